@@ -1,0 +1,34 @@
+"""Stacked autoencoders for Keras: make images small once, then train on the small thing.
+
+Names are imported when they are first used, so that `import stacked_autoencoder` alone doesn't wait for TensorFlow.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stacked_autoencoder import metrics, plots
+    from stacked_autoencoder.autoencoder import Autoencoder
+    from stacked_autoencoder.level import Level
+    from stacked_autoencoder.levels.conv import ConvLevel
+
+__version__ = "0.1.0"
+__all__ = ["Autoencoder", "ConvLevel", "Level", "metrics", "plots"]
+
+_HOMES = {
+    "Autoencoder": "stacked_autoencoder.autoencoder",
+    "ConvLevel": "stacked_autoencoder.levels.conv",
+    "Level": "stacked_autoencoder.level",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in __all__:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}. It offers {', '.join(__all__)}.")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

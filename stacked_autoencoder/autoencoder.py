@@ -1,0 +1,474 @@
+"""The stack: a list of levels, trained greedily, each on the encodings of the one before."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stacked_autoencoder import metrics, saving, training
+from stacked_autoencoder.checks import check_encodings, check_size
+from stacked_autoencoder.images import Images, as_source
+from stacked_autoencoder.level import Level, Shape, chain, positive_int
+from stacked_autoencoder.levels.conv import ConvLevel
+from stacked_autoencoder.principal import LinearCode, fit_linear_code
+from stacked_autoencoder.sources import ArraySource, Source, pad_by_reflection
+
+BATCH = 64  # images at once in encode, decode and evaluate; training has its own
+KINDS = {level.kind: level for level in (ConvLevel,)}  # what `load` may build, by the name in autoencoder.json
+
+
+class Autoencoder:
+    """Turns images into much smaller, image-shaped encodings and back, by a stack of levels.
+
+    ```
+    images ──level 0──▶ encodings ──level 1──▶ smaller encodings … ──▶ a vector, if asked for
+    ```
+
+    Level 0 sees images, level `k` the encodings of level `k - 1`. Every level starts as principal component analysis
+    and is trained from there, one after the other, so that what is trained above costs a fraction of what is below.
+
+    Args:
+        size: width of the network, in filters per convolution (not the images' size: that is `shape`).
+        n_out: features per pixel of each encoding.
+        n_scalings: halvings of height and width per level.
+        n_levels: number of levels.
+        latent_dim: ends the last level in a vector of so many values.
+        shape: of the images, `(height, width, channels)`; `None` for a side that may differ.
+        levels: the levels themselves, instead of `size`, `n_out`, `n_scalings`, `n_levels` and `latent_dim`.
+        save_path: folder that `save` writes to; by default `autoencoder_{size}_{n_out}_{n_scalings}`.
+        load: whether to load the stack from `save_path` instead of making one.
+        check_range: whether float images must lie in [-1, 1]; `False` for data that isn't pixels.
+
+    Attributes:
+        levels: list of `Level`, each with its `encoder` and `decoder`.
+        value_range: `(low, high)` of the images it was trained on.
+
+    Raises:
+        ValueError: arguments that don't fit together. The message says which, and what to do.
+
+    Example:
+        >>> sae = Autoencoder(size=64, n_out=32, n_scalings=2, n_levels=2)
+        >>> sae.train(images, epochs=10)                    # images: (N, H, W, 3), uint8
+        >>> encodings = sae.encode(images)                  # (N, H / 16, W / 16, 32)
+    """
+
+    def __init__(
+        self,
+        size: int = 64,
+        n_out: int = 32,
+        n_scalings: int = 2,
+        n_levels: int = 1,
+        latent_dim: int | None = None,
+        shape: Shape = (None, None, 3),
+        levels: Sequence[Level] | None = None,
+        save_path: str | os.PathLike[str] | None = None,
+        load: bool = False,
+        check_range: bool = True,
+    ) -> None:
+        self.levels: list[Level] = []
+        self.linear_codes: list[LinearCode | None] = []
+        self.value_range = (-1.0, 1.0)
+        self.check_range = check_range
+        self.chosen_path = None if save_path is None else Path(save_path)
+        self.default_path = Path(f"autoencoder_{size}_{n_out}_{n_scalings}")
+        if load:
+            self._restore(self.save_path)
+            return
+        self.shape = _image_shape(shape)
+        if levels is None:
+            positive_int("n_levels", n_levels)
+            levels = [
+                ConvLevel(n_out, n_scalings, size, latent_dim=latent_dim if index == n_levels - 1 else None)
+                for index in range(n_levels)
+            ]
+        if not levels:
+            raise ValueError("`levels` must hold at least one level. Received: levels=[]")
+        for level in levels:
+            self.add(level)
+
+    # === The stack ===
+
+    @property
+    def factor(self) -> int:
+        """By how much the whole stack divides height and width."""
+        return self._factor(len(self.levels) - 1)
+
+    @property
+    def encoding_shape(self) -> Shape:
+        """Shape of the deepest encoding, `None` where it follows the image's size."""
+        return self.levels[-1].encoding_shape
+
+    @property
+    def save_path(self) -> Path:
+        return self.chosen_path or self.default_path
+
+    @property
+    def encoder(self) -> keras.Model:
+        """All encoders as one Keras model: images, sides multiples of `factor` → the deepest encodings.
+
+        It shares its weights with the levels, so a model stacked on it can fine-tune them.
+        """
+        return chain([level.encoder for level in self.levels])
+
+    @property
+    def decoder(self) -> keras.Model:
+        """All decoders as one Keras model: the deepest encodings → images."""
+        return chain([level.decoder for level in reversed(self.levels)])
+
+    def add(self, level: Level) -> None:
+        """Puts one more level on top; `train(images, levels=[-1])` then trains it alone."""
+        if not isinstance(level, Level):
+            raise ValueError(f"A level such as `ConvLevel(n_out=32)` was expected. Received: {level!r}")
+        if any(level is other for other in self.levels):
+            raise ValueError("This level is in the stack already; make a new one with the same arguments.")
+        factor = level.factor * (self.factor if self.levels else 1)
+        check_size(self.shape, factor)
+        # Sides that the whole stack doesn't divide are padded, so a new factor can change what the levels below see.
+        shape = (*(side if side is None else -(-side // factor) * factor for side in self.shape[:2]), self.shape[-1])
+        if self.levels and self.levels[0].input_shape != shape:
+            for index, lower in enumerate(self.levels):
+                shape = lower.rebuild(shape, index)
+        elif self.levels:
+            shape = self.encoding_shape
+        level.build(shape, len(self.levels))
+        self.levels.append(level)
+        self.linear_codes.append(None)
+
+    def count_params(self) -> int:
+        """Number of weights of all encoders and decoders."""
+        return sum(level.count_params() for level in self.levels)
+
+    def summary(self, print_fn: Callable[[str], None] = print) -> None:
+        """Prints a line per level: what it sees, its encoding, values per image, weights."""
+        rows = [("level", "kind", "input", "encoding", "factor", "weights")]
+        for index, level in enumerate(self.levels):
+            shapes = (_show(level.input_shape), _show(level.encoding_shape))
+            rows.append((str(index), level.kind, *shapes, str(level.factor), f"{level.count_params():,}"))
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        for row in rows:
+            print_fn("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print_fn(f"Total weights: {self.count_params():,}")
+
+    # === Training ===
+
+    def train(
+        self,
+        images: Images,
+        epochs: int | Sequence[int] = 10,
+        *,
+        validation_data: Images | None = None,
+        levels: Sequence[int] | None = None,
+        batch_size: int = 32,
+        learning_rate: training.LearningRate = None,
+        steps_per_epoch: int | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        verbose: int | str = 1,
+    ) -> list[keras.callbacks.History]:
+        """Trains level by level, each on the encodings of the one below, which are computed once.
+
+        A level that has not been trained before starts as the best linear code of what it sees, in closed form; one
+        that has goes on from where it is. Each level keeps its best weights, so it is never worse than it was before.
+
+        Args:
+            images: array or tensor `(N, H, W, C)`; list of `(H, W, C)` arrays, sizes may differ; `tf.data.Dataset` or
+                `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder of pictures. `uint8` is scaled
+                to [-1, 1]; floats must lie in [-1, 1].
+            epochs: passes over the data, one number or one per level.
+            validation_data: images that decide which weights are kept; without, a sample of `images` does.
+            levels: which levels to train, by index (`[-1]` for the last); all by default.
+            batch_size: images per step; batched datasets keep theirs on level 0.
+            learning_rate: peak of a schedule with warm-up and cosine decay, or a Keras schedule.
+            steps_per_epoch: steps that make an epoch of level 0. A dataset without end needs it; the levels above then
+                train on the encodings of so many batches.
+            callbacks: Keras callbacks, used for every level.
+            verbose: 0 silent, 1 progress bar, 2 one line per epoch.
+
+        Returns:
+            One Keras `History` per trained level, with the loss before the first step as `start_loss`.
+
+        Raises:
+            ValueError: images that the model isn't made for, or none at all.
+        """
+        chosen = self._chosen(levels)
+        epochs_of = dict(zip(chosen, _per_level(epochs, len(chosen)), strict=True))
+        positive_int("batch_size", batch_size)
+        if self.chosen_path is not None:
+            saving.check_writable(self.chosen_path)
+        first, valid = self._source(images), self._validation(validation_data)
+        endless = _steps_needed(first, batch_size, steps_per_epoch)
+        below, histories = first, []
+        for index, level in enumerate(self.levels[: max(chosen) + 1]):
+            if index in chosen:
+                self._start(index, first, below, batch_size, endless)
+                history = training.fit(
+                    [level],
+                    below,
+                    validation=valid,
+                    title=f"Level {index} ({_show(level.input_shape)} -> {_show(level.encoding_shape)})",
+                    epochs=epochs_of[index],
+                    batch_size=batch_size,
+                    steps=steps_per_epoch if index == 0 else None,
+                    learning_rate=learning_rate,
+                    callbacks=callbacks,
+                    verbose=verbose,
+                )
+                histories.append(history)
+                level.measure(below.batches(batch_size, shuffle=True, most=training.SAMPLE))
+                if index == 0:
+                    self.value_range = first.value_range
+            if index < max(chosen):
+                below = _encoded(level, below, batch_size, endless if index == 0 else None)
+                valid = None if valid is None else _encoded(level, valid, BATCH, None)
+        return histories
+
+    def fine_tune(
+        self,
+        images: Images,
+        epochs: int = 2,
+        *,
+        validation_data: Images | None = None,
+        batch_size: int = 32,
+        learning_rate: training.LearningRate = None,
+        steps_per_epoch: int | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        verbose: int | str = 1,
+    ) -> keras.callbacks.History:
+        """Trains all levels jointly on the image loss of the whole stack; keeps the best weights, as `train` does.
+
+        The arguments are those of `train`; the peak of the learning rate is a third of `train`'s by default. Encodings
+        of the levels in between may drift from what they were, so encode again what you have kept.
+        """
+        source, valid = self._source(images), self._validation(validation_data)
+        _steps_needed(source, batch_size, steps_per_epoch)
+        history = training.fit(
+            self.levels,
+            source,
+            validation=valid,
+            title=f"All levels ({_show(self.shape)} -> {_show(self.encoding_shape)})",
+            epochs=positive_int("epochs", epochs),
+            batch_size=positive_int("batch_size", batch_size),
+            steps=steps_per_epoch,
+            learning_rate=training.PEAK_LEARNING_RATE / 3 if learning_rate is None else learning_rate,
+            callbacks=callbacks,
+            verbose=verbose,
+        )
+        sample = list(source.batches(batch_size, shuffle=True, most=training.SAMPLE))
+        for level in self.levels:
+            sample = level.measure(sample)
+        return history
+
+    # === Use ===
+
+    def evaluate(self, images: Images, *, return_dict: bool = False) -> float | metrics.Budget:
+        """Mean squared error of the whole stack in image units, averaged over values (not over batches).
+
+        Args:
+            images: as in `train`.
+            return_dict: whether to return the error budget instead: for each level by index, `loss` (its own input
+                against its own output), `full_loss` (image against the image decoded from this depth), `psnr` (dB) and
+                `ssim` of the latter, `pca_loss` (the best linear code of so many values, fitted to the training data),
+                `values` (numbers per image at this depth) and `ratio` (input values per code value).
+        """
+        source = self._source(images)
+        if return_dict:
+            return metrics.error_budget(
+                self.levels, self.linear_codes, source.in_order(BATCH), self._pad, self.value_range
+            )
+        loss = metrics.Mean()
+        for batch, restored in self._reconstructions(source, len(self.levels) - 1):
+            loss.add(*metrics.squared_error(batch, restored))
+        return loss.value
+
+    def encode(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
+        """Encodes images.
+
+        Args:
+            images: as in `train`. Sides that the stack's factor doesn't divide are padded by reflection.
+            level: how deep, an index; the deepest by default.
+
+        Returns:
+            `(N, *encoding_shape)`, float32; a list of encodings where the images' sizes differ.
+        """
+        depth = self._depth(level)
+        return _gather([self._encode(self._pad(batch), depth) for batch in self._source(images).in_order(BATCH)])
+
+    def decode(
+        self, encodings: np.ndarray | list[np.ndarray], level: int | None = None
+    ) -> np.ndarray | list[np.ndarray]:
+        """Decodes encodings of a level to images.
+
+        Args:
+            encodings: `(N, *encoding_shape)` of that level, or a list of encodings of different sizes.
+            level: the depth they come from, an index; the deepest by default.
+
+        Returns:
+            `(N, H, W, C)` float32 in the range of the training images (unclipped, so it may overshoot a little);
+            cropped to the model's `shape` where that is fixed. A list where the sizes differ.
+        """
+        depth = self._depth(level)
+        if isinstance(encodings, list):
+            batches = [np.asarray(encoding, np.float32)[None] for encoding in encodings]
+        else:
+            array = np.asarray(encodings, np.float32)
+            batches = [array[start : start + BATCH] for start in range(0, max(1, len(array)), BATCH)]
+        shapes = [other.encoding_shape for other in self.levels]
+        for batch in batches:
+            check_encodings(batch.shape, shapes, depth)
+        height, width = self.shape[:2]
+        return _gather([self._decode(batch, depth)[:, :height, :width] for batch in batches])
+
+    def reconstruct(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
+        """Encodes images down to a level and decodes them again; the shapes are the images'."""
+        depth = self._depth(level)
+        return _gather([restored for _, restored in self._reconstructions(self._source(images), depth)])
+
+    # === On disk ===
+
+    def save(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Writes `encoder<i>/`, `decoder<i>/` and `autoencoder.json`, all or nothing; returns the folder.
+
+        Args:
+            path: folder; `save_path` by default. A stack that is there already is replaced when the new one is whole.
+
+        Raises:
+            OSError: the folder can't be written. What was there is untouched.
+        """
+        state = {
+            "shape": self.shape,
+            "check_range": self.check_range,
+            "value_range": self.value_range,
+            "levels": [level.get_state() for level in self.levels],
+        }
+        models = {f"encoder{index}": level.encoder for index, level in enumerate(self.levels)}
+        models |= {f"decoder{index}": level.decoder for index, level in enumerate(self.levels)}
+        arrays = {f"linear{index}": vars(code) for index, code in enumerate(self.linear_codes) if code is not None}
+        return saving.write(self.save_path if path is None else Path(path), state, models, arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Autoencoder:
+        """Reads what `save` wrote, ready for `encode` and for more training.
+
+        Raises:
+            FileNotFoundError: nothing is there, or a level's part is missing.
+            ValueError: the folder isn't a stack, or its files aren't those that were saved.
+        """
+        return cls(save_path=path, load=True)
+
+    def _restore(self, path: Path) -> None:
+        state = saving.read(path)
+        self.shape, self.value_range = tuple(state["shape"]), tuple(state["value_range"])
+        self.check_range = state["check_range"]
+        for description in state["levels"]:
+            self.add(KINDS[description["kind"]](**description["config"]))
+        for index, (level, description) in enumerate(zip(self.levels, state["levels"], strict=True)):
+            saving.read_weights(path / f"encoder{index}", level.encoder)
+            saving.read_weights(path / f"decoder{index}", level.decoder)
+            level.set_state(description)
+            arrays = saving.read_arrays(path / f"linear{index}.npz")
+            self.linear_codes[index] = None if arrays is None else LinearCode(**arrays)
+
+    # === Within ===
+
+    def _source(self, images: Images) -> Source:
+        return as_source(images, self.shape, factor=self.factor, check_range=self.check_range)
+
+    def _validation(self, images: Images | None) -> Source | None:
+        source = None if images is None else self._source(images)
+        if source is not None and source.n_batches(BATCH) is None:
+            raise ValueError("`validation_data` is a dataset without end; give it one with `.take(number)`.")
+        return source
+
+    def _start(self, index: int, images: Source, below: Source, batch_size: int, endless: int | None) -> None:
+        """The closed-form start, once per level, and the linear code of the image that it will be held against."""
+        level = self.levels[index]
+        if level.started:
+            return
+        code = level.start(lambda: below.batches(batch_size, shuffle=True, most=endless))
+        if index > 0 or not level.is_vector:  # a vector level on images starts as that very code
+            factor = None if level.is_vector else self._factor(index)
+            code = fit_linear_code(
+                lambda: images.batches(batch_size, shuffle=True, most=endless), factor, level.encoding_shape[-1]
+            )
+        self.linear_codes[index] = code
+
+    def _factor(self, index: int) -> int:
+        return math.prod(level.factor for level in self.levels[: index + 1])
+
+    def _chosen(self, levels: Sequence[int] | None) -> list[int]:
+        return sorted({self._depth(index) for index in (range(len(self.levels)) if levels is None else levels)})
+
+    def _depth(self, level: int | None) -> int:
+        count = len(self.levels)
+        depth = count - 1 if level is None else level + count if level < 0 else level
+        if not 0 <= depth < count:
+            raise ValueError(f"`level` must be an index from 0 to {count - 1} (or negative). Received: {level}")
+        return depth
+
+    def _reconstructions(self, source: Source, depth: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for batch in source.in_order(BATCH):
+            height, width = batch.shape[1:3]
+            yield batch, self._decode(self._encode(self._pad(batch), depth), depth)[:, :height, :width]
+
+    def _encode(self, images: np.ndarray, depth: int) -> np.ndarray:
+        for level in self.levels[: depth + 1]:
+            images = level.encode(images)
+        return images
+
+    def _decode(self, encodings: np.ndarray, depth: int) -> np.ndarray:
+        for level in reversed(self.levels[: depth + 1]):
+            encodings = level.decode(encodings)
+        return encodings
+
+    def _pad(self, images: np.ndarray) -> np.ndarray:
+        return pad_by_reflection(tf.constant(images), self.factor).numpy()
+
+
+def _image_shape(shape: Shape) -> Shape:
+    sides_right = len(shape) == 3 and all(side is None or (isinstance(side, int) and side > 0) for side in shape)
+    if not sides_right or shape[-1] is None:
+        raise ValueError(
+            "`shape` is the shape of one image, (height, width, channels), with `None` for a side that may differ, "
+            f"such as (None, None, 3). Received: shape={shape!r}"
+        )
+    return tuple(shape)
+
+
+def _per_level(epochs: int | Sequence[int], count: int) -> list[int]:
+    each = [epochs] * count if isinstance(epochs, int) else list(epochs)
+    if len(each) != count:
+        raise ValueError(f"`epochs` must be one number, or one for each of {count} levels. Received: epochs={epochs!r}")
+    return [positive_int("epochs", number) for number in each]
+
+
+def _steps_needed(source: Source, batch_size: int, steps_per_epoch: int | None) -> int | None:
+    """How many batches stand for a dataset without end; `None` where the data has one."""
+    if source.n_batches(batch_size) is not None:
+        return None
+    if steps_per_epoch is None:
+        raise ValueError(
+            "`images` is a dataset without end: say how many batches make an epoch with `steps_per_epoch=…`. "
+            "Received: steps_per_epoch=None"
+        )
+    return steps_per_epoch
+
+
+def _encoded(level: Level, source: Source, batch_size: int, most: int | None) -> ArraySource:
+    encodings = [level.encode(batch) for batch in source.batches(batch_size, most=most)]
+    return ArraySource(_gather(encodings), level.encoding_shape, check_range=False)
+
+
+def _gather(batches: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
+    """One array where all shapes agree, a list of single ones where they don't."""
+    if len({batch.shape[1:] for batch in batches}) == 1:
+        return np.concatenate(batches)
+    return [single for batch in batches for single in batch]
+
+
+def _show(shape: Shape) -> str:
+    return "x".join("?" if side is None else str(side) for side in shape)

@@ -1,0 +1,94 @@
+"""What can be wrong with images, said in words: what was expected, what was received, and the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+Shape = Sequence[int | None]
+SLACK = 1e-3  # what rounding may add to [-1, 1]
+
+
+def check_image_shape(received: Shape, expected: Shape, *, index: int | None = None, batched: bool = False) -> None:
+    """Raises `ValueError` unless an image `(H, W, C)` of this shape is what the model was made for."""
+    which = "" if index is None else f"image {index} of "
+    if len(received) == 3 and batched:
+        raise ValueError(
+            "`images` must be a batch (N, H, W, C), and this looks like one image: add the batch axis with "
+            f"`image[None]`, or pass a list. Received: shape={tuple(received)}"
+        )
+    if len(received) != 3:
+        raise ValueError(f"`images` must have the shape (N, H, W, C). Received: shape={tuple(received)}")
+    if received[-1] != expected[-1]:
+        raise ValueError(
+            f"The images have {received[-1]} channels, the model was made for {expected[-1]}. Convert the images, or "
+            f"make the Autoencoder with `shape=(None, None, {received[-1]})`. Received: {which}shape={tuple(received)}"
+        )
+    for side, wanted in zip(received[:2], expected[:2], strict=True):
+        if wanted is not None and side is not None and side != wanted:
+            raise ValueError(
+                f"The model was made for images of shape {tuple(expected)}. Resize the images, or make the Autoencoder "
+                f"with `shape=(None, None, {expected[-1]})`, which takes any size. Received: {which}"
+                f"shape={tuple(received)}"
+            )
+
+
+def check_size(size: Shape, factor: int) -> None:
+    """Raises `ValueError` for an image `(H, W, …)` smaller than the stack's factor."""
+    if any(side is not None and side < factor for side in size[:2]):
+        raise ValueError(
+            f"Images must be at least {factor} pixels high and wide, one factor of the whole stack. Use fewer levels "
+            f"or fewer `n_scalings`, or larger images. Received: height and width {tuple(size[:2])}"
+        )
+
+
+def check_values(images: np.ndarray, first_index: int, check_range: bool) -> tuple[float, float]:
+    """Raises `ValueError` for floats that aren't finite or not in [-1, 1]; returns their extremes.
+
+    Args:
+        images: `(N, H, W, C)`.
+        first_index: of `images[0]` in the data, so that the message can name the image.
+        check_range: whether values must lie in [-1, 1], or only be finite.
+    """
+    low, high = float(images.min()), float(images.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        bad = first_index + int(np.argmin(np.isfinite(images).all(axis=(1, 2, 3))))
+        raise ValueError(
+            f"Image {bad} holds NaN or infinite values, which would spoil every weight of the model. Drop or repair "
+            "it: `images[np.isfinite(images).all(axis=(1, 2, 3))]` keeps the good ones."
+        )
+    if check_range and (low < -1 - SLACK or high > 1 + SLACK):
+        bad = first_index + int(np.argmax((np.abs(images) > 1 + SLACK).any(axis=(1, 2, 3))))
+        looks = " They look like pixels of 0 to 255." if low >= 0 and 1 + SLACK < high <= 255 else ""
+        raise ValueError(
+            f"Float images must lie in [-1, 1].{looks} Scale them with `images / 127.5 - 1`, or pass them as uint8 "
+            "(`images.astype('uint8')`); for data that isn't pixels make the Autoencoder with `check_range=False`. "
+            f"Received: values from {low:g} to {high:g}, first in image {bad}"
+        )
+    return low, high
+
+
+def check_encodings(received: Shape, expected: Sequence[Shape], depth: int) -> None:
+    """Raises `ValueError` unless a batch of encodings of shape `received` is of the level `depth`.
+
+    Args:
+        received: shape with the batch axis.
+        expected: the encoding shape of every level.
+        depth: the level they are said to come from.
+    """
+
+    def fits(shape: Shape) -> bool:
+        return len(received) == len(shape) + 1 and all(
+            wanted in (None, side) for side, wanted in zip(received[1:], shape, strict=True)
+        )
+
+    if fits(expected[depth]):
+        return
+    shape = tuple(expected[depth])
+    others = [index for index in range(len(expected)) if fits(expected[index])]
+    hint = f" They fit level {others[0]}: `decode(encodings, level={others[0]})`." if others else ""
+    if len(received) == len(shape):
+        hint = " This looks like one encoding: add the batch axis with `encoding[None]`."
+    sides = ", ".join("any" if side is None else str(side) for side in shape)
+    raise ValueError(f"Encodings of level {depth} have the shape (N, {sides}).{hint} Received: shape={tuple(received)}")

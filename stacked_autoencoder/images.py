@@ -1,0 +1,103 @@
+"""What a user passes in → batches of float32 images, checked, scaled and padded.
+
+    array, tensor        ─┐
+    list of tensors       ├─▶ ArraySource ─┐
+    tf.data.Dataset      ───▶ StreamSource ┼─▶ dataset(batch_size): float32 (N, H, W, C), one size per batch
+    keras PyDataset      ───▶ StreamSource │
+    folder of pictures   ───▶ FolderSource ┘
+
+`uint8` becomes [-1, 1]; floats stay as they are and must lie in [-1, 1]. Sides become multiples of the stack's factor
+by reflection.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stacked_autoencoder.sources import ArraySource, FolderSource, Shape, Source, StreamSource
+
+Images = Any
+
+
+def as_source(images: Images, shape: Shape, *, factor: int = 1, check_range: bool = True) -> Source:
+    """Wraps whatever a user passes in.
+
+    Args:
+        images: array or tensor `(N, H, W, C)`; list of `(H, W, C)` or `(1, H, W, C)`, sizes may differ;
+            `tf.data.Dataset` or `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder.
+        shape: of one image, `None` where any size will do.
+        factor: sides become multiples of it; smaller images are refused.
+        check_range: whether floats must lie in [-1, 1].
+
+    Raises:
+        ValueError: the images can't be what the model was made for. The message says which, and what to do.
+        FileNotFoundError: a folder that isn't there.
+    """
+    if isinstance(images, Source):
+        return images
+    if isinstance(images, tuple) and len(images) == 2:  # (images, labels), as Keras has it
+        images = images[0]
+    if isinstance(images, (str, os.PathLike)):
+        return FolderSource(Path(images), shape, factor)
+    if isinstance(images, tf.data.Dataset):
+        return StreamSource(images, shape, factor, check_range)
+    if isinstance(images, keras.utils.PyDataset):
+        return StreamSource(_from_py_dataset(images), shape, factor, check_range)
+    if isinstance(images, (list, tuple)):
+        if not images:
+            raise ValueError("`images` is empty; at least one image is needed. Received: images=[]")
+        singles = [_single(_as_array(image), index) for index, image in enumerate(images)]
+        return ArraySource(singles, shape, factor, check_range)
+    return ArraySource(_as_array(images), shape, factor, check_range)
+
+
+def _from_py_dataset(batches: keras.utils.PyDataset) -> tf.data.Dataset:
+    def first_of(item: Any) -> np.ndarray:
+        return np.asarray(item[0] if isinstance(item, (tuple, list)) else item)
+
+    def generate() -> Iterator[np.ndarray]:
+        for index in range(len(batches)):
+            yield first_of(batches[index])
+        batches.on_epoch_end()
+
+    if len(batches) == 0:
+        raise ValueError("`images` is empty; at least one image is needed. Received: a PyDataset of length 0")
+    sample = first_of(batches[0])
+    if sample.ndim != 4:
+        raise ValueError(f"A PyDataset must yield batches (N, H, W, C). Received: a batch of shape {sample.shape}")
+    signature = tf.TensorSpec((None, None, None, sample.shape[-1]), sample.dtype)
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
+
+
+def _as_array(images: Any) -> np.ndarray:
+    array = images.numpy() if hasattr(images, "numpy") else np.asarray(images)
+    if array.dtype == object:
+        raise ValueError(
+            "`images` is an object array, which numpy makes of images of different sizes. Pass them as a list of "
+            f"arrays (H, W, C) instead. Received: dtype=object, shape={array.shape}"
+        )
+    if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(
+            "`images` must be uint8 (0 to 255) or floats in [-1, 1]; convert with `images.astype('uint8')` if they are "
+            f"pixels. Received: dtype={array.dtype}"
+        )
+    return array
+
+
+def _single(image: np.ndarray, index: int) -> np.ndarray:
+    if image.ndim == 4 and image.shape[0] == 1:
+        return image[0]
+    if image.ndim != 3:
+        raise ValueError(
+            "A list must hold images of shape (H, W, C) or (1, H, W, C). "
+            f"Received: image {index} of shape {image.shape}"
+        )
+    return image

@@ -1,0 +1,143 @@
+"""What every kind of level is: an encoder, a decoder, and a closed-form start."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stacked_autoencoder.principal import LinearCode, Stream
+
+Shape = tuple[int | None, ...]
+
+
+class Level(ABC):
+    """One encoder and one decoder, both plain uncompiled Functional `keras.Model`s of built-in Keras layers.
+
+    A level is described first (`ConvLevel(n_out=32)`) and gets its models when an `Autoencoder` takes it in and calls
+    `build` with the shape of what the level will see.
+
+    Attributes:
+        encoder: `keras.Model`, input `(N, *input_shape)` → encoding `(N, *encoding_shape)`.
+        decoder: `keras.Model`, the way back.
+        factor: by how much the encoder divides height and width.
+        input_shape: shape of one input, `None` where any size will do.
+        encoding_shape: shape of one encoding.
+        started: whether the linear start has been set (it happens once).
+        mean: `(channels,)` mean of the encodings of the training data, for models that need standardised input.
+        std: `(channels,)` their standard deviation.
+    """
+
+    kind: str
+    encoder: keras.Model | None = None
+    decoder: keras.Model | None = None
+    input_shape: Shape | None = None
+    started: bool = False
+    mean: np.ndarray | None = None
+    std: np.ndarray | None = None
+
+    @property
+    @abstractmethod
+    def factor(self) -> int: ...
+
+    @abstractmethod
+    def build(self, input_shape: Shape, index: int = 0) -> None:
+        """Makes `encoder` and `decoder` for inputs of this shape (without the batch axis), named by their index."""
+
+    @abstractmethod
+    def start(self, stream: Stream) -> LinearCode:
+        """Sets the linear paths to the best linear code of a stream of inputs; returns that code."""
+
+    @abstractmethod
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this level again, as plain values."""
+
+    @property
+    def encoding_shape(self) -> Shape:
+        return tuple(self.encoder.output_shape[1:])
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether the encoding is one vector per image (nothing is left to divide)."""
+        return len(self.encoding_shape) == 1
+
+    def encode(self, inputs: np.ndarray) -> np.ndarray:
+        """One batch `(N, *input_shape)` → `(N, *encoding_shape)`, compiled once for any batch size."""
+        return self._encode(tf.convert_to_tensor(inputs)).numpy()
+
+    def decode(self, encodings: np.ndarray) -> np.ndarray:
+        """One batch `(N, *encoding_shape)` → `(N, *input_shape)`, compiled once for any batch size."""
+        return self._decode(tf.convert_to_tensor(encodings)).numpy()
+
+    @cached_property
+    def _encode(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        return compiled(self.encoder)
+
+    @cached_property
+    def _decode(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        return compiled(self.decoder)
+
+    def rebuild(self, input_shape: Shape, index: int) -> Shape:
+        """Builds for inputs of another size and keeps the weights; returns the new encoding shape."""
+        weights = self.encoder.get_weights(), self.decoder.get_weights()
+        self.__dict__.pop("_encode", None)
+        self.__dict__.pop("_decode", None)
+        self.build(input_shape, index)
+        self.encoder.set_weights(weights[0])
+        self.decoder.set_weights(weights[1])
+        return self.encoding_shape
+
+    def measure(self, batches: Iterable[np.ndarray]) -> list[np.ndarray]:
+        """Sets `mean` and `std` from a sample of inputs; returns their encodings."""
+        encodings = [self.encode(batch) for batch in batches]
+        values = np.concatenate([batch.reshape(-1, batch.shape[-1]) for batch in encodings])
+        self.mean, self.std = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
+        return encodings
+
+    def get_state(self) -> dict[str, Any]:
+        """What `autoencoder.json` says of this level."""
+        statistics = {name: None if value is None else value.tolist() for name, value in self._statistics().items()}
+        return {"kind": self.kind, "config": self.get_config(), "started": self.started, **statistics}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.started = bool(state["started"])
+        for name in self._statistics():
+            setattr(self, name, None if state[name] is None else np.asarray(state[name], np.float64))
+
+    def _statistics(self) -> dict[str, np.ndarray | None]:
+        return {"mean": self.mean, "std": self.std}
+
+    def count_params(self) -> int:
+        return self.encoder.count_params() + self.decoder.count_params()
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+
+def chain(models: list[keras.Model]) -> keras.Model:
+    """Models called one after the other, as one Functional model that shares their weights."""
+    if len(models) == 1:
+        return models[0]
+    inputs = outputs = keras.Input(models[0].input_shape[1:])
+    for model in models:
+        outputs = model(outputs)
+    return keras.Model(inputs, outputs)
+
+
+def compiled(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The model's inference as one graph, traced once; `predict_on_batch` would trace, and warn, per batch size."""
+    signature = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+    return tf.function(lambda inputs: model(inputs, training=False)).get_concrete_function(signature)
+
+
+def positive_int(name: str, value: Any, *, least: int = 1) -> int:
+    """Returns `value` as an `int`, or says which argument should have been one."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"`{name}` must be a whole number of at least {least}. Received: {name}={value!r}")
+    return int(value)

@@ -1,0 +1,1 @@
+"""The kinds of level, one file each."""

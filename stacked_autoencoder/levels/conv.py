@@ -1,0 +1,163 @@
+"""The convolutional level: a linear code plus what a small residual network adds to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from stacked_autoencoder.level import Level, Shape, positive_int
+from stacked_autoencoder.principal import LinearCode, Stream, fit_linear_code
+
+
+class ConvLevel(Level):
+    """Shrinks height and width by `2**n_scalings` and gives `n_out` features per pixel, or a vector at the end.
+
+    ```
+    image ─┬─ linear: one convolution, kernel = stride = factor ────────────────────(+)─▶ encoding
+           └─ patchify ─▶ residual blocks ─▶ 1x1 convolution that starts at zero ────┘
+    encoding ─┬─ linear: one transposed convolution, kernel = stride = factor ──────(+)─▶ image
+              └─ 3x3 ─▶ residual blocks ─▶ patch by patch, starts at zero ───────────┘
+    ```
+
+    The linear paths start as principal components, so the level is never worse than PCA of the same size; they are
+    orthonormal up to one scalar, so that distances between encodings are distances between images. The residual paths
+    work at the small resolution only, look a known number of pixels around them and have no normalisation, so large
+    images can be encoded in tiles.
+
+    Args:
+        n_out: features per pixel of the encoding.
+        n_scalings: halvings of height and width; the factor is `2**n_scalings`.
+        size: width of the network, in filters per convolution.
+        depth: residual blocks in the encoder, and as many in the decoder.
+        activation: name of a Keras activation, used before each convolution of a block.
+        latent_dim: ends the level in a vector of so many values; needs inputs of one known size.
+
+    Input shape:
+        `(N, H, W, C)`, float32, height and width multiples of the factor.
+
+    Output shape:
+        `(N, H / factor, W / factor, n_out)`, or `(N, latent_dim)`. Before training, after the start, the mean square
+        of an encoding value is 1.
+
+    Raises:
+        ValueError: an argument isn't a positive whole number, or a vector end is asked for with an open size.
+
+    Example:
+        >>> sae = Autoencoder(shape=(28, 28, 1), levels=[ConvLevel(n_out=8, n_scalings=2), ConvLevel(latent_dim=30)])
+    """
+
+    kind = "conv"
+
+    def __init__(
+        self,
+        n_out: int = 32,
+        n_scalings: int = 2,
+        size: int = 64,
+        depth: int = 2,
+        activation: str = "relu",
+        latent_dim: int | None = None,
+    ) -> None:
+        if isinstance(size, (tuple, list)):
+            raise ValueError(
+                "`size` is the width of the network (filters per convolution), one whole number. "
+                f"For the shape of the images use `shape=(height, width, channels)`. Received: size={size!r}"
+            )
+        self.n_out = positive_int("n_out", n_out)
+        self.n_scalings = positive_int("n_scalings", n_scalings, least=0)
+        self.size = positive_int("size", size)
+        self.depth = positive_int("depth", depth, least=0)
+        self.activation = keras.activations.serialize(keras.activations.get(activation))
+        self.latent_dim = None if latent_dim is None else positive_int("latent_dim", latent_dim)
+
+    @property
+    def factor(self) -> int:
+        return 2**self.n_scalings
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("n_out", "n_scalings", "size", "depth", "activation", "latent_dim")
+        return {name: getattr(self, name) for name in names}
+
+    def build(self, input_shape: Shape, index: int = 0) -> None:
+        if len(input_shape) != 3:
+            raise ValueError(
+                "A ConvLevel sees images or spatial encodings of shape (height, width, channels); nothing "
+                f"convolutional can follow a level that ends in a vector. Received: input_shape={input_shape}"
+            )
+        if self.latent_dim is not None and None in input_shape:
+            raise ValueError(
+                f"`latent_dim={self.latent_dim}` ends in a vector, which needs images of one known size: give the "
+                f"Autoencoder `shape=(height, width, channels)`. Received: input_shape={input_shape}"
+            )
+        self.input_shape = tuple(input_shape)
+        self.encoder = self._build_encoder(f"encoder{index}")
+        self.decoder = self._build_decoder(f"decoder{index}")
+
+    def start(self, stream: Stream) -> LinearCode:
+        if self.latent_dim is None:
+            code = fit_linear_code(stream, self.factor, self.n_out, channel_mean=True)
+        else:
+            code = fit_linear_code(stream, None, self.latent_dim)
+        power = float(np.mean(code.variances))
+        scale = 1.0 / np.sqrt(power) if power > 0 else 1.0  # one scalar for the whole level: no whitening
+        down, up = code.components * scale, code.components / scale
+        linear_in, linear_out = self.encoder.get_layer("linear"), self.decoder.get_layer("linear")
+        offset = -code.mean @ down
+        if self.latent_dim is None:
+            kernel = (self.factor, self.factor, self.input_shape[-1], self.n_out)
+            linear_in.set_weights([down.reshape(kernel), offset])
+            linear_out.set_weights([up.reshape(kernel), code.mean[: self.input_shape[-1]]])
+        else:
+            linear_in.set_weights([down, offset])
+            linear_out.set_weights([up.T, code.mean])
+        self.started = True
+        return code
+
+    def _build_encoder(self, name: str) -> keras.Model:
+        inputs = keras.Input(self.input_shape)
+        hidden = layers.Conv2D(self.size, self.factor, strides=self.factor, name="patchify")(inputs)
+        hidden = self._blocks(hidden)
+        if self.latent_dim is None:
+            linear = layers.Conv2D(self.n_out, self.factor, strides=self.factor, name="linear")(inputs)
+            residual = layers.Conv2D(self.n_out, 1, kernel_initializer="zeros", name="residual")(hidden)
+        else:
+            linear = layers.Dense(self.latent_dim, name="linear")(layers.Flatten()(inputs))
+            residual = layers.Flatten()(hidden)
+            residual = layers.Dense(self.latent_dim, kernel_initializer="zeros", name="residual")(residual)
+        return keras.Model(inputs, layers.Add(name="encoding")([linear, residual]), name=name)
+
+    def _build_decoder(self, name: str) -> keras.Model:
+        channels = self.input_shape[-1]
+        stride = {"kernel_size": self.factor, "strides": self.factor}
+        if self.latent_dim is None:
+            inputs = keras.Input((*self.encoder.output_shape[1:-1], self.n_out))
+            linear = layers.Conv2DTranspose(channels, **stride, name="linear")(inputs)
+            hidden = layers.Conv2D(self.size, 3, padding="same", name="widen")(inputs)
+        else:
+            height, width = (side // self.factor for side in self.input_shape[:2])
+            inputs = keras.Input((self.latent_dim,))
+            linear = layers.Dense(int(np.prod(self.input_shape)), name="linear")(inputs)
+            linear = layers.Reshape(self.input_shape)(linear)
+            hidden = layers.Dense(height * width * self.size, name="widen")(inputs)
+            hidden = layers.Reshape((height, width, self.size))(hidden)
+        hidden = self._blocks(hidden)
+        residual = layers.Conv2DTranspose(channels, **stride, kernel_initializer="zeros", name="residual")(hidden)
+        return keras.Model(inputs, layers.Add(name="decoding")([linear, residual]), name=name)
+
+    def _blocks(self, hidden: keras.KerasTensor) -> keras.KerasTensor:
+        """Pre-activation residual blocks (He et al. 2016, "Identity mappings") with the last convolution at zero."""
+        for index in range(self.depth):
+            block = layers.Activation(self.activation)(hidden)
+            block = layers.Conv2D(
+                self.size, 3, padding="same", kernel_initializer="he_normal", name=f"block{index}_first"
+            )(block)
+            block = layers.Activation(self.activation)(block)
+            # Zero ends (Zhang et al. 2019, "Fixup") keep a deep path stable without normalisation.
+            block = layers.Conv2D(
+                self.size, 3, padding="same", kernel_initializer="zeros", name=f"block{index}_second"
+            )(block)
+            # In this order: with the sum the other way round TensorFlow fails to fuse it, and says so on the terminal.
+            hidden = layers.Add()([block, hidden])
+        return layers.Activation(self.activation)(hidden)
