@@ -179,7 +179,7 @@ class Autoencoder:
             images: array or tensor `(N, H, W, C)`; list of `(H, W, C)` arrays, sizes may differ; `tf.data.Dataset` or
                 `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder of pictures. `uint8` is scaled
                 to [-1, 1]; floats must lie in [-1, 1].
-            epochs: passes over the data, one number or one per level.
+            epochs: passes over the data, one number or one per level; 0 sets the closed-form start and no more.
             validation_data: images that decide which weights are kept; without, a sample of `images` does.
             levels: which levels to train, by index (`[-1]` for the last); all by default.
             batch_size: images per step; batched datasets keep theirs on level 0.
@@ -443,7 +443,7 @@ def _per_level(epochs: int | Sequence[int], count: int) -> list[int]:
     each = [epochs] * count if isinstance(epochs, int) else list(epochs)
     if len(each) != count:
         raise ValueError(f"`epochs` must be one number, or one for each of {count} levels. Received: epochs={epochs!r}")
-    return [positive_int("epochs", number) for number in each]
+    return [positive_int("epochs", number, least=0) for number in each]
 
 
 def _steps_needed(source: Source, batch_size: int, steps_per_epoch: int | None) -> int | None:

@@ -76,11 +76,11 @@ class ScaledAdam(keras.optimizers.Adam):
 
 
 def step_scales(levels: Sequence[Level], inputs: np.ndarray, loss: float) -> dict[int, float]:
-    """Learning rates for the layers that write a level's output, in units of what is left to correct.
+    """Learning rates of the layers that write an output, in units of what is left to correct.
 
-    Adam moves every weight by about the learning rate, whatever the loss. Near a start whose error is a hundredth of the
-    signal, such steps would shake the output by more than that error; scaled by it they don't, and the residual paths
-    learn at full speed.
+    Adam moves every weight by about the learning rate, whatever the loss. Near a start whose error is a hundredth of
+    the signal, such steps would shake the output by more than that error; scaled by it they don't, and the residual
+    paths learn at full speed.
     """
     scales = {}
     relative = float(np.sqrt(loss)) / max(float(inputs.std()), SMALLEST)

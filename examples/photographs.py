@@ -1,0 +1,55 @@
+"""Photographs without the internet: those that come inside scikit-image's wheel, cut into small pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import skimage
+from PIL import Image, ImageOps
+
+TRAINING = (
+    "astronaut.png",
+    "rocket.jpg",
+    "hubble_deep_field.jpg",
+    "retina.jpg",
+    "ihc.png",
+    "motorcycle_left.png",
+)
+HELD_OUT = ("coffee.png", "chelsea.png")  # other pictures, not other crops: neighbours of a training crop are too easy
+
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+def open_picture(path: Path) -> np.ndarray:
+    """`(H, W, 3)` uint8, upright."""
+    with Image.open(path) as picture:
+        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+
+
+def photograph(name: str) -> np.ndarray:
+    """One of the pictures in scikit-image's wheel, `(H, W, 3)` uint8."""
+    return open_picture(Path(skimage.__file__).parent / "data" / name)
+
+
+def random_crops(pictures: list[np.ndarray], count: int, side: int, seed: int = 0) -> np.ndarray:
+    """`count` crops `(side, side, 3)` in all, as many of each picture, turned and mirrored at random."""
+    rng = np.random.default_rng(seed)
+    crops = np.empty((count, side, side, 3), np.uint8)
+    for index in range(count):
+        picture = pictures[index % len(pictures)]
+        top, left = rng.integers(picture.shape[0] - side + 1), rng.integers(picture.shape[1] - side + 1)
+        crop = np.rot90(picture[top : top + side, left : left + side], rng.integers(4))
+        crops[index] = crop[:, ::-1] if rng.integers(2) else crop
+    return crops
+
+
+def tiles(pictures: list[np.ndarray], side: int) -> np.ndarray:
+    """Every whole tile `(side, side, 3)` of every picture, side by side."""
+    return np.stack(
+        [
+            picture[top : top + side, left : left + side]
+            for picture in pictures
+            for top in range(0, picture.shape[0] - side + 1, side)
+            for left in range(0, picture.shape[1] - side + 1, side)
+        ]
+    )

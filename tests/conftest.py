@@ -1,0 +1,44 @@
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported: its start-up lines aren't ours
+
+import keras
+import numpy as np
+import pytest
+
+from stacked_autoencoder import Autoencoder
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    keras.utils.set_random_seed(0)
+
+
+def blobs(count: int, side: int = 16, channels: int = 3, seed: int = 0) -> np.ndarray:
+    """Smooth random pictures `(count, side, side, channels)`, float32 in [-1, 1]: a few waves each."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side] / side
+    waves = rng.normal(size=(count, 6, 4))
+    phase = 2 * np.pi * (waves[..., 0, None, None] * y + waves[..., 1, None, None] * x) + 3 * waves[..., 2, None, None]
+    colour = rng.normal(size=(count, 6, channels))
+    images = np.einsum("nwyx,nwc->nyxc", np.sin(phase), colour)
+    return (images / np.abs(images).max(axis=(1, 2, 3), keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def images() -> np.ndarray:
+    return blobs(96)
+
+
+@pytest.fixture(scope="session")
+def held_out() -> np.ndarray:
+    return blobs(40, seed=1)
+
+
+@pytest.fixture(scope="session")
+def trained(images, held_out):
+    """A two-level stack that ends in a vector, briefly trained, with its histories. Not to be changed by tests."""
+    keras.utils.set_random_seed(0)
+    sae = Autoencoder(shape=(16, 16, 3), size=8, n_out=8, n_scalings=2, n_levels=2, latent_dim=6)
+    histories = sae.train(images, epochs=2, validation_data=held_out, verbose=0)
+    return sae, histories

@@ -1,0 +1,53 @@
+"""Every example, tiny."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture
+def example(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))  # as `python examples/…` does
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("own_pictures", [False, True])
+def test_quickstart(example, tmp_path, capsys, own_pictures):
+    quickstart = example("quickstart")
+    arguments = ["--epochs", "1", "1", "--crops", "64", "--size", "4", "--out", str(tmp_path / "out")]
+    if own_pictures:
+        rng = np.random.default_rng(0)
+        (tmp_path / "mine").mkdir()
+        for index in range(3):
+            Image.fromarray(rng.integers(0, 256, (80, 100, 3), np.uint8)).save(tmp_path / "mine" / f"{index}.png")
+        Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / "mine" / "small.png")
+        arguments += ["--data", str(tmp_path / "mine")]
+    budget = quickstart.main(arguments)
+    for row in budget.values():
+        assert row["full_loss"] <= 1.05 * row["pca_loss"]
+    assert (tmp_path / "out" / "reconstructions.png").stat().st_size > 10_000
+    assert (tmp_path / "out" / "losses.png").stat().st_size > 5_000
+    assert (tmp_path / "out" / "model" / "encoder1" / "saved_model.pb").is_file()
+    printed = capsys.readouterr().out
+    assert "PCA's loss" in printed
+    assert ("Left out, smaller than 64 pixels" in printed) == own_pictures
+
+
+def test_quickstart_needs_two_pictures(example, tmp_path):
+    with pytest.raises(SystemExit, match="needs at least two pictures"):
+        example("quickstart").main(["--data", str(tmp_path)])

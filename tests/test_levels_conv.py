@@ -1,0 +1,117 @@
+import keras
+import numpy as np
+import pytest
+
+from stacked_autoencoder import ConvLevel
+from stacked_autoencoder.principal import fit_linear_code, to_patches
+from tests.conftest import blobs
+
+
+def started(level, images):
+    level.build(images.shape[1:])
+    level.start(lambda: iter([images]))
+    return level
+
+
+@pytest.mark.parametrize(
+    ("level", "shape", "encoding"),
+    [
+        (ConvLevel(n_out=8, n_scalings=2), (None, None, 3), (None, None, 8)),
+        (ConvLevel(n_out=8, n_scalings=2), (16, 24, 3), (4, 6, 8)),
+        (ConvLevel(n_out=5, n_scalings=0, size=4), (8, 8, 2), (8, 8, 5)),
+        (ConvLevel(n_scalings=1, latent_dim=7, size=4), (8, 6, 1), (7,)),
+    ],
+)
+def test_shapes(level, shape, encoding):
+    level.build(shape)
+    assert level.encoding_shape == encoding
+    assert level.decoder.output_shape == (None, *shape)
+
+
+def test_only_built_in_layers_and_nothing_over_space():
+    level = ConvLevel()
+    level.build((None, None, 3))
+    for layer in (*level.encoder.layers, *level.decoder.layers):
+        assert type(layer).__module__.startswith("keras.src.layers.")
+        assert "normalization" not in type(layer).__module__
+        assert "attention" not in type(layer).__module__
+
+
+@pytest.mark.parametrize(
+    ("make", "factor"),
+    [
+        (lambda: ConvLevel(n_out=8, n_scalings=2, size=8), 4),
+        (lambda: ConvLevel(n_out=12, n_scalings=3, size=8), 8),
+        (lambda: ConvLevel(n_scalings=2, size=8, latent_dim=10), None),
+    ],
+)
+def test_the_start_is_pca_on_held_out_images(make, factor):
+    images, held_out = blobs(120), blobs(40, seed=1)
+    level = started(make(), images)
+    loss = np.mean(np.square(level.decode(level.encode(held_out)) - held_out))
+    code = fit_linear_code(lambda: iter([images]), factor, level.encoding_shape[-1])
+    patches = to_patches(held_out, factor)
+    assert loss == pytest.approx(code.squared_error(patches) / patches.size, rel=0.01)
+
+
+def test_the_start_is_isometric_up_to_one_scalar():
+    images = blobs(120)
+    level = started(ConvLevel(n_out=8, n_scalings=2, size=8), images)
+    kernel = level.encoder.get_layer("linear").get_weights()[0].reshape(-1, 8).astype(float)
+    gram = kernel.T @ kernel
+    np.testing.assert_allclose(gram, gram[0, 0] * np.eye(8), atol=1e-4 * gram[0, 0])
+    assert np.mean(np.square(level.encode(images))) == pytest.approx(1.0, rel=1e-3)
+    # A squared error made in the encoding is the same squared error in the image, times that scalar.
+    encodings = level.encode(images)
+    noise = 0.1 * np.random.default_rng(0).standard_normal(encodings.shape).astype(np.float32)
+    moved = level.decode(encodings + noise) - level.decode(encodings)
+    assert np.sum(np.square(moved)) == pytest.approx(np.sum(np.square(noise)) / gram[0, 0], rel=1e-3)
+
+
+def test_any_size_gives_the_same_numbers_inside():
+    images = blobs(4, side=64)
+    level = started(ConvLevel(n_out=4, n_scalings=1, size=4), images)
+    whole = level.encode(images)
+    part = level.encode(images[:, :48, :48])
+    reach = 2 * level.depth + 1  # in encoded pixels: two 3x3 convolutions per block
+    np.testing.assert_allclose(part[:, : 24 - reach, : 24 - reach], whole[:, : 24 - reach, : 24 - reach], atol=1e-5)
+
+
+def test_get_config_makes_the_same_level_again():
+    level = ConvLevel(n_out=5, n_scalings=1, size=6, depth=3, activation="gelu", latent_dim=4)
+    assert ConvLevel(**level.get_config()).get_config() == level.get_config()
+    assert repr(level) == ("ConvLevel(n_out=5, n_scalings=1, size=6, depth=3, activation='gelu', latent_dim=4)")
+
+
+def test_models_are_uncompiled_and_functional():
+    level = ConvLevel()
+    level.build((None, None, 3))
+    for model in (level.encoder, level.decoder):
+        assert not model.compiled
+        assert isinstance(model, keras.Model)
+        assert type(model).__name__ == "Functional"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (
+            {"size": (64, 64, 3)},
+            r"`size` is the width of the network.*`shape=\(height, width, channels\)`.*Received: size=",
+        ),
+        ({"n_out": 0}, r"`n_out` must be a whole number of at least 1\. Received: n_out=0"),
+        ({"n_scalings": -1}, r"`n_scalings` must be a whole number of at least 0"),
+        ({"latent_dim": 2.5}, r"`latent_dim` must be a whole number.*Received: latent_dim=2\.5"),
+        ({"depth": True}, "`depth` must be a whole number"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, text):
+    with pytest.raises(ValueError, match=text):
+        ConvLevel(**arguments)
+
+
+def test_a_vector_needs_a_known_size_and_ends_the_stack():
+    with pytest.raises(ValueError, match=r"`latent_dim=3` ends in a vector.*shape=\(height, width, channels\)"):
+        ConvLevel(latent_dim=3).build((None, None, 3))
+    with pytest.raises(ValueError, match="nothing convolutional can follow a level that ends in a vector"):
+        ConvLevel().build((10,))

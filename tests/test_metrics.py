@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from stacked_autoencoder import metrics
+from tests.conftest import blobs
+
+
+def test_psnr_in_closed_form():
+    images = np.zeros((2, 4, 4, 1), np.float32)
+    restored = images + np.array([0.2, 0.02], np.float32)[:, None, None, None]
+    np.testing.assert_allclose(metrics.psnr(images, restored), [20, 40], rtol=1e-5)
+    np.testing.assert_allclose(metrics.psnr(images, restored, (0, 1)), [13.9794, 33.9794], rtol=1e-4)
+    assert np.isinf(metrics.psnr(images, images)).all()
+
+
+def test_ssim_knows_equal_pictures_and_small_ones():
+    images = blobs(3, side=16)
+    np.testing.assert_allclose(metrics.ssim(images, images), 1, rtol=1e-5)
+    assert (metrics.ssim(images, images[::-1]) < 0.9).any()
+    assert np.isnan(metrics.ssim(images[:, :8], images[:, :8])).all()
+
+
+def test_ssim_does_not_depend_on_the_range():
+    images, restored = blobs(3, side=16), 0.9 * blobs(3, side=16)
+    unit = metrics.ssim((images + 1) / 2, (restored + 1) / 2, (0, 1))
+    np.testing.assert_allclose(metrics.ssim(images, restored), unit, rtol=1e-4)
+
+
+def test_a_mean_weighs_every_value_alike():
+    mean = metrics.Mean()
+    assert np.isnan(mean.value)
+    mean.add(10, 1)
+    mean.add(0, 9)
+    assert mean.value == pytest.approx(1.0)
