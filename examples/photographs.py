@@ -32,13 +32,16 @@ def photograph(name: str) -> np.ndarray:
 
 
 def random_crops(pictures: list[np.ndarray], count: int, side: int, seed: int = 0) -> np.ndarray:
-    """`count` crops `(side, side, 3)` in all, as many of each picture, turned and mirrored at random."""
+    """`count` crops `(side, side, 3)` in all, as many of each picture: zoomed out by up to 2, turned and mirrored."""
     rng = np.random.default_rng(seed)
     crops = np.empty((count, side, side, 3), np.uint8)
     for index in range(count):
         picture = pictures[index % len(pictures)]
-        top, left = rng.integers(picture.shape[0] - side + 1), rng.integers(picture.shape[1] - side + 1)
-        crop = np.rot90(picture[top : top + side, left : left + side], rng.integers(4))
+        taken = rng.integers(side, min(2 * side, *picture.shape[:2]) + 1)
+        top, left = rng.integers(picture.shape[0] - taken + 1), rng.integers(picture.shape[1] - taken + 1)
+        crop = picture[top : top + taken, left : left + taken]
+        crop = np.asarray(Image.fromarray(crop).resize((side, side), Image.Resampling.LANCZOS))
+        crop = np.rot90(crop, rng.integers(4))
         crops[index] = crop[:, ::-1] if rng.integers(2) else crop
     return crops
 

@@ -23,7 +23,7 @@ from photographs import HELD_OUT, PICTURE_SUFFIXES, TRAINING, open_picture, phot
 from stacked_autoencoder import Autoencoder, plots
 
 SIDE = 64
-CROPS = 6000
+CROPS = 4000
 SHOWN = 8
 
 
@@ -31,9 +31,9 @@ def main(argv: list[str] | None = None) -> dict[int, dict[str, float]]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of pictures; a quarter of them is held out")
     parser.add_argument("--out", type=Path, default=Path("quickstart"), help="folder for pictures and model")
-    parser.add_argument("--epochs", type=int, nargs=2, default=(4, 8), help="for level 0 and level 1")
+    parser.add_argument("--epochs", type=int, nargs=2, default=(3, 6), help="for level 0 and level 1")
     parser.add_argument("--crops", type=int, default=CROPS, help="number of 64x64 training crops")
-    parser.add_argument("--size", type=int, default=64, help="width of the network")
+    parser.add_argument("--size", type=int, default=48, help="width of the network")
     arguments = parser.parse_args(argv)
     keras.utils.set_random_seed(0)
 
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> dict[int, dict[str, float]]:
         training, held_out = ([photograph(name) for name in names] for names in (TRAINING, HELD_OUT))
     else:
         training, held_out = split(arguments.data)
-    images = random_crops(training, arguments.crops, SIDE)  # (6000, 64, 64, 3) uint8
+    images = random_crops(training, arguments.crops, SIDE)  # (4000, 64, 64, 3) uint8
     valid = tiles(held_out, SIDE)  # (78, 64, 64, 3) uint8, of pictures that training never sees
 
     # === Train ===

@@ -117,8 +117,7 @@ class ConvLevel(Level):
 
     def _build_encoder(self, name: str) -> keras.Model:
         inputs = keras.Input(self.input_shape)
-        hidden = layers.Conv2D(self.size, self.factor, strides=self.factor, name="patchify")(inputs)
-        hidden = self._blocks(hidden)
+        hidden = self._blocks(layers.Conv2D(self.size, self.factor, strides=self.factor, name="patchify")(inputs))
         if self.latent_dim is None:
             linear = layers.Conv2D(self.n_out, self.factor, strides=self.factor, name="linear")(inputs)
             residual = layers.Conv2D(self.n_out, 1, kernel_initializer="zeros", name="residual")(hidden)
@@ -130,10 +129,9 @@ class ConvLevel(Level):
 
     def _build_decoder(self, name: str) -> keras.Model:
         channels = self.input_shape[-1]
-        stride = {"kernel_size": self.factor, "strides": self.factor}
         if self.latent_dim is None:
             inputs = keras.Input((*self.encoder.output_shape[1:-1], self.n_out))
-            linear = layers.Conv2DTranspose(channels, **stride, name="linear")(inputs)
+            linear = layers.Conv2DTranspose(channels, self.factor, strides=self.factor, name="linear")(inputs)
             hidden = layers.Conv2D(self.size, 3, padding="same", name="widen")(inputs)
         else:
             height, width = (side // self.factor for side in self.input_shape[:2])
@@ -142,22 +140,23 @@ class ConvLevel(Level):
             linear = layers.Reshape(self.input_shape)(linear)
             hidden = layers.Dense(height * width * self.size, name="widen")(inputs)
             hidden = layers.Reshape((height, width, self.size))(hidden)
-        hidden = self._blocks(hidden)
-        residual = layers.Conv2DTranspose(channels, **stride, kernel_initializer="zeros", name="residual")(hidden)
+        residual = layers.Conv2DTranspose(
+            channels, self.factor, strides=self.factor, kernel_initializer="zeros", name="residual"
+        )(self._blocks(hidden))
         return keras.Model(inputs, layers.Add(name="decoding")([linear, residual]), name=name)
 
     def _blocks(self, hidden: keras.KerasTensor) -> keras.KerasTensor:
-        """Pre-activation residual blocks (He et al. 2016, "Identity mappings") with the last convolution at zero."""
         for index in range(self.depth):
-            block = layers.Activation(self.activation)(hidden)
-            block = layers.Conv2D(
-                self.size, 3, padding="same", kernel_initializer="he_normal", name=f"block{index}_first"
-            )(block)
-            block = layers.Activation(self.activation)(block)
-            # Zero ends (Zhang et al. 2019, "Fixup") keep a deep path stable without normalisation.
-            block = layers.Conv2D(
-                self.size, 3, padding="same", kernel_initializer="zeros", name=f"block{index}_second"
-            )(block)
-            # In this order: with the sum the other way round TensorFlow fails to fuse it, and says so on the terminal.
-            hidden = layers.Add()([block, hidden])
+            hidden = self._block(hidden, f"block{index}")
         return layers.Activation(self.activation)(hidden)
+
+    def _block(self, hidden: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        """A pre-activation residual block (He et al. 2016, "Identity mappings") whose last convolution starts at zero.
+
+        Zero ends (Zhang et al. 2019, "Fixup") keep a deep path stable without normalisation.
+        """
+        inner = layers.Activation(self.activation)(hidden)
+        inner = layers.Conv2D(self.size, 3, padding="same", kernel_initializer="he_normal", name=f"{name}_first")(inner)
+        inner = layers.Activation(self.activation)(inner)
+        inner = layers.Conv2D(self.size, 3, padding="same", kernel_initializer="zeros", name=f"{name}_second")(inner)
+        return layers.Add()([hidden, inner])

@@ -1,0 +1,38 @@
+"""The README's snippets run as they stand, and its commands are the ones that the checks run."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_python_snippets_run_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    snippets = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(snippets) == 2
+    names = {}
+    for snippet in snippets:
+        exec(compile(snippet, "README.md", "exec"), names)
+    for name, shape in re.findall(r"^(\w+) = sae\.\w+\(.*# \((\d[\d, ]+)\)", snippets[0], flags=re.MULTILINE):
+        assert names[name].shape == tuple(int(side) for side in shape.split(",")), name
+    assert names["encoder"].output_shape == (None, 16, 16, 32)
+    assert names["sae"].encoding_shape == (16,)
+    assert set(names["table"][1]) == {"loss", "full_loss", "psnr", "ssim", "pca_loss", "values", "ratio"}
+
+
+def test_the_test_command_is_the_one_of_the_checks():
+    assert 'pip install -e ".[test]" && pytest' in README
+    checks = (ROOT / ".ci" / "run").read_text()
+    assert '-e ".[test]"' in checks
+    assert re.search(r"^pytest$", checks, flags=re.MULTILINE)
+
+
+def test_every_picture_and_file_that_the_readme_names_is_there():
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
+    for path in re.findall(r"(?:examples|benchmarks)/\w+\.py", README):
+        assert (ROOT / path).is_file(), path
