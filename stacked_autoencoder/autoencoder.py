@@ -127,16 +127,7 @@ class Autoencoder:
             raise ValueError(f"A level such as `ConvLevel(n_out=32)` was expected. Received: {level!r}")
         if any(level is other for other in self.levels):
             raise ValueError("This level is in the stack already; make a new one with the same arguments.")
-        factor = level.factor * (self.factor if self.levels else 1)
-        check_size(self.shape, factor)
-        # Sides that the whole stack doesn't divide are padded, so a new factor can change what the levels below see.
-        shape = (*(side if side is None else -(-side // factor) * factor for side in self.shape[:2]), self.shape[-1])
-        if self.levels and self.levels[0].input_shape != shape:
-            for index, lower in enumerate(self.levels):
-                shape = lower.rebuild(shape, index)
-        elif self.levels:
-            shape = self.encoding_shape
-        level.build(shape, len(self.levels))
+        level.build(self._room_for(level), len(self.levels))
         self.levels.append(level)
         self.linear_codes.append(None)
 
@@ -396,6 +387,22 @@ class Autoencoder:
                 lambda: images.batches(batch_size, shuffle=True, most=endless), factor, level.encoding_shape[-1]
             )
         self.linear_codes[index] = code
+
+    def _room_for(self, level: Level) -> Shape:
+        """The shape that one more level would see.
+
+        Sides that the whole stack doesn't divide are padded, so a new factor can change what the levels below see.
+        """
+        if self.levels and self.levels[-1].is_vector:
+            return self.encoding_shape
+        factor = self.factor * level.factor
+        check_size(self.shape, factor)
+        shape = (*(side if side is None else -(-side // factor) * factor for side in self.shape[:2]), self.shape[-1])
+        if self.levels and self.levels[0].input_shape == shape:
+            return self.encoding_shape
+        for index, lower in enumerate(self.levels):
+            shape = lower.rebuild(shape, index)
+        return shape
 
     def _factor(self, index: int) -> int:
         return math.prod(level.factor for level in self.levels[: index + 1])

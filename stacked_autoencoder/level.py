@@ -29,7 +29,8 @@ class Level(ABC):
         input_shape: shape of one input, `None` where any size will do.
         encoding_shape: shape of one encoding.
         started: whether the linear start has been set (it happens once).
-        mean: `(channels,)` mean of the encodings of the training data, for models that need standardised input.
+        mean: `(channels,)` mean of the encodings, over a sample of the training data, for models that need
+            standardised input.
         std: `(channels,)` their standard deviation.
     """
 
