@@ -122,7 +122,12 @@ def train_plain(model: keras.Model, images: np.ndarray, valid: np.ndarray, secon
     began = time.perf_counter()
     limit = TimeLimit(seconds)
     history = model.fit(
-        pairs, epochs=10_000, validation_data=(scaled(valid), scaled(valid)), callbacks=[limit], verbose=0
+        pairs,
+        epochs=10_000,
+        validation_data=(scaled(valid), scaled(valid)),
+        callbacks=[limit],
+        shuffle=False,
+        verbose=0,
     )
     return min(history.history["val_loss"]), time.perf_counter() - began
 

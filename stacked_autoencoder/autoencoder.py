@@ -189,6 +189,12 @@ class Autoencoder:
         chosen = self._chosen(levels)
         epochs_of = dict(zip(chosen, _per_level(epochs, len(chosen)), strict=True))
         positive_int("batch_size", batch_size)
+        untrained = [index for index in range(max(chosen)) if index not in chosen and not self.levels[index].started]
+        if untrained:
+            raise ValueError(
+                f"Level {max(chosen)} is trained on the encodings of the levels below it, and level {untrained[0]} hasn't "
+                f"been trained yet: include it in `levels`. Received: levels={list(levels)}"
+            )
         if self.chosen_path is not None:
             saving.check_writable(self.chosen_path)
         first, valid = self._source(images), self._validation(validation_data)

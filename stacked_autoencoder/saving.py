@@ -16,12 +16,14 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
+
+import stacked_autoencoder
 
 FORMAT = 1
 MANIFEST = "autoencoder.json"
@@ -53,7 +55,7 @@ def write(
         for name, values in arrays.items():
             np.savez(fresh / f"{name}.npz", **values)
         sums = {file.relative_to(fresh).as_posix(): _sha256(file) for file in _files(fresh)}
-        versions = {name: version(name) for name in ("stacked_autoencoder", "keras", "tensorflow", "numpy")}
+        versions = {module.__name__: module.__version__ for module in (stacked_autoencoder, keras, tf, np)}
         manifest = {"format": FORMAT, **state, "versions": versions, "files": sums}
         (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         for file in [*_files(fresh), *(folder for folder in fresh.rglob("*") if folder.is_dir()), fresh]:

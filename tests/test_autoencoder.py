@@ -123,11 +123,11 @@ def test_training_again_goes_on_and_starts_only_once(images, held_out):
 
 
 def test_fine_tune_trains_all_levels_on_the_image_loss(images, held_out):
-    sae = Autoencoder(shape=(16, 16, 3), size=8, n_out=6, n_levels=2)
-    sae.train(images, epochs=1, validation_data=held_out, verbose=0)
+    sae = Autoencoder(shape=(16, 16, 3), size=16, n_out=12, n_scalings=1, n_levels=2)
+    sae.train(images, epochs=0, verbose=0)
     before, weights = sae.evaluate(held_out), [fingerprint(level.encoder) for level in sae.levels]
     mean = sae.levels[1].mean.copy()
-    history = sae.fine_tune(images, epochs=2, validation_data=held_out, verbose=0)
+    history = sae.fine_tune(images, epochs=20, validation_data=held_out, verbose=0)
     assert history.start_loss == pytest.approx(before, rel=1e-5)
     assert sae.evaluate(held_out) < before
     assert all(fingerprint(level.encoder) != old for level, old in zip(sae.levels, weights, strict=True))
@@ -265,6 +265,12 @@ def test_wrong_calls_are_told(trained, images):
     ):
         with pytest.raises(ValueError, match=f"(?s){text}"):
             call()
+
+
+def test_a_level_above_an_untrained_one_is_refused(images):
+    sae = Autoencoder(shape=(16, 16, 3), size=4, n_out=4, n_levels=2)
+    with pytest.raises(ValueError, match=r"level 0 hasn't been trained yet: include it in `levels`.*levels=\[1\]"):
+        sae.train(images, epochs=1, levels=[1], verbose=0)
 
 
 def test_an_unwritable_save_path_is_found_before_training(tmp_path, images):

@@ -45,4 +45,5 @@ def test_quality_on_fashion_mnist(monkeypatch, part):
     monkeypatch.setattr(quality, "SIZE", 4)
     rows = quality.main(["--only", part, "--minutes", "0.02", "--epochs", "1"])
     assert len(rows) == {"fashion": 4, "greedy": 2}[part]
-    assert all(0 < line["loss"] < 0.2 for line in rows)
+    assert all(0 < line["loss"] < 0.5 for line in rows)
+    assert all(line["of_pca"] < 1.1 for line in rows if "ours" in line["design"])
