@@ -192,8 +192,8 @@ class Autoencoder:
         untrained = [index for index in range(max(chosen)) if index not in chosen and not self.levels[index].started]
         if untrained:
             raise ValueError(
-                f"Level {max(chosen)} is trained on the encodings of the levels below it, and level {untrained[0]} hasn't "
-                f"been trained yet: include it in `levels`. Received: levels={list(levels)}"
+                f"Level {max(chosen)} is trained on the encodings of the levels below it, and level {untrained[0]} "
+                f"hasn't been trained yet: include it in `levels`. Received: levels={list(levels)}"
             )
         if self.chosen_path is not None:
             saving.check_writable(self.chosen_path)
