@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from examples.photographs import HELD_OUT, TRAINING, open_picture, photograph, random_crops, tiles
+from examples.photographs import HELD_OUT, TRAINING, photograph, random_crops, tiles
 from stacked_autoencoder import Autoencoder, ConvLevel
 
 CODES = {"16x16x32": 2, "8x8x32": 3, "4x4x32": 4}  # code shape of a 64x64 picture → halvings
@@ -59,13 +59,8 @@ class TimeLimit(keras.callbacks.Callback):
 
 def photographs() -> tuple[np.ndarray, np.ndarray]:
     """Training crops `(14000, 64, 64, 3)` and held-out tiles, uint8, of different pictures."""
-    from sklearn.datasets import __file__ as datasets
-
-    more = Path(datasets).parent / "images"
-    training = [photograph(name) for name in TRAINING] + [
-        open_picture(more / name) for name in ("china.jpg", "flower.jpg")
-    ]
-    return random_crops(training, CROPS, 64), tiles([photograph(name) for name in HELD_OUT], 64)
+    training, held_out = ([photograph(name) for name in names] for names in (TRAINING, HELD_OUT))
+    return random_crops(training, CROPS, 64), tiles(held_out, 64)
 
 
 def fashion_mnist() -> tuple[np.ndarray, np.ndarray]:
