@@ -1,4 +1,4 @@
-"""Training one encoder/decoder pair by Keras `fit`, keeping the best weights it has ever had."""
+"""Training levels, one or several jointly, by Keras `fit`, and keeping the best weights they have ever had."""
 
 from __future__ import annotations
 
@@ -167,7 +167,8 @@ def fit(
     decoder = chain([level.decoder for level in reversed(levels)])
     steps = steps or source.n_batches(batch_size)
     restore = compiled(chain([encoder, decoder]))
-    sample = list(source.batches(batch_size, shuffle=True, most=SAMPLE))
+    # One batch tells the scale of the steps; only without validation data do more have to decide what is kept.
+    sample = list(source.batches(batch_size, shuffle=True, most=SAMPLE if validation is None else 1))
     if validation is None:
         loss_of = partial(loss_over, restore, sample)
         start_loss = loss_of()
