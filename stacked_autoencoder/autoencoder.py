@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from stacked_autoencoder import metrics, saving, training
-from stacked_autoencoder.checks import check_encodings, check_size
+from stacked_autoencoder import greedy, metrics, saving, training
+from stacked_autoencoder.checks import check_encodings
+from stacked_autoencoder.greedy import BATCH, gather
 from stacked_autoencoder.images import Images, as_source
-from stacked_autoencoder.level import Level, Shape, chain, positive_int
+from stacked_autoencoder.level import Level, Shape, positive_int
 from stacked_autoencoder.levels.conv import ConvLevel
-from stacked_autoencoder.principal import LinearCode, fit_linear_code
-from stacked_autoencoder.sources import ArraySource, Source, pad_by_reflection
+from stacked_autoencoder.principal import LinearCode
+from stacked_autoencoder.sources.base import Source
+from stacked_autoencoder.stack import Stack, show
 
-BATCH = 64  # images at once in encode, decode and evaluate; training has its own
 KINDS = {level.kind: level for level in (ConvLevel,)}  # what `load` may build, by the name in autoencoder.json
 
 
-class Autoencoder:
+class Autoencoder(Stack):
     """Turns images into much smaller, image-shaped encodings and back, by a stack of levels.
 
     ```
@@ -71,16 +70,13 @@ class Autoencoder:
         load: bool = False,
         check_range: bool = True,
     ) -> None:
-        self.levels: list[Level] = []
-        self.linear_codes: list[LinearCode | None] = []
-        self.value_range = (-1.0, 1.0)
         self.check_range = check_range
         self.chosen_path = None if save_path is None else Path(save_path)
         self.default_path = Path(f"autoencoder_{size}_{n_out}_{n_scalings}")
         if load:
             self._restore(self.save_path)
             return
-        self.shape = _image_shape(shape)
+        super().__init__(shape)
         if levels is None:
             positive_int("n_levels", n_levels)
             levels = [
@@ -92,59 +88,9 @@ class Autoencoder:
         for level in levels:
             self.add(level)
 
-    # === The stack ===
-
-    @property
-    def factor(self) -> int:
-        """By how much the whole stack divides height and width."""
-        return self._factor(len(self.levels) - 1)
-
-    @property
-    def encoding_shape(self) -> Shape:
-        """Shape of the deepest encoding, `None` where it follows the image's size."""
-        return self.levels[-1].encoding_shape
-
     @property
     def save_path(self) -> Path:
         return self.chosen_path or self.default_path
-
-    @property
-    def encoder(self) -> keras.Model:
-        """All encoders as one Keras model: images, sides multiples of `factor` → the deepest encodings.
-
-        It shares its weights with the levels, so a model stacked on it can fine-tune them.
-        """
-        return chain([level.encoder for level in self.levels])
-
-    @property
-    def decoder(self) -> keras.Model:
-        """All decoders as one Keras model: the deepest encodings → images."""
-        return chain([level.decoder for level in reversed(self.levels)])
-
-    def add(self, level: Level) -> None:
-        """Puts one more level on top; `train(images, levels=[-1])` then trains it alone."""
-        if not isinstance(level, Level):
-            raise ValueError(f"A level such as `ConvLevel(n_out=32)` was expected. Received: {level!r}")
-        if any(level is other for other in self.levels):
-            raise ValueError("This level is in the stack already; make a new one with the same arguments.")
-        level.build(self._room_for(level), len(self.levels))
-        self.levels.append(level)
-        self.linear_codes.append(None)
-
-    def count_params(self) -> int:
-        """Number of weights of all encoders and decoders."""
-        return sum(level.count_params() for level in self.levels)
-
-    def summary(self, print_fn: Callable[[str], None] = print) -> None:
-        """Prints a line per level: what it sees, its encoding, values per image, weights."""
-        rows = [("level", "kind", "input", "encoding", "factor", "weights")]
-        for index, level in enumerate(self.levels):
-            shapes = (_show(level.input_shape), _show(level.encoding_shape))
-            rows.append((str(index), level.kind, *shapes, str(level.factor), f"{level.count_params():,}"))
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        for row in rows:
-            print_fn("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-        print_fn(f"Total weights: {self.count_params():,}")
 
     # === Training ===
 
@@ -186,7 +132,7 @@ class Autoencoder:
         Raises:
             ValueError: images that the model isn't made for, or none at all.
         """
-        chosen = self._chosen(levels)
+        chosen = self.depths_of(levels)
         epochs_of = dict(zip(chosen, _per_level(epochs, len(chosen)), strict=True))
         positive_int("batch_size", batch_size)
         untrained = [index for index in range(max(chosen)) if index not in chosen and not self.levels[index].started]
@@ -197,32 +143,17 @@ class Autoencoder:
             )
         if self.chosen_path is not None:
             saving.check_writable(self.chosen_path)
-        first, valid = self._source(images), self._validation(validation_data)
-        endless = _steps_needed(first, batch_size, steps_per_epoch)
-        below, histories = first, []
-        for index, level in enumerate(self.levels[: max(chosen) + 1]):
-            if index in chosen:
-                self._start(index, first, below, batch_size, endless)
-                history = training.fit(
-                    [level],
-                    below,
-                    validation=valid,
-                    title=f"Level {index} ({_show(level.input_shape)} -> {_show(level.encoding_shape)})",
-                    epochs=epochs_of[index],
-                    batch_size=batch_size,
-                    steps=steps_per_epoch if index == 0 else None,
-                    learning_rate=learning_rate,
-                    callbacks=callbacks,
-                    verbose=verbose,
-                )
-                histories.append(history)
-                level.measure(below.batches(batch_size, shuffle=True, most=training.SAMPLE))
-                if index == 0:
-                    self.value_range = first.value_range
-            if index < max(chosen):
-                below = _encoded(level, below, batch_size, endless if index == 0 else None)
-                valid = None if valid is None else _encoded(level, valid, BATCH, None)
-        return histories
+        return greedy.train(
+            self,
+            epochs_of,
+            self._source(images),
+            self._validation(validation_data),
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            steps_per_epoch=steps_per_epoch,
+            callbacks=callbacks,
+            verbose=verbose,
+        )
 
     def fine_tune(
         self,
@@ -242,12 +173,12 @@ class Autoencoder:
         of the levels in between may drift from what they were, so encode again what you have kept.
         """
         source, valid = self._source(images), self._validation(validation_data)
-        _steps_needed(source, batch_size, steps_per_epoch)
+        greedy.steps_needed(source, batch_size, steps_per_epoch)
         history = training.fit(
             self.levels,
             source,
             validation=valid,
-            title=f"All levels ({_show(self.shape)} -> {_show(self.encoding_shape)})",
+            title=f"All levels ({show(self.shape)} -> {show(self.encoding_shape)})",
             epochs=positive_int("epochs", epochs),
             batch_size=positive_int("batch_size", batch_size),
             steps=steps_per_epoch,
@@ -274,12 +205,10 @@ class Autoencoder:
         """
         source = self._source(images)
         if return_dict:
-            return metrics.error_budget(
-                self.levels, self.linear_codes, source.in_order(BATCH), self._pad, self.value_range
-            )
+            return metrics.error_budget(self.levels, source.in_order(BATCH), self.pad, self.value_range)
         loss = metrics.Mean()
-        for batch, restored in self._reconstructions(source, len(self.levels) - 1):
-            loss.add(*metrics.squared_error(batch, restored))
+        for batch in source.in_order(BATCH):
+            loss.add(*metrics.squared_error(batch, self.reconstruct_batch(batch, len(self.levels) - 1)))
         return loss.value
 
     def encode(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
@@ -292,8 +221,8 @@ class Autoencoder:
         Returns:
             `(N, *encoding_shape)`, float32; a list of encodings where the images' sizes differ.
         """
-        depth = self._depth(level)
-        return _gather([self._encode(self._pad(batch), depth) for batch in self._source(images).in_order(BATCH)])
+        depth = self.depth_of(level)
+        return gather([self.encode_batch(self.pad(batch), depth) for batch in self._source(images).in_order(BATCH)])
 
     def decode(
         self, encodings: np.ndarray | list[np.ndarray], level: int | None = None
@@ -308,7 +237,7 @@ class Autoencoder:
             `(N, H, W, C)` float32 in the range of the training images (unclipped, so it may overshoot a little);
             cropped to the model's `shape` where that is fixed. A list where the sizes differ.
         """
-        depth = self._depth(level)
+        depth = self.depth_of(level)
         if isinstance(encodings, list):
             batches = [np.asarray(encoding, np.float32)[None] for encoding in encodings]
         else:
@@ -318,12 +247,12 @@ class Autoencoder:
         for batch in batches:
             check_encodings(batch.shape, shapes, depth)
         height, width = self.shape[:2]
-        return _gather([self._decode(batch, depth)[:, :height, :width] for batch in batches])
+        return gather([self.decode_batch(batch, depth)[:, :height, :width] for batch in batches])
 
     def reconstruct(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
         """Encodes images down to a level and decodes them again; the shapes are the images'."""
-        depth = self._depth(level)
-        return _gather([restored for _, restored in self._reconstructions(self._source(images), depth)])
+        depth = self.depth_of(level)
+        return gather([self.reconstruct_batch(batch, depth) for batch in self._source(images).in_order(BATCH)])
 
     # === On disk ===
 
@@ -344,7 +273,8 @@ class Autoencoder:
         }
         models = {f"encoder{index}": level.encoder for index, level in enumerate(self.levels)}
         models |= {f"decoder{index}": level.decoder for index, level in enumerate(self.levels)}
-        arrays = {f"linear{index}": vars(code) for index, code in enumerate(self.linear_codes) if code is not None}
+        codes = {f"linear{index}": level.linear_code for index, level in enumerate(self.levels)}
+        arrays = {name: vars(code) for name, code in codes.items() if code is not None}
         return saving.write(self.save_path if path is None else Path(path), state, models, arrays)
 
     @classmethod
@@ -359,16 +289,23 @@ class Autoencoder:
 
     def _restore(self, path: Path) -> None:
         state = saving.read(path)
-        self.shape, self.value_range = tuple(state["shape"]), tuple(state["value_range"])
+        super().__init__(tuple(state["shape"]))
+        self.value_range = tuple(state["value_range"])
         self.check_range = state["check_range"]
         for description in state["levels"]:
+            if description["kind"] not in KINDS:
+                raise ValueError(
+                    f"The saved autoencoder has a level of the kind {description['kind']!r}; this version of "
+                    f"stacked_autoencoder knows {', '.join(KINDS)}. Upgrade with "
+                    f"`pip install --upgrade stacked_autoencoder`. Received: {str(path)!r}"
+                )
             self.add(KINDS[description["kind"]](**description["config"]))
         for index, (level, description) in enumerate(zip(self.levels, state["levels"], strict=True)):
             saving.read_weights(path / f"encoder{index}", level.encoder)
             saving.read_weights(path / f"decoder{index}", level.decoder)
             level.set_state(description)
             arrays = saving.read_arrays(path / f"linear{index}.npz")
-            self.linear_codes[index] = None if arrays is None else LinearCode(**arrays)
+            level.linear_code = None if arrays is None else LinearCode(**arrays)
 
     # === Within ===
 
@@ -381,107 +318,9 @@ class Autoencoder:
             raise ValueError("`validation_data` is a dataset without end; give it one with `.take(number)`.")
         return source
 
-    def _start(self, index: int, images: Source, below: Source, batch_size: int, endless: int | None) -> None:
-        """The closed-form start, once per level, and the linear code of the image that it will be held against."""
-        level = self.levels[index]
-        if level.started:
-            return
-        code = level.start(lambda: below.batches(batch_size, shuffle=True, most=endless))
-        if index > 0 or not level.is_vector:  # a vector level on images starts as that very code
-            factor = None if level.is_vector else self._factor(index)
-            code = fit_linear_code(
-                lambda: images.batches(batch_size, shuffle=True, most=endless), factor, level.encoding_shape[-1]
-            )
-        self.linear_codes[index] = code
-
-    def _room_for(self, level: Level) -> Shape:
-        """The shape that one more level would see.
-
-        Sides that the whole stack doesn't divide are padded, so a new factor can change what the levels below see.
-        """
-        if self.levels and self.levels[-1].is_vector:
-            return self.encoding_shape
-        factor = self.factor * level.factor
-        check_size(self.shape, factor)
-        shape = (*(side if side is None else -(-side // factor) * factor for side in self.shape[:2]), self.shape[-1])
-        if self.levels and self.levels[0].input_shape == shape:
-            return self.encoding_shape
-        for index, lower in enumerate(self.levels):
-            shape = lower.rebuild(shape, index)
-        return shape
-
-    def _factor(self, index: int) -> int:
-        return math.prod(level.factor for level in self.levels[: index + 1])
-
-    def _chosen(self, levels: Sequence[int] | None) -> list[int]:
-        return sorted({self._depth(index) for index in (range(len(self.levels)) if levels is None else levels)})
-
-    def _depth(self, level: int | None) -> int:
-        count = len(self.levels)
-        depth = count - 1 if level is None else level + count if level < 0 else level
-        if not 0 <= depth < count:
-            raise ValueError(f"`level` must be an index from 0 to {count - 1} (or negative). Received: {level}")
-        return depth
-
-    def _reconstructions(self, source: Source, depth: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for batch in source.in_order(BATCH):
-            height, width = batch.shape[1:3]
-            yield batch, self._decode(self._encode(self._pad(batch), depth), depth)[:, :height, :width]
-
-    def _encode(self, images: np.ndarray, depth: int) -> np.ndarray:
-        for level in self.levels[: depth + 1]:
-            images = level.encode(images)
-        return images
-
-    def _decode(self, encodings: np.ndarray, depth: int) -> np.ndarray:
-        for level in reversed(self.levels[: depth + 1]):
-            encodings = level.decode(encodings)
-        return encodings
-
-    def _pad(self, images: np.ndarray) -> np.ndarray:
-        return pad_by_reflection(tf.constant(images), self.factor).numpy()
-
-
-def _image_shape(shape: Shape) -> Shape:
-    sides_right = len(shape) == 3 and all(side is None or (isinstance(side, int) and side > 0) for side in shape)
-    if not sides_right or shape[-1] is None:
-        raise ValueError(
-            "`shape` is the shape of one image, (height, width, channels), with `None` for a side that may differ, "
-            f"such as (None, None, 3). Received: shape={shape!r}"
-        )
-    return tuple(shape)
-
 
 def _per_level(epochs: int | Sequence[int], count: int) -> list[int]:
     each = [epochs] * count if isinstance(epochs, int) else list(epochs)
     if len(each) != count:
         raise ValueError(f"`epochs` must be one number, or one for each of {count} levels. Received: epochs={epochs!r}")
     return [positive_int("epochs", number, least=0) for number in each]
-
-
-def _steps_needed(source: Source, batch_size: int, steps_per_epoch: int | None) -> int | None:
-    """How many batches stand for a dataset without end; `None` where the data has one."""
-    if source.n_batches(batch_size) is not None:
-        return None
-    if steps_per_epoch is None:
-        raise ValueError(
-            "`images` is a dataset without end: say how many batches make an epoch with `steps_per_epoch=…`. "
-            "Received: steps_per_epoch=None"
-        )
-    return steps_per_epoch
-
-
-def _encoded(level: Level, source: Source, batch_size: int, most: int | None) -> ArraySource:
-    encodings = [level.encode(batch) for batch in source.batches(batch_size, most=most)]
-    return ArraySource(_gather(encodings), level.encoding_shape, check_range=False)
-
-
-def _gather(batches: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
-    """One array where all shapes agree, a list of single ones where they don't."""
-    if len({batch.shape[1:] for batch in batches}) == 1:
-        return np.concatenate(batches)
-    return [single for batch in batches for single in batch]
-
-
-def _show(shape: Shape) -> str:
-    return "x".join("?" if side is None else str(side) for side in shape)

@@ -21,7 +21,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.sources import ArraySource, FolderSource, Shape, Source, StreamSource
+from stacked_autoencoder.sources.base import Shape, Source
+from stacked_autoencoder.sources.folder import FolderSource
+from stacked_autoencoder.sources.memory import ArraySource
+from stacked_autoencoder.sources.stream import StreamSource
 
 Images = Any
 

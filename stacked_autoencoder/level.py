@@ -32,6 +32,7 @@ class Level(ABC):
         mean: `(channels,)` mean of the encodings, over a sample of the training data, for models that need
             standardised input.
         std: `(channels,)` their standard deviation.
+        linear_code: the best linear code of the *images* with as many values, which the level is held against.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class Level(ABC):
     started: bool = False
     mean: np.ndarray | None = None
     std: np.ndarray | None = None
+    linear_code: LinearCode | None = None
 
     @property
     @abstractmethod

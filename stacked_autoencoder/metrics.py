@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.level import Level
-from stacked_autoencoder.principal import LinearCode, to_patches
+from stacked_autoencoder.principal import to_patches
 
 SSIM_WINDOW = 11  # pixels; smaller images have no SSIM
 
@@ -73,7 +73,6 @@ def squared_error(images: np.ndarray, reconstructions: np.ndarray) -> tuple[floa
 
 def error_budget(
     levels: list[Level],
-    linear_codes: list[LinearCode | None],
     batches: Iterable[np.ndarray],
     pad: Callable[[np.ndarray], np.ndarray],
     value_range: tuple[float, float],
@@ -98,7 +97,7 @@ def error_budget(
             mean["ssim"].add(ssim(images, decoded, value_range).sum(), len(images))
             mean["values"].add(encodings.size, len(images))
             mean["ratio"].add(images.size / encodings.size * len(images), len(images))
-            code = linear_codes[depth]
+            code = level.linear_code
             if code is not None:
                 patches = to_patches(padded, None if level.is_vector else factor).astype(np.float64)
                 mean["pca_loss"].add(code.squared_error(patches), patches.size)

@@ -86,7 +86,7 @@ def read(path: Path) -> dict[str, Any]:
             "else. A single encoder or decoder in it may still open with `tf.keras.models.load_model`. "
             f"Received: {str(path)!r} with {found}"
         )
-    manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    manifest = _manifest(path / MANIFEST)
     if manifest["format"] > FORMAT:
         raise ValueError(
             f"This autoencoder was saved in format {manifest['format']}, by stacked_autoencoder "
@@ -110,6 +110,19 @@ def read(path: Path) -> dict[str, Any]:
                 f"{name} is {'not what was saved' if file.is_file() else 'missing'}: the folder is damaged, or a file "
                 f"was changed by hand. Copy it again, or train and save anew. Received: {str(path)!r}"
             )
+    return manifest
+
+
+def _manifest(file: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:  # not JSON, or not even text
+        manifest = None
+    if not isinstance(manifest, dict) or not manifest.keys() >= {"format", "versions", "levels", "files"}:
+        raise ValueError(
+            f"{MANIFEST} isn't one that `save` wrote: it was changed by hand or cut short. Copy the folder again, or "
+            f"train and save anew. Received: {str(file)!r}"
+        )
     return manifest
 
 

@@ -14,7 +14,7 @@ from keras import ops
 
 from stacked_autoencoder.level import Level, chain, compiled
 from stacked_autoencoder.metrics import Mean, squared_error
-from stacked_autoencoder.sources import Source
+from stacked_autoencoder.sources.base import Source
 
 PEAK_LEARNING_RATE = 3e-3
 WARM_UP = 0.05  # share of the steps

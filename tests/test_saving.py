@@ -161,6 +161,23 @@ def test_a_newer_format_says_to_upgrade(saved):
         Autoencoder.load(path)
 
 
+def test_a_kind_of_level_from_a_newer_version_is_told(saved):
+    _, path = saved
+    manifest = json.loads((path / "autoencoder.json").read_text())
+    manifest["levels"][1]["kind"] = "quantum"
+    (path / "autoencoder.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=r"kind 'quantum'; this version of stacked_autoencoder knows conv\. Upgrade"):
+        Autoencoder.load(path)
+
+
+def test_a_manifest_that_is_no_manifest_is_told(saved):
+    _, path = saved
+    for text in ("", "[]", "{}", "{"):
+        (path / "autoencoder.json").write_text(text)
+        with pytest.raises(ValueError, match=r"autoencoder\.json isn't one that `save` wrote"):
+            Autoencoder.load(path)
+
+
 def test_an_open_stack_and_an_untrained_one_are_saved_too(tmp_path):
     sae = Autoencoder(levels=[ConvLevel(n_out=4, n_scalings=1, size=4, depth=1)], check_range=False)
     sae.save(tmp_path / "open")

@@ -1,0 +1,104 @@
+"""Greedy training: every level on the encodings of the one below, which are computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from stacked_autoencoder import training
+from stacked_autoencoder.level import Level
+from stacked_autoencoder.principal import LinearCode, fit_linear_code
+from stacked_autoencoder.sources.base import Source
+from stacked_autoencoder.sources.memory import ArraySource
+from stacked_autoencoder.stack import Stack, show
+
+BATCH = 64  # images at once where nothing is trained; training has its own
+
+
+def train(
+    stack: Stack,
+    epochs: Mapping[int, int],
+    images: Source,
+    validation: Source | None,
+    *,
+    batch_size: int,
+    steps_per_epoch: int | None,
+    **options: Any,
+) -> list[keras.callbacks.History]:
+    """Trains some levels of a stack, from the lowest to the highest.
+
+    Args:
+        stack: its levels below a trained one must have been trained, now or before.
+        epochs: index of a level to train → its epochs.
+        images: what level 0 sees.
+        validation: decides which weights are kept.
+        steps_per_epoch: of level 0; needed for images without end, of which so many batches are encoded for level 1.
+        **options: the other arguments of `training.fit`.
+
+    Returns:
+        One Keras `History` per trained level.
+    """
+    top = max(epochs)
+    most = steps_needed(images, batch_size, steps_per_epoch)
+    seen, valid, histories = images, validation, []
+    for index, level in enumerate(stack.levels[: top + 1]):
+        if index in epochs:
+            if not level.started:
+                level.linear_code = _start(stack, index, images, seen, batch_size, most)
+            history = training.fit(
+                [level],
+                seen,
+                validation=valid,
+                title=f"Level {index} ({show(level.input_shape)} -> {show(level.encoding_shape)})",
+                epochs=epochs[index],
+                batch_size=batch_size,
+                steps=steps_per_epoch if index == 0 else None,
+                **options,
+            )
+            histories.append(history)
+            level.measure(seen.batches(batch_size, shuffle=True, most=training.SAMPLE))
+            if index == 0:
+                stack.value_range = images.value_range
+        if index < top:
+            seen = _encoded(level, seen, batch_size, most if index == 0 else None)
+            valid = None if valid is None else _encoded(level, valid, BATCH, None)
+    return histories
+
+
+def steps_needed(source: Source, batch_size: int, steps_per_epoch: int | None) -> int | None:
+    """How many batches stand for a dataset without end; `None` where the data has one."""
+    if source.n_batches(batch_size) is not None:
+        return None
+    if steps_per_epoch is None:
+        raise ValueError(
+            "`images` is a dataset without end: say how many batches make an epoch with `steps_per_epoch=…`. "
+            "Received: steps_per_epoch=None"
+        )
+    return steps_per_epoch
+
+
+def gather(batches: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
+    """One array where all shapes agree, a list of single ones where they don't."""
+    if len({batch.shape[1:] for batch in batches}) == 1:
+        return np.concatenate(batches)
+    return [single for batch in batches for single in batch]
+
+
+def _start(stack: Stack, index: int, images: Source, seen: Source, batch_size: int, most: int | None) -> LinearCode:
+    """Sets the closed-form start; returns the linear code of the *image* that the level will be held against."""
+    level = stack.levels[index]
+    code = level.start(lambda: seen.batches(batch_size, shuffle=True, most=most))
+    if index == 0 and level.is_vector:  # it starts as that very code
+        return code
+    factor = None if level.is_vector else stack.factor_at(index)
+    return fit_linear_code(
+        lambda: images.batches(batch_size, shuffle=True, most=most), factor, level.encoding_shape[-1]
+    )
+
+
+def _encoded(level: Level, source: Source, batch_size: int, most: int | None) -> ArraySource:
+    encodings = [level.encode(batch) for batch in source.batches(batch_size, most=most)]
+    return ArraySource(gather(encodings), level.encoding_shape, check_range=False)

@@ -1,0 +1,149 @@
+"""What every source of images gives: batches of one size, checked, scaled and padded.
+
+An error in the middle of a stream is kept and raised again in our own words, not TensorFlow's.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import tensorflow as tf
+
+from stacked_autoencoder.checks import check_image_shape, check_size, check_values
+
+Shape = tuple[int | None, ...]
+
+
+class Source(ABC):
+    """Images of one or several sizes, read as often as one likes.
+
+    Attributes:
+        shape: of one image, `(H, W, C)`, `None` where sizes may differ.
+        value_range: `(low, high)` that the values lie in: [-1, 1] for `uint8`; [0, 1] or [-1, 1] for floats, by what
+            has been read; the observed extremes where the range isn't checked.
+    """
+
+    def __init__(self, shape: Shape, factor: int, check_range: bool) -> None:
+        self.shape = tuple(shape)
+        self.factor = factor
+        self.check_range = check_range
+        self.failure: Exception | None = None
+        self.counted: dict[int, int | None] = {}
+        self.low, self.high = np.inf, -np.inf
+
+    @abstractmethod
+    def raw_batches(self, batch_size: int, shuffle: bool) -> tf.data.Dataset:
+        """Checked batches as they come, each of one size; where sizes differ, not in the images' order."""
+
+    @abstractmethod
+    def raw_singles(self) -> tf.data.Dataset:
+        """Checked batches of one image or more, in order."""
+
+    @abstractmethod
+    def count_batches(self, batch_size: int) -> int | None:
+        """What `n_batches` says, counted afresh."""
+
+    def n_batches(self, batch_size: int) -> int | None:
+        """Batches in one pass; `None` for a stream without end."""
+        if batch_size not in self.counted:  # counting can mean reading everything once
+            self.counted[batch_size] = self.count_batches(batch_size)
+        return self.counted[batch_size]
+
+    def dataset(self, batch_size: int, *, shuffle: bool = False) -> tf.data.Dataset:
+        """Batches of float32 `(N, H, W, C)`, sides padded to multiples of the factor."""
+        batches = self.raw_batches(batch_size, shuffle)
+        batches = batches.map(lambda images: pad_by_reflection(scaled(images), self.factor))
+        count = self.n_batches(batch_size)
+        if count is not None:  # a generator's length is unknown to Keras, which would warn and show no progress
+            batches = batches.apply(tf.data.experimental.assert_cardinality(count))
+        return batches.prefetch(2)
+
+    def batches(self, batch_size: int, *, shuffle: bool = False, most: int | None = None) -> Iterator[np.ndarray]:
+        """The same as numpy arrays, at most `most` of them."""
+        dataset = self.dataset(batch_size, shuffle=shuffle)
+        with self.own_errors():
+            yield from (dataset if most is None else dataset.take(most)).as_numpy_iterator()
+
+    def in_order(self, batch_size: int) -> Iterator[np.ndarray]:
+        """All images in their order, unpadded: as many neighbours of one size as fit into a batch."""
+        if None not in self.shape[:2]:
+            with self.own_errors():
+                yield from self.raw_batches(batch_size, False).map(scaled).prefetch(2).as_numpy_iterator()
+            return
+        waiting: list[np.ndarray] = []
+        with self.own_errors():
+            for images in self.raw_singles().map(scaled).prefetch(batch_size).as_numpy_iterator():
+                full = sum(map(len, waiting)) + len(images) > batch_size
+                if waiting and (full or waiting[0].shape[1:] != images.shape[1:]):
+                    yield np.concatenate(waiting)
+                    waiting = []
+                waiting.append(images)
+        if waiting:
+            yield np.concatenate(waiting)
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        if not self.check_range:
+            return float(self.low), float(self.high)
+        return (0.0, 1.0) if self.low >= 0 else (-1.0, 1.0)
+
+    @contextmanager
+    def own_errors(self) -> Iterator[None]:
+        """Raises what went wrong inside `tf.data` as the error it was."""
+        try:
+            yield
+        except tf.errors.OpError:
+            if self.failure is None:
+                raise
+            failure, self.failure = self.failure, None
+            raise failure from None
+
+    def check_shape(self, shape: Shape, index: int | None = None) -> None:
+        """Refuses images that the model isn't made for, or that are smaller than one factor."""
+        check_image_shape(shape, self.shape, index=index)
+        check_size(shape, self.factor)
+
+    def check(self, images: np.ndarray, first_index: int) -> np.ndarray:
+        """Refuses values that can't be pixels, and remembers the extremes of the others."""
+        if images.dtype == np.uint8:
+            self.low, self.high = -1.0, 1.0
+            return images
+        low, high = check_values(images, first_index, self.check_range)
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        return images
+
+    def remember(self, failure: Exception) -> Exception:
+        self.failure = failure
+        return failure
+
+
+def batch_by_size(dataset: tf.data.Dataset, batch_size: int, shape: Shape) -> tf.data.Dataset:
+    """Batches single images; where sizes may differ, each batch holds one size."""
+    if None not in shape:
+        return dataset.batch(batch_size)
+    return dataset.group_by_window(
+        key_func=lambda image: tf.cast(tf.shape(image)[0], tf.int64) * 2**31 + tf.cast(tf.shape(image)[1], tf.int64),
+        reduce_func=lambda _, window: window.batch(batch_size),
+        window_size=batch_size,
+    )
+
+
+def scaled(images: tf.Tensor) -> tf.Tensor:
+    """float32, `uint8` as [-1, 1]."""
+    values = tf.cast(images, tf.float32)
+    return values / 127.5 - 1.0 if images.dtype == tf.uint8 else values
+
+
+def pad_by_reflection(images: tf.Tensor, multiple: int) -> tf.Tensor:
+    """Makes height and width of `(N, H, W, C)` multiples of `multiple`, below and on the right."""
+    if multiple == 1:
+        return images
+    size = tf.shape(images)[1:3]
+    more = -size % multiple
+    padded = tf.pad(images, [[0, 0], [0, more[0]], [0, more[1]], [0, 0]], mode="REFLECT")
+    static = [None if side is None else side + -side % multiple for side in images.shape[1:3]]
+    padded.set_shape((images.shape[0], *static, images.shape[3]))
+    return padded

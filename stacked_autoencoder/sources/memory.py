@@ -1,0 +1,87 @@
+"""Images in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from stacked_autoencoder.checks import check_image_shape
+from stacked_autoencoder.sources.base import Shape, Source
+
+CHECKED_AT_ONCE = 1 << 24  # values; bounds the memory of a check
+
+
+class ArraySource(Source):
+    """Images in memory: one array, or a list of arrays whose sizes may differ."""
+
+    def __init__(
+        self, images: np.ndarray | list[np.ndarray], shape: Shape, factor: int = 1, check_range: bool = True
+    ) -> None:
+        super().__init__(shape, factor, check_range)
+        self.images = images
+        if isinstance(images, np.ndarray):
+            if images.ndim != 4:
+                check_image_shape(images.shape, shape, batched=True)
+            if len(images) == 0:
+                raise ValueError(f"`images` is empty; at least one image is needed. Received: shape={images.shape}")
+            self.check_shape(images.shape[1:])
+            rows = max(1, CHECKED_AT_ONCE // max(1, images[0].size))
+            for start in range(0, len(images), rows):
+                self.check(images[start : start + rows], start)
+            sizes = {images.shape[1:3]}
+        else:
+            for index, image in enumerate(images):
+                self.check_shape(image.shape, index)
+                if image.dtype != images[0].dtype:
+                    raise ValueError(
+                        "The images of a list must share one dtype, or their values can't be compared: convert them "
+                        f"all to uint8 or all to float32. Received: {images[0].dtype} first, {image.dtype} as image "
+                        f"{index}"
+                    )
+                self.check(image[None], index)
+            sizes = {image.shape[:2] for image in images}
+        self.shape = (*(sizes.pop() if len(sizes) == 1 else (None, None)), shape[-1])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def raw_batches(self, batch_size: int, shuffle: bool) -> tf.data.Dataset:
+        # Drawn here, not in the generator: `keras.utils.set_random_seed` then fixes the order of every epoch.
+        rng = np.random.default_rng(np.random.randint(2**31)) if shuffle else None
+        dtype = self.images.dtype if isinstance(self.images, np.ndarray) else self.images[0].dtype
+        signature = tf.TensorSpec((None, *self.shape), dtype)
+        return tf.data.Dataset.from_generator(lambda: self._generate(batch_size, rng), output_signature=signature)
+
+    def count_batches(self, batch_size: int) -> int:
+        return len(self._plan(batch_size, None))
+
+    def _generate(self, batch_size: int, rng: np.random.Generator | None) -> Iterator[np.ndarray]:
+        for indices in self._plan(batch_size, rng):
+            if isinstance(self.images, np.ndarray):
+                in_order = rng is None
+                yield self.images[indices[0] : indices[-1] + 1] if in_order else self.images[indices]
+            else:
+                yield np.stack([self.images[index] for index in indices])
+
+    def _plan(self, batch_size: int, rng: np.random.Generator | None) -> list[np.ndarray]:
+        """Index batches of one size each: in order, or shuffled within and across sizes."""
+        order = np.arange(len(self)) if rng is None else rng.permutation(len(self))
+        if isinstance(self.images, np.ndarray):
+            return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        by_size: dict[tuple[int, ...], list[int]] = {}
+        for index in order:
+            by_size.setdefault(self.images[index].shape, []).append(index)
+        plan = [
+            np.array(indices[start : start + batch_size])
+            for indices in by_size.values()
+            for start in range(0, len(indices), batch_size)
+        ]
+        return plan if rng is None else [plan[index] for index in rng.permutation(len(plan))]
+
+    def raw_singles(self) -> tf.data.Dataset:
+        signature = tf.TensorSpec((1, *self.shape), self.images[0].dtype)
+        return tf.data.Dataset.from_generator(
+            lambda: (image[None] for image in self.images), output_signature=signature
+        )

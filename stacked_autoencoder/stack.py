@@ -1,0 +1,148 @@
+"""The levels of an autoencoder, one on top of the other: their shapes, and one batch on its way down and up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stacked_autoencoder.checks import check_size
+from stacked_autoencoder.level import Level, Shape, chain
+from stacked_autoencoder.sources.base import pad_by_reflection
+
+
+class Stack:
+    """Levels that fit onto each other.
+
+    Args:
+        shape: of one image, `(height, width, channels)`; `None` for a side that may differ.
+
+    Attributes:
+        levels: list of `Level`, each with its `encoder` and `decoder`.
+        value_range: `(low, high)` of the images that level 0 was trained on.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = _image_shape(shape)
+        self.levels: list[Level] = []
+        self.value_range = (-1.0, 1.0)
+
+    @property
+    def factor(self) -> int:
+        """By how much the whole stack divides height and width."""
+        return self.factor_at(len(self.levels) - 1)
+
+    @property
+    def encoding_shape(self) -> Shape:
+        """Shape of the deepest encoding, `None` where it follows the image's size."""
+        return self.levels[-1].encoding_shape
+
+    @property
+    def encoder(self) -> keras.Model:
+        """All encoders as one Keras model: images, sides multiples of `factor` → the deepest encodings.
+
+        It shares its weights with the levels, so a model stacked on it can fine-tune them.
+        """
+        return chain([level.encoder for level in self.levels])
+
+    @property
+    def decoder(self) -> keras.Model:
+        """All decoders as one Keras model: the deepest encodings → images."""
+        return chain([level.decoder for level in reversed(self.levels)])
+
+    def add(self, level: Level) -> None:
+        """Puts one more level on top; `train(images, levels=[-1])` then trains it alone."""
+        if not isinstance(level, Level):
+            raise ValueError(f"A level such as `ConvLevel(n_out=32)` was expected. Received: {level!r}")
+        if any(level is other for other in self.levels):
+            raise ValueError("This level is in the stack already; make a new one with the same arguments.")
+        level.build(self._room_for(level), len(self.levels))
+        self.levels.append(level)
+
+    def count_params(self) -> int:
+        """Number of weights of all encoders and decoders."""
+        return sum(level.count_params() for level in self.levels)
+
+    def summary(self, print_fn: Callable[[str], None] = print) -> None:
+        """Prints a line per level: what it sees, its encoding, its factor, its weights."""
+        rows = [("level", "kind", "input", "encoding", "factor", "weights")]
+        for index, level in enumerate(self.levels):
+            shapes = (show(level.input_shape), show(level.encoding_shape))
+            rows.append((str(index), level.kind, *shapes, str(level.factor), f"{level.count_params():,}"))
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        for row in rows:
+            print_fn("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print_fn(f"Total weights: {self.count_params():,}")
+
+    # === Depths ===
+
+    def factor_at(self, depth: int) -> int:
+        """By how much the levels down to `depth` divide height and width."""
+        return math.prod(level.factor for level in self.levels[: depth + 1])
+
+    def depth_of(self, level: int | None) -> int:
+        """An index as users give it (`None` for the deepest, negative from the end) → the index of a level."""
+        count = len(self.levels)
+        depth = count - 1 if level is None else level + count if level < 0 else level
+        if not 0 <= depth < count:
+            raise ValueError(f"`level` must be an index from 0 to {count - 1} (or negative). Received: {level}")
+        return depth
+
+    def depths_of(self, levels: Sequence[int] | None) -> list[int]:
+        """The same for several levels, sorted; `None` for all."""
+        return sorted({self.depth_of(index) for index in (range(len(self.levels)) if levels is None else levels)})
+
+    # === One batch ===
+
+    def encode_batch(self, images: np.ndarray, depth: int) -> np.ndarray:
+        for level in self.levels[: depth + 1]:
+            images = level.encode(images)
+        return images
+
+    def decode_batch(self, encodings: np.ndarray, depth: int) -> np.ndarray:
+        for level in reversed(self.levels[: depth + 1]):
+            encodings = level.decode(encodings)
+        return encodings
+
+    def reconstruct_batch(self, images: np.ndarray, depth: int) -> np.ndarray:
+        """There and back; padded on the way, so the shape stays."""
+        height, width = images.shape[1:3]
+        return self.decode_batch(self.encode_batch(self.pad(images), depth), depth)[:, :height, :width]
+
+    def pad(self, images: np.ndarray) -> np.ndarray:
+        """Height and width as multiples of the stack's factor, by reflection."""
+        return pad_by_reflection(tf.constant(images), self.factor).numpy()
+
+    def _room_for(self, level: Level) -> Shape:
+        """The shape that one more level would see.
+
+        Sides that the whole stack doesn't divide are padded, so a new factor can change what the levels below see.
+        """
+        if self.levels and self.levels[-1].is_vector:
+            return self.encoding_shape
+        factor = self.factor * level.factor
+        check_size(self.shape, factor)
+        shape = (*(side if side is None else -(-side // factor) * factor for side in self.shape[:2]), self.shape[-1])
+        if self.levels and self.levels[0].input_shape == shape:
+            return self.encoding_shape
+        for index, lower in enumerate(self.levels):
+            shape = lower.rebuild(shape, index)
+        return shape
+
+
+def show(shape: Shape) -> str:
+    """A shape as people write it: 64x64x3, `?` for an open side."""
+    return "x".join("?" if side is None else str(side) for side in shape)
+
+
+def _image_shape(shape: Shape) -> Shape:
+    sides_right = len(shape) == 3 and all(side is None or (isinstance(side, int) and side > 0) for side in shape)
+    if not sides_right or shape[-1] is None:
+        raise ValueError(
+            "`shape` is the shape of one image, (height, width, channels), with `None` for a side that may differ, "
+            f"such as (None, None, 3). Received: shape={shape!r}"
+        )
+    return tuple(shape)
