@@ -171,7 +171,16 @@ class Autoencoder(Stack):
 
         The arguments are those of `train`; the peak of the learning rate is a third of `train`'s by default. Encodings
         of the levels in between may drift from what they were, so encode again what you have kept.
+
+        Raises:
+            ValueError: images that the model isn't made for, or a level that has never been trained.
         """
+        unstarted = [index for index, level in enumerate(self.levels) if not level.started]
+        if unstarted:
+            raise ValueError(
+                f"`fine_tune` goes on from trained levels, and level {unstarted[0]} isn't one: call `train` first. "
+                "(`train(images, epochs=0)` sets only the closed-form start, if you want joint training alone.)"
+            )
         source, valid = self._source(images), self._validation(validation_data)
         greedy.steps_needed(source, batch_size, steps_per_epoch)
         history = training.fit(

@@ -273,6 +273,13 @@ def test_a_level_above_an_untrained_one_is_refused(images):
         sae.train(images, epochs=1, levels=[1], verbose=0)
 
 
+def test_fine_tuning_levels_that_were_never_trained_is_refused(images):
+    sae = Autoencoder(shape=(16, 16, 3), size=4, n_out=4, n_scalings=1, n_levels=2)
+    sae.train(images, epochs=0, levels=[0], verbose=0)
+    with pytest.raises(ValueError, match=r"level 1 isn't one: call `train` first\..*`train\(images, epochs=0\)`"):
+        sae.fine_tune(images, epochs=1, verbose=0)
+
+
 def test_an_unwritable_save_path_is_found_before_training(tmp_path, images):
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "model"):

@@ -83,6 +83,11 @@ def test_get_config_makes_the_same_level_again():
     assert repr(level) == ("ConvLevel(n_out=5, n_scalings=1, size=6, depth=3, activation='gelu', latent_dim=4)")
 
 
+def test_the_default_depth_grows_where_blocks_are_cheap():
+    assert [ConvLevel(n_scalings=number).depth for number in range(5)] == [1, 1, 1, 2, 3]
+    assert ConvLevel(n_scalings=4, depth=0).depth == 0
+
+
 def test_models_are_uncompiled_and_functional():
     level = ConvLevel()
     level.build((None, None, 3))

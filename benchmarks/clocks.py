@@ -1,0 +1,62 @@
+"""Fair times on a machine that others use too."""
+
+import statistics
+import time
+
+import keras
+import tensorflow as tf
+
+
+class TimeLimit(keras.callbacks.Callback):
+    """Stops after so many seconds of training; the time that validation takes doesn't count."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.left = seconds
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.since = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        now = time.perf_counter()
+        self.left -= now - self.since
+        self.since = now
+        if self.left <= 0:
+            self.model.stop_training = True
+
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        self.left -= time.perf_counter() - self.since
+
+    def on_test_end(self, logs: dict | None = None) -> None:
+        self.since = time.perf_counter()
+
+
+class Clock(keras.callbacks.Callback):
+    """Seconds of each epoch's steps."""
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self.epochs: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.began = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self.ended = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.epochs.append(self.ended - self.began)
+
+
+def step_times(models: dict[str, keras.Model], batch: tf.Tensor, rounds: int = 5, steps: int = 6) -> dict[str, float]:
+    """Median seconds of one compiled training step, the models taken in turn so that drift hits all alike."""
+    compiled = {name: tf.function(model.train_step) for name, model in models.items()}
+    for step in compiled.values():
+        step((batch, batch))
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(rounds):
+        for name, step in compiled.items():
+            began = time.perf_counter()
+            for _ in range(steps):
+                step((batch, batch))
+            times[name].append((time.perf_counter() - began) / steps)
+    return {name: statistics.median(values) for name, values in times.items()}
