@@ -11,30 +11,31 @@ from keras import layers
 from stacked_autoencoder.level import Level, Shape, positive_int
 from stacked_autoencoder.principal import LinearCode, Stream, fit_linear_code
 
+LARGEST_PATCH = 4  # of the residual path: larger ones lose what the halvings keep (`benchmarks/quality.py`, 4x4x32)
+
 
 class ConvLevel(Level):
     """Shrinks height and width by `2**n_scalings` and gives `n_out` features per pixel, or a vector at the end.
 
     ```
-    image ─┬─ linear: one convolution, kernel = stride = factor ────────────────────(+)─▶ encoding
-           └─ patchify ─▶ residual blocks ─▶ 1x1 convolution that starts at zero ────┘
-    encoding ─┬─ linear: one transposed convolution, kernel = stride = factor ──────(+)─▶ image
-              └─ 3x3 ─▶ residual blocks ─▶ patch by patch, starts at zero ───────────┘
+    image ─┬─ linear: one convolution, kernel = stride = factor ───────────────────────────────(+)─▶ encoding
+           └─ patchify by 4 ─▶ blocks (─▶ halve ─▶ blocks …) ─▶ 1x1 that starts at zero ────────┘
+    encoding ─┬─ linear: one transposed convolution, kernel = stride = factor ─────────────────(+)─▶ image
+              └─ 3x3 ─▶ blocks (─▶ double ─▶ blocks …) ─▶ patches of 4, start at zero ──────────┘
     ```
 
     The linear paths start as principal components, so the level is never worse than PCA of the same size; they are
     orthonormal up to one scalar, so that distances between encodings are distances between images. The residual paths
-    work at the small resolution only, look a known number of pixels around them and have no normalisation, so large
-    images can be encoded in tiles.
+    never see full resolution, look a known number of pixels around them and have no normalisation, so large images can
+    be encoded in tiles.
 
     Args:
         n_out: features per pixel of the encoding.
         n_scalings: halvings of height and width; the factor is `2**n_scalings`.
-        size: width of the network, in filters per convolution.
-        depth: residual blocks in the encoder, and as many in the decoder. By default one up to a factor of 4, and one
-            more for each further halving, which makes a block four times cheaper.
-        activation: name of a Keras activation, used before each convolution of a block. `gelu` costs a quarter more per
-            step than `relu` and was worth more than that at every code size (`benchmarks/quality.py`).
+        size: width of the network, in filters per convolution. With a factor of 8 or more the residual path has
+            several resolutions, a quarter of the image's first; it is half as wide there and doubles with each halving.
+        depth: residual blocks per resolution in the encoder, and as many in the decoder.
+        activation: name of a Keras activation, used before each convolution of a block.
         latent_dim: ends the level in a vector of so many values; needs inputs of one known size.
 
     Input shape:
@@ -58,7 +59,7 @@ class ConvLevel(Level):
         n_out: int = 32,
         n_scalings: int = 2,
         size: int = 64,
-        depth: int | None = None,
+        depth: int = 1,
         activation: str = "gelu",
         latent_dim: int | None = None,
     ) -> None:
@@ -70,13 +71,24 @@ class ConvLevel(Level):
         self.n_out = positive_int("n_out", n_out)
         self.n_scalings = positive_int("n_scalings", n_scalings, least=0)
         self.size = positive_int("size", size)
-        self.depth = max(1, self.n_scalings - 1) if depth is None else positive_int("depth", depth, least=0)
+        self.depth = positive_int("depth", depth, least=0)
         self.activation = keras.activations.serialize(keras.activations.get(activation))
         self.latent_dim = None if latent_dim is None else positive_int("latent_dim", latent_dim)
 
     @property
     def factor(self) -> int:
         return 2**self.n_scalings
+
+    @property
+    def patch(self) -> int:
+        """By how much the residual path shrinks the image at once, before it goes on in halvings."""
+        return min(self.factor, LARGEST_PATCH)
+
+    @property
+    def widths(self) -> list[int]:
+        """Filters at each resolution of the residual path, the largest resolution first."""
+        halvings = (self.factor // self.patch).bit_length() - 1
+        return [max(1, self.size // 2) * 2**stage for stage in range(halvings + 1)] if halvings else [self.size]
 
     def get_config(self) -> dict[str, Any]:
         names = ("n_out", "n_scalings", "size", "depth", "activation", "latent_dim")
@@ -119,7 +131,12 @@ class ConvLevel(Level):
 
     def _build_encoder(self, name: str) -> keras.Model:
         inputs = keras.Input(self.input_shape)
-        hidden = self._blocks(layers.Conv2D(self.size, self.factor, strides=self.factor, name="patchify")(inputs))
+        hidden = layers.Conv2D(self.widths[0], self.patch, strides=self.patch, name="patchify")(inputs)
+        for stage, width in enumerate(self.widths):
+            if stage > 0:
+                hidden = layers.Conv2D(width, 2, strides=2, name=f"halve{stage}")(hidden)
+            hidden = self._blocks(hidden, width, stage)
+        hidden = layers.Activation(self.activation)(hidden)
         if self.latent_dim is None:
             linear = layers.Conv2D(self.n_out, self.factor, strides=self.factor, name="linear")(inputs)
             residual = layers.Conv2D(self.n_out, 1, kernel_initializer="zeros", name="residual")(hidden)
@@ -134,31 +151,33 @@ class ConvLevel(Level):
         if self.latent_dim is None:
             inputs = keras.Input((*self.encoder.output_shape[1:-1], self.n_out))
             linear = layers.Conv2DTranspose(channels, self.factor, strides=self.factor, name="linear")(inputs)
-            hidden = layers.Conv2D(self.size, 3, padding="same", name="widen")(inputs)
+            hidden = layers.Conv2D(self.widths[-1], 3, padding="same", name="widen")(inputs)
         else:
             height, width = (side // self.factor for side in self.input_shape[:2])
             inputs = keras.Input((self.latent_dim,))
             linear = layers.Dense(int(np.prod(self.input_shape)), name="linear")(inputs)
             linear = layers.Reshape(self.input_shape)(linear)
-            hidden = layers.Dense(height * width * self.size, name="widen")(inputs)
-            hidden = layers.Reshape((height, width, self.size))(hidden)
+            hidden = layers.Dense(height * width * self.widths[-1], name="widen")(inputs)
+            hidden = layers.Reshape((height, width, self.widths[-1]))(hidden)
+        for stage in reversed(range(len(self.widths))):
+            hidden = self._blocks(hidden, self.widths[stage], stage)
+            if stage > 0:
+                hidden = layers.Conv2DTranspose(self.widths[stage - 1], 2, strides=2, name=f"double{stage}")(hidden)
         residual = layers.Conv2DTranspose(
-            channels, self.factor, strides=self.factor, kernel_initializer="zeros", name="residual"
-        )(self._blocks(hidden))
+            channels, self.patch, strides=self.patch, kernel_initializer="zeros", name="residual"
+        )(layers.Activation(self.activation)(hidden))
         return keras.Model(inputs, layers.Add(name="decoding")([linear, residual]), name=name)
 
-    def _blocks(self, hidden: keras.KerasTensor) -> keras.KerasTensor:
-        for index in range(self.depth):
-            hidden = self._block(hidden, f"block{index}")
-        return layers.Activation(self.activation)(hidden)
-
-    def _block(self, hidden: keras.KerasTensor, name: str) -> keras.KerasTensor:
-        """A pre-activation residual block (He et al. 2016, "Identity mappings") whose last convolution starts at zero.
+    def _blocks(self, hidden: keras.KerasTensor, width: int, stage: int) -> keras.KerasTensor:
+        """Pre-activation residual blocks (He et al. 2016, "Identity mappings") whose last convolutions start at zero.
 
         Zero ends (Zhang et al. 2019, "Fixup") keep a deep path stable without normalisation.
         """
-        inner = layers.Activation(self.activation)(hidden)
-        inner = layers.Conv2D(self.size, 3, padding="same", kernel_initializer="he_normal", name=f"{name}_first")(inner)
-        inner = layers.Activation(self.activation)(inner)
-        inner = layers.Conv2D(self.size, 3, padding="same", kernel_initializer="zeros", name=f"{name}_second")(inner)
-        return layers.Add()([hidden, inner])
+        for index in range(self.depth):
+            name = f"block{stage}_{index}"
+            inner = layers.Activation(self.activation)(hidden)
+            inner = layers.Conv2D(width, 3, padding="same", kernel_initializer="he_normal", name=f"{name}_first")(inner)
+            inner = layers.Activation(self.activation)(inner)
+            inner = layers.Conv2D(width, 3, padding="same", kernel_initializer="zeros", name=f"{name}_second")(inner)
+            hidden = layers.Add()([hidden, inner])
+        return hidden
