@@ -15,7 +15,7 @@ from PIL import Image
 from examples.photographs import HELD_OUT, TRAINING, open_picture, photograph, random_crops, tiles
 
 SIDE = 64
-CROPS = 40_000  # fewer are learnt by heart: with 14,000 the held-out loss stops falling after two minutes
+CROPS = 40_000  # so that five minutes are a few passes: fewer crops are learnt by heart
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 DEBIAN_PHOTOGRAPHS = Path("/usr/share/backgrounds")
 # What is a photograph, and not a drawing, in Debian's package lomiri-wallpapers-16.04: 13 pictures by 8 people.

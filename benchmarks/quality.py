@@ -127,7 +127,7 @@ def compare_fashion(seconds: float) -> list[dict]:
 
 
 def fashion_levels() -> list[ConvLevel]:
-    return [ConvLevel(8, 2, SIZE // 2, depth=1), ConvLevel(n_scalings=0, size=SIZE, latent_dim=30)]
+    return [ConvLevel(12, 2, SIZE // 2), ConvLevel(n_scalings=0, size=SIZE, depth=2, latent_dim=30)]
 
 
 def compare_greedy_with_joint(epochs: int) -> list[dict]:

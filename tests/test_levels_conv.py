@@ -83,11 +83,9 @@ def test_get_config_makes_the_same_level_again():
     assert repr(level) == ("ConvLevel(n_out=5, n_scalings=1, size=6, depth=3, activation='gelu', latent_dim=4)")
 
 
-@pytest.mark.parametrize(
-    ("n_scalings", "patch", "widths"), [(0, 1, [8]), (1, 2, [8]), (2, 4, [8]), (3, 4, [4, 8]), (4, 4, [4, 8, 16])]
-)
+@pytest.mark.parametrize(("n_scalings", "patch", "widths"), [(0, 1, [8]), (2, 4, [8]), (3, 8, [8]), (4, 8, [8, 16])])
 def test_large_factors_shrink_the_residual_path_in_stages(n_scalings, patch, widths):
-    level = ConvLevel(n_out=3, n_scalings=n_scalings, size=8)
+    level = ConvLevel(n_out=3, n_scalings=n_scalings, size=8, depth=1)
     level.build((32, 32, 3))
     assert (level.patch, level.widths) == (patch, widths)
     for model in (level.encoder, level.decoder):
@@ -95,6 +93,11 @@ def test_large_factors_shrink_the_residual_path_in_stages(n_scalings, patch, wid
         assert sorted(layer.filters for layer in blocks) == widths
     assert level.encoding_shape == (32 // level.factor, 32 // level.factor, 3)
     assert level.decoder.output_shape == (None, 32, 32, 3)
+
+
+def test_the_default_depth_grows_where_blocks_are_cheap():
+    assert [ConvLevel(n_scalings=number).depth for number in range(5)] == [1, 1, 1, 2, 2]
+    assert ConvLevel(n_scalings=4, depth=0).depth == 0
 
 
 def test_models_are_uncompiled_and_functional():
