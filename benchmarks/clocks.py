@@ -48,7 +48,11 @@ class Clock(keras.callbacks.Callback):
 
 
 def step_times(models: dict[str, keras.Model], batch: tf.Tensor, rounds: int = 5, steps: int = 6) -> dict[str, float]:
-    """Median seconds of one compiled training step, the models taken in turn so that drift hits all alike."""
+    """Median seconds of one compiled training step, the models taken in turn so that drift hits all alike.
+
+    The steps are real ones, so the weights are put back in the end.
+    """
+    weights = {name: model.get_weights() for name, model in models.items()}
     compiled = {name: tf.function(model.train_step) for name, model in models.items()}
     for step in compiled.values():
         step((batch, batch))
@@ -59,4 +63,6 @@ def step_times(models: dict[str, keras.Model], batch: tf.Tensor, rounds: int = 5
             for _ in range(steps):
                 step((batch, batch))
             times[name].append((time.perf_counter() - began) / steps)
+    for name, model in models.items():
+        model.set_weights(weights[name])
     return {name: statistics.median(values) for name, values in times.items()}

@@ -34,7 +34,7 @@ from stacked_autoencoder import Autoencoder, ConvLevel
 CODES = {"16x16x32": 2, "8x8x32": 3, "4x4x32": 4}  # code shape of a 64x64 picture → halvings
 N_OUT, SIZE, BATCH = 32, 64, 32
 LOOK = 250  # steps between two looks at the validation set
-RESERVE = 0.1  # share of the time for the start, for compiling and for validation
+RESERVE = 0.07  # share of the time for the start, for compiling and for validation
 
 
 def train_ours(
@@ -90,11 +90,11 @@ def compare_photographs(codes: Sequence[str], seconds: float) -> list[dict]:
         keras.utils.set_random_seed(0)
         usual = usual_design(images.shape[1:], CODES[code], N_OUT, SIZE)
         usual_seconds = train_plain(usual, images, valid, seconds, BATCH, steps=100)
-        steps = step_times({"ours": reconstruction(sae), "usual": usual}, scaled(images[:BATCH]))
         budgets = [sae.evaluate(tiles, return_dict=True)[0] for tiles in (test, valid)]
         pca = [budget["pca_loss"] for budget in budgets]
         ours = [budget["full_loss"] for budget in budgets]
         theirs = [usual.evaluate(scaled(tiles), scaled(tiles), verbose=0) for tiles in (test, valid)]
+        steps = step_times({"ours": reconstruction(sae), "usual": usual}, scaled(images[:BATCH]))
         about = ("photographs", code, int(budgets[0]["values"]))
         rows += [
             row(*about, "PCA", pca[0], pca[0], valid=pca[1]),

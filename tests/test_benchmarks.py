@@ -2,11 +2,13 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
-from benchmarks import data, quality
+from benchmarks import clocks, data, quality
 from tests.conftest import blobs
 
 
@@ -47,6 +49,15 @@ def test_quality_on_fashion_mnist(monkeypatch, part):
     assert len(rows) == {"fashion": 4, "greedy": 2}[part]
     assert all(0 < line["loss"] < 0.5 for line in rows)
     assert all(line["of_pca"] < 1.1 for line in rows if "ours" in line["design"])
+
+
+def test_timing_a_step_leaves_the_model_as_it_was():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+    before = model.get_weights()
+    assert clocks.step_times({"it": model}, tf.ones((2, 4)), rounds=1, steps=2)["it"] > 0
+    for weight, old in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, old)
 
 
 def test_fashion_mnist_is_split_and_scaled():
