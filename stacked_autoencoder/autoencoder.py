@@ -110,7 +110,8 @@ class Autoencoder(Stack):
         """Trains level by level, each on the encodings of the one below, which are computed once.
 
         A level that has not been trained before starts as the best linear code of what it sees, in closed form; one
-        that has goes on from where it is. Each level keeps its best weights, so it is never worse than it was before.
+        that has goes on from where it is. Each level keeps its best weights, so on the validation data it is never
+        worse than it was before.
 
         Args:
             images: array or tensor `(N, H, W, C)`; list of `(H, W, C)` arrays, sizes may differ; `tf.data.Dataset` or

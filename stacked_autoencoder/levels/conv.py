@@ -25,10 +25,11 @@ class ConvLevel(Level):
               └─ 3x3 ─▶ blocks (─▶ double ─▶ blocks …) ─▶ patch by patch, starts at zero ────────┘
     ```
 
-    The linear paths start as principal components, so the level is never worse than PCA of the same size; they are
-    orthonormal up to one scalar, so that distances between encodings are distances between images. The residual paths
-    never see full resolution, look a known number of pixels around them and have no normalisation, so large images can
-    be encoded in tiles.
+    The linear paths start as principal components, so before training the level is exactly PCA of the same size, and
+    after it at least as good on the validation data. They are orthonormal up to one scalar, so that distances between
+    encodings are distances between images. The residual paths never see full resolution, look a known number of pixels
+    around them and have no normalisation, so large images can be encoded in tiles. Nothing bounds them either: on
+    pictures unlike all that trained them, a long training can end worse than PCA.
 
     Args:
         n_out: features per pixel of the encoding.
