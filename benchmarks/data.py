@@ -9,7 +9,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from examples.photographs import HELD_OUT, TRAINING, open_picture, photograph, random_crops, tiles
@@ -34,14 +33,12 @@ TEST = (
     "seeding_by_Clements_Engelhardt.jpg",
     "sunset_by_Aitzol_Berasategi.jpg",
 )
-TEST_SIDE = (
-    512  # the shorter one; cameras blur and compress single pixels, so theirs are shrunk to about the others' size
-)
+TEST_SIDE = 512  # the shorter one, about that of the others: a camera blurs and compresses its single pixels
 
 
-def training_crops() -> np.ndarray:
-    """`(40000, 64, 64, 3)` uint8, of six photographs in scikit-image's wheel."""
-    return random_crops([photograph(name) for name in TRAINING], CROPS, SIDE)
+def training_crops(count: int = CROPS) -> np.ndarray:
+    """`(count, 64, 64, 3)` uint8, of six photographs in scikit-image's wheel."""
+    return random_crops([photograph(name) for name in TRAINING], count, SIDE)
 
 
 def validation_tiles() -> np.ndarray:
@@ -49,17 +46,17 @@ def validation_tiles() -> np.ndarray:
     return tiles([photograph(name) for name in HELD_OUT], SIDE)
 
 
-def test_tiles() -> np.ndarray:
-    """`(N, 64, 64, 3)` uint8, of thirteen photographs by other people and cameras."""
-    if not all((DEBIAN_PHOTOGRAPHS / name).is_file() for name in TEST):
+def test_tiles(folder: Path) -> np.ndarray:
+    """`(N, 64, 64, 3)` uint8, of thirteen photographs by other people and cameras, in a folder."""
+    if not all((folder / name).is_file() for name in TEST):
         raise SystemExit(
             "The benchmark judges by photographs in Debian's package lomiri-wallpapers-16.04: install it with "
             "`apt-get install lomiri-wallpapers-16.04`, or unpack it and name the folder of its pictures with "
-            f"--test-photographs. Received: {str(DEBIAN_PHOTOGRAPHS)!r}"
+            f"--test-photographs. Received: {str(folder)!r}"
         )
     pictures = []
     for name in TEST:
-        picture = Image.fromarray(open_picture(DEBIAN_PHOTOGRAPHS / name))
+        picture = Image.fromarray(open_picture(folder / name))
         shrink = TEST_SIDE / min(picture.size)
         size = tuple(round(side * shrink) for side in picture.size)
         pictures.append(np.asarray(picture.resize(size, Image.Resampling.LANCZOS)))
@@ -75,9 +72,3 @@ def fashion_mnist() -> tuple[np.ndarray, np.ndarray]:
         raw = keras.datasets.fashion_mnist.load_data()[0][0]
     images = (raw / 255.0).astype(np.float32)[..., None]
     return images[:-5000], images[-5000:]
-
-
-def scaled(images: np.ndarray | tf.Tensor) -> tf.Tensor:
-    """float32, `uint8` as [-1, 1]: what the library does, for the designs that don't go through it."""
-    values = tf.cast(images, tf.float32)
-    return values / 127.5 - 1.0 if images.dtype == np.uint8 else values

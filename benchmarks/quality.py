@@ -27,9 +27,10 @@ import tensorflow as tf
 
 from benchmarks import data
 from benchmarks.clocks import Clock, step_times
-from benchmarks.data import fashion_mnist, scaled
+from benchmarks.data import fashion_mnist
 from benchmarks.rivals import textbook_dense, train_plain, usual_design
 from stacked_autoencoder import Autoencoder, ConvLevel
+from stacked_autoencoder.sources.base import scaled
 
 CODES = {"16x16x32": 2, "8x8x32": 3, "4x4x32": 4}  # code shape of a 64x64 picture → halvings
 N_OUT, SIZE, BATCH = 32, 64, 32
@@ -72,7 +73,7 @@ def reconstruction(sae: Autoencoder) -> keras.Model:
 
 def fit_over_step(rounds: int = 3, steps: int = 48) -> float:
     """Time of a step within `train` over that of the bare compiled step, taken in turns; the median of the ratios."""
-    some = data.training_crops()[: steps * BATCH]
+    some = data.training_crops(steps * BATCH)
     sae, clock, ratios = Autoencoder(shape=some.shape[1:], n_scalings=3, n_out=N_OUT, size=SIZE), Clock(), []
     for _ in range(rounds):
         sae.train(some, epochs=3, batch_size=BATCH, verbose=0, callbacks=[clock])
@@ -81,8 +82,8 @@ def fit_over_step(rounds: int = 3, steps: int = 48) -> float:
     return statistics.median(ratios)
 
 
-def compare_photographs(codes: Sequence[str], seconds: float) -> list[dict]:
-    images, valid, test = data.training_crops(), data.validation_tiles(), data.test_tiles()
+def compare_photographs(codes: Sequence[str], seconds: float, test_folder: Path) -> list[dict]:
+    test, valid, images = data.test_tiles(test_folder), data.validation_tiles(), data.training_crops()
     rows = []
     for code in codes:
         keras.utils.set_random_seed(0)
@@ -180,14 +181,17 @@ def main(argv: list[str] | None = None) -> list[dict]:
     parser.add_argument("--codes", nargs="+", choices=list(CODES), default=list(CODES))
     parser.add_argument("--minutes", type=float, default=5.0, help="training time of each design")
     parser.add_argument("--epochs", type=int, default=4, help="of the comparison of greedy with joint training")
-    parser.add_argument("--test-photographs", type=Path, help="folder of the pictures in lomiri-wallpapers-16.04")
+    parser.add_argument(
+        "--test-photographs",
+        type=Path,
+        default=data.DEBIAN_PHOTOGRAPHS,
+        help="folder of the pictures in lomiri-wallpapers-16.04",
+    )
     parser.add_argument("--json", type=Path, help="also write the table here")
     arguments = parser.parse_args(argv)
-    if arguments.test_photographs is not None:
-        data.DEBIAN_PHOTOGRAPHS = arguments.test_photographs
     rows = []
     if arguments.only in (None, "photographs"):
-        rows += compare_photographs(arguments.codes, 60 * arguments.minutes)
+        rows += compare_photographs(arguments.codes, 60 * arguments.minutes, arguments.test_photographs)
     if arguments.only in (None, "fashion"):
         rows += compare_fashion(60 * arguments.minutes)
     if arguments.only in (None, "greedy"):

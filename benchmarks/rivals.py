@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import layers
 
 from benchmarks.clocks import TimeLimit
-from benchmarks.data import scaled
+from stacked_autoencoder.sources.base import scaled
 
 
 def usual_design(shape: tuple[int, ...], n_scalings: int, n_out: int, size: int) -> keras.Model:

@@ -11,13 +11,12 @@ import numpy as np
 
 from stacked_autoencoder import greedy, metrics, saving, training
 from stacked_autoencoder.checks import check_encodings
-from stacked_autoencoder.greedy import BATCH, gather
 from stacked_autoencoder.images import Images, as_source
 from stacked_autoencoder.level import Level, Shape, positive_int
 from stacked_autoencoder.levels.conv import ConvLevel
 from stacked_autoencoder.principal import LinearCode
 from stacked_autoencoder.sources.base import Source
-from stacked_autoencoder.stack import Stack, show
+from stacked_autoencoder.stack import BATCH, Stack, gather, show
 
 KINDS = {level.kind: level for level in (ConvLevel,)}  # what `load` may build, by the name in autoencoder.json
 

@@ -6,16 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 
 from stacked_autoencoder import training
 from stacked_autoencoder.level import Level
 from stacked_autoencoder.principal import LinearCode, fit_linear_code
 from stacked_autoencoder.sources.base import Source
 from stacked_autoencoder.sources.memory import ArraySource
-from stacked_autoencoder.stack import Stack, show
-
-BATCH = 64  # images at once where nothing is trained; training has its own
+from stacked_autoencoder.stack import BATCH, Stack, gather, show
 
 
 def train(
@@ -78,13 +75,6 @@ def steps_needed(source: Source, batch_size: int, steps_per_epoch: int | None) -
             "Received: steps_per_epoch=None"
         )
     return steps_per_epoch
-
-
-def gather(batches: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
-    """One array where all shapes agree, a list of single ones where they don't."""
-    if len({batch.shape[1:] for batch in batches}) == 1:
-        return np.concatenate(batches)
-    return [single for batch in batches for single in batch]
 
 
 def _start(stack: Stack, index: int, images: Source, seen: Source, batch_size: int, most: int | None) -> LinearCode:

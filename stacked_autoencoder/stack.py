@@ -13,6 +13,8 @@ from stacked_autoencoder.checks import check_size
 from stacked_autoencoder.level import Level, Shape, chain
 from stacked_autoencoder.sources.base import pad_by_reflection
 
+BATCH = 64  # images at once where nothing is trained; training has its own
+
 
 class Stack:
     """Levels that fit onto each other.
@@ -131,6 +133,13 @@ class Stack:
         for index, lower in enumerate(self.levels):
             shape = lower.rebuild(shape, index)
         return shape
+
+
+def gather(batches: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
+    """One array where all shapes agree, a list of single ones where they don't."""
+    if len({batch.shape[1:] for batch in batches}) == 1:
+        return np.concatenate(batches)
+    return [single for batch in batches for single in batch]
 
 
 def show(shape: Shape) -> str:

@@ -20,7 +20,7 @@ def pixels(count, side, seed=0):
 def tiny(monkeypatch):
     monkeypatch.setattr(data, "training_crops", lambda: pixels(64, 64))
     monkeypatch.setattr(data, "validation_tiles", lambda: pixels(8, 64, seed=1))
-    monkeypatch.setattr(data, "test_tiles", lambda: pixels(8, 64, seed=2))
+    monkeypatch.setattr(data, "test_tiles", lambda folder: pixels(8, 64, seed=2))
     monkeypatch.setattr(quality, "SIZE", 4)
 
 
@@ -33,7 +33,7 @@ def test_quality_of_photographs(tmp_path, capsys):
     assert [line["design"] for line in rows] == ["PCA", "usual design", "ours"]
     assert {line["values"] for line in rows} == {4 * 4 * 32}
     pca, usual, ours = rows
-    assert ours["valid"] <= 1.05 * pca["valid"]  # the start, and `train` keeps what is best there
+    assert ours["valid"] <= 1.01 * pca["valid"]  # the start, and `train` keeps what is best there
     assert ours["loss"] != ours["valid"]  # another set of pictures
     assert usual["step_ms"] > 0
     assert json.loads(file.read_text()) == rows
@@ -70,9 +70,8 @@ def test_fashion_mnist_is_split_and_scaled():
 
 def test_the_photographs_of_the_test_set_are_shrunk_and_cut(monkeypatch, tmp_path):
     monkeypatch.undo()
-    monkeypatch.setattr(data, "DEBIAN_PHOTOGRAPHS", tmp_path)
     with pytest.raises(SystemExit, match=r"apt-get install lomiri-wallpapers-16\.04"):
-        data.test_tiles()
+        data.test_tiles(tmp_path)
     for name in data.TEST:
         Image.fromarray(pixels(1, 16)[0]).resize((960, 640)).save(tmp_path / name)
-    assert data.test_tiles().shape == (13 * 12 * 8, 64, 64, 3)  # 768 x 512 pixels each
+    assert data.test_tiles(tmp_path).shape == (13 * 12 * 8, 64, 64, 3)  # 768 x 512 pixels each

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from examples.photographs import photograph, random_crops, tiles
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -51,3 +53,13 @@ def test_quickstart(example, tmp_path, capsys, own_pictures):
 def test_quickstart_needs_two_pictures(example, tmp_path):
     with pytest.raises(SystemExit, match="needs at least two pictures"):
         example("quickstart").main(["--data", str(tmp_path)])
+
+
+def test_photographs_are_cut_the_same_way_every_time():
+    picture = photograph("chelsea.png")
+    assert picture.shape == (300, 451, 3)
+    np.testing.assert_array_equal(tiles([picture], 64)[8], picture[64:128, 64:128])  # 4 rows of 7
+    crops = random_crops([picture], 4, 32)
+    assert (crops.shape, crops.dtype) == ((4, 32, 32, 3), np.uint8)
+    np.testing.assert_array_equal(random_crops([picture], 2, 32), crops[:2])
+    assert (random_crops([picture], 4, 32, seed=1) != crops).any()

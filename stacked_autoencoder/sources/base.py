@@ -131,10 +131,10 @@ def batch_by_size(dataset: tf.data.Dataset, batch_size: int, shape: Shape) -> tf
     )
 
 
-def scaled(images: tf.Tensor) -> tf.Tensor:
+def scaled(images: np.ndarray | tf.Tensor) -> tf.Tensor:
     """float32, `uint8` as [-1, 1]."""
     values = tf.cast(images, tf.float32)
-    return values / 127.5 - 1.0 if images.dtype == tf.uint8 else values
+    return values / 127.5 - 1.0 if tf.as_dtype(images.dtype) == tf.uint8 else values
 
 
 def pad_by_reflection(images: tf.Tensor, multiple: int) -> tf.Tensor:
