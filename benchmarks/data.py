@@ -16,23 +16,22 @@ from examples.photographs import HELD_OUT, TRAINING, open_picture, photograph, r
 SIDE = 64
 CROPS = 40_000  # so that five minutes are a few passes: fewer crops are learnt by heart
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
-DEBIAN_PHOTOGRAPHS = Path("/usr/share/backgrounds")
-# What is a photograph, and not a drawing, in Debian's package lomiri-wallpapers-16.04: 13 pictures by 8 people.
+DEBIAN_PHOTOGRAPHS = Path("/usr/share/wallpapers")
+# What is a photograph, and not a drawing, of those that have this size in Debian's package plasma-workspace-wallpapers.
 TEST = (
-    "Bridge_by_Sander_Klootwijk.jpg",
-    "Dragonfly_by_Bolly.jpg",
-    "Picture_0B_by_freespace.jpg",
-    "Picture_1A_by_freespace.jpg",
-    "Wine_by_Jakkub_Mede.jpg",
-    "aitzgorri_by_Aitzol_Berasategi.jpg",
-    "free_by_Peter_Nerlich.jpg",
-    "friends_by_Aitzol_Berasategi.jpg",
-    "greentock_by_Peter_Nerlich.jpg",
-    "life_by_Aitzol_Berasategi.jpg",
-    "picosdeeuropa_by_Aitzol_Berasategi.jpg",
-    "seeding_by_Clements_Engelhardt.jpg",
-    "sunset_by_Aitzol_Berasategi.jpg",
+    "BytheWater",
+    "ColdRipple",
+    "ColorfulCups",
+    "DarkestHour",
+    "EveningGlow",
+    "FallenLeaf",
+    "Grey",
+    "Kite",
+    "OneStandsOut",
+    "Path",
+    "summer_1am",
 )
+TEST_FILE = "contents/images/2560x1600.jpg"
 TEST_SIDE = 512  # the shorter one, about that of the others: a camera blurs and compresses its single pixels
 
 
@@ -47,16 +46,17 @@ def validation_tiles() -> np.ndarray:
 
 
 def test_tiles(folder: Path) -> np.ndarray:
-    """`(N, 64, 64, 3)` uint8, of thirteen photographs by other people and cameras, in a folder."""
-    if not all((folder / name).is_file() for name in TEST):
+    """`(N, 64, 64, 3)` uint8, of eleven photographs by other people and cameras, in a folder."""
+    paths = [folder / name / TEST_FILE for name in TEST]
+    if not all(path.is_file() for path in paths):
         raise SystemExit(
-            "The benchmark judges by photographs in Debian's package lomiri-wallpapers-16.04: install it with "
-            "`apt-get install lomiri-wallpapers-16.04`, or unpack it and name the folder of its pictures with "
+            "The benchmark judges by photographs in Debian's package plasma-workspace-wallpapers: install it with "
+            "`apt-get install plasma-workspace-wallpapers`, or unpack it and name its usr/share/wallpapers with "
             f"--test-photographs. Received: {str(folder)!r}"
         )
     pictures = []
-    for name in TEST:
-        picture = Image.fromarray(open_picture(folder / name))
+    for path in paths:
+        picture = Image.fromarray(open_picture(path))
         shrink = TEST_SIDE / min(picture.size)
         size = tuple(round(side * shrink) for side in picture.size)
         pictures.append(np.asarray(picture.resize(size, Image.Resampling.LANCZOS)))

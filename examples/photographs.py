@@ -32,7 +32,11 @@ def photograph(name: str) -> np.ndarray:
 
 
 def random_crops(pictures: list[np.ndarray], count: int, side: int, seed: int = 0) -> np.ndarray:
-    """`count` crops `(side, side, 3)` in all, as many of each picture: zoomed out by up to 2, turned and mirrored."""
+    """`count` crops `(side, side, 3)` in all, as many of each picture: zoomed out by up to 2, turned and mirrored.
+
+    In half of them the colours are swapped (red for blue, …): a few pictures hold only some of the colours that the
+    next picture will show.
+    """
     rng = np.random.default_rng(seed)
     crops = np.empty((count, side, side, 3), np.uint8)
     for index in range(count):
@@ -42,7 +46,8 @@ def random_crops(pictures: list[np.ndarray], count: int, side: int, seed: int = 
         crop = picture[top : top + taken, left : left + taken]
         crop = np.asarray(Image.fromarray(crop).resize((side, side), Image.Resampling.LANCZOS))
         crop = np.rot90(crop, rng.integers(4))
-        crops[index] = crop[:, ::-1] if rng.integers(2) else crop
+        crop = crop[:, ::-1] if rng.integers(2) else crop
+        crops[index] = crop[..., rng.permutation(3)] if rng.integers(2) else crop
     return crops
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from benchmarks import clocks, data, quality
+from stacked_autoencoder import Autoencoder, ConvLevel
 from tests.conftest import blobs
 
 
@@ -35,9 +36,22 @@ def test_quality_of_photographs(tmp_path, capsys):
     pca, usual, ours = rows
     assert ours["valid"] <= 1.01 * pca["valid"]  # the start, and `train` keeps what is best there
     assert ours["loss"] != ours["valid"]  # another set of pictures
+    assert 0 <= ours["worse"] <= 1
     assert usual["step_ms"] > 0
     assert json.loads(file.read_text()) == rows
     assert "usual design" in capsys.readouterr().out
+
+
+def test_tiles_on_which_a_level_is_worse_than_pca_are_counted():
+    sae = Autoencoder(shape=(16, 16, 3), levels=[ConvLevel(4, 2, 4)])
+    sae.train(pixels(64, 16), epochs=0, verbose=0)
+    tiles = pixels(8, 16, seed=1)
+    worse = sae.levels[0].decoder.get_layer("residual")
+    worse.set_weights([worse.get_weights()[0], np.full(3, 0.5)])  # every pixel is off by a half
+    assert quality.share_worse_than_pca(sae, tiles) == 1
+    worse.set_weights([worse.get_weights()[0], np.zeros(3)])
+    sae.levels[0].linear_code.components[:] = 0  # now PCA loses everything
+    assert quality.share_worse_than_pca(sae, tiles) == 0
 
 
 @pytest.mark.slow
@@ -70,8 +84,9 @@ def test_fashion_mnist_is_split_and_scaled():
 
 def test_the_photographs_of_the_test_set_are_shrunk_and_cut(monkeypatch, tmp_path):
     monkeypatch.undo()
-    with pytest.raises(SystemExit, match=r"apt-get install lomiri-wallpapers-16\.04"):
+    with pytest.raises(SystemExit, match=r"apt-get install plasma-workspace-wallpapers"):
         data.test_tiles(tmp_path)
     for name in data.TEST:
-        Image.fromarray(pixels(1, 16)[0]).resize((960, 640)).save(tmp_path / name)
-    assert data.test_tiles(tmp_path).shape == (13 * 12 * 8, 64, 64, 3)  # 768 x 512 pixels each
+        (tmp_path / name / data.TEST_FILE).parent.mkdir(parents=True)
+        Image.fromarray(pixels(1, 16)[0]).resize((960, 640)).save(tmp_path / name / data.TEST_FILE)
+    assert data.test_tiles(tmp_path).shape == (11 * 12 * 8, 64, 64, 3)  # 768 x 512 pixels each

@@ -95,9 +95,21 @@ def test_large_factors_shrink_the_residual_path_in_stages(n_scalings, patch, wid
     assert level.decoder.output_shape == (None, 32, 32, 3)
 
 
-def test_the_default_depth_grows_where_blocks_are_cheap():
-    assert [ConvLevel(n_scalings=number).depth for number in range(5)] == [1, 1, 1, 2, 2]
+def test_two_blocks_by_default_where_they_are_cheap_and_there_is_one_resolution():
+    assert [ConvLevel(n_scalings=number).depth for number in range(5)] == [1, 1, 1, 2, 1]
     assert ConvLevel(n_scalings=4, depth=0).depth == 0
+
+
+@pytest.mark.parametrize("make", [lambda: ConvLevel(4, 1, 4), lambda: ConvLevel(4, 1, 4, latent_dim=5)])
+def test_what_the_residual_paths_add_is_bounded(make):
+    level = started(make(), blobs(40))
+    for model, shape in ((level.encoder, level.input_shape), (level.decoder, level.encoding_shape)):
+        residual = model.get_layer("residual")
+        rng = np.random.default_rng(0)
+        residual.set_weights([rng.standard_normal(weight.shape) for weight in residual.get_weights()])
+        path = keras.Model(model.input, residual.output)
+        usual, extreme = (np.abs(path(strength * rng.standard_normal((8, *shape)))).max() for strength in (1.0, 1e6))
+        assert extreme < 10 * usual
 
 
 def test_models_are_uncompiled_and_functional():
