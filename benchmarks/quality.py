@@ -148,7 +148,7 @@ def compare_fashion(seconds: float) -> list[dict]:
 
 
 def fashion_levels() -> list[ConvLevel]:
-    return [ConvLevel(12, 2, SIZE // 2), ConvLevel(n_scalings=0, size=SIZE, depth=2, latent_dim=30)]
+    return [ConvLevel(12, 2, SIZE // 2), ConvLevel(n_scalings=0, size=SIZE, depth=3, latent_dim=30)]
 
 
 def compare_greedy_with_joint(epochs: int) -> list[dict]:

@@ -73,7 +73,7 @@ def test_any_size_gives_the_same_numbers_inside():
     level = started(ConvLevel(n_out=4, n_scalings=1, size=4), images)
     whole = level.encode(images)
     part = level.encode(images[:, :48, :48])
-    reach = 2 * level.depth + 1  # in encoded pixels: two 3x3 convolutions per block
+    reach = level.depth  # in encoded pixels: one 3x3 convolution per block
     np.testing.assert_allclose(part[:, : 24 - reach, : 24 - reach], whole[:, : 24 - reach, : 24 - reach], atol=1e-5)
 
 
@@ -95,8 +95,8 @@ def test_large_factors_shrink_the_residual_path_in_stages(n_scalings, patch, wid
     assert level.decoder.output_shape == (None, 32, 32, 3)
 
 
-def test_two_blocks_by_default_where_they_are_cheap_and_there_is_one_resolution():
-    assert [ConvLevel(n_scalings=number).depth for number in range(5)] == [1, 1, 1, 2, 1]
+def test_three_blocks_by_default_where_they_are_cheap_and_there_is_one_resolution():
+    assert [ConvLevel(n_scalings=number).depth for number in range(5)] == [1, 1, 1, 3, 1]
     assert ConvLevel(n_scalings=4, depth=0).depth == 0
 
 

