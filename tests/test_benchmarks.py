@@ -19,7 +19,7 @@ def pixels(count, side, seed=0):
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    monkeypatch.setattr(data, "training_crops", lambda: pixels(64, 64))
+    monkeypatch.setattr(data, "training_crops", lambda count=64: pixels(count, 64))
     monkeypatch.setattr(data, "validation_tiles", lambda: pixels(8, 64, seed=1))
     monkeypatch.setattr(data, "test_tiles", lambda folder: pixels(8, 64, seed=2))
     monkeypatch.setattr(quality, "SIZE", 4)
@@ -63,6 +63,11 @@ def test_quality_on_fashion_mnist(monkeypatch, part):
     assert len(rows) == {"fashion": 4, "greedy": 2}[part]
     assert all(0 < line["loss"] < 0.5 for line in rows)
     assert all(line["of_pca"] < 1.1 for line in rows if "ours" in line["design"])
+
+
+@pytest.mark.slow
+def test_fit_is_compared_with_the_bare_step():
+    assert 0.2 < quality.fit_over_step(rounds=1, steps=4) < 50  # too few steps to say more
 
 
 def test_timing_a_step_leaves_the_model_as_it_was():
