@@ -6,11 +6,11 @@
 
 Photographs: 64x64x3 in [-1, 1]. `loss` is the one on eleven photographs that decided nothing, `worse` the share of
 their tiles on which the loss is above PCA's; `valid` is the loss on two others by which, for every design, the best
-weights were kept, and by which, with thirteen more, this library's defaults were found. The
-usual design is the deep convolutional autoencoder of most tutorials: 4x4 kernels from full resolution down, batch norm,
-leaky ReLU, tanh code, learning rate 1e-4. Fashion-MNIST: 28x28 in [0, 1], 30 values, judged by the validation set; the
-textbook net is dense, 784-100-30-100-784 (Géron, "Hands-On Machine Learning", chapter 17). Every design gets the same
-images and the same minutes.
+weights were kept. This library's defaults were found by those two and by the photographs in Debian's package
+lomiri-wallpapers-16.04. The usual design is the deep convolutional autoencoder of most tutorials: 4x4 kernels from full
+resolution down, batch norm, leaky ReLU, tanh code, learning rate 1e-4. Fashion-MNIST: 28x28 in [0, 1], 30 values,
+judged by the validation set; the textbook net is dense, 784-100-30-100-784 (Géron, "Hands-On Machine Learning", chapter
+17). Every design gets the same images and the same minutes.
 """
 
 import argparse

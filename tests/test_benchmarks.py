@@ -46,10 +46,10 @@ def test_tiles_on_which_a_level_is_worse_than_pca_are_counted():
     sae = Autoencoder(shape=(16, 16, 3), levels=[ConvLevel(4, 2, 4)])
     sae.train(pixels(64, 16), epochs=0, verbose=0)
     tiles = pixels(8, 16, seed=1)
-    worse = sae.levels[0].decoder.get_layer("residual")
-    worse.set_weights([worse.get_weights()[0], np.full(3, 0.5)])  # every pixel is off by a half
+    residual = sae.levels[0].decoder.get_layer("residual")
+    residual.set_weights([residual.get_weights()[0], np.full(3, 0.5)])  # every pixel is off by a half
     assert quality.share_worse_than_pca(sae, tiles) == 1
-    worse.set_weights([worse.get_weights()[0], np.zeros(3)])
+    residual.set_weights([residual.get_weights()[0], np.zeros(3)])
     sae.levels[0].linear_code.components[:] = 0  # now PCA loses everything
     assert quality.share_worse_than_pca(sae, tiles) == 0
 

@@ -63,3 +63,10 @@ def test_photographs_are_cut_the_same_way_every_time():
     assert (crops.shape, crops.dtype) == ((4, 32, 32, 3), np.uint8)
     np.testing.assert_array_equal(random_crops([picture], 2, 32), crops[:2])
     assert (random_crops([picture], 4, 32, seed=1) != crops).any()
+
+
+def test_crops_of_one_colour_show_it_with_its_channels_swapped():
+    crops = random_crops([np.full((40, 40, 3), (10, 20, 30), np.uint8)], 64, 32)
+    colours = {tuple(crop[0, 0].tolist()) for crop in crops}
+    assert len(colours) == 6
+    assert {tuple(sorted(colour)) for colour in colours} == {(10, 20, 30)}

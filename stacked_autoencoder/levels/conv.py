@@ -75,9 +75,9 @@ class ConvLevel(Level):
         self.n_out = positive_int("n_out", n_out)
         self.n_scalings = positive_int("n_scalings", n_scalings, least=0)
         self.size = positive_int("size", size)
-        self.depth = (
-            (3 if self.factor == LARGEST_PATCH else 1) if depth is None else positive_int("depth", depth, least=0)
-        )
+        if depth is None:
+            depth = 3 if self.factor == LARGEST_PATCH else 1
+        self.depth = positive_int("depth", depth, least=0)
         self.activation = keras.activations.serialize(keras.activations.get(activation))
         self.latent_dim = None if latent_dim is None else positive_int("latent_dim", latent_dim)
 
