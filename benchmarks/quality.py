@@ -33,50 +33,59 @@ from benchmarks.rivals import textbook_dense, train_plain, usual_design
 from stacked_autoencoder import Autoencoder, ConvLevel
 from stacked_autoencoder.principal import to_patches
 from stacked_autoencoder.sources.base import scaled
+from stacked_autoencoder.training import PEAK_LEARNING_RATE, LevelMuon, step_scales
 
 CODES = {"16x16x32": 2, "8x8x32": 3, "4x4x32": 4}  # code shape of a 64x64 picture → halvings
 N_OUT, SIZE, BATCH = 32, 64, 32
 LOOK = 250  # steps between two looks at the validation set
-RESERVE = 0.07  # share of the time for the start, for compiling and for validation
+RESERVE = 0.1  # share of the time left for the start, for compiling and for slower minutes than the trial's
 
 
 def train_ours(
-    levels: Callable[[], list[ConvLevel]], images: np.ndarray, valid: np.ndarray, seconds: float
+    levels: Callable[[], list[ConvLevel]],
+    images: np.ndarray,
+    valid: np.ndarray,
+    seconds: float,
+    batch_size: int = BATCH,
+    learning_rate: float | None = None,
 ) -> tuple[Autoencoder, float]:
     """Trains a stack for so long: as many epochs as fit at the best pace of a short run before, fewer if slowed.
 
-    The first level takes a quarter of the time where a second follows, since most is lost in the last.
+    The first level takes little of the time where a second follows, since most is lost in the last.
     """
-    shape, steps = images.shape[1:], len(images) // BATCH
+    shape, steps = images.shape[1:], len(images) // batch_size
     trial, paces = Autoencoder(shape=shape, levels=levels()), []
     for index in range(len(trial.levels)):
         clock = Clock()
-        trial.train(images[: 60 * BATCH], epochs=3, levels=[index], batch_size=BATCH, verbose=0, callbacks=[clock])
+        some = images[: 60 * batch_size]
+        trial.train(some, epochs=3, levels=[index], batch_size=batch_size, verbose=0, callbacks=[clock])
         paces.append(min(clock.epochs[1:]) / min(60, steps))  # the first epoch also compiles
-    shares = [1.0] if len(paces) == 1 else [0.25, 0.75]
+    shares = [1.0] if len(paces) == 1 else [0.15, 0.85]
     look = min(LOOK, steps) if len(paces) == 1 else steps  # only level 0 has a choice of steps per epoch
     keras.utils.set_random_seed(0)
     sae = Autoencoder(shape=shape, levels=levels())
     began = time.perf_counter()
     for index, (share, pace) in enumerate(zip(shares, paces, strict=True)):
-        left = (1 - RESERVE) * share * seconds
+        limit = share * seconds
         sae.train(
             images,
-            epochs=max(1, round(left / (look * pace))),
+            epochs=max(1, round((1 - RESERVE) * limit / (look * pace))),
             levels=[index],
             validation_data=valid,
-            batch_size=BATCH,
+            batch_size=batch_size,
             steps_per_epoch=look,
-            callbacks=[TimeLimit(left)],
+            learning_rate=learning_rate,
+            callbacks=[TimeLimit(limit)],
             verbose=2,
         )
     return sae, time.perf_counter() - began
 
 
-def reconstruction(sae: Autoencoder) -> keras.Model:
-    """The stack as an ordinary Keras autoencoder, to time its step by the same ruler as the usual design's."""
+def reconstruction(sae: Autoencoder, images: np.ndarray) -> keras.Model:
+    """The stack as a Keras autoencoder with the optimizer of `train`, to time its step like the usual design's."""
     model = keras.Sequential([sae.encoder, sae.decoder])
-    model.compile(optimizer=keras.optimizers.Adam(1e-4, global_clipnorm=1.0), loss="mse")
+    scales = step_scales(sae.levels, scaled(images).numpy(), 1.0)
+    model.compile(optimizer=LevelMuon(1e-4, scales=scales, unit=1.0), loss="mse")
     return model
 
 
@@ -86,7 +95,8 @@ def fit_over_step(rounds: int = 3, steps: int = 48) -> float:
     sae, clock, ratios = Autoencoder(shape=some.shape[1:], n_scalings=3, n_out=N_OUT, size=SIZE), Clock(), []
     for _ in range(rounds):
         sae.train(some, epochs=4, batch_size=BATCH, verbose=0, callbacks=[clock])
-        bare = step_times({"bare": reconstruction(sae)}, scaled(some[:BATCH]), rounds=3, steps=steps)["bare"]
+        batch = some[:BATCH]
+        bare = step_times({"bare": reconstruction(sae, batch)}, scaled(batch), rounds=3, steps=steps)["bare"]
         ratios.append(min(clock.epochs[1:]) / steps / bare)  # the first epoch also compiles
     return statistics.median(ratios)
 
@@ -113,7 +123,8 @@ def compare_photographs(codes: Sequence[str], seconds: float, test_folder: Path)
         pca = [budget["pca_loss"] for budget in budgets]
         ours = [budget["full_loss"] for budget in budgets]
         theirs = [usual.evaluate(scaled(tiles), scaled(tiles), verbose=0) for tiles in (test, valid)]
-        steps = step_times({"ours": reconstruction(sae), "usual": usual}, scaled(images[:BATCH]))
+        batch = images[:BATCH]
+        steps = step_times({"ours": reconstruction(sae, batch), "usual": usual}, scaled(batch))
         about = ("photographs", code, int(budgets[0]["values"]))
         rows += [
             row(*about, "PCA", pca[0], pca[0], valid=pca[1]),
@@ -139,9 +150,10 @@ def compare_fashion(seconds: float) -> list[dict]:
     textbook = textbook_dense()
     textbook_seconds = train_plain(textbook, images, valid, seconds, BATCH, steps=len(images) // BATCH)
     textbook_loss = textbook.evaluate(valid, valid, verbose=0)
-    sae, ours_seconds = train_ours(fashion_levels, images, valid, seconds)
+    sae, ours_seconds = train_ours(fashion_levels, images, valid, seconds, batch_size=64, learning_rate=1e-2)
     budget = sae.evaluate(valid, return_dict=True)[1]
-    steps = step_times({"ours": reconstruction(sae), "textbook": textbook}, tf.constant(images[:BATCH]))
+    batch = images[:BATCH]
+    steps = step_times({"ours": reconstruction(sae, batch), "textbook": textbook}, tf.constant(batch))
     began = time.perf_counter()
     sae.fine_tune(images, epochs=1, validation_data=valid, batch_size=BATCH, verbose=2)
     tuned_seconds = time.perf_counter() - began
@@ -155,7 +167,7 @@ def compare_fashion(seconds: float) -> list[dict]:
 
 
 def fashion_levels() -> list[ConvLevel]:
-    return [ConvLevel(12, 2, SIZE // 2), ConvLevel(n_scalings=0, size=SIZE, depth=3, latent_dim=30)]
+    return [ConvLevel(12, 2, SIZE // 2), ConvLevel(n_scalings=0, size=SIZE, depth=2, latent_dim=30)]
 
 
 def compare_greedy_with_joint(epochs: int) -> list[dict]:
@@ -170,7 +182,7 @@ def compare_greedy_with_joint(epochs: int) -> list[dict]:
             sae.train(images, epochs=epochs, validation_data=valid, verbose=2)
         else:
             sae.train(images, epochs=0, verbose=0)  # the same start
-            sae.fine_tune(images, epochs=epochs, validation_data=valid, learning_rate=3e-3, verbose=2)
+            sae.fine_tune(images, epochs=epochs, validation_data=valid, learning_rate=PEAK_LEARNING_RATE, verbose=2)
         budget = sae.evaluate(valid, return_dict=True)[1]
         design, seconds = f"ours, {name}, {epochs} epochs", time.perf_counter() - began
         rows.append(row("Fashion-MNIST", "30", 30, design, budget["full_loss"], budget["pca_loss"], seconds))

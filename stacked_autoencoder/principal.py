@@ -18,6 +18,7 @@ FULL_EIGH_UP_TO = 1024  # above, a few eigenvectors by subspace iteration come m
 WORK = 4e11  # multiplications spent on second moments: a few seconds on a laptop
 RANGE_FINDER_SAMPLE = 20_000  # patches per pass of the range finder
 OVERSAMPLING = 16
+WHITENING_FLOOR = 1e-2  # of the mean variance
 
 Stream = Callable[[], Iterable[np.ndarray]]
 
@@ -43,6 +44,24 @@ class LinearCode:
         centred = patches - self.mean
         # Pythagoras: what the orthonormal components don't carry is the error.
         return max(float(np.sum(np.square(centred)) - np.sum(np.square(centred @ self.components))), 0.0)
+
+    def leading(self, n: int) -> "LinearCode":
+        """The best code of only `n` values."""
+        left_out = float(self.variances[n:].sum()) / len(self.mean)
+        return replace(
+            self,
+            components=self.components[:, :n],
+            variances=self.variances[:n],
+            residual=self.residual + left_out,
+        )
+
+    def whitening(self) -> np.ndarray:
+        """`(patch, n)`: the components, divided so that all values of a centred patch's code are about equally strong.
+
+        Components far weaker than the mean of all patch values are mostly noise, and stay weak.
+        """
+        mean = float(self.variances.sum()) / len(self.mean) + self.residual
+        return self.components / np.sqrt(self.variances + WHITENING_FLOOR * mean) if mean > 0 else self.components
 
     def widened(self, n: int) -> "LinearCode":
         """The same code with empty components up to `n`, for codes with more values than a patch has."""

@@ -68,6 +68,28 @@ def test_the_start_is_isometric_up_to_one_scalar():
     assert np.sum(np.square(moved)) == pytest.approx(np.sum(np.square(noise)) / gram[0, 0], rel=1e-3)
 
 
+@pytest.mark.parametrize("make", [lambda: ConvLevel(6, 2, 32), lambda: ConvLevel(6, 1, 32, latent_dim=8)])
+def test_the_residual_paths_see_every_component_about_equally(make):
+    images = blobs(200)
+    level = started(make(), images)
+
+    def spread(values):
+        """By how much the largest of the leading standard deviations is above the smallest."""
+        stds = np.linalg.svd(values - values.mean(axis=0), compute_uv=False)[:9]
+        return stds[0] / stds[-1] - 1
+
+    patchify, widen = level.encoder.get_layer("patchify"), level.decoder.get_layer("widen")
+    patches = to_patches(images, level.patch)
+    kernel = patchify.kernel.numpy().reshape(-1, 32)
+    assert spread(patches @ kernel) < 0.1 * spread(patches)
+    seen = patches @ kernel + patchify.bias.numpy()
+    assert np.abs(seen.mean(axis=0)).max() < 0.05 * seen.std()
+    codes = level.encode(images).reshape(-1, level.encoding_shape[-1])
+    kernel = np.moveaxis(widen.kernel.numpy(), -2, 0).reshape(codes.shape[-1], -1)
+    strength = np.sqrt(np.mean(np.square(kernel), axis=1))
+    assert spread(codes * strength) < 0.2 * spread(codes)
+
+
 def test_any_size_gives_the_same_numbers_inside():
     images = blobs(4, side=64)
     level = started(ConvLevel(n_out=4, n_scalings=1, size=4), images)

@@ -74,10 +74,31 @@ def test_more_values_than_a_patch_has_are_left_empty():
     assert not code.components[:, 3:].any()
 
 
+def test_the_leading_part_of_a_code_is_the_code_of_fewer_values():
+    images = blobs(60)
+    few, some = (fit_linear_code(lambda: iter([images]), 4, n) for n in (5, 12))
+    part = some.leading(5)
+    np.testing.assert_allclose(np.abs(np.sum(part.components * few.components, axis=0)), 1, rtol=1e-9)
+    np.testing.assert_allclose(part.variances, few.variances)
+    assert part.residual == pytest.approx(few.residual)
+
+
+def test_whitened_values_are_about_equally_strong_and_noise_stays_weak():
+    images = blobs(60)
+    code = fit_linear_code(lambda: iter([images]), 4, 48)
+    patches = to_patches(images, 4) - code.mean
+    stds = (patches @ code.whitening()).std(axis=0)
+    assert code.variances[0] > 5 * code.variances[8]
+    np.testing.assert_allclose(stds[:9], 1, atol=0.05)
+    assert np.all(np.diff(stds) < 1e-6)
+    assert stds[-1] < 0.2
+
+
 def test_constant_images_have_a_start_too():
     code = fit_linear_code(lambda: iter([np.full((3, 4, 4, 1), 0.5)]), 2, 2)
     assert code.residual == pytest.approx(0, abs=1e-15)
     np.testing.assert_allclose(code.mean, 0.5)
+    np.testing.assert_array_equal(code.whitening(), code.components)
 
 
 def test_an_empty_stream_is_told():

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from stacked_autoencoder import Autoencoder, ConvLevel, training
 from stacked_autoencoder.images import as_source
-from stacked_autoencoder.training import KeepBest, Reconstruction, ScaledAdam, step_scales, warm_cosine
+from stacked_autoencoder.training import KeepBest, LevelMuon, Reconstruction, step_scales, warm_cosine
 from tests.conftest import blobs
 
 
@@ -30,12 +30,24 @@ def test_the_schedule_warms_up_and_ends_at_zero():
     assert rates[200] == pytest.approx(0, abs=1e-7)
 
 
-def test_scaled_steps_are_a_fraction_of_adams():
-    free, held = (keras.Variable(np.zeros(3, np.float32)) for _ in range(2))
-    optimizer = ScaledAdam(0.1, scales={id(held): 0.01})
-    optimizer.apply([tf.ones(3), tf.ones(3)], [free, held])
+def test_biases_and_layers_that_write_an_output_take_adams_steps_scaled():
+    free, held = keras.Variable(np.zeros(3, np.float32)), keras.Variable(np.zeros((3, 3), np.float32))
+    optimizer = LevelMuon(0.1, scales={id(held): 0.01}, unit=1.0)
+    optimizer.apply([tf.ones(3), tf.ones((3, 3))], [free, held])
     np.testing.assert_allclose(free.numpy(), -0.1, rtol=1e-4)
     np.testing.assert_allclose(held.numpy(), -0.001, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-10])
+def test_kernels_move_by_a_nearly_orthogonal_matrix(size):
+    kernel = keras.Variable(np.zeros((3, 3, 2, 4), np.float32))
+    gradient = np.random.default_rng(0).standard_normal((18, 4)) * [10, 3, 1, 0.3]  # directions unlike in strength
+    optimizer = LevelMuon(0.1, scales={}, unit=1000.0)
+    optimizer.apply([tf.constant(size * gradient.reshape(3, 3, 2, 4), tf.float32)], [kernel])
+    moved = kernel.numpy().reshape(18, 4)
+    strengths = np.linalg.svd(moved, compute_uv=False) / (0.1 * 0.2 * np.sqrt(18))
+    assert np.all((strengths > 0.3) & (strengths < 1.3))
+    assert np.sum(moved * gradient) < 0  # downhill
 
 
 def test_step_scales_are_those_of_the_layers_that_write_an_output(images):
@@ -95,7 +107,8 @@ def test_fit_costs_little_more_than_the_bare_step():
     level = ConvLevel(n_out=32, size=64)
     level.build((32, 32, 3))
     model = Reconstruction(level.encoder, level.decoder)
-    model.compile(optimizer=keras.optimizers.Adam(1e-4), steps_per_execution=training.STEPS_PER_EXECUTION)
+    optimizer = LevelMuon(1e-4, scales=step_scales([level], images[:32], 1.0), unit=1.0)
+    model.compile(optimizer=optimizer, steps_per_execution=training.STEPS_PER_EXECUTION)
     batches = [tf.constant(images[start : start + 32]) for start in range(0, len(images), 32)]
     step = tf.function(model.train_step)
     dataset = as_source(images, (32, 32, 3)).dataset(32, shuffle=True).repeat()

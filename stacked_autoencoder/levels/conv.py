@@ -9,7 +9,7 @@ import numpy as np
 from keras import layers
 
 from stacked_autoencoder.level import Level, Shape, positive_int
-from stacked_autoencoder.principal import LinearCode, Stream, fit_linear_code
+from stacked_autoencoder.principal import WHITENING_FLOOR, LinearCode, Stream, fit_linear_code
 
 # Of the residual path: one of 16 loses what a halving keeps (0.95 of PCA's loss against 0.91 at 4x4x32).
 LARGEST_PATCH = 8
@@ -116,10 +116,7 @@ class ConvLevel(Level):
         self.decoder = self._build_decoder(f"decoder{index}")
 
     def start(self, stream: Stream) -> LinearCode:
-        if self.latent_dim is None:
-            code = fit_linear_code(stream, self.factor, self.n_out, channel_mean=True)
-        else:
-            code = fit_linear_code(stream, None, self.latent_dim)
+        patches, code = self._linear_codes(stream)
         power = float(np.mean(code.variances))
         scale = 1.0 / np.sqrt(power) if power > 0 else 1.0  # one scalar for the whole level: no whitening
         down, up = code.components * scale, code.components / scale
@@ -132,8 +129,33 @@ class ConvLevel(Level):
         else:
             linear_in.set_weights([down, offset])
             linear_out.set_weights([up.T, code.mean])
+        self._see_evenly(patches, code.variances * scale**2)
         self.started = True
         return code
+
+    def _linear_codes(self, stream: Stream) -> tuple[LinearCode, LinearCode]:
+        """The code of as many components of a patch as `patchify` can take in, and the level's own."""
+        seen = min(self.patch**2 * self.input_shape[-1], self.widths[0])
+        if self.latent_dim is None and self.patch == self.factor:
+            code = fit_linear_code(stream, self.factor, max(seen, self.n_out), channel_mean=True)
+            return code.leading(seen), code.leading(self.n_out)
+        patches = fit_linear_code(stream, self.patch, seen, channel_mean=True)
+        if self.latent_dim is None:
+            return patches, fit_linear_code(stream, self.factor, self.n_out, channel_mean=True)
+        return patches, fit_linear_code(stream, None, self.latent_dim)
+
+    def _see_evenly(self, patches: LinearCode, variances: np.ndarray) -> None:
+        """Lets the first convolutions of the residual paths see every principal component about equally strongly.
+
+        Otherwise they see little but the brightness of a patch, whose variance is hundreds of times that of the details
+        they are to learn. What the level restores is not changed: the residual paths still end in zeros.
+        """
+        patchify, widen = self.encoder.get_layer("patchify"), self.decoder.get_layer("widen")
+        turn = keras.initializers.Orthogonal()((patches.components.shape[1], self.widths[0]))
+        kernel = patches.whitening() @ np.asarray(turn)
+        patchify.set_weights([kernel.reshape(patchify.kernel.shape), -patches.mean @ kernel])
+        even = 1.0 / np.sqrt(variances + WHITENING_FLOOR)
+        widen.set_weights([widen.kernel.numpy() * even[:, None], widen.bias.numpy()])
 
     def _build_encoder(self, name: str) -> keras.Model:
         inputs = keras.Input(self.input_shape)
