@@ -31,11 +31,14 @@ def photograph(name: str) -> np.ndarray:
     return open_picture(Path(skimage.__file__).parent / "data" / name)
 
 
-def random_crops(pictures: list[np.ndarray], count: int, side: int, seed: int = 0) -> np.ndarray:
+def random_crops(
+    pictures: list[np.ndarray], count: int, side: int, seed: int = 0, swap_colours: bool = True
+) -> np.ndarray:
     """`count` crops `(side, side, 3)` in all, as many of each picture: zoomed out by up to 2, turned and mirrored.
 
-    In half of them the colours are swapped (red for blue, …): a few pictures hold only some of the colours that the
-    next picture will show.
+    Args:
+        swap_colours: swap the colour channels of half of them (red for blue, …): a few pictures hold only some of the
+            colours that the next picture will show. Without, the crops are the same but for that.
     """
     rng = np.random.default_rng(seed)
     crops = np.empty((count, side, side, 3), np.uint8)
@@ -47,7 +50,8 @@ def random_crops(pictures: list[np.ndarray], count: int, side: int, seed: int = 
         crop = np.asarray(Image.fromarray(crop).resize((side, side), Image.Resampling.LANCZOS))
         crop = np.rot90(crop, rng.integers(4))
         crop = crop[:, ::-1] if rng.integers(2) else crop
-        crops[index] = crop[..., rng.permutation(3)] if rng.integers(2) else crop
+        order = rng.permutation(3) if rng.integers(2) else [0, 1, 2]
+        crops[index] = crop[..., order] if swap_colours else crop
     return crops
 
 

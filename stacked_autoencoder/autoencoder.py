@@ -120,7 +120,8 @@ class Autoencoder(Stack):
             validation_data: images that decide which weights are kept; without, a sample of `images` does.
             levels: which levels to train, by index (`[-1]` for the last); all by default.
             batch_size: images per step; batched datasets keep theirs on level 0.
-            learning_rate: peak of a schedule with warm-up and cosine decay, or a Keras schedule.
+            learning_rate: of Muon (arXiv:2502.16982), the peak of a warm-up and cosine decay, 0.006 by default; or a
+                Keras schedule.
             steps_per_epoch: steps that make an epoch of level 0. A dataset without end needs it; the levels above then
                 train on the encodings of so many batches.
             callbacks: Keras callbacks, used for every level.

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from benchmarks import clocks, data, quality
+from benchmarks import clocks, data, fashion, ours, photographs, quality
 from stacked_autoencoder import Autoencoder, ConvLevel
 from tests.conftest import blobs
 
@@ -19,10 +19,11 @@ def pixels(count, side, seed=0):
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    monkeypatch.setattr(data, "training_crops", lambda count=64: pixels(count, 64))
+    monkeypatch.setattr(data, "training_crops", lambda count=64, swap_colours=True: pixels(count, 64))
     monkeypatch.setattr(data, "validation_tiles", lambda: pixels(8, 64, seed=1))
     monkeypatch.setattr(data, "test_tiles", lambda folder: pixels(8, 64, seed=2))
-    monkeypatch.setattr(quality, "SIZE", 4)
+    for module in (photographs, fashion):
+        monkeypatch.setattr(module, "SIZE", 4)
 
 
 @pytest.mark.slow
@@ -33,13 +34,25 @@ def test_quality_of_photographs(tmp_path, capsys):
     )
     assert [line["design"] for line in rows] == ["PCA", "usual design", "ours"]
     assert {line["values"] for line in rows} == {4 * 4 * 32}
-    pca, usual, ours = rows
-    assert ours["valid"] <= 1.01 * pca["valid"]  # the start, and `train` keeps what is best there
-    assert ours["loss"] != ours["valid"]  # another set of pictures
-    assert 0 <= ours["worse"] <= 1
+    pca, usual, mine = rows
+    assert mine["valid"] <= 1.01 * pca["valid"]  # the start, and `train` keeps what is best there
+    assert mine["loss"] != mine["valid"]  # another set of pictures
+    assert 0 <= mine["worse"] <= 1
     assert usual["step_ms"] > 0
     assert json.loads(file.read_text()) == rows
     assert "usual design" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_crops_with_and_without_swapped_colours(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        data, "training_crops", lambda swap_colours: asked.append(swap_colours) or pixels(64, 64, seed=len(asked))
+    )
+    kept, swapped = quality.main(["--only", "colours", "--minutes", "0.02"])
+    assert asked == [False, True]
+    assert (kept["design"], swapped["design"]) == ("ours, colours kept", "ours, colours swapped")
+    assert kept["loss"] != swapped["loss"]
 
 
 def test_tiles_on_which_a_level_is_worse_than_pca_are_counted():
@@ -48,17 +61,17 @@ def test_tiles_on_which_a_level_is_worse_than_pca_are_counted():
     tiles = pixels(8, 16, seed=1)
     residual = sae.levels[0].decoder.get_layer("residual")
     residual.set_weights([residual.get_weights()[0], np.full(3, 0.5)])  # every pixel is off by a half
-    assert quality.share_worse_than_pca(sae, tiles) == 1
+    assert ours.share_worse_than_pca(sae, tiles) == 1
     residual.set_weights([residual.get_weights()[0], np.zeros(3)])
     sae.levels[0].linear_code.components[:] = 0  # now PCA loses everything
-    assert quality.share_worse_than_pca(sae, tiles) == 0
+    assert ours.share_worse_than_pca(sae, tiles) == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["fashion", "greedy"])
 def test_quality_on_fashion_mnist(monkeypatch, part):
     images = (blobs(320, 28, channels=1) + 1) / 2
-    monkeypatch.setattr(quality, "fashion_mnist", lambda: (images[:256], images[256:]))
+    monkeypatch.setattr(fashion, "fashion_mnist", lambda: (images[:256], images[256:]))
     rows = quality.main(["--only", part, "--minutes", "0.02", "--epochs", "1"])
     assert len(rows) == {"fashion": 4, "greedy": 2}[part]
     assert all(0 < line["loss"] < 0.5 for line in rows)
@@ -67,7 +80,7 @@ def test_quality_on_fashion_mnist(monkeypatch, part):
 
 @pytest.mark.slow
 def test_fit_is_compared_with_the_bare_step():
-    assert 0.2 < quality.fit_over_step(rounds=1, steps=4) < 50  # too few steps to say more
+    assert 0.2 < ours.fit_over_step(ConvLevel(4, 2, 4), rounds=1, steps=4) < 50  # too few steps to say more
 
 
 def test_timing_a_step_leaves_the_model_as_it_was():

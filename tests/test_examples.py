@@ -70,3 +70,12 @@ def test_crops_of_one_colour_show_it_with_its_channels_swapped():
     colours = {tuple(crop[0, 0].tolist()) for crop in crops}
     assert len(colours) == 6
     assert {tuple(sorted(colour)) for colour in colours} == {(10, 20, 30)}
+    kept = random_crops([np.full((40, 40, 3), (10, 20, 30), np.uint8)], 64, 32, swap_colours=False)
+    assert np.all(kept == (10, 20, 30))
+
+
+def test_crops_are_the_same_but_for_their_colours():
+    picture = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+    swapped, kept = (random_crops([picture], 12, 32, swap_colours=swap) for swap in (True, False))
+    assert np.any(swapped != kept)
+    np.testing.assert_array_equal(np.sort(swapped, axis=-1), np.sort(kept, axis=-1))
