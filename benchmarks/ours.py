@@ -15,6 +15,7 @@ from stacked_autoencoder.sources.base import scaled
 from stacked_autoencoder.training import LevelMuon, step_scales
 
 BATCH = 32
+TRIAL = 60  # steps of an epoch of the short run that tells the pace
 LOOK = 250  # steps between two looks at the validation set
 RESERVE = 0.1  # share of the time left for the start, for compiling and for slower minutes than the trial's
 
@@ -34,11 +35,11 @@ def train_ours(
     """
     shape, steps = images.shape[1:], len(images) // batch_size
     trial, paces = Autoencoder(shape=shape, levels=levels()), []
+    some = images[: TRIAL * batch_size]
     for index in range(len(trial.levels)):
         clock = Clock()
-        some = images[: 60 * batch_size]
         trial.train(some, epochs=3, levels=[index], batch_size=batch_size, verbose=0, callbacks=[clock])
-        paces.append(min(clock.epochs[1:]) / min(60, steps))  # the first epoch also compiles
+        paces.append(min(clock.epochs[1:]) / min(TRIAL, steps))  # the first epoch also compiles
     shares = [1.0] if len(paces) == 1 else [0.05, 0.95]
     looks = [min(LOOK, steps)] + [steps] * (len(paces) - 1)  # only level 0 has a choice of steps per epoch
     keras.utils.set_random_seed(0)

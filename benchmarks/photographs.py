@@ -4,30 +4,34 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from benchmarks import data
 from benchmarks.clocks import step_times
 from benchmarks.ours import BATCH, reconstruction, share_worse_than_pca, train_ours
 from benchmarks.rivals import train_plain, usual_design
 from benchmarks.table import row, show
-from stacked_autoencoder import ConvLevel
+from stacked_autoencoder import Autoencoder, ConvLevel
 from stacked_autoencoder.sources.base import scaled
 
 CODES = {"16x16x32": 2, "8x8x32": 3, "4x4x32": 4}  # code shape of a 64x64 picture → halvings
 N_OUT, SIZE = 32, 64
 
 
+def level_for(code: str) -> ConvLevel:
+    return ConvLevel(N_OUT, CODES[code], SIZE)
+
+
 def compare_photographs(codes: Sequence[str], seconds: float, test_folder: Path) -> list[dict]:
     test, valid, images = data.test_tiles(test_folder), data.validation_tiles(), data.training_crops()
     rows = []
     for code in codes:
-        sae, ours_seconds = train_ours(lambda code=code: [ConvLevel(N_OUT, CODES[code], SIZE)], images, valid, seconds)
+        sae, ours_seconds = train_ours(lambda code=code: [level_for(code)], images, valid, seconds)
         keras.utils.set_random_seed(0)
         usual = usual_design(images.shape[1:], CODES[code], N_OUT, SIZE)
         usual_seconds = train_plain(usual, images, valid, seconds, BATCH, steps=100)
         budgets = [sae.evaluate(tiles, return_dict=True)[0] for tiles in (test, valid)]
         pca = [budget["pca_loss"] for budget in budgets]
-        ours = [budget["full_loss"] for budget in budgets]
         theirs = [usual.evaluate(scaled(tiles), scaled(tiles), verbose=0) for tiles in (test, valid)]
         batch = images[:BATCH]
         steps = step_times({"ours": reconstruction(sae, batch), "usual": usual}, scaled(batch))
@@ -35,16 +39,7 @@ def compare_photographs(codes: Sequence[str], seconds: float, test_folder: Path)
         rows += [
             row(*about, "PCA", pca[0], pca[0], valid=pca[1]),
             row(*about, "usual design", theirs[0], pca[0], usual_seconds, steps["usual"], valid=theirs[1]),
-            row(
-                *about,
-                "ours",
-                ours[0],
-                pca[0],
-                ours_seconds,
-                steps["ours"],
-                valid=ours[1],
-                worse=share_worse_than_pca(sae, test),
-            ),
+            our_row(code, "ours", sae, test, budgets, ours_seconds, steps["ours"]),
         ]
         show(rows[-3:])
     return rows
@@ -56,19 +51,26 @@ def compare_colours(seconds: float, test_folder: Path) -> list[dict]:
     rows = []
     for swapped in (False, True):
         images = data.training_crops(swap_colours=swapped)
-        sae, took = train_ours(lambda: [ConvLevel(N_OUT, CODES["8x8x32"], SIZE)], images, valid, seconds)
-        budget, chosen_by = (sae.evaluate(tiles, return_dict=True)[0] for tiles in (test, valid))
-        rows.append(
-            row(
-                "photographs",
-                "8x8x32",
-                int(budget["values"]),
-                f"ours, colours {'swapped' if swapped else 'kept'}",
-                budget["full_loss"],
-                budget["pca_loss"],
-                took,
-                valid=chosen_by["full_loss"],
-                worse=share_worse_than_pca(sae, test),
-            )
-        )
+        sae, took = train_ours(lambda: [level_for("8x8x32")], images, valid, seconds)
+        budgets = [sae.evaluate(tiles, return_dict=True)[0] for tiles in (test, valid)]
+        rows.append(our_row("8x8x32", f"ours, colours {'swapped' if swapped else 'kept'}", sae, test, budgets, took))
     return rows
+
+
+def our_row(
+    code: str, design: str, sae: Autoencoder, test: np.ndarray, budgets: list[dict], seconds: float, step: float = 0.0
+) -> dict:
+    """The row of a stack of one level, from its error budgets on the test and the validation set."""
+    judged, chosen = budgets
+    return row(
+        "photographs",
+        code,
+        int(judged["values"]),
+        design,
+        judged["full_loss"],
+        judged["pca_loss"],
+        seconds,
+        step,
+        valid=chosen["full_loss"],
+        worse=share_worse_than_pca(sae, test),
+    )

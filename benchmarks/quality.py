@@ -25,9 +25,8 @@ import tensorflow as tf
 from benchmarks import data
 from benchmarks.fashion import compare_fashion, compare_greedy_with_joint
 from benchmarks.ours import BATCH, fit_over_step
-from benchmarks.photographs import CODES, N_OUT, SIZE, compare_colours, compare_photographs
+from benchmarks.photographs import CODES, compare_colours, compare_photographs, level_for
 from benchmarks.table import show
-from stacked_autoencoder import ConvLevel
 
 
 def main(argv: list[str] | None = None) -> list[dict]:
@@ -55,7 +54,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
     if arguments.only in (None, "greedy"):
         rows += compare_greedy_with_joint(arguments.epochs)
     if arguments.only in (None, "fit"):
-        ratio = fit_over_step(ConvLevel(N_OUT, CODES["8x8x32"], SIZE))
+        ratio = fit_over_step(level_for("8x8x32"))
         print(f"\n`train` takes {ratio:.2f} times the bare compiled step (8x8x32, batch {BATCH}).")
     print(f"\n{platform.machine()}, {os.cpu_count()} cores, Keras {keras.__version__}, TensorFlow {tf.__version__}")
     show(rows)
