@@ -5,29 +5,40 @@ import time
 import keras
 import tensorflow as tf
 
+from stacked_autoencoder.training import PEAK_LEARNING_RATE, warm_cosine
+
+FINENESS = 10_000  # steps that stand for the whole time
+
 
 class TimeLimit(keras.callbacks.Callback):
-    """Stops after so many seconds of training; the time that validation takes doesn't count."""
+    """Stops training so many seconds after it was made: starts, compiling and looks at the validation set count.
+
+    Attributes:
+        elapsed: variable, the share of the seconds that is over.
+    """
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
-        self.left = seconds
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.since = time.perf_counter()
+        self.seconds = seconds
+        self.elapsed = tf.Variable(0.0, trainable=False)
+        self.began = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        now = time.perf_counter()
-        self.left -= now - self.since
-        self.since = now
-        if self.left <= 0:
+        share = (time.perf_counter() - self.began) / self.seconds
+        self.elapsed.assign(min(share, 1.0))
+        if share >= 1:
             self.model.stop_training = True
 
-    def on_test_begin(self, logs: dict | None = None) -> None:
-        self.left -= time.perf_counter() - self.since
 
-    def on_test_end(self, logs: dict | None = None) -> None:
-        self.since = time.perf_counter()
+class OverTime(keras.optimizers.schedules.LearningRateSchedule):
+    """The learning rate that `train` would use, by the clock: how many steps will fit isn't known beforehand."""
+
+    def __init__(self, limit: TimeLimit) -> None:
+        self.limit = limit
+        self.over_steps = warm_cosine(PEAK_LEARNING_RATE, FINENESS)
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        return self.over_steps(FINENESS * self.limit.elapsed)
 
 
 class Clock(keras.callbacks.Callback):

@@ -17,7 +17,7 @@ SIZE = 64
 
 
 def fashion_levels() -> list[ConvLevel]:
-    return [ConvLevel(12, 2, SIZE // 2), ConvLevel(n_scalings=0, size=SIZE, depth=2, latent_dim=30)]
+    return [ConvLevel(14, 2, SIZE // 2), ConvLevel(n_scalings=0, size=SIZE, depth=2, latent_dim=30)]
 
 
 def compare_fashion(seconds: float) -> list[dict]:
@@ -26,7 +26,7 @@ def compare_fashion(seconds: float) -> list[dict]:
     textbook = textbook_dense()
     textbook_seconds = train_plain(textbook, images, valid, seconds, BATCH, steps=len(images) // BATCH)
     textbook_loss = textbook.evaluate(valid, valid, verbose=0)
-    sae, ours_seconds = train_ours(fashion_levels, images, valid, seconds, batch_size=64, learning_rate=1e-2)
+    sae, ours_seconds = train_ours(fashion_levels(), images, valid, seconds, batch_size=64)
     budget = sae.evaluate(valid, return_dict=True)[1]
     batch = images[:BATCH]
     steps = step_times({"ours": reconstruction(sae, batch), "textbook": textbook}, tf.constant(batch))

@@ -2,60 +2,45 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
 from benchmarks import data
-from benchmarks.clocks import Clock, TimeLimit, step_times
+from benchmarks.clocks import Clock, OverTime, TimeLimit, step_times
 from stacked_autoencoder import Autoencoder, ConvLevel
 from stacked_autoencoder.principal import to_patches
 from stacked_autoencoder.sources.base import scaled
 from stacked_autoencoder.training import LevelMuon, step_scales
 
 BATCH = 32
-TRIAL = 60  # steps of an epoch of the short run that tells the pace
 LOOK = 250  # steps between two looks at the validation set
-RESERVE = 0.1  # share of the time left for the start, for compiling and for slower minutes than the trial's
 
 
 def train_ours(
-    levels: Callable[[], list[ConvLevel]],
-    images: np.ndarray,
-    valid: np.ndarray,
-    seconds: float,
-    batch_size: int = BATCH,
-    learning_rate: float | None = None,
+    levels: Sequence[ConvLevel], images: np.ndarray, valid: np.ndarray, seconds: float, batch_size: int = BATCH
 ) -> tuple[Autoencoder, float]:
-    """Trains a stack for so long: as many epochs as fit at the best pace of a short run before, fewer if slowed.
+    """Trains a stack for so long; returns it and the seconds it took.
 
     The first level takes little of the time where a second follows: most is lost in the last, and the further the first
     is trained away from its linear start, the more an error in its encodings costs in the image.
     """
-    shape, steps = images.shape[1:], len(images) // batch_size
-    trial, paces = Autoencoder(shape=shape, levels=levels()), []
-    some = images[: TRIAL * batch_size]
-    for index in range(len(trial.levels)):
-        clock = Clock()
-        trial.train(some, epochs=3, levels=[index], batch_size=batch_size, verbose=0, callbacks=[clock])
-        paces.append(min(clock.epochs[1:]) / min(TRIAL, steps))  # the first epoch also compiles
-    shares = [1.0] if len(paces) == 1 else [0.05, 0.95]
-    looks = [min(LOOK, steps)] + [steps] * (len(paces) - 1)  # only level 0 has a choice of steps per epoch
+    shares = [1.0] if len(levels) == 1 else [0.05, 0.95]
     keras.utils.set_random_seed(0)
-    sae = Autoencoder(shape=shape, levels=levels())
+    sae = Autoencoder(shape=images.shape[1:], levels=levels)
     began = time.perf_counter()
-    for index, (share, pace, look) in enumerate(zip(shares, paces, looks, strict=True)):
-        limit = share * seconds
+    for index, share in enumerate(shares):
+        limit = TimeLimit(share * seconds)
         sae.train(
             images,
-            epochs=max(1, round((1 - RESERVE) * limit / (look * pace))),
+            epochs=10_000,
             levels=[index],
             validation_data=valid,
             batch_size=batch_size,
-            steps_per_epoch=look,
-            learning_rate=learning_rate,
-            callbacks=[TimeLimit(limit)],
+            steps_per_epoch=min(LOOK, len(images) // batch_size),  # of level 0; the other's is one pass
+            learning_rate=OverTime(limit),
+            callbacks=[limit],
             verbose=2,
         )
     return sae, time.perf_counter() - began

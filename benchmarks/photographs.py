@@ -26,7 +26,7 @@ def compare_photographs(codes: Sequence[str], seconds: float, test_folder: Path)
     test, valid, images = data.test_tiles(test_folder), data.validation_tiles(), data.training_crops()
     rows = []
     for code in codes:
-        sae, ours_seconds = train_ours(lambda code=code: [level_for(code)], images, valid, seconds)
+        sae, ours_seconds = train_ours([level_for(code)], images, valid, seconds)
         keras.utils.set_random_seed(0)
         usual = usual_design(images.shape[1:], CODES[code], N_OUT, SIZE)
         usual_seconds = train_plain(usual, images, valid, seconds, BATCH, steps=100)
@@ -51,7 +51,7 @@ def compare_colours(seconds: float, test_folder: Path) -> list[dict]:
     rows = []
     for swapped in (False, True):
         images = data.training_crops(swap_colours=swapped)
-        sae, took = train_ours(lambda: [level_for("8x8x32")], images, valid, seconds)
+        sae, took = train_ours([level_for("8x8x32")], images, valid, seconds)
         budgets = [sae.evaluate(tiles, return_dict=True)[0] for tiles in (test, valid)]
         rows.append(our_row("8x8x32", f"ours, colours {'swapped' if swapped else 'kept'}", sae, test, budgets, took))
     return rows

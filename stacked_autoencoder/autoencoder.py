@@ -120,7 +120,7 @@ class Autoencoder(Stack):
             validation_data: images that decide which weights are kept; without, a sample of `images` does.
             levels: which levels to train, by index (`[-1]` for the last); all by default.
             batch_size: images per step; batched datasets keep theirs on level 0.
-            learning_rate: of Muon (arXiv:2502.16982), the peak of a warm-up and cosine decay, 0.006 by default; or a
+            learning_rate: of Muon (arXiv:2502.16982), the peak of a warm-up and cosine decay, 0.01 by default; or a
                 Keras schedule.
             steps_per_epoch: steps that make an epoch of level 0. A dataset without end needs it; the levels above then
                 train on the encodings of so many batches.
@@ -170,7 +170,7 @@ class Autoencoder(Stack):
     ) -> keras.callbacks.History:
         """Trains all levels jointly on the image loss of the whole stack; keeps the best weights, as `train` does.
 
-        The arguments are those of `train`; the peak of the learning rate is a third of `train`'s by default. Encodings
+        The arguments are those of `train`; the peak of the learning rate is a fifth of `train`'s by default. Encodings
         of the levels in between may drift from what they were, so encode again what you have kept.
 
         Raises:
@@ -192,7 +192,7 @@ class Autoencoder(Stack):
             epochs=positive_int("epochs", epochs),
             batch_size=positive_int("batch_size", batch_size),
             steps=steps_per_epoch,
-            learning_rate=training.PEAK_LEARNING_RATE / 3 if learning_rate is None else learning_rate,
+            learning_rate=training.PEAK_LEARNING_RATE / 5 if learning_rate is None else learning_rate,
             callbacks=callbacks,
             verbose=verbose,
         )

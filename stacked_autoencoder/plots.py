@@ -54,7 +54,7 @@ def reconstructions(
 
 
 def loss_curves(histories: Sequence[keras.callbacks.History], labels: Sequence[str] | None = None) -> Figure:
-    """Loss of every level over the epochs, epoch 0 being the start; one panel each, since their units differ.
+    """Loss of every level over the epochs, its start a dashed line; one panel each, since their units differ.
 
     Args:
         histories: what `Autoencoder.train` returns.
@@ -69,6 +69,7 @@ def loss_curves(histories: Sequence[keras.callbacks.History], labels: Sequence[s
             ax.plot(epochs, history.history["val_loss"], label="validation")
         ax.axhline(history.start_loss, color="0.5", linestyle="--", linewidth=1, label="start (PCA)")
         ax.set(title=labels[index] if labels else f"level {index}", xlabel="epoch", yscale="log")
+        ax.xaxis.get_major_locator().set_params(integer=True)
         ax.legend(fontsize=7, frameon=False)
     axes[0].set_ylabel("mean squared error")
     return figure

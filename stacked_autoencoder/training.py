@@ -16,7 +16,7 @@ from stacked_autoencoder.level import Level, chain, compiled
 from stacked_autoencoder.metrics import Mean, squared_error
 from stacked_autoencoder.sources.base import Source
 
-PEAK_LEARNING_RATE = 6e-3
+PEAK_LEARNING_RATE = 1e-2
 WARM_UP = 0.05  # share of the steps
 CLIP = 1.0  # global gradient norm, in units of the loss before the first step
 NEWTON_SCHULZ_STEPS = 3  # of Muon: near enough to orthogonal, at little more than half the cost of the usual 5

@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from benchmarks import clocks, data, fashion, ours, photographs, quality
-from stacked_autoencoder import Autoencoder, ConvLevel
+from stacked_autoencoder import Autoencoder, ConvLevel, training
 from tests.conftest import blobs
 
 
@@ -108,3 +108,26 @@ def test_the_photographs_of_the_test_set_are_shrunk_and_cut(monkeypatch, tmp_pat
         (tmp_path / name / data.TEST_FILE).parent.mkdir(parents=True)
         Image.fromarray(pixels(1, 16)[0]).resize((960, 640)).save(tmp_path / name / data.TEST_FILE)
     assert data.test_tiles(tmp_path).shape == (11 * 12 * 8, 64, 64, 3)  # 768 x 512 pixels each
+
+
+def test_the_learning_rate_falls_by_the_clock():
+    limit = clocks.TimeLimit(10.0)
+    rate = clocks.OverTime(limit)
+    rates = []
+    for share in (0, 0.05, 0.525, 1):
+        limit.elapsed.assign(share)
+        rates.append(float(rate(0)) / training.PEAK_LEARNING_RATE)
+    np.testing.assert_allclose(rates, [0, 1, 0.5, 0], atol=1e-3)
+
+
+def test_training_stops_when_the_time_is_over_and_says_how_much_was(monkeypatch):
+    now = iter([100.0, 101.0, 103.0, 105.0])
+    monkeypatch.setattr(clocks.time, "perf_counter", lambda: next(now))
+    limit = clocks.TimeLimit(4.0)
+    limit.set_model(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]))
+    limit.model.stop_training = False
+    seen = []
+    for batch in range(3):
+        limit.on_train_batch_end(batch)
+        seen.append((float(limit.elapsed), limit.model.stop_training))
+    assert seen == [(0.25, False), (0.75, False), (1.0, True)]

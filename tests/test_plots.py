@@ -25,3 +25,4 @@ def test_loss_curves_shows_the_start_beside_the_epochs(trained):
     np.testing.assert_allclose(training.get_ydata(), histories[1].history["loss"])
     np.testing.assert_allclose(validation.get_ydata(), histories[1].history["val_loss"])
     np.testing.assert_allclose(start.get_ydata(), histories[1].start_loss)
+    assert all(tick == round(tick) for tick in figure.axes[1].get_xticks())

@@ -13,6 +13,9 @@ from stacked_autoencoder.principal import WHITENING_FLOOR, LinearCode, Stream, f
 
 # Of the residual path: one of 16 loses what a halving keeps (0.95 of PCA's loss against 0.91 at 4x4x32).
 LARGEST_PATCH = 8
+# Root mean square of what the decoder's first convolution gives at the start. A decoder that starts with strong random
+# features keeps them: after 375 steps at 16x16x32 with 0.8 it stands at 0.95 of PCA's loss, with 0.08 at 0.90.
+WIDEN_RMS = 0.1
 
 
 class ConvLevel(Level):
@@ -148,14 +151,17 @@ class ConvLevel(Level):
         """Lets the first convolutions of the residual paths see every principal component about equally strongly.
 
         Otherwise they see little but the brightness of a patch, whose variance is hundreds of times that of the details
-        they are to learn. What the level restores is not changed: the residual paths still end in zeros.
+        they are to learn. The decoder's is small at the start. What the level restores is not changed: the residual
+        paths still end in zeros.
         """
         patchify, widen = self.encoder.get_layer("patchify"), self.decoder.get_layer("widen")
         turn = keras.initializers.Orthogonal()((patches.components.shape[1], self.widths[0]))
         kernel = patches.whitening() @ np.asarray(turn)
         patchify.set_weights([kernel.reshape(patchify.kernel.shape), -patches.mean @ kernel])
-        even = 1.0 / np.sqrt(variances + WHITENING_FLOOR)
-        widen.set_weights([widen.kernel.numpy() * even[:, None], widen.bias.numpy()])
+        kernel = widen.kernel.numpy() / np.sqrt(variances + WHITENING_FLOOR)[:, None]
+        power = float(np.sum(np.square(kernel) * variances[:, None])) / kernel.shape[-1]
+        if power > 0:
+            widen.set_weights([kernel * WIDEN_RMS / np.sqrt(power), widen.bias.numpy()])
 
     def _build_encoder(self, name: str) -> keras.Model:
         inputs = keras.Input(self.input_shape)
