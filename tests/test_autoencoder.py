@@ -70,6 +70,20 @@ def test_training_lowers_the_loss_and_returns_a_history_per_level(trained, held_
     )
 
 
+@pytest.mark.slow
+def test_a_vector_level_learns_what_no_linear_code_can():
+    """A bump anywhere: where it is and its colour are five values; PCA needs many more."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:16, :16]
+    centre = rng.uniform(0, 16, (2, 1280, 1, 1))
+    bumps = np.exp(-(np.square(y - centre[0]) + np.square(x - centre[1])) / 8)[..., None]
+    images = (2 * bumps * rng.uniform(0.5, 1, (1280, 1, 1, 3)) - 1).astype(np.float32)
+    sae = Autoencoder(shape=(16, 16, 3), levels=[ConvLevel(8, 2, 8), ConvLevel(n_scalings=0, size=32, latent_dim=6)])
+    sae.train(images[:1024], epochs=[0, 8], validation_data=images[1024:], verbose=0)
+    budget = sae.evaluate(images[1024:], return_dict=True)[1]
+    assert budget["full_loss"] < 0.5 * budget["pca_loss"]
+
+
 def test_the_budget_is_what_numpy_says(trained, held_out):
     sae, _ = trained
     budget = sae.evaluate(held_out, return_dict=True)

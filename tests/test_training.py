@@ -50,6 +50,15 @@ def test_kernels_move_by_a_nearly_orthogonal_matrix(size):
     assert np.sum(moved * gradient) < 0  # downhill
 
 
+def test_only_muons_kernels_decay():
+    kernel, end, bias = (keras.Variable(np.ones(shape, np.float32)) for shape in ((3, 3), (3, 3), (3,)))
+    optimizer = LevelMuon(0.1, scales={id(end): 1.0}, unit=1.0)
+    optimizer.apply([tf.zeros((3, 3)), tf.zeros((3, 3)), tf.zeros(3)], [kernel, end, bias])
+    np.testing.assert_allclose(kernel.numpy(), 1 - 0.1 * training.WEIGHT_DECAY, rtol=1e-6)
+    np.testing.assert_array_equal(end.numpy(), 1)
+    np.testing.assert_array_equal(bias.numpy(), 1)
+
+
 def test_step_scales_are_those_of_the_layers_that_write_an_output(images):
     level = ConvLevel(n_out=4, size=4)
     level.build((16, 16, 3))
