@@ -5,7 +5,7 @@ import time
 import keras
 import tensorflow as tf
 
-from stacked_autoencoder.training import PEAK_LEARNING_RATE, warm_cosine
+from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, warm_cosine
 
 FINENESS = 10_000  # steps that stand for the whole time
 

@@ -11,7 +11,7 @@ from benchmarks.ours import BATCH, reconstruction, train_ours
 from benchmarks.rivals import textbook_dense, train_plain
 from benchmarks.table import row
 from stacked_autoencoder import Autoencoder, ConvLevel
-from stacked_autoencoder.training import PEAK_LEARNING_RATE
+from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE
 
 SIZE = 64
 

@@ -10,9 +10,9 @@ import numpy as np
 from benchmarks import data
 from benchmarks.clocks import Clock, OverTime, TimeLimit, step_times
 from stacked_autoencoder import Autoencoder, ConvLevel
+from stacked_autoencoder.optimizer import LevelMuon, step_scales
 from stacked_autoencoder.principal import to_patches
 from stacked_autoencoder.sources.base import scaled
-from stacked_autoencoder.training import LevelMuon, step_scales
 
 BATCH = 32
 LOOK = 250  # steps between two looks at the validation set

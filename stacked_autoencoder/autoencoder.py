@@ -14,6 +14,7 @@ from stacked_autoencoder.checks import check_encodings
 from stacked_autoencoder.images import Images, as_source
 from stacked_autoencoder.level import Level, Shape, positive_int
 from stacked_autoencoder.levels.conv import ConvLevel
+from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate
 from stacked_autoencoder.principal import LinearCode
 from stacked_autoencoder.sources.base import Source
 from stacked_autoencoder.stack import BATCH, Stack, gather, show
@@ -101,7 +102,7 @@ class Autoencoder(Stack):
         validation_data: Images | None = None,
         levels: Sequence[int] | None = None,
         batch_size: int = 32,
-        learning_rate: training.LearningRate = None,
+        learning_rate: LearningRate = None,
         steps_per_epoch: int | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: int | str = 1,
@@ -163,7 +164,7 @@ class Autoencoder(Stack):
         *,
         validation_data: Images | None = None,
         batch_size: int = 32,
-        learning_rate: training.LearningRate = None,
+        learning_rate: LearningRate = None,
         steps_per_epoch: int | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: int | str = 1,
@@ -192,7 +193,7 @@ class Autoencoder(Stack):
             epochs=positive_int("epochs", epochs),
             batch_size=positive_int("batch_size", batch_size),
             steps=steps_per_epoch,
-            learning_rate=training.PEAK_LEARNING_RATE / 5 if learning_rate is None else learning_rate,
+            learning_rate=PEAK_LEARNING_RATE / 5 if learning_rate is None else learning_rate,
             callbacks=callbacks,
             verbose=verbose,
         )

@@ -9,7 +9,8 @@ import tensorflow as tf
 from PIL import Image
 
 from benchmarks import clocks, data, fashion, ours, photographs, quality
-from stacked_autoencoder import Autoencoder, ConvLevel, training
+from stacked_autoencoder import Autoencoder, ConvLevel
+from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE
 from tests.conftest import blobs
 
 
@@ -116,7 +117,7 @@ def test_the_learning_rate_falls_by_the_clock():
     rates = []
     for share in (0, 0.05, 0.525, 1):
         limit.elapsed.assign(share)
-        rates.append(float(rate(0)) / training.PEAK_LEARNING_RATE)
+        rates.append(float(rate(0)) / PEAK_LEARNING_RATE)
     np.testing.assert_allclose(rates, [0, 1, 0.5, 0], atol=1e-3)
 
 

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from stacked_autoencoder import Autoencoder, ConvLevel, training
 from stacked_autoencoder.images import as_source
-from stacked_autoencoder.training import KeepBest, LevelMuon, Reconstruction, step_scales, warm_cosine
+from stacked_autoencoder.optimizer import LevelMuon, step_scales
+from stacked_autoencoder.training import KeepBest, Reconstruction
 from tests.conftest import blobs
 
 
@@ -19,56 +20,6 @@ def test_the_loss_is_the_mean_squared_error_and_needs_no_target(images):
     restored = level.decode(level.encode(images))
     loss = model.evaluate(tf.data.Dataset.from_tensor_slices(images).batch(32), verbose=0)
     assert loss == pytest.approx(np.mean(np.square(restored - images)), rel=1e-5)
-
-
-def test_the_schedule_warms_up_and_ends_at_zero():
-    schedule = warm_cosine(0.01, 200)
-    rates = [float(schedule(step)) for step in range(201)]
-    assert rates[0] == 0
-    assert max(rates) == pytest.approx(0.01, rel=1e-3)
-    assert np.argmax(rates) == 10
-    assert rates[200] == pytest.approx(0, abs=1e-7)
-
-
-def test_biases_and_layers_that_write_an_output_take_adams_steps_scaled():
-    free, held = keras.Variable(np.zeros(3, np.float32)), keras.Variable(np.zeros((3, 3), np.float32))
-    optimizer = LevelMuon(0.1, scales={id(held): 0.01}, unit=1.0)
-    optimizer.apply([tf.ones(3), tf.ones((3, 3))], [free, held])
-    np.testing.assert_allclose(free.numpy(), -0.1, rtol=1e-4)
-    np.testing.assert_allclose(held.numpy(), -0.001, rtol=1e-4)
-
-
-@pytest.mark.parametrize("size", [1.0, 1e-10])
-def test_kernels_move_by_a_nearly_orthogonal_matrix(size):
-    kernel = keras.Variable(np.zeros((3, 3, 2, 4), np.float32))
-    gradient = np.random.default_rng(0).standard_normal((18, 4)) * [10, 3, 1, 0.3]  # directions unlike in strength
-    optimizer = LevelMuon(0.1, scales={}, unit=1000.0)
-    optimizer.apply([tf.constant(size * gradient.reshape(3, 3, 2, 4), tf.float32)], [kernel])
-    moved = kernel.numpy().reshape(18, 4)
-    strengths = np.linalg.svd(moved, compute_uv=False) / (0.1 * 0.2 * np.sqrt(18))
-    assert np.all((strengths > 0.3) & (strengths < 1.3))
-    assert np.sum(moved * gradient) < 0  # downhill
-
-
-def test_only_muons_kernels_decay():
-    kernel, end, bias = (keras.Variable(np.ones(shape, np.float32)) for shape in ((3, 3), (3, 3), (3,)))
-    optimizer = LevelMuon(0.1, scales={id(end): 1.0}, unit=1.0)
-    optimizer.apply([tf.zeros((3, 3)), tf.zeros((3, 3)), tf.zeros(3)], [kernel, end, bias])
-    np.testing.assert_allclose(kernel.numpy(), 1 - 0.1 * training.WEIGHT_DECAY, rtol=1e-6)
-    np.testing.assert_array_equal(end.numpy(), 1)
-    np.testing.assert_array_equal(bias.numpy(), 1)
-
-
-def test_step_scales_are_those_of_the_layers_that_write_an_output(images):
-    level = ConvLevel(n_out=4, size=4)
-    level.build((16, 16, 3))
-    level.start(lambda: iter([images]))
-    scales = step_scales([level], images, 0.01)
-    assert len(scales) == 8  # kernel and bias of linear and residual, both ways
-    relative = 0.1 / images.std()
-    for model, spread in ((level.encoder, level.encode(images).std()), (level.decoder, images.std())):
-        kernel = model.get_layer("residual").kernel
-        assert scales[id(kernel)] == pytest.approx(relative * spread, rel=1e-5)
 
 
 def test_a_divergent_run_ends_with_the_start(images, held_out):

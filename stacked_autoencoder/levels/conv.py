@@ -14,9 +14,9 @@ from stacked_autoencoder.principal import WHITENING_FLOOR, LinearCode, Stream, f
 # Of the residual path: one of 16 loses what a halving keeps (0.95 of PCA's loss against 0.91 at 4x4x32).
 LARGEST_PATCH = 8
 # Root mean square of what the decoder's first convolution gives at the start. A decoder that starts with strong random
-# features keeps them: after 375 steps at 16x16x32 with 0.8 it stands at 0.95 of PCA's loss, with 0.08 at 0.90; after two
-# epochs of Fashion-MNIST's encodings with 1 at 0.078, with 0.3 at 0.071, with 0.1 or 0.05 at 0.068. The price: features
-# that begin nearly linear add nothing to a linear code, so a vector level learns little in its first hundred steps.
+# features keeps them: after 375 steps at 16x16x32 with 0.8 it stands at 0.95 of PCA's loss, with 0.08 at 0.90; after
+# two epochs on Fashion-MNIST's encodings with 1 at 0.078, with 0.3 at 0.071, with 0.1 or 0.05 at 0.068. The price:
+# features that begin nearly linear add nothing to a linear code, so a vector level's first hundred steps gain little.
 WIDEN_RMS = 0.1
 
 
