@@ -79,7 +79,9 @@ def test_a_vector_level_learns_what_no_linear_code_can():
     bumps = np.exp(-(np.square(y - centre[0]) + np.square(x - centre[1])) / 8)[..., None]
     images = (2 * bumps * rng.uniform(0.5, 1, (1280, 1, 1, 3)) - 1).astype(np.float32)
     sae = Autoencoder(shape=(16, 16, 3), levels=[ConvLevel(8, 2, 8), ConvLevel(n_scalings=0, size=32, latent_dim=6)])
-    sae.train(images[:1024], epochs=[0, 8], validation_data=images[1024:], verbose=0)
+    _, history = sae.train(images[:1024], epochs=[0, 12], validation_data=images[1024:], verbose=0)
+    assert history.history["loss"][-1] < history.history["loss"][0]
+    assert min(history.history["val_loss"]) < history.start_loss
     budget = sae.evaluate(images[1024:], return_dict=True)[1]
     assert budget["full_loss"] < 0.5 * budget["pca_loss"]
 
