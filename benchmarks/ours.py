@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks import data
 from benchmarks.clocks import Clock, OverTime, TimeLimit, step_times
 from stacked_autoencoder import Autoencoder, ConvLevel
-from stacked_autoencoder.optimizer import LevelMuon, step_scales
+from stacked_autoencoder.optimizer import optimizer_for
 from stacked_autoencoder.principal import to_patches
 from stacked_autoencoder.sources.base import scaled
 
@@ -49,8 +49,7 @@ def train_ours(
 def reconstruction(sae: Autoencoder, images: np.ndarray) -> keras.Model:
     """The stack as a Keras autoencoder with the optimizer of `train`, to time its step like the usual design's."""
     model = keras.Sequential([sae.encoder, sae.decoder])
-    scales = step_scales(sae.levels, scaled(images).numpy(), 1.0)
-    model.compile(optimizer=LevelMuon(1e-4, scales=scales, unit=1.0), loss="mse")
+    model.compile(optimizer=optimizer_for(sae.levels, scaled(images).numpy(), 1.0, 1e-4), loss="mse")
     return model
 
 

@@ -66,6 +66,12 @@ class LevelMuon(keras.optimizers.Muon):
         return x * self.rms_rate * math.sqrt(max(math.prod(x.shape[:-1]), x.shape[-1]))
 
 
+def optimizer_for(levels: Sequence[Level], inputs: np.ndarray, loss: float, learning_rate: LearningRate) -> LevelMuon:
+    """The optimizer of levels, chained, that see such `inputs` and stand at such a `loss` before the first step."""
+    unit = max(loss, SMALLEST)
+    return LevelMuon(learning_rate, scales=step_scales(levels, inputs, unit), unit=unit)
+
+
 def step_scales(levels: Sequence[Level], inputs: np.ndarray, loss: float) -> dict[int, float]:
     """Learning rates of the layers that write an output, in units of what is left to correct.
 

@@ -13,14 +13,7 @@ from keras import ops
 
 from stacked_autoencoder.level import Level, chain, compiled
 from stacked_autoencoder.metrics import Mean, squared_error
-from stacked_autoencoder.optimizer import (
-    PEAK_LEARNING_RATE,
-    SMALLEST,
-    LearningRate,
-    LevelMuon,
-    step_scales,
-    warm_cosine,
-)
+from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate, optimizer_for, warm_cosine
 from stacked_autoencoder.sources.base import Source
 
 SAMPLE = 16  # batches that decide which weights are best where there is no validation data
@@ -134,8 +127,7 @@ def fit(
         loss_of, start_loss = None, loss_over(restore, validation.batches(batch_size))
     if not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
         learning_rate = warm_cosine(PEAK_LEARNING_RATE if learning_rate is None else learning_rate, steps * epochs)
-    unit = max(start_loss, SMALLEST)
-    optimizer = LevelMuon(learning_rate, scales=step_scales(levels, sample[0], unit), unit=unit)
+    optimizer = optimizer_for(levels, sample[0], start_loss, learning_rate)
     model = Reconstruction(encoder, decoder)
     model.compile(optimizer=optimizer, steps_per_execution=min(STEPS_PER_EXECUTION, steps))
     with source.own_errors():

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from stacked_autoencoder import ConvLevel
+from stacked_autoencoder.levels.conv import WIDEN_RMS_OF_VECTORS
 from stacked_autoencoder.principal import fit_linear_code, to_patches
 from tests.conftest import blobs
 
@@ -68,10 +69,9 @@ def test_the_start_is_isometric_up_to_one_scalar():
     assert np.sum(np.square(moved)) == pytest.approx(np.sum(np.square(noise)) / gram[0, 0], rel=1e-3)
 
 
-@pytest.mark.parametrize("make", [lambda: ConvLevel(6, 2, 32), lambda: ConvLevel(6, 1, 32, latent_dim=8)])
-def test_the_residual_paths_see_every_component_about_equally(make):
+def test_the_residual_paths_see_every_component_about_equally():
     images = blobs(200)
-    level = started(make(), images)
+    level = started(ConvLevel(6, 2, 32), images)
 
     def spread(values):
         """By how much the largest of the leading standard deviations is above the smallest."""
@@ -86,10 +86,23 @@ def test_the_residual_paths_see_every_component_about_equally(make):
     assert np.abs(seen.mean(axis=0)).max() < 0.05 * seen.std()
     codes = level.encode(images)
     assert 0.05 < np.std(widen(codes)) < 0.2  # neighbouring encodings are alike, so not 0.1 exactly
-    codes = codes.reshape(-1, level.encoding_shape[-1])
-    kernel = np.moveaxis(widen.kernel.numpy(), -2, 0).reshape(codes.shape[-1], -1)
+    codes = codes.reshape(-1, 6)
+    kernel = np.moveaxis(widen.kernel.numpy(), -2, 0).reshape(6, -1)
     strength = np.sqrt(np.mean(np.square(kernel), axis=1))
     assert spread(codes * strength) < 0.2 * spread(codes)
+
+
+@pytest.mark.parametrize("n_scalings", [1, 4])
+def test_a_vectors_decoder_starts_with_the_encoders_features_of_the_linear_restoration(n_scalings):
+    images = blobs(200, side=32)
+    level = started(ConvLevel(n_scalings=n_scalings, size=16, latent_dim=8), images)
+    codes = level.encode(images)
+    features = keras.Model(level.encoder.input, level.encoder.get_layer("features").input)
+    expected = features(level.decode(codes)).numpy().reshape(len(images), -1)  # the start restores linearly
+    widened = level.decoder.get_layer("widen")(codes).numpy()
+    scale = np.sum(widened * expected) / np.sum(np.square(expected))
+    np.testing.assert_allclose(widened, scale * expected, atol=1e-4 * np.abs(widened).max())
+    assert 0.5 * WIDEN_RMS_OF_VECTORS < np.std(widened) < 2 * WIDEN_RMS_OF_VECTORS
 
 
 def test_any_size_gives_the_same_numbers_inside():

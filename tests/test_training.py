@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from stacked_autoencoder import Autoencoder, ConvLevel, training
 from stacked_autoencoder.images import as_source
-from stacked_autoencoder.optimizer import LevelMuon, step_scales
+from stacked_autoencoder.optimizer import optimizer_for
 from stacked_autoencoder.training import KeepBest, Reconstruction
 from tests.conftest import blobs
 
@@ -67,7 +67,7 @@ def test_fit_costs_little_more_than_the_bare_step():
     level = ConvLevel(n_out=32, size=64)
     level.build((32, 32, 3))
     model = Reconstruction(level.encoder, level.decoder)
-    optimizer = LevelMuon(1e-4, scales=step_scales([level], images[:32], 1.0), unit=1.0)
+    optimizer = optimizer_for([level], images[:32], 1.0, 1e-4)
     model.compile(optimizer=optimizer, steps_per_execution=training.STEPS_PER_EXECUTION)
     batches = [tf.constant(images[start : start + 32]) for start in range(0, len(images), 32)]
     step = tf.function(model.train_step)
