@@ -162,12 +162,13 @@ class ConvLevel(Level):
         kernel = patches.whitening() @ np.asarray(turn)
         patchify.set_weights([kernel.reshape(patchify.kernel.shape), -patches.mean @ kernel])
         if self.latent_dim is None:
-            kernel, bias = widen.kernel.numpy() / np.sqrt(variances + WHITENING_FLOOR)[:, None], widen.bias.numpy()
+            kernel, bias = widen.get_weights()
+            kernel, rms = kernel / np.sqrt(variances + WHITENING_FLOOR)[:, None], WIDEN_RMS
         else:
-            kernel, bias = self._features_of_restoration()
+            (kernel, bias), rms = self._features_of_restoration(), WIDEN_RMS_OF_VECTORS
         power = float(np.sum(np.square(kernel) * variances[:, None])) / kernel.shape[-1]
         if power > 0:
-            scale = (WIDEN_RMS if self.latent_dim is None else WIDEN_RMS_OF_VECTORS) / np.sqrt(power)
+            scale = rms / np.sqrt(power)
             widen.set_weights([kernel * scale, bias * scale])
 
     def _features_of_restoration(self) -> tuple[np.ndarray, np.ndarray]:
