@@ -13,10 +13,12 @@ from benchmarks.table import row
 from stacked_autoencoder import Autoencoder, ConvLevel
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE
 
+SIZE = 64
+
 
 def fashion_levels() -> list[ConvLevel]:
     """Nearly all weights in the level that loses nearly everything: greedy training can't use those of the other."""
-    return [ConvLevel(14, 2, 16, depth=0), ConvLevel(n_scalings=0, size=64, depth=3, latent_dim=30)]
+    return [ConvLevel(14, 2, SIZE // 4, depth=0), ConvLevel(n_scalings=0, size=SIZE, depth=3, latent_dim=30)]
 
 
 def compare_fashion(seconds: float) -> list[dict]:
