@@ -174,14 +174,13 @@ class ConvLevel(Level):
     def _features_of_restoration(self) -> tuple[np.ndarray, np.ndarray]:
         """Kernel and bias by which a vector becomes what the encoder's features would be of its linear restoration.
 
-        The decoder's convolutions treat all places alike, and random features mean something else at each. Encoder
-        features are a linear function of what it sees as long as its blocks end in zeros.
+        The decoder's convolutions treat all places alike, and random features mean something else at each. As long as
+        the residual path and its blocks end in zeros, restoration and features are linear: unit vectors tell all.
         """
         features = keras.Model(self.encoder.input, self.encoder.get_layer("features").input)
-        directions, mean = self.decoder.get_layer("linear").get_weights()
-        inputs = np.concatenate([directions, mean[None], np.zeros_like(mean)[None]])
-        seen = features(inputs.reshape(-1, *self.input_shape)).numpy().reshape(len(inputs), -1)
-        return seen[:-2] - seen[-1], seen[-2]
+        units = np.eye(self.latent_dim + 1, self.latent_dim, dtype=np.float32)  # the last is the zero vector
+        seen = features(self.decoder(units)).numpy().reshape(len(units), -1)
+        return seen[:-1] - seen[-1], seen[-1]
 
     def _build_encoder(self, name: str) -> keras.Model:
         inputs = keras.Input(self.input_shape)
