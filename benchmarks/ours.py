@@ -11,6 +11,7 @@ from benchmarks import data
 from benchmarks.clocks import Clock, OverTime, TimeLimit, step_times
 from stacked_autoencoder import Autoencoder, ConvLevel
 from stacked_autoencoder.optimizer import optimizer_for
+from stacked_autoencoder.patches import patch_by_patch
 from stacked_autoencoder.principal import to_patches
 from stacked_autoencoder.sources.base import scaled
 
@@ -47,8 +48,8 @@ def train_ours(
 
 
 def reconstruction(sae: Autoencoder, images: np.ndarray) -> keras.Model:
-    """The stack as a Keras autoencoder with the optimizer of `train`, to time its step like the usual design's."""
-    model = keras.Sequential([sae.encoder, sae.decoder])
+    """The stack as `train` fits it, as a Keras autoencoder, to time its step like the usual design's."""
+    model = keras.Sequential([sae.encoder, patch_by_patch(sae.decoder)])
     model.compile(optimizer=optimizer_for(sae.levels, scaled(images).numpy(), 1.0, 1e-4), loss="mse")
     return model
 

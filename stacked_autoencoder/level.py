@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from stacked_autoencoder.patches import patch_by_patch
 from stacked_autoencoder.principal import LinearCode, Stream
 
 Shape = tuple[int | None, ...]
@@ -83,7 +84,7 @@ class Level(ABC):
 
     @cached_property
     def _decode(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        return compiled(self.decoder)
+        return compiled(patch_by_patch(self.decoder))
 
     def rebuild(self, input_shape: Shape, index: int) -> Shape:
         """Builds for inputs of another size and keeps the weights; returns the new encoding shape."""

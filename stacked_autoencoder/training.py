@@ -14,6 +14,7 @@ from keras import ops
 from stacked_autoencoder.level import Level, chain, compiled
 from stacked_autoencoder.metrics import Mean, squared_error
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate, optimizer_for, warm_cosine
+from stacked_autoencoder.patches import patch_by_patch
 from stacked_autoencoder.sources.base import Source
 
 SAMPLE = 16  # batches that decide which weights are best where there is no validation data
@@ -115,7 +116,7 @@ def fit(
         The Keras `History`, with the loss before the first step as `history.start_loss`.
     """
     encoder = chain([level.encoder for level in levels])
-    decoder = chain([level.decoder for level in reversed(levels)])
+    decoder = patch_by_patch(chain([level.decoder for level in reversed(levels)]))
     steps = steps or source.n_batches(batch_size)
     restore = compiled(chain([encoder, decoder]))
     # One batch tells the scale of the steps; only without validation data do more have to decide what is kept.
