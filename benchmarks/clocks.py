@@ -1,6 +1,9 @@
 """Fair times on a machine that others use too."""
 
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -58,22 +61,29 @@ class Clock(keras.callbacks.Callback):
 
 
 def step_times(models: dict[str, keras.Model], batch: tf.Tensor, rounds: int = 10, steps: int = 3) -> dict[str, float]:
-    """Seconds of one compiled training step: the best of several rounds, the models taken in turn.
-
-    Others on the machine only ever add time, and more to small steps than to large ones, so the best round tells what a
-    step costs. The steps are real ones, so the weights are put back in the end.
-    """
+    """Seconds of one compiled training step of each model. They are real steps; the weights are put back in the end."""
     weights = {name: model.get_weights() for name, model in models.items()}
     compiled = {name: tf.function(model.train_step) for name, model in models.items()}
-    for step in compiled.values():
-        step((batch, batch))
-    times: dict[str, list[float]] = {name: [] for name in models}
-    for _ in range(rounds):
-        for name, step in compiled.items():
-            began = time.perf_counter()
-            for _ in range(steps):
-                step((batch, batch))
-            times[name].append((time.perf_counter() - began) / steps)
+
+    def several(step: Callable[..., Any]) -> None:
+        for _ in range(steps):
+            step((batch, batch))
+
+    times = best_times({name: partial(several, step) for name, step in compiled.items()}, rounds)
     for name, model in models.items():
         model.set_weights(weights[name])
-    return {name: min(values) for name, values in times.items()}
+    return {name: seconds / steps for name, seconds in times.items()}
+
+
+def best_times(jobs: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+    """Seconds of each job: the best of several rounds in which they take turns, after one that isn't counted.
+
+    Others on the machine only ever add time, and more to small jobs than to large ones.
+    """
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    for _ in range(rounds + 1):
+        for name, job in jobs.items():
+            began = time.perf_counter()
+            job()
+            times[name].append(time.perf_counter() - began)
+    return {name: min(values[1:]) for name, values in times.items()}

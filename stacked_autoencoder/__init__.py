@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stacked_autoencoder import metrics, plots
     from stacked_autoencoder.autoencoder import Autoencoder
+    from stacked_autoencoder.encodings import EncodingStore
     from stacked_autoencoder.level import Level
     from stacked_autoencoder.levels.conv import ConvLevel
 
 __version__ = "0.1.0"
-__all__ = ["Autoencoder", "ConvLevel", "Level", "metrics", "plots"]
+__all__ = ["Autoencoder", "ConvLevel", "EncodingStore", "Level", "metrics", "plots"]
 
 _HOMES = {
     "Autoencoder": "stacked_autoencoder.autoencoder",
     "ConvLevel": "stacked_autoencoder.levels.conv",
+    "EncodingStore": "stacked_autoencoder.encodings",
     "Level": "stacked_autoencoder.level",
 }
 

@@ -10,7 +10,9 @@ import keras
 import numpy as np
 
 from stacked_autoencoder import greedy, metrics, saving, training
+from stacked_autoencoder.cache import EncodingCache
 from stacked_autoencoder.checks import check_encodings
+from stacked_autoencoder.encodings import EncodingStore
 from stacked_autoencoder.images import Images, as_source
 from stacked_autoencoder.level import Level, Shape, positive_int
 from stacked_autoencoder.levels.conv import ConvLevel
@@ -18,6 +20,7 @@ from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate
 from stacked_autoencoder.principal import LinearCode
 from stacked_autoencoder.sources.base import Source
 from stacked_autoencoder.stack import BATCH, Stack, gather, show
+from stacked_autoencoder.store_writer import DTYPES, made_by, write_store
 
 KINDS = {level.kind: level for level in (ConvLevel,)}  # what `load` may build, by the name in autoencoder.json
 
@@ -106,6 +109,8 @@ class Autoencoder(Stack):
         steps_per_epoch: int | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: int | str = 1,
+        cache_dir: str | os.PathLike[str] | None = None,
+        memory_budget: int | None = None,
     ) -> list[keras.callbacks.History]:
         """Trains level by level, each on the encodings of the one below, which are computed once.
 
@@ -127,6 +132,9 @@ class Autoencoder(Stack):
                 train on the encodings of so many batches.
             callbacks: Keras callbacks, used for every level.
             verbose: 0 silent, 1 progress bar, 2 one line per epoch.
+            cache_dir: folder for encodings that don't fit into memory. They stay there, and the next run on the same
+                images uses them again as long as the level below is the same; by default they are temporary.
+            memory_budget: bytes of one level's encodings that may be kept in memory; half of what is free by default.
 
         Returns:
             One Keras `History` per trained level, with the loss before the first step as `start_loss`.
@@ -145,17 +153,19 @@ class Autoencoder(Stack):
             )
         if self.chosen_path is not None:
             saving.check_writable(self.chosen_path)
-        return greedy.train(
-            self,
-            epochs_of,
-            self._source(images),
-            self._validation(validation_data),
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            steps_per_epoch=steps_per_epoch,
-            callbacks=callbacks,
-            verbose=verbose,
-        )
+        with EncodingCache(None if cache_dir is None else Path(cache_dir), memory_budget) as cache:
+            return greedy.train(
+                self,
+                epochs_of,
+                self._source(images),
+                self._validation(validation_data),
+                cache=cache,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                steps_per_epoch=steps_per_epoch,
+                callbacks=callbacks,
+                verbose=verbose,
+            )
 
     def fine_tune(
         self,
@@ -214,7 +224,7 @@ class Autoencoder(Stack):
                 `ssim` of the latter, `pca_loss` (the best linear code of so many values, fitted to the training data),
                 `values` (numbers per image at this depth) and `ratio` (input values per code value).
         """
-        source = self._source(images)
+        source = self._ending(images)
         if return_dict:
             return metrics.error_budget(self.levels, source.in_order(BATCH), self.pad, self.value_range)
         loss = metrics.Mean()
@@ -233,7 +243,63 @@ class Autoencoder(Stack):
             `(N, *encoding_shape)`, float32; a list of encodings where the images' sizes differ.
         """
         depth = self.depth_of(level)
-        return gather([self.encode_batch(self.pad(batch), depth) for batch in self._source(images).in_order(BATCH)])
+        return gather([self.encode_batch(self.pad(batch), depth) for batch in self._ending(images).in_order(BATCH)])
+
+    def encode_to(
+        self,
+        path: str | os.PathLike[str],
+        source: Images,
+        level: int | None = None,
+        *,
+        shard_size: int | None = None,
+        dtype: str = "float16",
+        workers: int | None = None,
+        shard: tuple[int, int] | None = None,
+        verbose: int = 1,
+    ) -> EncodingStore:
+        """Encodes images to disk, in constant memory; called again after an interruption, it goes on where it was.
+
+        What is there and whole isn't encoded again, so a finished store costs only the look at the source.
+
+        Args:
+            path: folder of the store.
+            source: images as in `train`, in an order that stays the same. Labels are kept, of `(images, labels)` or of
+                a dataset of such tuples.
+            level: how deep, an index; the deepest by default.
+            shard_size: encodings per file; by default as many as take 32 MB, 1,024 at most.
+            dtype: `float16`, which rounds by a two-thousandth, or `float32`.
+            workers: pictures of a folder that are decoded at the same time; by default as many as pay.
+            shard: `(i, n)` encodes the i-th of n parts into a folder of its own below `path`, so that n processes or
+                machines share the work without knowing of each other. `EncodingStore(path)` then reads all of them.
+            verbose: whether to show images per second and the time left.
+
+        Returns:
+            The `EncodingStore`; of the part, if one was asked for.
+
+        Raises:
+            ValueError: the store there was made by another encoder or from other images, or an encoding is beyond
+                float16's range.
+            RuntimeError: another process is writing to the store.
+            OSError: the disk is full. What has been written stays and is gone on from.
+        """
+        depth = self.depth_of(level)
+        if dtype not in DTYPES:
+            raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}. Received: dtype={dtype!r}")
+        if shard_size is not None:
+            positive_int("shard_size", shard_size)
+        if shard is not None and not 0 <= shard[0] < shard[1]:
+            raise ValueError(f"`shard=(i, n)` is the i-th of n parts, 0 <= i < n. Received: shard={shard!r}")
+        images = self._ending(source)
+        images.workers = None if workers is None else positive_int("workers", workers)
+        folder = write_store(
+            Path(path),
+            images,
+            lambda batch: self.encode_batch(self.pad(batch), depth),
+            made_by(self, depth, images.shape, dtype, shard_size),
+            part=shard,
+            verbose=verbose,
+        )
+        return EncodingStore(folder)
 
     def decode(
         self, encodings: np.ndarray | list[np.ndarray], level: int | None = None
@@ -263,7 +329,7 @@ class Autoencoder(Stack):
     def reconstruct(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
         """Encodes images down to a level and decodes them again; the shapes are the images'."""
         depth = self.depth_of(level)
-        return gather([self.reconstruct_batch(batch, depth) for batch in self._source(images).in_order(BATCH)])
+        return gather([self.reconstruct_batch(batch, depth) for batch in self._ending(images).in_order(BATCH)])
 
     # === On disk ===
 
@@ -323,11 +389,14 @@ class Autoencoder(Stack):
     def _source(self, images: Images) -> Source:
         return as_source(images, self.shape, factor=self.factor, check_range=self.check_range)
 
-    def _validation(self, images: Images | None) -> Source | None:
-        source = None if images is None else self._source(images)
-        if source is not None and source.n_batches(BATCH) is None:
-            raise ValueError("`validation_data` is a dataset without end; give it one with `.take(number)`.")
+    def _ending(self, images: Images, name: str = "images") -> Source:
+        source = self._source(images)
+        if source.is_endless:
+            raise ValueError(f"`{name}` is a dataset without end; give it one with `.take(number)`.")
         return source
+
+    def _validation(self, images: Images | None) -> Source | None:
+        return None if images is None else self._ending(images, "validation_data")
 
 
 def _per_level(epochs: int | Sequence[int], count: int) -> list[int]:

@@ -8,11 +8,10 @@ from typing import Any
 import keras
 
 from stacked_autoencoder import training
-from stacked_autoencoder.level import Level
+from stacked_autoencoder.cache import EncodingCache
 from stacked_autoencoder.principal import LinearCode, fit_linear_code
 from stacked_autoencoder.sources.base import Source
-from stacked_autoencoder.sources.memory import ArraySource
-from stacked_autoencoder.stack import BATCH, Stack, gather, show
+from stacked_autoencoder.stack import Stack, show
 
 
 def train(
@@ -21,8 +20,10 @@ def train(
     images: Source,
     validation: Source | None,
     *,
+    cache: EncodingCache,
     batch_size: int,
     steps_per_epoch: int | None,
+    verbose: int | str,
     **options: Any,
 ) -> list[keras.callbacks.History]:
     """Trains some levels of a stack, from the lowest to the highest.
@@ -32,6 +33,7 @@ def train(
         epochs: index of a level to train → its epochs.
         images: what level 0 sees.
         validation: decides which weights are kept.
+        cache: keeps the encodings between the levels.
         steps_per_epoch: of level 0; needed for images without end, of which so many batches are encoded for level 1.
         **options: the other arguments of `training.fit`.
 
@@ -53,6 +55,7 @@ def train(
                 epochs=epochs[index],
                 batch_size=batch_size,
                 steps=steps_per_epoch if index == 0 else None,
+                verbose=verbose,
                 **options,
             )
             histories.append(history)
@@ -60,8 +63,10 @@ def train(
             if index == 0:
                 stack.value_range = images.value_range
         if index < top:
-            seen = _encoded(level, seen, batch_size, most if index == 0 else None)
-            valid = None if valid is None else _encoded(level, valid, BATCH, None)
+            some = seen if most is None else seen.first(most, batch_size)
+            seen = cache.encoded(stack, index, some, images.shape, "training", verbose == 1)
+            if validation is not None:
+                valid = cache.encoded(stack, index, valid, validation.shape, "validation", verbose == 1)
     return histories
 
 
@@ -87,8 +92,3 @@ def _start(stack: Stack, index: int, images: Source, seen: Source, batch_size: i
     return fit_linear_code(
         lambda: images.batches(batch_size, shuffle=True, most=most), factor, level.encoding_shape[-1]
     )
-
-
-def _encoded(level: Level, source: Source, batch_size: int, most: int | None) -> ArraySource:
-    encodings = [level.encode(batch) for batch in source.batches(batch_size, most=most)]
-    return ArraySource(gather(encodings), level.encoding_shape, check_range=False)

@@ -4,7 +4,8 @@
     list of tensors       ├─▶ ArraySource ─┐
     tf.data.Dataset      ───▶ StreamSource ┼─▶ dataset(batch_size): float32 (N, H, W, C), one size per batch
     keras PyDataset      ───▶ StreamSource │
-    folder of pictures   ───▶ FolderSource ┘
+    folder of pictures   ───▶ FolderSource ┤
+    EncodingStore        ───▶ StoreSource  ┘
 
 `uint8` becomes [-1, 1]; floats stay as they are and must lie in [-1, 1]. Sides become multiples of the stack's factor
 by reflection.
@@ -21,9 +22,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from stacked_autoencoder.encodings import EncodingStore
 from stacked_autoencoder.sources.base import Shape, Source
 from stacked_autoencoder.sources.folder import FolderSource
 from stacked_autoencoder.sources.memory import ArraySource
+from stacked_autoencoder.sources.store import StoreSource
 from stacked_autoencoder.sources.stream import StreamSource
 
 Images = Any
@@ -34,7 +37,8 @@ def as_source(images: Images, shape: Shape, *, factor: int = 1, check_range: boo
 
     Args:
         images: array or tensor `(N, H, W, C)`; list of `(H, W, C)` or `(1, H, W, C)`, sizes may differ;
-            `tf.data.Dataset` or `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder.
+            `tf.data.Dataset` or `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder; an
+            `EncodingStore`.
         shape: of one image, `None` where any size will do.
         factor: sides become multiples of it; smaller images are refused.
         check_range: whether floats must lie in [-1, 1].
@@ -45,8 +49,11 @@ def as_source(images: Images, shape: Shape, *, factor: int = 1, check_range: boo
     """
     if isinstance(images, Source):
         return images
+    labels = None
     if isinstance(images, tuple) and len(images) == 2:  # (images, labels), as Keras has it
-        images = images[0]
+        images, labels = images
+    if isinstance(images, EncodingStore):
+        return StoreSource(images, shape, factor, check_range)
     if isinstance(images, (str, os.PathLike)):
         return FolderSource(Path(images), shape, factor)
     if isinstance(images, tf.data.Dataset):
@@ -57,8 +64,8 @@ def as_source(images: Images, shape: Shape, *, factor: int = 1, check_range: boo
         if not images:
             raise ValueError("`images` is empty; at least one image is needed. Received: images=[]")
         singles = [_single(_as_array(image), index) for index, image in enumerate(images)]
-        return ArraySource(singles, shape, factor, check_range)
-    return ArraySource(_as_array(images), shape, factor, check_range)
+        return ArraySource(singles, shape, factor, check_range, labels)
+    return ArraySource(_as_array(images), shape, factor, check_range, labels)
 
 
 def _from_py_dataset(batches: keras.utils.PyDataset) -> tf.data.Dataset:

@@ -9,9 +9,7 @@ A new stack is written beside the old one, synced, and then renamed into its pla
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -24,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 import stacked_autoencoder
+from stacked_autoencoder.durable import sha256, sync
 
 FORMAT = 1
 MANIFEST = "autoencoder.json"
@@ -54,12 +53,11 @@ def write(
             model.export(fresh / name, verbose=False)
         for name, values in arrays.items():
             np.savez(fresh / f"{name}.npz", **values)
-        sums = {file.relative_to(fresh).as_posix(): _sha256(file) for file in _files(fresh)}
-        versions = {module.__name__: module.__version__ for module in (stacked_autoencoder, keras, tf, np)}
-        manifest = {"format": FORMAT, **state, "versions": versions, "files": sums}
+        sums = {file.relative_to(fresh).as_posix(): sha256(file) for file in _files(fresh)}
+        manifest = {"format": FORMAT, **state, "versions": versions(), "files": sums}
         (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         for file in [*_files(fresh), *(folder for folder in fresh.rglob("*") if folder.is_dir()), fresh]:
-            _sync(file)
+            sync(file)
         fresh.chmod(0o755)  # mkdtemp's own mode would keep others from reading the model
         _swap(fresh, path)
     except BaseException:
@@ -105,12 +103,17 @@ def read(path: Path) -> dict[str, Any]:
         )
     for name, expected in manifest["files"].items():
         file = path / name
-        if not file.is_file() or _sha256(file) != expected:
+        if not file.is_file() or sha256(file) != expected:
             raise ValueError(
                 f"{name} is {'not what was saved' if file.is_file() else 'missing'}: the folder is damaged, or a file "
                 f"was changed by hand. Copy it again, or train and save anew. Received: {str(path)!r}"
             )
     return manifest
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that made what is on disk."""
+    return {module.__name__: module.__version__ for module in (stacked_autoencoder, keras, tf, np)}
 
 
 def _manifest(file: Path) -> dict[str, Any]:
@@ -171,7 +174,7 @@ def _swap(fresh: Path, path: Path) -> None:
     fresh.rename(path)
     if old.exists():
         _finish(old, path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def _finish(old: Path, path: Path) -> None:
@@ -188,16 +191,3 @@ def _aside(path: Path) -> Path:
 
 def _files(folder: Path) -> Iterator[Path]:
     return (file for file in sorted(folder.rglob("*")) if file.is_file())
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

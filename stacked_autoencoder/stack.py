@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Sequence
 
@@ -68,6 +70,15 @@ class Stack:
         """Number of weights of all encoders and decoders."""
         return sum(level.count_params() for level in self.levels)
 
+    def fingerprint(self, depth: int) -> str:
+        """SHA-256 of all that decides encodings: the encoders' arguments and weights, and what images are padded to."""
+        digest = hashlib.sha256(str(self.factor).encode())
+        for level in self.levels[: depth + 1]:
+            digest.update(json.dumps([level.kind, level.get_config(), level.input_shape], sort_keys=True).encode())
+            for weight in level.encoder.get_weights():
+                digest.update(np.ascontiguousarray(weight).data)
+        return digest.hexdigest()
+
     def summary(self, print_fn: Callable[[str], None] = print) -> None:
         """Prints a line per level: what it sees, its encoding, its factor, its weights."""
         rows = [("level", "kind", "input", "encoding", "factor", "weights")]
@@ -84,6 +95,14 @@ class Stack:
     def factor_at(self, depth: int) -> int:
         """By how much the levels down to `depth` divide height and width."""
         return math.prod(level.factor for level in self.levels[: depth + 1])
+
+    def shape_at(self, depth: int, images: Shape) -> Shape:
+        """Shape of a level's encodings of images of such a shape, `None` where the images' is open."""
+        shape = self.levels[depth].encoding_shape
+        if len(shape) == 1:
+            return shape
+        padded = (side if side is None else -(-side // self.factor) * self.factor for side in images[:2])
+        return (*(side if side is None else side // self.factor_at(depth) for side in padded), shape[-1])
 
     def depth_of(self, level: int | None) -> int:
         """An index as users give it (`None` for the deepest, negative from the end) → the index of a level."""

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -13,12 +14,16 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_the_python_snippets_run_one_after_the_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     snippets = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(snippets) == 2
+    assert len(snippets) == 3
     names = {}
     for snippet in snippets:
         exec(compile(snippet, "README.md", "exec"), names)
     for name, shape in re.findall(r"^(\w+) = sae\.\w+\(.*# \((\d[\d, ]+)\)", snippets[0], flags=re.MULTILINE):
         assert names[name].shape == tuple(int(side) for side in shape.split(",")), name
+    assert names["store"].shape == (64, 16, 16, 32)
+    standardised = np.concatenate(list(names["standardised"].as_numpy_iterator()))
+    assert standardised.mean(axis=(0, 1, 2)) == pytest.approx(np.zeros(32), abs=1e-2)
+    assert standardised.std(axis=(0, 1, 2)) == pytest.approx(np.ones(32), abs=1e-2)
     assert names["encoder"].output_shape == (None, 16, 16, 32)
     assert names["sae"].encoding_shape == (16,)
     assert set(names["table"][1]) == {"loss", "full_loss", "psnr", "ssim", "pca_loss", "values", "ratio"}

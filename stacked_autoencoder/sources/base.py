@@ -6,8 +6,9 @@ An error in the middle of a stream is kept and raised again in our own words, no
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +16,28 @@ import tensorflow as tf
 from stacked_autoencoder.checks import check_image_shape, check_size, check_values
 
 Shape = tuple[int | None, ...]
+
+
+class Block(ABC):
+    """Neighbouring images of a source: what becomes one shard of a store.
+
+    Attributes:
+        index: of the block in its source.
+        names: where each image came from, if the source knows.
+        labels: what the source gives beside the images, if anything; complete when `batches` has been read.
+    """
+
+    index: int
+    names: list[str] | None = None
+    labels: Sequence[Any] | None = None
+
+    @abstractmethod
+    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
+        """The images in order, float32, unpadded, each batch of one size; to be read once."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """SHA-256 by which these images are known again. A stream reads what is left of the block for it."""
 
 
 class Source(ABC):
@@ -33,6 +56,7 @@ class Source(ABC):
         self.failure: Exception | None = None
         self.counted: dict[int, int | None] = {}
         self.low, self.high = np.inf, -np.inf
+        self.workers: int | None = None  # that decode files
 
     @abstractmethod
     def raw_batches(self, batch_size: int, shuffle: bool) -> tf.data.Dataset:
@@ -45,6 +69,26 @@ class Source(ABC):
     @abstractmethod
     def count_batches(self, batch_size: int) -> int | None:
         """What `n_batches` says, counted afresh."""
+
+    @abstractmethod
+    def blocks(self, size: int) -> Iterator[Block]:
+        """All images in order, `size` at a time. Read or skip a block before asking for the next."""
+
+    @property
+    def is_endless(self) -> bool:
+        return False
+
+    def first(self, batches: int, batch_size: int) -> Source:
+        """So many batches of a source without end; all of one that ends."""
+        return self
+
+    @abstractmethod
+    def count(self) -> int | None:
+        """Number of images, `None` if it isn't known without reading them."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """What these images are, in a few words for messages."""
 
     def n_batches(self, batch_size: int) -> int | None:
         """Batches in one pass; `None` for a stream without end."""
@@ -73,16 +117,9 @@ class Source(ABC):
             with self.own_errors():
                 yield from self.raw_batches(batch_size, False).map(scaled).prefetch(2).as_numpy_iterator()
             return
-        waiting: list[np.ndarray] = []
         with self.own_errors():
-            for images in self.raw_singles().map(scaled).prefetch(batch_size).as_numpy_iterator():
-                full = sum(map(len, waiting)) + len(images) > batch_size
-                if waiting and (full or waiting[0].shape[1:] != images.shape[1:]):
-                    yield np.concatenate(waiting)
-                    waiting = []
-                waiting.append(images)
-        if waiting:
-            yield np.concatenate(waiting)
+            singles = self.raw_singles().map(scaled).prefetch(batch_size).as_numpy_iterator()
+            yield from joined_neighbours(singles, batch_size)
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -129,6 +166,49 @@ def batch_by_size(dataset: tf.data.Dataset, batch_size: int, shape: Shape) -> tf
         reduce_func=lambda _, window: window.batch(batch_size),
         window_size=batch_size,
     )
+
+
+def index_batches(
+    sizes: Sequence[Shape] | None, count: int, batch_size: int, rng: np.random.Generator | None
+) -> list[np.ndarray]:
+    """Which images make up each batch: in order, or shuffled within and across sizes.
+
+    Args:
+        sizes: of each image, since a batch holds one size; `None` where all are alike.
+        count: number of images.
+        rng: shuffles; `None` for the order they have.
+    """
+    order = np.arange(count) if rng is None else rng.permutation(count)
+    if sizes is None:
+        return [order[start : start + batch_size] for start in range(0, count, batch_size)]
+    by_size: dict[Shape, list[int]] = {}
+    for index in order:
+        by_size.setdefault(sizes[index], []).append(index)
+    plan = [
+        np.array(indices[start : start + batch_size])
+        for indices in by_size.values()
+        for start in range(0, len(indices), batch_size)
+    ]
+    return plan if rng is None else [plan[index] for index in rng.permutation(len(plan))]
+
+
+def add_image(digest: Any, image: np.ndarray) -> None:
+    """Adds an image to a `hashlib` digest: the same images have one fingerprint, whatever they come in."""
+    digest.update(f"{image.shape} {image.dtype}".encode())
+    digest.update(np.ascontiguousarray(image).data)
+
+
+def joined_neighbours(batches: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
+    """Small batches → as many neighbours of one size as fit into a batch, in order."""
+    waiting: list[np.ndarray] = []
+    for images in batches:
+        full = sum(map(len, waiting)) + len(images) > batch_size
+        if waiting and (full or waiting[0].shape[1:] != images.shape[1:]):
+            yield np.concatenate(waiting)
+            waiting = []
+        waiting.append(images)
+    if waiting:
+        yield np.concatenate(waiting)
 
 
 def scaled(images: np.ndarray | tf.Tensor) -> tf.Tensor:

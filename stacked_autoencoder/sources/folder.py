@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.sources.base import Shape, Source, batch_by_size
+from stacked_autoencoder.sources.base import Block, Shape, Source, batch_by_size
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+
+
+class FolderBlock(Block):
+    def __init__(self, index: int, folder: Path, source: FolderSource) -> None:
+        self.index = index
+        self.source = source
+        self.names = [path.relative_to(folder).as_posix() for path in source.paths]
+
+    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
+        return self.source.in_order(batch_size)
+
+    def fingerprint(self) -> str:
+        """Of names, sizes and times of change: reading a million pictures to know them again would take too long."""
+        stats = [path.stat() for path in self.source.paths]
+        known = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in zip(self.names, stats, strict=True)]
+        return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
 
 class FolderSource(Source):
@@ -17,6 +37,7 @@ class FolderSource(Source):
 
     def __init__(self, folder: Path, shape: Shape, factor: int) -> None:
         super().__init__(shape, factor, check_range=True)
+        self.folder = folder
         if not folder.is_dir():
             raise FileNotFoundError(f"`images` names a folder that isn't there. Received: {str(folder)!r}")
         self.paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
@@ -57,7 +78,19 @@ class FolderSource(Source):
             image.set_shape(self.shape)
             return image
 
-        return paths.map(decoded, num_parallel_calls=tf.data.AUTOTUNE)
+        return paths.map(decoded, num_parallel_calls=self.workers or tf.data.AUTOTUNE)
+
+    def blocks(self, size: int) -> Iterator[FolderBlock]:
+        for start in range(0, len(self.paths), size):
+            part = copy.copy(self)
+            part.paths, part.counted = self.paths[start : start + size], {}
+            yield FolderBlock(start // size, self.folder, part)
+
+    def count(self) -> int:
+        return len(self.paths)
+
+    def describe(self) -> str:
+        return f"{len(self.paths)} pictures below {str(self.folder.resolve())!r}"
 
     def count_batches(self, batch_size: int) -> int:
         if None not in self.shape[:2]:

@@ -2,25 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.checks import check_image_shape
-from stacked_autoencoder.sources.base import Shape, Source
+from stacked_autoencoder.sources.base import (
+    Block,
+    Shape,
+    Source,
+    add_image,
+    index_batches,
+    joined_neighbours,
+    scaled,
+)
 
 CHECKED_AT_ONCE = 1 << 24  # values; bounds the memory of a check
 
 
+class ArrayBlock(Block):
+    def __init__(self, index: int, images: np.ndarray | list[np.ndarray], labels: Sequence[Any] | None) -> None:
+        self.index = index
+        self.images = images
+        self.labels = labels
+
+    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
+        if isinstance(self.images, np.ndarray):
+            for start in range(0, len(self.images), batch_size):
+                yield scaled(self.images[start : start + batch_size]).numpy()
+        else:
+            yield from joined_neighbours((scaled(image[None]).numpy() for image in self.images), batch_size)
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for image in self.images:
+            add_image(digest, image)
+        return digest.hexdigest()
+
+
 class ArraySource(Source):
-    """Images in memory: one array, or a list of arrays whose sizes may differ."""
+    """Images in memory, or mapped into it: one array, or a list of arrays whose sizes may differ."""
 
     def __init__(
-        self, images: np.ndarray | list[np.ndarray], shape: Shape, factor: int = 1, check_range: bool = True
+        self,
+        images: np.ndarray | list[np.ndarray],
+        shape: Shape,
+        factor: int = 1,
+        check_range: bool = True,
+        labels: Sequence[Any] | None = None,
     ) -> None:
         super().__init__(shape, factor, check_range)
         self.images = images
+        self.labels = labels
+        if labels is not None and len(labels) != len(images):
+            raise ValueError(
+                f"`images` as (images, labels) needs one label per image. Received: {len(images)} images, "
+                f"{len(labels)} labels"
+            )
         if isinstance(images, np.ndarray):
             if images.ndim != 4:
                 check_image_shape(images.shape, shape, batched=True)
@@ -54,6 +95,17 @@ class ArraySource(Source):
         signature = tf.TensorSpec((None, *self.shape), dtype)
         return tf.data.Dataset.from_generator(lambda: self._generate(batch_size, rng), output_signature=signature)
 
+    def blocks(self, size: int) -> Iterator[ArrayBlock]:
+        for start in range(0, len(self), size):
+            labels = None if self.labels is None else self.labels[start : start + size]
+            yield ArrayBlock(start // size, self.images[start : start + size], labels)
+
+    def count(self) -> int:
+        return len(self)
+
+    def describe(self) -> str:
+        return f"{len(self)} images of shape {self.shape}, {self.images[0].dtype}, in memory"
+
     def count_batches(self, batch_size: int) -> int:
         return len(self._plan(batch_size, None))
 
@@ -66,19 +118,8 @@ class ArraySource(Source):
                 yield np.stack([self.images[index] for index in indices])
 
     def _plan(self, batch_size: int, rng: np.random.Generator | None) -> list[np.ndarray]:
-        """Index batches of one size each: in order, or shuffled within and across sizes."""
-        order = np.arange(len(self)) if rng is None else rng.permutation(len(self))
-        if isinstance(self.images, np.ndarray):
-            return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        by_size: dict[tuple[int, ...], list[int]] = {}
-        for index in order:
-            by_size.setdefault(self.images[index].shape, []).append(index)
-        plan = [
-            np.array(indices[start : start + batch_size])
-            for indices in by_size.values()
-            for start in range(0, len(indices), batch_size)
-        ]
-        return plan if rng is None else [plan[index] for index in rng.permutation(len(plan))]
+        sizes = None if isinstance(self.images, np.ndarray) else [image.shape for image in self.images]
+        return index_batches(sizes, len(self), batch_size, rng)
 
     def raw_singles(self) -> tf.data.Dataset:
         signature = tf.TensorSpec((1, *self.shape), self.images[0].dtype)

@@ -2,10 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.sources.base import Shape, Source, batch_by_size
+from stacked_autoencoder.sources.base import Block, Shape, Source, add_image, batch_by_size, joined_neighbours, scaled
+
+
+class StreamBlock(Block):
+    """The next images of a stream, with their labels."""
+
+    def __init__(self, index: int, rows: Iterator[tuple[np.ndarray, Any]]) -> None:
+        self.index = index
+        self.rows = rows
+        self.digest = hashlib.sha256()
+
+    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
+        return joined_neighbours((scaled(image[None]).numpy() for image in self._read()), batch_size)
+
+    def fingerprint(self) -> str:
+        deque(self._read(), maxlen=0)
+        return self.digest.hexdigest()
+
+    def _read(self) -> Iterator[np.ndarray]:
+        for image, label in self.rows:
+            add_image(self.digest, image)
+            if label is not None:
+                self.labels = self.labels or []
+                self.labels.append(label)
+            yield image
 
 
 class StreamSource(Source):
@@ -14,6 +44,7 @@ class StreamSource(Source):
     def __init__(self, dataset: tf.data.Dataset, shape: Shape, factor: int, check_range: bool) -> None:
         super().__init__(shape, factor, check_range)
         spec = dataset.element_spec
+        self.whole = dataset
         if isinstance(spec, (tuple, list)):
             dataset, spec = dataset.map(lambda images, *_: images), spec[0]
         if not isinstance(spec, tf.TensorSpec) or spec.shape.rank not in (3, 4):
@@ -32,6 +63,36 @@ class StreamSource(Source):
 
     def raw_singles(self) -> tf.data.Dataset:
         return self._checked(self.source if self.batched else self.source.batch(1))
+
+    def blocks(self, size: int) -> Iterator[StreamBlock]:
+        rows = self._rows()
+        for index in itertools.count():
+            first = next(rows, None)
+            if first is None:
+                return
+            block = StreamBlock(index, itertools.chain([first], itertools.islice(rows, size - 1)))
+            yield block
+            block.fingerprint()  # what hasn't been read of it
+
+    def count(self) -> int | None:
+        count = int(self.source.cardinality())
+        return None if self.batched or count < 0 else count
+
+    def describe(self) -> str:
+        return f"a dataset of {self.source.element_spec}"
+
+    def _rows(self) -> Iterator[tuple[np.ndarray, Any]]:
+        """Single images as they are, checked, each with its label or `None`."""
+        seen = 0
+        for element in self.whole.prefetch(2).as_numpy_iterator():
+            images, *others = element if isinstance(element, tuple) else (element,)
+            if not self.batched:
+                images, others = images[None], [np.asarray(other)[None] for other in others]
+            self.check_shape(images.shape[1:], seen)
+            self.check(images, seen)
+            seen += len(images)
+            labels = others[0] if others else [None] * len(images)
+            yield from zip(images, labels, strict=True)
 
     def _batched(self, batch_size: int) -> tf.data.Dataset:
         return self.source if self.batched else batch_by_size(self.source, batch_size, self.shape)
@@ -56,8 +117,18 @@ class StreamSource(Source):
 
         return dataset.map(checked)
 
+    @property
+    def is_endless(self) -> bool:
+        return bool(self.source.cardinality() == tf.data.INFINITE_CARDINALITY)
+
+    def first(self, batches: int, batch_size: int) -> StreamSource:
+        if not self.is_endless:
+            return self
+        some = self.whole.take(batches if self.batched else batches * batch_size)
+        return StreamSource(some, self.shape, self.factor, self.check_range)
+
     def count_batches(self, batch_size: int) -> int | None:
-        if self.source.cardinality() == tf.data.INFINITE_CARDINALITY:
+        if self.is_endless:
             return None
         dataset = self._batched(batch_size)
         known = int(dataset.cardinality())

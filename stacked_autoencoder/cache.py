@@ -1,0 +1,103 @@
+"""Where the encodings of a level are kept while the next one trains: in memory if they fit, else in a store on disk."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stacked_autoencoder.encodings import EncodingStore
+from stacked_autoencoder.sources.base import Shape, Source
+from stacked_autoencoder.sources.memory import ArraySource
+from stacked_autoencoder.sources.store import StoreSource
+from stacked_autoencoder.stack import BATCH, Stack, gather
+from stacked_autoencoder.store_writer import StaleStore, made_by, write_store
+
+DTYPE = "float16"  # of a store; what it rounds is a ten-millionth of the variance
+
+
+class EncodingCache:
+    """Keeps encodings until it is left; a folder of the user's keeps them longer.
+
+    Args:
+        folder: for stores, one below it for each level and each set of images; those that match are used again, stale
+            ones are replaced. `None` for a temporary one.
+        budget: bytes of encodings to keep in memory at most; half of what is free by default.
+    """
+
+    def __init__(self, folder: Path | None, budget: int | None) -> None:
+        self.folder = folder
+        self.budget = available_memory() // 2 if budget is None else budget
+        self.temporary: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> EncodingCache:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self.temporary is not None:
+            self.temporary.cleanup()
+
+    def encoded(self, stack: Stack, depth: int, source: Source, images: Shape, name: str, verbose: int) -> Source:
+        """The encodings of one level.
+
+        Args:
+            source: what the level sees.
+            images: shape of the images that level 0 sees.
+            name: of this set of images.
+        """
+        count, shape = source.count(), stack.shape_at(depth, images)
+        known = count is not None and None not in shape
+        if not known or count * int(np.prod(shape)) * 4 <= self.budget:
+            encodings = self._in_memory(stack, depth, source)
+            if encodings is not None:
+                return ArraySource(encodings, stack.levels[depth].encoding_shape, check_range=False)
+        store = self._on_disk(stack, depth, source, images, name, verbose)
+        return StoreSource(store, stack.levels[depth].encoding_shape)
+
+    def _in_memory(self, stack: Stack, depth: int, source: Source) -> np.ndarray | list[np.ndarray] | None:
+        """All encodings, or `None` if they turn out to be too many."""
+        encodings, taken = [], 0
+        for batch in source.batches(BATCH):
+            encodings.append(stack.levels[depth].encode(batch))
+            taken += encodings[-1].nbytes
+            if taken > self.budget:
+                return None
+        return gather(encodings)
+
+    def _on_disk(
+        self, stack: Stack, depth: int, source: Source, images: Shape, name: str, verbose: int
+    ) -> EncodingStore:
+        if self.folder is None and self.temporary is None:
+            self.temporary = tempfile.TemporaryDirectory(prefix="stacked_autoencoder-")
+        folder = (self.folder or Path(self.temporary.name)) / f"level{depth}-{name}"
+        made = made_by(stack, depth, images, DTYPE)
+
+        def encode(batch: np.ndarray) -> np.ndarray:
+            return stack.levels[depth].encode(stack.pad(batch) if depth == 0 else batch)
+
+        try:
+            write_store(folder, source, encode, made, verbose=verbose)
+        except StaleStore:
+            shutil.rmtree(folder)
+            write_store(folder, source, encode, made, verbose=verbose)
+        return EncodingStore(folder)
+
+
+def available_memory() -> int:
+    """Bytes that this process may still take: what is free on the machine, within the limits of a container."""
+    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    known = _read(Path("/proc/meminfo"), r"MemAvailable:\s+(\d+) kB")
+    if known is not None:
+        free = known * 1024
+    most, used = (_read(Path("/sys/fs/cgroup") / name, r"(\d+)\s*$") for name in ("memory.max", "memory.current"))
+    return free if most is None or used is None else max(0, min(free, most - used))
+
+
+def _read(file: Path, pattern: str) -> int | None:
+    found = re.search(pattern, file.read_text()) if file.is_file() else None
+    return int(found[1]) if found else None

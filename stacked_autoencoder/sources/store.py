@@ -1,0 +1,75 @@
+"""Encodings from a store, as what the level above sees."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from stacked_autoencoder.encodings import EncodingStore
+from stacked_autoencoder.sources.base import Block, Shape, Source, add_image, joined_neighbours
+
+
+class StoreBlock(Block):
+    def __init__(self, index: int, store: EncodingStore, rows: range) -> None:
+        self.index = index
+        self.store = store
+        self.rows = rows
+        self.names = None if store.names is None else store.names[rows.start : rows.stop]
+        self.labels = None if store.labels is None else store.labels[rows.start : rows.stop]
+
+    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
+        return joined_neighbours((self.store[row][None].astype(np.float32) for row in self.rows), batch_size)
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for row in self.rows:
+            add_image(digest, self.store[row])
+        return digest.hexdigest()
+
+
+class StoreSource(Source):
+    """A store of encodings, read from the disk as they are needed."""
+
+    def __init__(self, store: EncodingStore, shape: Shape, factor: int = 1, check_range: bool = False) -> None:
+        super().__init__(shape, factor, check_range)
+        self.store = store
+        if len(store) == 0:
+            raise ValueError(f"The store is empty; at least one encoding is needed. Received: {str(store.path)!r}")
+        self.check_shape(store.shape[1:])
+        self.shape = store.shape[1:]
+
+    def raw_batches(self, batch_size: int, shuffle: bool) -> tf.data.Dataset:
+        # Drawn here, not in the generator: `keras.utils.set_random_seed` then fixes the order of every epoch.
+        rng = np.random.default_rng(np.random.randint(2**31)) if shuffle else None
+        return self._generated(lambda: self.store.index_batches(batch_size, rng))
+
+    def raw_singles(self) -> tf.data.Dataset:
+        return self._generated(lambda: (np.array([row]) for row in range(len(self.store))))
+
+    def count_batches(self, batch_size: int) -> int:
+        return len(self.store.index_batches(batch_size))
+
+    def blocks(self, size: int) -> Iterator[StoreBlock]:
+        for start in range(0, len(self.store), size):
+            yield StoreBlock(start // size, self.store, range(start, min(start + size, len(self.store))))
+
+    def count(self) -> int:
+        return len(self.store)
+
+    def describe(self) -> str:
+        return f"the store {str(self.store.path.resolve())!r}"
+
+    def _generated(self, plan: Callable[[], Iterable[np.ndarray]]) -> tf.data.Dataset:
+        def generate() -> Iterator[np.ndarray]:
+            for indices in plan():
+                batch = self.store.batch(indices)
+                try:
+                    yield self.check(batch, int(indices[0]))
+                except ValueError as error:
+                    raise self.remember(error) from None
+
+        signature = tf.TensorSpec((None, *self.shape), tf.float32)
+        return tf.data.Dataset.from_generator(generate, output_signature=signature)

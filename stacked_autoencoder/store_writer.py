@@ -1,0 +1,241 @@
+"""Encoding a source of any length to disk: shard by shard, in constant memory, and on from where it was cut short."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stacked_autoencoder.durable import only_writer, replacing, sha256, sync, write_json
+from stacked_autoencoder.progress import Progress
+from stacked_autoencoder.saving import versions
+from stacked_autoencoder.shards import (
+    FORMAT,
+    LOG,
+    MANIFEST,
+    Record,
+    Shape,
+    Shard,
+    part_name,
+    read_log,
+    read_manifest,
+    shard_file,
+)
+from stacked_autoencoder.sources.base import Block, Source
+from stacked_autoencoder.stack import BATCH, Stack
+
+DTYPES = ("float16", "float32")
+SHARD_BYTES = 1 << 25
+MOST_ROWS = 1024  # of a shard by default, and of one whose encodings' size isn't known beforehand a sixteenth
+
+
+class StaleStore(ValueError):
+    """What is there was made by another encoder, or from other images."""
+
+
+def write_store(
+    folder: Path,
+    source: Source,
+    encode: Callable[[np.ndarray], np.ndarray],
+    made: dict[str, Any],
+    *,
+    part: tuple[int, int] | None = None,
+    verbose: int = 0,
+) -> Path:
+    """Encodes a source, or goes on with it; returns the folder of the finished store, that of the part if it is one.
+
+    Args:
+        encode: a batch `(N, H, W, C)` → its encodings.
+        made: what `made_by` says.
+        part: `(i, n)`, the blocks to encode: every n-th from the i-th on.
+
+    Raises:
+        StaleStore: nothing was changed.
+    """
+    if part is not None:
+        folder = folder / part_name(*part)
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"part": None if part is None else list(part), "source": source.describe(), "versions": versions()}
+    with only_writer(folder):
+        head, done = _begun(folder, {"format": FORMAT, **made, **about})
+        seen = set()
+        with ShardWriter(folder, head, done.values()) as writer, Progress(source.count(), verbose) as progress:
+            for block in source.blocks(head["shard_size"]):
+                if part is not None and block.index % part[1] != part[0]:
+                    continue
+                seen.add(block.index)
+                record = done.get(block.index)
+                if record is not None and Shard(folder, record).is_whole():
+                    _check_source(folder, head, record, block, source)
+                    progress.skip(record["rows"])
+                    continue
+                batches = []
+                for images in block.batches(BATCH):
+                    batches.append(encode(images))
+                    progress.add(len(images))
+                _check_source(folder, head, record, block, source)
+                writer.add(block, batches)
+            gone = set(done) - seen
+            if gone:
+                _check_source(folder, head, done[min(gone)], None, source)
+        writer.finish()
+    return folder
+
+
+def made_by(stack: Stack, depth: int, images: Shape, dtype: str, shard_size: int | None = None) -> dict[str, Any]:
+    """What decides the encodings of a level, of images of such a shape; files of a handy size by default."""
+    shape = stack.shape_at(depth, images)
+    if shard_size is None and None in shape:
+        shard_size = MOST_ROWS // 16
+    if shard_size is None:
+        shard_size = int(np.clip(SHARD_BYTES // (np.prod(shape) * np.dtype(dtype).itemsize), 1, MOST_ROWS))
+    fingerprint = stack.fingerprint(depth)
+    return {"encoder": fingerprint, "level": depth, "shape": list(shape), "dtype": dtype, "shard_size": shard_size}
+
+
+class ShardWriter:
+    """Writes shards in the background, one at a time, so that encoding doesn't wait for the disk.
+
+    Args:
+        folder: of the store.
+        head: what made the store.
+        records: of the shards that are there.
+    """
+
+    def __init__(self, folder: Path, head: dict[str, Any], records: Sequence[Record]) -> None:
+        self.folder = folder
+        self.head = head
+        self.records = {record["index"]: record for record in records}
+        self.thread = ThreadPoolExecutor(1)
+        self.waiting: Future[None] | None = None
+        for leftover in folder.glob(".*.new"):  # of a process that was killed
+            leftover.unlink()
+        with replacing(folder / LOG) as log:  # anew, since the last line may be half there
+            log.writelines(_line(content) for content in (head, *records))
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        try:
+            if kind is None:
+                self._wait()
+        finally:
+            self.thread.shutdown()
+
+    def add(self, block: Block, batches: list[np.ndarray]) -> None:
+        """Takes the encodings of a block. Raises what went wrong with the one before."""
+        self._wait()
+        self.waiting = self.thread.submit(self._write, block, batches)
+
+    def finish(self) -> None:
+        """Writes the manifest, which makes the store one."""
+        write_json(
+            self.folder / MANIFEST, {**self.head, "shards": [self.records[index] for index in sorted(self.records)]}
+        )
+        (self.folder / LOG).unlink()
+        sync(self.folder)
+
+    def _wait(self) -> None:
+        waiting, self.waiting = self.waiting, None
+        if waiting is not None:
+            waiting.result()
+
+    def _write(self, block: Block, batches: list[np.ndarray]) -> None:
+        file = shard_file(self.folder, block.index)
+        record, array = _record(block, batches, self.head["dtype"])
+        try:
+            with replacing(file, reserve=array.nbytes) as stream:
+                np.save(stream, array)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{error.strerror}: a shard of {array.nbytes:,} bytes can't be written. {len(self.records)} shards are "
+                "whole; make room and call `encode_to` again, which goes on from there",
+                str(file),
+            ) from error
+        self.records[block.index] = record | {"sha256": sha256(file)}
+        with (self.folder / LOG).open("ab") as log:
+            log.write(_line(self.records[block.index]))
+            log.flush()
+            os.fsync(log.fileno())
+
+
+def _record(block: Block, batches: list[np.ndarray], dtype: str) -> tuple[Record, np.ndarray]:
+    """What the manifest says of a block's encodings, but for the checksum, and the array that its file holds."""
+    channels = batches[0].shape[-1]
+    sizes = [list(batch.shape[1:-1]) for batch in batches for _ in batch]
+    alike = all(size == sizes[0] for size in sizes)
+    pixels = [batch.reshape(-1, channels) for batch in batches]
+    record: Record = {
+        "index": block.index,
+        "rows": len(sizes),
+        "shape": [*sizes[0], channels] if alike else [None, None, channels],
+        "values": sum(map(len, pixels)),
+        "sum": sum(batch.sum(axis=0, dtype=np.float64) for batch in pixels).tolist(),
+        "squares": sum(np.square(batch).sum(axis=0, dtype=np.float64) for batch in pixels).tolist(),
+        "source": block.fingerprint(),
+    }
+    if not alike:
+        record["sizes"] = sizes
+    if block.names is not None:
+        record["names"] = block.names
+    if block.labels is not None:
+        record["labels"] = np.asarray(block.labels).tolist()
+    return record, np.concatenate([_converted(batch if alike else batch.ravel(), dtype) for batch in batches])
+
+
+def _line(content: dict[str, Any]) -> bytes:
+    return json.dumps(content).encode() + b"\n"
+
+
+def _converted(encodings: np.ndarray, dtype: str) -> np.ndarray:
+    low, high, largest = float(encodings.min()), float(encodings.max()), float(np.finfo(dtype).max)
+    if not np.isfinite([low, high]).all():
+        raise ValueError("An encoding isn't finite: a weight of the encoder is broken. Load or train it anew.")
+    if max(-low, high) > largest:
+        raise ValueError(
+            f"The encodings reach beyond {dtype}, whose largest value is {largest:g}: use "
+            f'`dtype="float32"`. Received: encodings from {low:g} to {high:g}'
+        )
+    return encodings.astype(dtype)
+
+
+def _begun(folder: Path, head: dict[str, Any]) -> tuple[dict[str, Any], dict[int, Record]]:
+    """What made the store that is there already, and the records of its shards by index; refuses to mix two makings."""
+    old, records = read_log(folder)
+    if (folder / MANIFEST).is_file():
+        manifest = read_manifest(folder)
+        old = {name: value for name, value in manifest.items() if name != "shards"}
+        records = manifest["shards"] + records
+    if old is None:
+        return head, {}
+    for name, what in (("encoder", "encoder"), ("dtype", "`dtype`"), ("shard_size", "`shard_size`")):
+        if old[name] != head[name]:
+            raise StaleStore(
+                f"{str(folder)!r} holds encodings made with another {what}: {_named(old, name)}. Choose another path, "
+                f"or delete the store. Received: {_named(head, name)}"
+            )
+    return old, {record["index"]: record for record in records}
+
+
+def _named(head: dict[str, Any], name: str) -> str:
+    return f"encoder {head['encoder'][:12]}… of level {head['level']}" if name == "encoder" else repr(head[name])
+
+
+def _check_source(
+    folder: Path, head: dict[str, Any], record: Record | None, block: Block | None, source: Source
+) -> None:
+    """Refuses to mix the encodings of two sources: a block must be the one that a shard's record was made from."""
+    if record is None or (block is not None and block.fingerprint() == record["source"]):
+        return
+    raise StaleStore(
+        f"{str(folder)!r} holds the encodings of another source ({head['source']}), or its images have changed or come "
+        f"in another order: shard {record['index']} was made of others. Choose another path, or delete the store. "
+        f"Received: {source.describe()}"
+    )
