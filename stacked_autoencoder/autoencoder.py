@@ -294,7 +294,7 @@ class Autoencoder(Stack):
         folder = write_store(
             Path(path),
             images,
-            lambda batch: self.encode_batch(self.pad(batch), depth),
+            [lower.encoder for lower in self.levels[: depth + 1]],
             made_by(self, depth, images.shape, dtype, shard_size),
             part=shard,
             verbose=verbose,

@@ -77,14 +77,12 @@ class EncodingCache:
         folder = (self.folder or Path(self.temporary.name)) / f"level{depth}-{name}"
         made = made_by(stack, depth, images, DTYPE)
 
-        def encode(batch: np.ndarray) -> np.ndarray:
-            return stack.levels[depth].encode(stack.pad(batch) if depth == 0 else batch)
-
+        encoders = [stack.levels[depth].encoder]
         try:
-            write_store(folder, source, encode, made, verbose=verbose)
+            write_store(folder, source, encoders, made, verbose=verbose)
         except StaleStore:
             shutil.rmtree(folder)
-            write_store(folder, source, encode, made, verbose=verbose)
+            write_store(folder, source, encoders, made, verbose=verbose)
         return EncodingStore(folder)
 
 

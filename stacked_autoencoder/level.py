@@ -72,11 +72,11 @@ class Level(ABC):
 
     def encode(self, inputs: np.ndarray) -> np.ndarray:
         """One batch `(N, *input_shape)` → `(N, *encoding_shape)`, compiled once for any batch size."""
-        return self._encode(tf.convert_to_tensor(inputs)).numpy()
+        return np.asarray(self._encode(tf.convert_to_tensor(inputs)))  # `.numpy()` would copy
 
     def decode(self, encodings: np.ndarray) -> np.ndarray:
         """One batch `(N, *encoding_shape)` → `(N, *input_shape)`, compiled once for any batch size."""
-        return self._decode(tf.convert_to_tensor(encodings)).numpy()
+        return np.asarray(self._decode(tf.convert_to_tensor(encodings)))
 
     @cached_property
     def _encode(self) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -135,6 +135,8 @@ class Stack:
 
     def pad(self, images: np.ndarray) -> np.ndarray:
         """Height and width as multiples of the stack's factor, by reflection."""
+        if not any(side % self.factor for side in images.shape[1:3]):
+            return images
         return pad_by_reflection(tf.constant(images), self.factor).numpy()
 
     def _room_for(self, level: Level) -> Shape:

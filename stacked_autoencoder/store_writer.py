@@ -6,10 +6,13 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 from stacked_autoencoder.durable import only_writer, replacing, sha256, sync, write_json
 from stacked_autoencoder.progress import Progress
@@ -26,7 +29,7 @@ from stacked_autoencoder.shards import (
     read_manifest,
     shard_file,
 )
-from stacked_autoencoder.sources.base import Block, Source
+from stacked_autoencoder.sources.base import Block, Source, pad_by_reflection, scaled
 from stacked_autoencoder.stack import BATCH, Stack
 
 DTYPES = ("float16", "float32")
@@ -41,7 +44,7 @@ class StaleStore(ValueError):
 def write_store(
     folder: Path,
     source: Source,
-    encode: Callable[[np.ndarray], np.ndarray],
+    encoders: Sequence[keras.Model],
     made: dict[str, Any],
     *,
     part: tuple[int, int] | None = None,
@@ -50,7 +53,7 @@ def write_store(
     """Encodes a source, or goes on with it; returns the folder of the finished store, that of the part if it is one.
 
     Args:
-        encode: a batch `(N, H, W, C)` → its encodings.
+        encoders: what to apply, one after the other.
         made: what `made_by` says.
         part: `(i, n)`, the blocks to encode: every n-th from the i-th on.
 
@@ -60,6 +63,7 @@ def write_store(
     if part is not None:
         folder = folder / part_name(*part)
     folder.mkdir(parents=True, exist_ok=True)
+    encode = encoding_of(tuple(encoders), source.factor, made["dtype"])
     about = {"part": None if part is None else list(part), "source": source.describe(), "versions": versions()}
     with only_writer(folder):
         head, done = _begun(folder, {"format": FORMAT, **made, **about})
@@ -77,6 +81,7 @@ def write_store(
                 batches = []
                 for images in block.batches(BATCH):
                     batches.append(encode(images))
+                    batches[-1].check()
                     progress.add(len(images))
                 _check_source(folder, head, record, block, source)
                 writer.add(block, batches)
@@ -85,6 +90,43 @@ def write_store(
                 _check_source(folder, head, done[min(gone)], None, source)
         writer.finish()
     return folder
+
+
+class Encoded(NamedTuple):
+    """The encodings of one batch, and over all pixels their extremes and, per channel, sums."""
+
+    values: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    sum: np.ndarray
+    squares: np.ndarray
+
+    def check(self) -> None:
+        """Refuses what can't be kept."""
+        largest = float(np.finfo(self.values.dtype).max)
+        if not np.isfinite(self.squares).all():
+            raise ValueError("An encoding isn't finite: a weight of the encoder is broken. Load or train it anew.")
+        if max(-float(self.low), float(self.high)) > largest:
+            raise ValueError(
+                f"The encodings reach beyond {self.values.dtype}, whose largest value is {largest:g}: use "
+                f'`dtype="float32"`. Received: encodings from {self.low:g} to {self.high:g}'
+            )
+
+
+@lru_cache(maxsize=2)  # tracing takes as long as a thousand small images
+def encoding_of(encoders: tuple[keras.Model, ...], factor: int, dtype: str) -> Callable[[np.ndarray], Encoded]:
+    """From images as they are to what is kept of them, as one graph: nothing in between is copied out."""
+
+    def encode(images: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        values = pad_by_reflection(scaled(images), factor)
+        for encoder in encoders:
+            values = encoder(values, training=False)
+        axes = list(range(values.shape.rank - 1))
+        sums = tf.reduce_sum(values, axes), tf.reduce_sum(tf.square(values), axes)
+        return tf.cast(values, dtype), tf.reduce_min(values), tf.reduce_max(values), *sums
+
+    graph = tf.function(encode, reduce_retracing=True)
+    return lambda images: Encoded(*map(np.asarray, graph(tf.convert_to_tensor(images))))
 
 
 def made_by(stack: Stack, depth: int, images: Shape, dtype: str, shard_size: int | None = None) -> dict[str, Any]:
@@ -128,7 +170,7 @@ class ShardWriter:
         finally:
             self.thread.shutdown()
 
-    def add(self, block: Block, batches: list[np.ndarray]) -> None:
+    def add(self, block: Block, batches: list[Encoded]) -> None:
         """Takes the encodings of a block. Raises what went wrong with the one before."""
         self._wait()
         self.waiting = self.thread.submit(self._write, block, batches)
@@ -146,9 +188,9 @@ class ShardWriter:
         if waiting is not None:
             waiting.result()
 
-    def _write(self, block: Block, batches: list[np.ndarray]) -> None:
+    def _write(self, block: Block, batches: list[Encoded]) -> None:
         file = shard_file(self.folder, block.index)
-        record, array = _record(block, batches, self.head["dtype"])
+        record, array = _record(block, batches)
         try:
             with replacing(file, reserve=array.nbytes) as stream:
                 np.save(stream, array)
@@ -166,19 +208,23 @@ class ShardWriter:
             os.fsync(log.fileno())
 
 
-def _record(block: Block, batches: list[np.ndarray], dtype: str) -> tuple[Record, np.ndarray]:
+def _line(content: dict[str, Any]) -> bytes:
+    return json.dumps(content).encode() + b"\n"
+
+
+def _record(block: Block, batches: list[Encoded]) -> tuple[Record, np.ndarray]:
     """What the manifest says of a block's encodings, but for the checksum, and the array that its file holds."""
-    channels = batches[0].shape[-1]
-    sizes = [list(batch.shape[1:-1]) for batch in batches for _ in batch]
+    values = [batch.values for batch in batches]
+    channels = values[0].shape[-1]
+    sizes = [list(batch.shape[1:-1]) for batch in values for _ in batch]
     alike = all(size == sizes[0] for size in sizes)
-    pixels = [batch.reshape(-1, channels) for batch in batches]
     record: Record = {
         "index": block.index,
         "rows": len(sizes),
         "shape": [*sizes[0], channels] if alike else [None, None, channels],
-        "values": sum(map(len, pixels)),
-        "sum": sum(batch.sum(axis=0, dtype=np.float64) for batch in pixels).tolist(),
-        "squares": sum(np.square(batch).sum(axis=0, dtype=np.float64) for batch in pixels).tolist(),
+        "values": sum(batch.size for batch in values) // channels,
+        "sum": np.sum([batch.sum for batch in batches], axis=0, dtype=np.float64).tolist(),
+        "squares": np.sum([batch.squares for batch in batches], axis=0, dtype=np.float64).tolist(),
         "source": block.fingerprint(),
     }
     if not alike:
@@ -187,23 +233,7 @@ def _record(block: Block, batches: list[np.ndarray], dtype: str) -> tuple[Record
         record["names"] = block.names
     if block.labels is not None:
         record["labels"] = np.asarray(block.labels).tolist()
-    return record, np.concatenate([_converted(batch if alike else batch.ravel(), dtype) for batch in batches])
-
-
-def _line(content: dict[str, Any]) -> bytes:
-    return json.dumps(content).encode() + b"\n"
-
-
-def _converted(encodings: np.ndarray, dtype: str) -> np.ndarray:
-    low, high, largest = float(encodings.min()), float(encodings.max()), float(np.finfo(dtype).max)
-    if not np.isfinite([low, high]).all():
-        raise ValueError("An encoding isn't finite: a weight of the encoder is broken. Load or train it anew.")
-    if max(-low, high) > largest:
-        raise ValueError(
-            f"The encodings reach beyond {dtype}, whose largest value is {largest:g}: use "
-            f'`dtype="float32"`. Received: encodings from {low:g} to {high:g}'
-        )
-    return encodings.astype(dtype)
+    return record, np.concatenate(values if alike else [batch.ravel() for batch in values])
 
 
 def _begun(folder: Path, head: dict[str, Any]) -> tuple[dict[str, Any], dict[int, Record]]:

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from benchmarks import clocks, data, fashion, ours, photographs, quality
+from benchmarks import clocks, data, encoding, fashion, ours, photographs, quality
 from stacked_autoencoder import Autoencoder, ConvLevel
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE
 from tests.conftest import blobs
@@ -132,3 +132,11 @@ def test_training_stops_when_the_time_is_over_and_says_how_much_was(monkeypatch)
         limit.on_train_batch_end(batch)
         seen.append((float(limit.elapsed), limit.model.stop_training))
     assert seen == [(0.25, False), (0.75, False), (1.0, True)]
+
+
+@pytest.mark.slow
+def test_encoding_to_disk(capsys):
+    ratios = encoding.main(["--images", "400", "--rounds", "1"])
+    assert len(ratios) == 5
+    assert all(0 < ratio < 100 for ratio in ratios.values())
+    assert capsys.readouterr().out.count("\n") >= 5

@@ -9,6 +9,7 @@ from stacked_autoencoder.cache import EncodingCache, available_memory
 from stacked_autoencoder.sources.memory import ArraySource
 from stacked_autoencoder.sources.store import StoreSource
 from tests.conftest import blobs
+from tests.test_store_writer import before_encoding
 
 
 def stack():
@@ -33,12 +34,7 @@ def seen(monkeypatch):
 @pytest.fixture
 def encode_calls(monkeypatch):
     calls = []
-    write = cache.write_store
-
-    def spy(folder, source, encode, made, **options):
-        return write(folder, source, lambda batch: calls.append(len(batch)) or encode(batch), made, **options)
-
-    monkeypatch.setattr(cache, "write_store", spy)
+    before_encoding(monkeypatch, lambda images: calls.append(len(images)))
     return calls
 
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from stacked_autoencoder import Autoencoder, EncodingStore
+from stacked_autoencoder import Autoencoder, EncodingStore, store_writer
 from stacked_autoencoder.durable import only_writer
 from stacked_autoencoder.shards import LOG, MANIFEST
 from tests.conftest import blobs
@@ -34,6 +34,17 @@ def folder_of(path, pictures):
         (path / f"{index % 3}").mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(path / f"{index % 3}" / f"{index:03d}.png")
     return path
+
+
+def before_encoding(monkeypatch, look):
+    """Lets `look` see every batch before it is encoded."""
+    encoding_of = store_writer.encoding_of
+
+    def spying(*arguments):
+        encode = encoding_of(*arguments)
+        return lambda images: (look(images), encode(images))[1]
+
+    monkeypatch.setattr(store_writer, "encoding_of", spying)
 
 
 SOURCES = {
@@ -100,7 +111,7 @@ def test_half_precision_is_the_default_and_rounds_by_a_two_thousandth(sae, tmp_p
 def test_a_finished_store_is_not_encoded_again(sae, tmp_path, monkeypatch, capsys):
     path = sae.encode_to(tmp_path / "store", PIXELS, shard_size=12, verbose=0).path
     before = files(path)
-    monkeypatch.setattr(sae, "encode_batch", None)
+    monkeypatch.setattr(store_writer, "encoding_of", lambda *_: None)
     for same in (PIXELS, list(PIXELS), tf.data.Dataset.from_tensor_slices(PIXELS)):
         assert len(sae.encode_to(path, same, shard_size=12)) == 40
     assert files(path) == before
@@ -111,15 +122,14 @@ def test_a_finished_store_is_not_encoded_again(sae, tmp_path, monkeypatch, capsy
 def test_an_interrupted_job_goes_on_where_it_was(sae, tmp_path, monkeypatch, kind):
     source = folder_of(tmp_path / "pictures", PIXELS) if kind == "folder" else SOURCES[kind](tmp_path)
     whole = files(sae.encode_to(tmp_path / "whole", source, shard_size=8, verbose=0).path)
-    encode, calls = sae.encode_batch, []
+    calls = []
 
-    def failing(images, depth):
+    def failing(images):
         calls.append(len(images))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return encode(images, depth)
 
-    monkeypatch.setattr(sae, "encode_batch", failing)
+    before_encoding(monkeypatch, failing)
     with pytest.raises(KeyboardInterrupt):
         sae.encode_to(tmp_path / "store", source, shard_size=8, verbose=0)
     assert LOG in files(tmp_path / "store")
@@ -132,8 +142,8 @@ def test_a_damaged_shard_alone_is_encoded_anew(sae, tmp_path, monkeypatch):
     path = sae.encode_to(tmp_path / "store", PIXELS, shard_size=12, verbose=0).path
     before = files(path)
     (path / "00002.npy").write_bytes(before["00002.npy"][:-1] + b"\0")
-    encode, calls = sae.encode_batch, []
-    monkeypatch.setattr(sae, "encode_batch", lambda images, depth: calls.append(1) or encode(images, depth))
+    calls = []
+    before_encoding(monkeypatch, calls.append)
     sae.encode_to(path, PIXELS, shard_size=12, verbose=0).verify()
     assert files(path) == before
     assert len(calls) == 1

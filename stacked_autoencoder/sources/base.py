@@ -33,7 +33,7 @@ class Block(ABC):
 
     @abstractmethod
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
-        """The images in order, float32, unpadded, each batch of one size; to be read once."""
+        """The images in order and as they are (`uint8` unscaled), each batch of one size; to be read once."""
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -111,15 +111,15 @@ class Source(ABC):
         with self.own_errors():
             yield from (dataset if most is None else dataset.take(most)).as_numpy_iterator()
 
-    def in_order(self, batch_size: int) -> Iterator[np.ndarray]:
+    def in_order(self, batch_size: int, *, scale: bool = True) -> Iterator[np.ndarray]:
         """All images in their order, unpadded: as many neighbours of one size as fit into a batch."""
-        if None not in self.shape[:2]:
-            with self.own_errors():
-                yield from self.raw_batches(batch_size, False).map(scaled).prefetch(2).as_numpy_iterator()
-            return
+        prepare = scaled if scale else tf.identity
         with self.own_errors():
-            singles = self.raw_singles().map(scaled).prefetch(batch_size).as_numpy_iterator()
-            yield from joined_neighbours(singles, batch_size)
+            if None in self.shape[:2]:
+                singles = self.raw_singles().map(prepare).prefetch(batch_size).as_numpy_iterator()
+                yield from joined_neighbours(singles, batch_size)
+            else:
+                yield from self.raw_batches(batch_size, False).map(prepare).prefetch(2).as_numpy_iterator()
 
     @property
     def value_range(self) -> tuple[float, float]:

@@ -23,7 +23,7 @@ class FolderBlock(Block):
         self.names = [path.relative_to(folder).as_posix() for path in source.paths]
 
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
-        return self.source.in_order(batch_size)
+        return self.source.in_order(batch_size, scale=False)
 
     def fingerprint(self) -> str:
         """Of names, sizes and times of change: reading a million pictures to know them again would take too long."""

@@ -17,7 +17,6 @@ from stacked_autoencoder.sources.base import (
     add_image,
     index_batches,
     joined_neighbours,
-    scaled,
 )
 
 CHECKED_AT_ONCE = 1 << 24  # values; bounds the memory of a check
@@ -32,9 +31,9 @@ class ArrayBlock(Block):
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
         if isinstance(self.images, np.ndarray):
             for start in range(0, len(self.images), batch_size):
-                yield scaled(self.images[start : start + batch_size]).numpy()
+                yield self.images[start : start + batch_size]
         else:
-            yield from joined_neighbours((scaled(image[None]).numpy() for image in self.images), batch_size)
+            yield from joined_neighbours((image[None] for image in self.images), batch_size)
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()

@@ -21,7 +21,7 @@ class StoreBlock(Block):
         self.labels = None if store.labels is None else store.labels[rows.start : rows.stop]
 
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
-        return joined_neighbours((self.store[row][None].astype(np.float32) for row in self.rows), batch_size)
+        return joined_neighbours((self.store[row][None] for row in self.rows), batch_size)
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()

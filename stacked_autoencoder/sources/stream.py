@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.sources.base import Block, Shape, Source, add_image, batch_by_size, joined_neighbours, scaled
+from stacked_autoencoder.sources.base import Block, Shape, Source, add_image, batch_by_size, joined_neighbours
 
 
 class StreamBlock(Block):
@@ -23,7 +23,7 @@ class StreamBlock(Block):
         self.digest = hashlib.sha256()
 
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
-        return joined_neighbours((scaled(image[None]).numpy() for image in self._read()), batch_size)
+        return joined_neighbours((image[None] for image in self._read()), batch_size)
 
     def fingerprint(self) -> str:
         deque(self._read(), maxlen=0)
