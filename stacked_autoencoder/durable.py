@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -68,6 +67,8 @@ def only_writer(folder: Path) -> Iterator[None]:
     Raises:
         RuntimeError: another process has it.
     """
+    import fcntl  # Windows has none, and can do the rest without
+
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:

@@ -199,16 +199,18 @@ def _manifests(path: Path) -> dict[Path, dict[str, Any]]:
 
 def _check_parts(path: Path, manifests: list[dict[str, Any]]) -> None:
     """Refuses parts that don't belong together, or that aren't all there."""
-    for name in ("encoder", "level", "dtype", "shard_size"):
-        values = sorted({str(manifest[name]) for manifest in manifests})
+    abouts = [
+        {**{name: manifest[name] for name in ("encoder", "level", "dtype", "shard_size")}, "n": manifest["part"][1]}
+        for manifest in manifests
+    ]
+    for name in abouts[0]:
+        values = sorted({str(about[name]) for about in abouts})
         if len(values) > 1:
             raise ValueError(
                 f"The parts of a store must be made alike, and these differ in `{name}`. "
                 f"Received: {' and '.join(values)} in {str(path)!r}"
             )
-    expected = {
-        part_name(index, count) for _, count in (manifest["part"] for manifest in manifests) for index in range(count)
-    }
+    expected = {part_name(index, abouts[0]["n"]) for index in range(abouts[0]["n"])}
     missing = sorted(expected - {part_name(*manifest["part"]) for manifest in manifests})
     if missing:
         raise FileNotFoundError(

@@ -128,4 +128,5 @@ def read_log(folder: Path) -> tuple[dict[str, Any] | None, list[Record]]:
                 lines.append(json.loads(line))
             except ValueError:  # the power went in mid-line
                 break
-    return (lines[0], lines[1:]) if lines else (None, [])
+    known = lines and isinstance(lines[0], dict) and lines[0].keys() >= HEAD
+    return (lines[0], lines[1:]) if known else (None, [])

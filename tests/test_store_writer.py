@@ -168,6 +168,17 @@ def test_parts_make_one_store(sae, tmp_path):
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"dtype": "float16"}))
     with pytest.raises(ValueError, match=r"made alike, and these differ in `dtype`.*float16 and float32"):
         EncodingStore(path)
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"dtype": "float32", "part": [1, 4]}))
+    with pytest.raises(ValueError, match=r"made alike, and these differ in `n`\..*3 and 4"):
+        EncodingStore(path)
+
+
+@pytest.mark.parametrize("log", ["", "[]\n", '{"format": 1}\n{"index": 0}\n', "half a li"])
+def test_a_log_that_is_no_log_is_begun_anew(sae, tmp_path, log):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / LOG).write_text(log)
+    assert len(sae.encode_to(tmp_path / "store", PIXELS, verbose=0)) == 40
+    assert not (tmp_path / "store" / LOG).exists()
 
 
 # === What can be wrong ===
