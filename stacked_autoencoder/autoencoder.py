@@ -153,6 +153,10 @@ class Autoencoder(Stack):
             )
         if self.chosen_path is not None:
             saving.check_writable(self.chosen_path)
+        if cache_dir is not None:
+            saving.check_writable(Path(cache_dir), "cache_dir")
+        if memory_budget is not None:
+            positive_int("memory_budget", memory_budget, least=0)
         with EncodingCache(None if cache_dir is None else Path(cache_dir), memory_budget) as cache:
             return greedy.train(
                 self,

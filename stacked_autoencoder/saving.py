@@ -140,8 +140,8 @@ def read_arrays(file: Path) -> dict[str, np.ndarray] | None:
         return dict(arrays)
 
 
-def check_writable(path: Path) -> None:
-    """Raises `OSError` if a stack couldn't be saved at `path`, by trying with an empty folder beside it."""
+def check_writable(path: Path, argument: str = "save_path") -> None:
+    """Raises `OSError` if a folder `path` couldn't be written, by trying with an empty one beside it."""
     path = path.resolve()
     ancestor = next(folder for folder in path.parents if folder.exists())
     problem = f"{str(path)!r} is a file" if path.is_file() else None
@@ -152,7 +152,7 @@ def check_writable(path: Path) -> None:
             problem = str(error)
     if problem is not None:
         raise OSError(
-            f"`save_path` can't be written: {problem}. Choose another folder. Received: save_path={str(path)!r}"
+            f"`{argument}` can't be written: {problem}. Choose another folder. Received: {argument}={str(path)!r}"
         )
 
 

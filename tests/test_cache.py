@@ -102,6 +102,16 @@ def test_a_temporary_store_goes_even_when_training_fails(images, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
+def test_wrong_arguments_are_told_before_anything_is_trained(images, tmp_path):
+    (tmp_path / "file").write_text("")
+    sae = stack()
+    with pytest.raises(OSError, match=r"`cache_dir` can't be written: '.*file' is a file\. Choose another folder"):
+        sae.train(images, cache_dir=tmp_path / "file")
+    with pytest.raises(ValueError, match=r"`memory_budget` must be a whole number of at least 0\. Received.*'1 GB'"):
+        sae.train(images, memory_budget="1 GB")
+    assert not sae.levels[0].started
+
+
 def test_the_memory_that_is_free_is_read_from_the_machine_and_its_container(monkeypatch):
     assert 1 << 20 < available_memory() < 1 << 50
     found = {"meminfo": 4096, "memory.max": 3 << 20, "memory.current": 1 << 20}
