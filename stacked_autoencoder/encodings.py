@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.shards import LOG, MANIFEST, Shape, Shard, part_name, read_manifest
+from stacked_autoencoder.shards import LOG, MANIFEST, Shape, Shard, moments, part_name, read_manifest
 from stacked_autoencoder.sources.base import index_batches
 
 RELEASE_EVERY = 1 << 26  # bytes read through memory maps; mapped pages count as the process's memory
@@ -57,6 +57,7 @@ class EncodingStore:
         self._shape = tuple(head["shape"])
         shards = [Shard(folder, record) for folder, manifest in manifests.items() for record in manifest["shards"]]
         self.shards = sorted(shards, key=lambda shard: shard.index)
+        self.mean, self.std = moments([shard.record for shard in self.shards])
         self._ends = np.cumsum([0, *(shard.rows for shard in self.shards)])
         self._read = 0
 
@@ -78,14 +79,6 @@ class EncodingStore:
         """What the source gave beside each image, `None` if nothing."""
         labels = self._listed("labels")
         return None if labels is None else np.asarray(labels)
-
-    @property
-    def mean(self) -> np.ndarray:
-        return self._moment("sum")
-
-    @property
-    def std(self) -> np.ndarray:
-        return np.sqrt(np.maximum(self._moment("squares") - self.mean**2, 0.0))
 
     def __getitem__(self, key: Any) -> np.ndarray | list[np.ndarray]:
         """One encoding, or several as `(n, *encoding_shape)`, as a list where sizes differ; in the store's dtype.
@@ -175,10 +168,6 @@ class EncodingStore:
         if any(name not in shard.record for shard in self.shards):
             return None
         return [item for shard in self.shards for item in shard.record[name]]
-
-    def _moment(self, name: str) -> np.ndarray:
-        values = sum(shard.record["values"] for shard in self.shards)
-        return np.sum([shard.record[name] for shard in self.shards], axis=0) / values
 
 
 def _manifests(path: Path) -> dict[Path, dict[str, Any]]:

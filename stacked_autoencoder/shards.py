@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import mmap
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from stacked_autoencoder.durable import sha256
 FORMAT = 1
 MANIFEST = "manifest.json"
 LOG = "unfinished.jsonl"
-HEAD = {"format", "encoder", "level", "shape", "dtype", "shard_size", "part", "source", "versions"}
+HEAD = ("format", "encoder", "level", "shape", "dtype", "shard_size", "part", "source", "versions")
 RECORD = {"index", "rows", "shape", "values", "sha256", "source", "sum", "squares"}
 
 Shape = tuple[int | None, ...]
@@ -102,7 +103,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         format = manifest["format"]
         known = format > FORMAT or (
-            manifest.keys() >= HEAD | {"shards"} and all(record.keys() >= RECORD for record in manifest["shards"])
+            manifest.keys() >= {*HEAD, "shards"} and all(record.keys() >= RECORD for record in manifest["shards"])
         )
     except (ValueError, TypeError, KeyError, AttributeError):  # not JSON, or JSON of something else
         known = False
@@ -119,6 +120,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def moments(records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation per channel over the shards of these records; empty if there are none."""
+    if not records:
+        return np.zeros(0), np.zeros(0)
+    values = sum(record["values"] for record in records)
+    mean, power = (np.sum([record[name] for record in records], axis=0) / values for name in ("sum", "squares"))
+    return mean, np.sqrt(np.maximum(power - mean**2, 0.0))
+
+
 def read_log(folder: Path) -> tuple[dict[str, Any] | None, list[Record]]:
     """The same of a store that is being written: what makes it, and the records of the shards that are whole."""
     lines = []
@@ -128,5 +138,5 @@ def read_log(folder: Path) -> tuple[dict[str, Any] | None, list[Record]]:
                 lines.append(json.loads(line))
             except ValueError:  # the power went in mid-line
                 break
-    known = lines and isinstance(lines[0], dict) and lines[0].keys() >= HEAD
+    known = lines and isinstance(lines[0], dict) and lines[0].keys() >= set(HEAD)
     return (lines[0], lines[1:]) if known else (None, [])

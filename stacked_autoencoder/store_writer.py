@@ -19,11 +19,13 @@ from stacked_autoencoder.progress import Progress
 from stacked_autoencoder.saving import versions
 from stacked_autoencoder.shards import (
     FORMAT,
+    HEAD,
     LOG,
     MANIFEST,
     Record,
     Shape,
     Shard,
+    moments,
     part_name,
     read_log,
     read_manifest,
@@ -177,9 +179,15 @@ class ShardWriter:
 
     def finish(self) -> None:
         """Writes the manifest, which makes the store one."""
-        write_json(
-            self.folder / MANIFEST, {**self.head, "shards": [self.records[index] for index in sorted(self.records)]}
-        )
+        records = [self.records[index] for index in sorted(self.records)]
+        mean, std = moments(records)
+        summary = {
+            "rows": sum(record["rows"] for record in records),
+            "mean": mean.tolist(),
+            "std": std.tolist(),
+            "shards": records,
+        }
+        write_json(self.folder / MANIFEST, self.head | summary)
         (self.folder / LOG).unlink()
         sync(self.folder)
 
@@ -241,7 +249,7 @@ def _begun(folder: Path, head: dict[str, Any]) -> tuple[dict[str, Any], dict[int
     old, records = read_log(folder)
     if (folder / MANIFEST).is_file():
         manifest = read_manifest(folder)
-        old = {name: value for name, value in manifest.items() if name != "shards"}
+        old = {name: manifest[name] for name in HEAD}
         records = manifest["shards"] + records
     if old is None:
         return head, {}

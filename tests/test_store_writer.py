@@ -173,6 +173,18 @@ def test_parts_make_one_store(sae, tmp_path):
         EncodingStore(path)
 
 
+def test_a_part_may_be_empty_and_the_manifest_tells_what_the_store_does(sae, tmp_path):
+    for index in range(3):
+        part = sae.encode_to(tmp_path / "parts", PIXELS, shard_size=20, shard=(index, 3), verbose=0)
+        manifest = json.loads((part.path / MANIFEST).read_text())
+        assert manifest["rows"] == len(part) == (20, 20, 0)[index]
+        np.testing.assert_array_equal(manifest["mean"], part.mean)
+        np.testing.assert_array_equal(manifest["std"], part.std)
+    store = EncodingStore(tmp_path / "parts")
+    assert store.shape == (40, 2, 1, 4)
+    np.testing.assert_allclose(store.mean, store[:].astype(np.float64).mean(axis=(0, 1, 2)), atol=1e-3)
+
+
 @pytest.mark.parametrize("log", ["", "[]\n", '{"format": 1}\n{"index": 0}\n', "half a li"])
 def test_a_log_that_is_no_log_is_begun_anew(sae, tmp_path, log):
     (tmp_path / "store").mkdir()
