@@ -40,9 +40,12 @@ def encode_calls(monkeypatch):
 
 MIXED = [blobs(1, side=side, seed=index)[0] for index, side in enumerate([16, 20, 16, 24, 16, 20] * 6)]
 SOURCES = {
-    "array": (blobs(80), {}),
-    "list of sizes": (MIXED, {}),
-    "stream without end": (tf.data.Dataset.from_tensor_slices(blobs(80)).repeat(), {"steps_per_epoch": 4}),
+    "array": (blobs(80), {"epochs": [0, 1]}),
+    "list of sizes": (MIXED, {"epochs": 0}),  # the start alone sees all of the encodings, too
+    "stream without end": (
+        tf.data.Dataset.from_tensor_slices(blobs(80)).repeat(),
+        {"epochs": 0, "steps_per_epoch": 4},
+    ),
 }
 
 
@@ -52,7 +55,7 @@ def test_training_from_disk_is_as_good_as_from_memory(kind, seen, held_out):
     losses = []
     for budget in (None, 0):
         sae = stack()
-        sae.train(images, epochs=[0, 1], validation_data=held_out, memory_budget=budget, verbose=0, **options)
+        sae.train(images, validation_data=held_out, memory_budget=budget, verbose=0, **options)
         losses.append(sae.evaluate(held_out, return_dict=True)[1]["loss"])
     assert seen == [ArraySource] * 2 + [StoreSource] * 2
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
