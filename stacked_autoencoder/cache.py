@@ -76,7 +76,6 @@ class EncodingCache:
             self.temporary = tempfile.TemporaryDirectory(prefix="stacked_autoencoder-")
         folder = (self.folder or Path(self.temporary.name)) / f"level{depth}-{name}"
         made = made_by(stack, depth, images, DTYPE)
-
         encoders = [stack.levels[depth].encoder]
         try:
             write_store(folder, source, encoders, made, verbose=verbose)

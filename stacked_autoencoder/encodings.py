@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.shards import LOG, MANIFEST, Shape, Shard, moments, part_name, read_manifest
-from stacked_autoencoder.sources.base import index_batches
+from stacked_autoencoder.shards import LOG, MANIFEST, Shard, moments, part_name, read_manifest
+from stacked_autoencoder.sources.base import Shape, index_batches
 
 RELEASE_EVERY = 1 << 26  # bytes read through memory maps; mapped pages count as the process's memory
 
@@ -54,20 +54,16 @@ class EncodingStore:
         self.level: int = head["level"]
         self.encoder: str = head["encoder"]
         self.dtype = np.dtype(head["dtype"])
-        self._shape = tuple(head["shape"])
         shards = [Shard(folder, record) for folder, manifest in manifests.items() for record in manifest["shards"]]
         self.shards = sorted(shards, key=lambda shard: shard.index)
         self.mean, self.std = moments([shard.record for shard in self.shards])
         self._ends = np.cumsum([0, *(shard.rows for shard in self.shards)])
         self._read = 0
+        shapes = {shard.shape for shard in self.shards}
+        self.shape: Shape = (len(self), *(shapes.pop() if len(shapes) == 1 else head["shape"]))
 
     def __len__(self) -> int:
         return int(self._ends[-1])
-
-    @property
-    def shape(self) -> Shape:
-        shapes = {shard.shape for shard in self.shards}
-        return (len(self), *(shapes.pop() if len(shapes) == 1 else self._shape))
 
     @cached_property
     def names(self) -> list[str] | None:
@@ -86,10 +82,9 @@ class EncodingStore:
         Args:
             key: a number, a slice, an index array or a mask.
         """
-        indices = np.arange(len(self))[key]
-        if indices.ndim == 0:
-            return self._rows(indices[None])[0]
-        rows = self._rows(indices)
+        if np.ndim(key) == 0 and not isinstance(key, slice):
+            return self._rows(np.array([range(len(self))[key]]))[0]
+        rows = self._rows(np.arange(len(self))[key])
         if None in self.shape:
             return rows
         return np.stack(rows) if rows else np.empty((0, *self.shape[1:]), self.dtype)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from stacked_autoencoder.durable import sha256
+from stacked_autoencoder.sources.base import Shape
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -27,7 +28,6 @@ LOG = "unfinished.jsonl"
 HEAD = ("format", "encoder", "level", "shape", "dtype", "shard_size", "part", "source", "versions")
 RECORD = {"index", "rows", "shape", "values", "sha256", "source", "sum", "squares"}
 
-Shape = tuple[int | None, ...]
 Record = dict[str, Any]
 
 

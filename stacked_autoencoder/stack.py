@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from stacked_autoencoder.checks import check_size
 from stacked_autoencoder.level import Level, Shape, chain
-from stacked_autoencoder.sources.base import pad_by_reflection
+from stacked_autoencoder.sources.base import pad_by_reflection, padded_shape
 
 BATCH = 64  # images at once where nothing is trained; training has its own
 
@@ -101,8 +101,8 @@ class Stack:
         shape = self.levels[depth].encoding_shape
         if len(shape) == 1:
             return shape
-        padded = (side if side is None else -(-side // self.factor) * self.factor for side in images[:2])
-        return (*(side if side is None else side // self.factor_at(depth) for side in padded), shape[-1])
+        height, width, _ = padded_shape(images, self.factor)
+        return (*(side if side is None else side // self.factor_at(depth) for side in (height, width)), shape[-1])
 
     def depth_of(self, level: int | None) -> int:
         """An index as users give it (`None` for the deepest, negative from the end) → the index of a level."""
@@ -148,7 +148,7 @@ class Stack:
             return self.encoding_shape
         factor = self.factor * level.factor
         check_size(self.shape, factor)
-        shape = (*(side if side is None else -(-side // factor) * factor for side in self.shape[:2]), self.shape[-1])
+        shape = padded_shape(self.shape, factor)
         if self.levels and self.levels[0].input_shape == shape:
             return self.encoding_shape
         for index, lower in enumerate(self.levels):

@@ -23,7 +23,6 @@ from stacked_autoencoder.shards import (
     LOG,
     MANIFEST,
     Record,
-    Shape,
     Shard,
     moments,
     part_name,
@@ -31,7 +30,7 @@ from stacked_autoencoder.shards import (
     read_manifest,
     shard_file,
 )
-from stacked_autoencoder.sources.base import Block, Source, pad_by_reflection, scaled
+from stacked_autoencoder.sources.base import Block, Shape, Source, pad_by_reflection, scaled
 from stacked_autoencoder.stack import BATCH, Stack
 
 DTYPES = ("float16", "float32")

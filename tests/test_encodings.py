@@ -23,9 +23,8 @@ def written(sae, tmp_path_factory):
     """A store of 50 labelled images in shards of 16, and its encodings."""
     images = blobs(50, seed=2)
     path = tmp_path_factory.mktemp("written") / "store"
-    return sae.encode_to(path, (images, np.arange(50) % 7), shard_size=16, dtype="float32", verbose=0), sae.encode(
-        images
-    )
+    store = sae.encode_to(path, (images, np.arange(50) % 7), shard_size=16, dtype="float32", verbose=0)
+    return store, sae.encode(images)
 
 
 @pytest.fixture(scope="module")

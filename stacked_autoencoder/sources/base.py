@@ -5,6 +5,7 @@ An error in the middle of a stream is kept and raised again in our own words, no
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,23 @@ class Block(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """SHA-256 by which these images are known again. A stream reads what is left of the block for it."""
+
+
+class ImageBlock(Block):
+    """A block that knows its images one by one, and by what they hold."""
+
+    @abstractmethod
+    def images(self) -> Iterator[np.ndarray]:
+        """Single images in order, as they are."""
+
+    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
+        return joined_neighbours((image[None] for image in self.images()), batch_size)
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for image in self.images():
+            add_image(digest, image)
+        return digest.hexdigest()
 
 
 class Source(ABC):
@@ -168,6 +186,14 @@ def batch_by_size(dataset: tf.data.Dataset, batch_size: int, shape: Shape) -> tf
     )
 
 
+def order_of_epochs(shuffle: bool) -> np.random.Generator | None:
+    """What shuffles every epoch, `None` for the order that the images have.
+
+    Drawn when a dataset is made, not in its generator, so `keras.utils.set_random_seed` fixes the order of every epoch.
+    """
+    return np.random.default_rng(np.random.randint(2**31)) if shuffle else None
+
+
 def index_batches(
     sizes: Sequence[Shape] | None, count: int, batch_size: int, rng: np.random.Generator | None
 ) -> list[np.ndarray]:
@@ -224,6 +250,10 @@ def pad_by_reflection(images: tf.Tensor, multiple: int) -> tf.Tensor:
     size = tf.shape(images)[1:3]
     more = -size % multiple
     padded = tf.pad(images, [[0, 0], [0, more[0]], [0, more[1]], [0, 0]], mode="REFLECT")
-    static = [None if side is None else side + -side % multiple for side in images.shape[1:3]]
-    padded.set_shape((images.shape[0], *static, images.shape[3]))
+    padded.set_shape((images.shape[0], *padded_shape(tuple(images.shape[1:]), multiple)))
     return padded
+
+
+def padded_shape(shape: Shape, multiple: int) -> Shape:
+    """What `pad_by_reflection` makes of images of such a shape `(H, W, C)`, `None` where a side is open."""
+    return (*(side if side is None else side + -side % multiple for side in shape[:2]), shape[-1])

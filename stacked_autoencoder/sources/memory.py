@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,36 +9,24 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.checks import check_image_shape
-from stacked_autoencoder.sources.base import (
-    Block,
-    Shape,
-    Source,
-    add_image,
-    index_batches,
-    joined_neighbours,
-)
+from stacked_autoencoder.sources.base import ImageBlock, Shape, Source, index_batches, order_of_epochs
 
 CHECKED_AT_ONCE = 1 << 24  # values; bounds the memory of a check
 
 
-class ArrayBlock(Block):
-    def __init__(self, index: int, images: np.ndarray | list[np.ndarray], labels: Sequence[Any] | None) -> None:
+class ArrayBlock(ImageBlock):
+    def __init__(self, index: int, held: np.ndarray | list[np.ndarray], labels: Sequence[Any] | None) -> None:
         self.index = index
-        self.images = images
+        self.held = held
         self.labels = labels
 
-    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
-        if isinstance(self.images, np.ndarray):
-            for start in range(0, len(self.images), batch_size):
-                yield self.images[start : start + batch_size]
-        else:
-            yield from joined_neighbours((image[None] for image in self.images), batch_size)
+    def images(self) -> Iterator[np.ndarray]:
+        return iter(self.held)
 
-    def fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for image in self.images:
-            add_image(digest, image)
-        return digest.hexdigest()
+    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
+        if isinstance(self.held, np.ndarray):  # nothing to join, so nothing to copy
+            return (self.held[start : start + batch_size] for start in range(0, len(self.held), batch_size))
+        return super().batches(batch_size)
 
 
 class ArraySource(Source):
@@ -88,8 +75,7 @@ class ArraySource(Source):
         return len(self.images)
 
     def raw_batches(self, batch_size: int, shuffle: bool) -> tf.data.Dataset:
-        # Drawn here, not in the generator: `keras.utils.set_random_seed` then fixes the order of every epoch.
-        rng = np.random.default_rng(np.random.randint(2**31)) if shuffle else None
+        rng = order_of_epochs(shuffle)
         dtype = self.images.dtype if isinstance(self.images, np.ndarray) else self.images[0].dtype
         signature = tf.TensorSpec((None, *self.shape), dtype)
         return tf.data.Dataset.from_generator(lambda: self._generate(batch_size, rng), output_signature=signature)

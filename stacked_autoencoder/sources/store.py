@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.encodings import EncodingStore
-from stacked_autoencoder.sources.base import Block, Shape, Source, add_image, joined_neighbours
+from stacked_autoencoder.sources.base import ImageBlock, Shape, Source, order_of_epochs
 
 
-class StoreBlock(Block):
+class StoreBlock(ImageBlock):
     def __init__(self, index: int, store: EncodingStore, rows: range) -> None:
         self.index = index
         self.store = store
@@ -20,14 +19,8 @@ class StoreBlock(Block):
         self.names = None if store.names is None else store.names[rows.start : rows.stop]
         self.labels = None if store.labels is None else store.labels[rows.start : rows.stop]
 
-    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
-        return joined_neighbours((self.store[row][None] for row in self.rows), batch_size)
-
-    def fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for row in self.rows:
-            add_image(digest, self.store[row])
-        return digest.hexdigest()
+    def images(self) -> Iterator[np.ndarray]:
+        return (self.store[row] for row in self.rows)
 
 
 class StoreSource(Source):
@@ -42,8 +35,7 @@ class StoreSource(Source):
         self.shape = store.shape[1:]
 
     def raw_batches(self, batch_size: int, shuffle: bool) -> tf.data.Dataset:
-        # Drawn here, not in the generator: `keras.utils.set_random_seed` then fixes the order of every epoch.
-        rng = np.random.default_rng(np.random.randint(2**31)) if shuffle else None
+        rng = order_of_epochs(shuffle)
         return self._generated(lambda: self.store.index_batches(batch_size, rng))
 
     def raw_singles(self) -> tf.data.Dataset:

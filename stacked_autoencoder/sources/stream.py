@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.sources.base import Block, Shape, Source, add_image, batch_by_size, joined_neighbours
+from stacked_autoencoder.sources.base import ImageBlock, Shape, Source, add_image, batch_by_size
 
 
-class StreamBlock(Block):
+class StreamBlock(ImageBlock):
     """The next images of a stream, with their labels."""
 
     def __init__(self, index: int, rows: Iterator[tuple[np.ndarray, Any]]) -> None:
@@ -22,14 +22,11 @@ class StreamBlock(Block):
         self.rows = rows
         self.digest = hashlib.sha256()
 
-    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
-        return joined_neighbours((image[None] for image in self._read()), batch_size)
-
     def fingerprint(self) -> str:
-        deque(self._read(), maxlen=0)
+        deque(self.images(), maxlen=0)
         return self.digest.hexdigest()
 
-    def _read(self) -> Iterator[np.ndarray]:
+    def images(self) -> Iterator[np.ndarray]:
         for image, label in self.rows:
             add_image(self.digest, image)
             if label is not None:
