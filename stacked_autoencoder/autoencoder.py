@@ -7,25 +7,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import keras
-import numpy as np
 
-from stacked_autoencoder import greedy, metrics, saving, training
+from stacked_autoencoder import greedy, saving, training
 from stacked_autoencoder.cache import EncodingCache
-from stacked_autoencoder.checks import check_encodings
-from stacked_autoencoder.encodings import EncodingStore
-from stacked_autoencoder.images import Images, as_source
+from stacked_autoencoder.coding import Coder
+from stacked_autoencoder.images import Images
 from stacked_autoencoder.level import Level, Shape, positive_int
 from stacked_autoencoder.levels.conv import ConvLevel
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate
 from stacked_autoencoder.principal import LinearCode
 from stacked_autoencoder.sources.base import Source
-from stacked_autoencoder.stack import BATCH, Stack, gather, show
-from stacked_autoencoder.store_writer import DTYPES, made_by, write_store
+from stacked_autoencoder.stack import show
 
 KINDS = {level.kind: level for level in (ConvLevel,)}  # what `load` may build, by the name in autoencoder.json
 
 
-class Autoencoder(Stack):
+class Autoencoder(Coder):
     """Turns images into much smaller, image-shaped encodings and back, by a stack of levels.
 
     ```
@@ -73,13 +70,12 @@ class Autoencoder(Stack):
         load: bool = False,
         check_range: bool = True,
     ) -> None:
-        self.check_range = check_range
         self.chosen_path = None if save_path is None else Path(save_path)
         self.default_path = Path(f"autoencoder_{size}_{n_out}_{n_scalings}")
         if load:
             self._restore(self.save_path)
             return
-        super().__init__(shape)
+        super().__init__(shape, check_range)
         if levels is None:
             positive_int("n_levels", n_levels)
             levels = [
@@ -216,125 +212,6 @@ class Autoencoder(Stack):
             sample = level.measure(sample)
         return history
 
-    # === Use ===
-
-    def evaluate(self, images: Images, *, return_dict: bool = False) -> float | metrics.Budget:
-        """Mean squared error of the whole stack in image units, averaged over values (not over batches).
-
-        Args:
-            images: as in `train`.
-            return_dict: whether to return the error budget instead: for each level by index, `loss` (its own input
-                against its own output), `full_loss` (image against the image decoded from this depth), `psnr` (dB) and
-                `ssim` of the latter, `pca_loss` (the best linear code of so many values, fitted to the training data),
-                `values` (numbers per image at this depth) and `ratio` (input values per code value).
-        """
-        source = self._ending(images)
-        if return_dict:
-            return metrics.error_budget(self.levels, source.in_order(BATCH), self.pad, self.value_range)
-        loss = metrics.Mean()
-        for batch in source.in_order(BATCH):
-            loss.add(*metrics.squared_error(batch, self.reconstruct_batch(batch, len(self.levels) - 1)))
-        return loss.value
-
-    def encode(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
-        """Encodes images.
-
-        Args:
-            images: as in `train`. Sides that the stack's factor doesn't divide are padded by reflection.
-            level: how deep, an index; the deepest by default.
-
-        Returns:
-            `(N, *encoding_shape)`, float32; a list of encodings where the images' sizes differ.
-        """
-        depth = self.depth_of(level)
-        return gather([self.encode_batch(self.pad(batch), depth) for batch in self._ending(images).in_order(BATCH)])
-
-    def encode_to(
-        self,
-        path: str | os.PathLike[str],
-        source: Images,
-        level: int | None = None,
-        *,
-        shard_size: int | None = None,
-        dtype: str = "float16",
-        workers: int | None = None,
-        shard: tuple[int, int] | None = None,
-        verbose: int = 1,
-    ) -> EncodingStore:
-        """Encodes images to disk, in constant memory; called again after an interruption, it goes on where it was.
-
-        What is there and whole isn't encoded again, so a finished store costs only the look at the source.
-
-        Args:
-            path: folder of the store.
-            source: images as in `train`, in an order that stays the same. Labels are kept, of `(images, labels)` or of
-                a dataset of such tuples.
-            level: how deep, an index; the deepest by default.
-            shard_size: encodings per file; by default as many as take 32 MB, 1,024 at most.
-            dtype: `float16`, which rounds by a two-thousandth, or `float32`.
-            workers: pictures of a folder that are decoded at the same time; by default as many as pay.
-            shard: `(i, n)` encodes the i-th of n parts into a folder of its own below `path`, so that n processes or
-                machines share the work without knowing of each other. `EncodingStore(path)` then reads all of them.
-            verbose: whether to show images per second and the time left.
-
-        Returns:
-            The `EncodingStore`; of the part, if one was asked for.
-
-        Raises:
-            ValueError: the store there was made by another encoder or from other images, or an encoding is beyond
-                float16's range.
-            RuntimeError: another process is writing to the store.
-            OSError: the disk is full. What has been written stays and is gone on from.
-        """
-        depth = self.depth_of(level)
-        if dtype not in DTYPES:
-            raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}. Received: dtype={dtype!r}")
-        if shard_size is not None:
-            positive_int("shard_size", shard_size)
-        if shard is not None and not 0 <= shard[0] < shard[1]:
-            raise ValueError(f"`shard=(i, n)` is the i-th of n parts, 0 <= i < n. Received: shard={shard!r}")
-        images = self._ending(source)
-        images.workers = None if workers is None else positive_int("workers", workers)
-        folder = write_store(
-            Path(path),
-            images,
-            [lower.encoder for lower in self.levels[: depth + 1]],
-            made_by(self, depth, images.shape, dtype, shard_size),
-            part=shard,
-            verbose=verbose,
-        )
-        return EncodingStore(folder)
-
-    def decode(
-        self, encodings: np.ndarray | list[np.ndarray], level: int | None = None
-    ) -> np.ndarray | list[np.ndarray]:
-        """Decodes encodings of a level to images.
-
-        Args:
-            encodings: `(N, *encoding_shape)` of that level, or a list of encodings of different sizes.
-            level: the depth they come from, an index; the deepest by default.
-
-        Returns:
-            `(N, H, W, C)` float32 in the range of the training images (unclipped, so it may overshoot a little);
-            cropped to the model's `shape` where that is fixed. A list where the sizes differ.
-        """
-        depth = self.depth_of(level)
-        if isinstance(encodings, list):
-            batches = [np.asarray(encoding, np.float32)[None] for encoding in encodings]
-        else:
-            array = np.asarray(encodings, np.float32)
-            batches = [array[start : start + BATCH] for start in range(0, max(1, len(array)), BATCH)]
-        shapes = [other.encoding_shape for other in self.levels]
-        for batch in batches:
-            check_encodings(batch.shape, shapes, depth)
-        height, width = self.shape[:2]
-        return gather([self.decode_batch(batch, depth)[:, :height, :width] for batch in batches])
-
-    def reconstruct(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
-        """Encodes images down to a level and decodes them again; the shapes are the images'."""
-        depth = self.depth_of(level)
-        return gather([self.reconstruct_batch(batch, depth) for batch in self._ending(images).in_order(BATCH)])
-
     # === On disk ===
 
     def save(self, path: str | os.PathLike[str] | None = None) -> Path:
@@ -370,9 +247,8 @@ class Autoencoder(Stack):
 
     def _restore(self, path: Path) -> None:
         state = saving.read(path)
-        super().__init__(tuple(state["shape"]))
+        super().__init__(tuple(state["shape"]), state["check_range"])
         self.value_range = tuple(state["value_range"])
-        self.check_range = state["check_range"]
         for description in state["levels"]:
             if description["kind"] not in KINDS:
                 raise ValueError(
@@ -387,17 +263,6 @@ class Autoencoder(Stack):
             level.set_state(description)
             arrays = saving.read_arrays(path / f"linear{index}.npz")
             level.linear_code = None if arrays is None else LinearCode(**arrays)
-
-    # === Within ===
-
-    def _source(self, images: Images) -> Source:
-        return as_source(images, self.shape, factor=self.factor, check_range=self.check_range)
-
-    def _ending(self, images: Images, name: str = "images") -> Source:
-        source = self._source(images)
-        if source.is_endless:
-            raise ValueError(f"`{name}` is a dataset without end; give it one with `.take(number)`.")
-        return source
 
     def _validation(self, images: Images | None) -> Source | None:
         return None if images is None else self._ending(images, "validation_data")
