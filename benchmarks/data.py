@@ -35,9 +35,9 @@ TEST_FILE = "contents/images/2560x1600.jpg"
 TEST_SIDE = 512  # the shorter one, about that of the others: a camera blurs and compresses its single pixels
 
 
-def training_crops(count: int = CROPS, swap_colours: bool = True) -> np.ndarray:
-    """`(count, 64, 64, 3)` uint8, of six photographs in scikit-image's wheel."""
-    return random_crops([photograph(name) for name in TRAINING], count, SIDE, swap_colours=swap_colours)
+def training_crops(count: int = CROPS, swap_colours: bool = True, side: int = SIDE) -> np.ndarray:
+    """`(count, side, side, 3)` uint8, of six photographs in scikit-image's wheel."""
+    return random_crops([photograph(name) for name in TRAINING], count, side, swap_colours=swap_colours)
 
 
 def validation_tiles() -> np.ndarray:

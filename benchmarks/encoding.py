@@ -21,7 +21,7 @@ import tensorflow as tf
 from benchmarks import data
 from benchmarks.clocks import best_times
 from benchmarks.photographs import CODES, level_for
-from stacked_autoencoder import Autoencoder, ConvLevel
+from stacked_autoencoder import Autoencoder, ConvLevel, ImageFolder
 from stacked_autoencoder.images import as_source
 from stacked_autoencoder.sources.base import scaled
 from stacked_autoencoder.stack import BATCH
@@ -40,7 +40,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     some = crops[: max(arguments.images // 8, 1)]
     try:
         ratios = from_array(sae, some, folder, arguments.rounds)
-        ratios |= from_folder(sae, some, folder, arguments.rounds)
+        ratios |= from_folder(sae, arguments.images // 20, 384, folder, arguments.rounds)
+        ratios |= from_folder(sae, arguments.images // 2, data.SIDE, folder, arguments.rounds)
         ratios |= reading(sae, some, folder, arguments.rounds)
         ratios |= flatness(sae, crops, folder)
     finally:
@@ -55,23 +56,29 @@ def from_array(sae: Autoencoder, images: np.ndarray, folder: Path, rounds: int) 
     return {"`encode_to` from an array, of the forward pass's images per second": times["alone"] / times["to disk"]}
 
 
-def from_folder(sae: Autoencoder, images: np.ndarray, folder: Path, rounds: int) -> dict[str, float]:
-    pictures = folder / "pictures"
+def from_folder(sae: Autoencoder, count: int, side: int, folder: Path, rounds: int) -> dict[str, float]:
+    """Pictures of `side` pixels, resized as they are read if that isn't what the level takes."""
+    pictures = folder / f"pictures{side}"
     pictures.mkdir()
-    for index, image in enumerate(images):
-        tf.io.write_file(str(pictures / f"{index:06d}.jpg"), tf.io.encode_jpeg(image, quality=90))
+    for index, crop in enumerate(data.training_crops(count, side=side)):
+        tf.io.write_file(str(pictures / f"{index:06d}.jpg"), tf.io.encode_jpeg(crop, quality=90))
+    images = ImageFolder(pictures, side=None if side == sae.shape[0] else sae.shape[0])
 
     def decode() -> None:
-        for _ in as_source(pictures, sae.shape).in_order(BATCH):
+        for _ in as_source(images, sae.shape).in_order(BATCH):
             pass
 
-    times = best_times(
-        {"to disk": storing(sae, pictures, folder), "forward": forward(sae, images), "decoding": decode}, rounds
-    )
+    jobs = {
+        "to disk": storing(sae, images, folder),
+        "forward": forward(sae, np.concatenate(list(as_source(images, sae.shape).in_order(BATCH, scale=False)))),
+        "decoding": decode,
+    }
+    times = best_times(jobs, rounds)
     slower = max(times["forward"], times["decoding"])
+    what = f"JPEGs of {side}x{side}"
     return {
-        "`encode_to` from a folder, of the slower of decoding and forward pass": slower / times["to disk"],
-        "(decoding alone, of the forward pass's images per second)": times["forward"] / times["decoding"],
+        f"`encode_to` from a folder of {what}, of the slower of decoding and forward pass": slower / times["to disk"],
+        f"(decoding {what}, of the forward pass's images per second)": times["forward"] / times["decoding"],
     }
 
 

@@ -10,16 +10,18 @@ if TYPE_CHECKING:
     from stacked_autoencoder import metrics, plots
     from stacked_autoencoder.autoencoder import Autoencoder
     from stacked_autoencoder.encodings import EncodingStore
+    from stacked_autoencoder.image_folder import ImageFolder
     from stacked_autoencoder.level import Level
     from stacked_autoencoder.levels.conv import ConvLevel
 
 __version__ = "0.1.0"
-__all__ = ["Autoencoder", "ConvLevel", "EncodingStore", "Level", "metrics", "plots"]
+__all__ = ["Autoencoder", "ConvLevel", "EncodingStore", "ImageFolder", "Level", "metrics", "plots"]
 
 _HOMES = {
     "Autoencoder": "stacked_autoencoder.autoencoder",
     "ConvLevel": "stacked_autoencoder.levels.conv",
     "EncodingStore": "stacked_autoencoder.encodings",
+    "ImageFolder": "stacked_autoencoder.image_folder",
     "Level": "stacked_autoencoder.level",
 }
 

@@ -116,8 +116,8 @@ class Autoencoder(Coder):
 
         Args:
             images: array or tensor `(N, H, W, C)`; list of `(H, W, C)` arrays, sizes may differ; `tf.data.Dataset` or
-                `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder of pictures. `uint8` is scaled
-                to [-1, 1]; floats must lie in [-1, 1].
+                `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder of pictures, or an
+                `ImageFolder`. `uint8` is scaled to [-1, 1]; floats must lie in [-1, 1].
             epochs: passes over the data, one number or one per level; 0 sets the closed-form start and no more.
             validation_data: images that decide which weights are kept; without, a sample of `images` does.
             levels: which levels to train, by index (`[-1]` for the last); all by default.

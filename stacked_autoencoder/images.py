@@ -4,7 +4,7 @@
     list of tensors       ├─▶ ArraySource ─┐
     tf.data.Dataset      ───▶ StreamSource ┼─▶ dataset(batch_size): float32 (N, H, W, C), one size per batch
     keras PyDataset      ───▶ StreamSource │
-    folder of pictures   ───▶ FolderSource ┤
+    path, ImageFolder    ───▶ FolderSource ┤
     EncodingStore        ───▶ StoreSource  ┘
 
 `uint8` becomes [-1, 1]; floats stay as they are and must lie in [-1, 1]. Sides become multiples of the stack's factor
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -23,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.encodings import EncodingStore
+from stacked_autoencoder.image_folder import ImageFolder
 from stacked_autoencoder.sources.base import Shape, Source
 from stacked_autoencoder.sources.folder import FolderSource
 from stacked_autoencoder.sources.memory import ArraySource
@@ -37,8 +37,8 @@ def as_source(images: Images, shape: Shape, *, factor: int = 1, check_range: boo
 
     Args:
         images: array or tensor `(N, H, W, C)`; list of `(H, W, C)` or `(1, H, W, C)`, sizes may differ;
-            `tf.data.Dataset` or `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder; an
-            `EncodingStore`.
+            `tf.data.Dataset` or `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder, or an
+            `ImageFolder`; an `EncodingStore`.
         shape: of one image, `None` where any size will do.
         factor: sides become multiples of it; smaller images are refused.
         check_range: whether floats must lie in [-1, 1].
@@ -55,7 +55,9 @@ def as_source(images: Images, shape: Shape, *, factor: int = 1, check_range: boo
     if isinstance(images, EncodingStore):
         return StoreSource(images, shape, factor, check_range)
     if isinstance(images, (str, os.PathLike)):
-        return FolderSource(Path(images), shape, factor)
+        images = ImageFolder(images)
+    if isinstance(images, ImageFolder):
+        return FolderSource(images, shape, factor)
     if isinstance(images, tf.data.Dataset):
         return StreamSource(images, shape, factor, check_range)
     if isinstance(images, keras.utils.PyDataset):

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,13 +69,21 @@ def write_store(
     with only_writer(folder):
         head, done = _begun(folder, {"format": FORMAT, **made, **about})
         seen = set()
+
+        @cache
+        def is_whole(index: int) -> bool:
+            return index in done and Shard(folder, done[index]).is_whole()
+
+        def is_ours(index: int) -> bool:
+            return part is None or index % part[1] == part[0]
+
         with ShardWriter(folder, head, done.values()) as writer, Progress(source.count(), verbose) as progress:
-            for block in source.blocks(head["shard_size"]):
-                if part is not None and block.index % part[1] != part[0]:
+            for block in source.blocks(head["shard_size"], lambda index: is_ours(index) and not is_whole(index)):
+                if not is_ours(block.index):
                     continue
                 seen.add(block.index)
                 record = done.get(block.index)
-                if record is not None and Shard(folder, record).is_whole():
+                if is_whole(block.index):
                     _check_source(folder, head, record, block, source)
                     progress.skip(record["rows"])
                     continue
@@ -85,7 +93,8 @@ def write_store(
                     batches[-1].check()
                     progress.add(len(images))
                 _check_source(folder, head, record, block, source)
-                writer.add(block, batches)
+                if batches:  # not if all of its pictures are unreadable
+                    writer.add(block, batches)
             gone = set(done) - seen
             if gone:
                 _check_source(folder, head, done[min(gone)], None, source)

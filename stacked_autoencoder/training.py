@@ -126,6 +126,8 @@ def fit(
         start_loss = loss_of()
     else:
         loss_of, start_loss = None, loss_over(restore, validation.batches(batch_size))
+        # Keras would warn of a length that it doesn't know. After the loss of all of it, it is known here.
+        length = tf.data.experimental.assert_cardinality(validation.n_batches(batch_size))
     if not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
         learning_rate = warm_cosine(PEAK_LEARNING_RATE if learning_rate is None else learning_rate, steps * epochs)
     optimizer = optimizer_for(levels, sample[0], start_loss, learning_rate)
@@ -136,7 +138,7 @@ def fit(
             source.dataset(batch_size, shuffle=True).repeat(),
             epochs=epochs,
             steps_per_epoch=steps,
-            validation_data=None if validation is None else validation.dataset(batch_size),
+            validation_data=None if validation is None else validation.dataset(batch_size).apply(length),
             callbacks=[KeepBest(loss_of, start_loss), LevelProgress(title), *callbacks],
             shuffle=False,  # the source has shuffled
             verbose=verbose,

@@ -2,7 +2,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
 from stacked_autoencoder import Autoencoder
 from stacked_autoencoder.images import as_source
@@ -54,17 +53,6 @@ def test_every_source_gives_the_same_images_in_order(kind):
     again = np.concatenate(list(source.batches(5)))
     np.testing.assert_allclose(again, SCALED, atol=1e-6)
     assert source.n_batches(5) == 3
-
-
-def test_a_folder_is_read_recursively_sorted_and_in_the_models_colours(tmp_path):
-    (tmp_path / "b").mkdir()
-    Image.fromarray(PIXELS[0]).save(tmp_path / "b" / "1.png")
-    Image.fromarray(PIXELS[1]).save(tmp_path / "a.PNG")
-    (tmp_path / "notes.txt").write_text("not a picture")
-    colour = np.concatenate(list(as_source(tmp_path, ANY).in_order(4)))
-    np.testing.assert_allclose(colour, SCALED[[1, 0]], atol=1e-6)
-    grey = np.concatenate(list(as_source(str(tmp_path), (None, None, 1)).in_order(4)))
-    assert grey.shape == (2, 16, 16, 1)
 
 
 def test_mixed_sizes_come_in_batches_of_one_size_and_keep_their_order():
@@ -163,15 +151,3 @@ def test_a_size_that_the_model_is_not_made_for_names_the_open_shape():
         ValueError, match=r"shape \(16, 16, 3\).*`shape=\(None, None, 3\)`.*Received: shape=\(16, 12, 3\)"
     ):
         sae.encode(SCALED[:, :, :12])
-
-
-def test_folders_that_are_missing_empty_or_hold_a_broken_picture(tmp_path):
-    with pytest.raises(FileNotFoundError, match="a folder that isn't there"):
-        as_source(tmp_path / "none", ANY)
-    with pytest.raises(ValueError, match="No pictures"):
-        as_source(tmp_path, ANY)
-    (tmp_path / "broken.jpg").write_bytes(b"not a jpeg")
-    with pytest.raises(ValueError, match=r"broken\.jpg"):
-        list(as_source(tmp_path, ANY).in_order(2))
-    with pytest.raises(ValueError, match=r"grey \(1 channel\) or colour \(3\); the model wants 2"):
-        as_source(tmp_path, (None, None, 2))

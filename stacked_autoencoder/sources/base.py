@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -58,6 +58,10 @@ class ImageBlock(Block):
         return digest.hexdigest()
 
 
+def everything(_: Any) -> bool:
+    return True
+
+
 class Source(ABC):
     """Images of one or several sizes, read as often as one likes.
 
@@ -89,8 +93,13 @@ class Source(ABC):
         """What `n_batches` says, counted afresh."""
 
     @abstractmethod
-    def blocks(self, size: int) -> Iterator[Block]:
-        """All images in order, `size` at a time. Read or skip a block before asking for the next."""
+    def blocks(self, size: int, wanted: Callable[[int], bool] = everything) -> Iterator[Block]:
+        """All images in order, `size` at a time.
+
+        Args:
+            size: images per block.
+            wanted: says of a block's index whether its images will be read, each block before the next is asked for.
+        """
 
     @property
     def is_endless(self) -> bool:
@@ -117,11 +126,7 @@ class Source(ABC):
     def dataset(self, batch_size: int, *, shuffle: bool = False) -> tf.data.Dataset:
         """Batches of float32 `(N, H, W, C)`, sides padded to multiples of the factor."""
         batches = self.raw_batches(batch_size, shuffle)
-        batches = batches.map(lambda images: pad_by_reflection(scaled(images), self.factor))
-        count = self.n_batches(batch_size)
-        if count is not None:  # a generator's length is unknown to Keras, which would warn and show no progress
-            batches = batches.apply(tf.data.experimental.assert_cardinality(count))
-        return batches.prefetch(2)
+        return batches.map(lambda images: pad_by_reflection(scaled(images), self.factor)).prefetch(2)
 
     def batches(self, batch_size: int, *, shuffle: bool = False, most: int | None = None) -> Iterator[np.ndarray]:
         """The same as numpy arrays, at most `most` of them."""

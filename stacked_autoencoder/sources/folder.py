@@ -2,97 +2,212 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
-from collections.abc import Iterator
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from itertools import takewhile
 
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.sources.base import Block, Shape, Source, batch_by_size
+from stacked_autoencoder.image_folder import ImageFolder
+from stacked_autoencoder.sources.base import (
+    Block,
+    Shape,
+    Source,
+    batch_by_size,
+    everything,
+    joined_neighbours,
+    order_of_epochs,
+)
+from stacked_autoencoder.sources.pictures import picture_reader
+from stacked_autoencoder.sources.unreadable import Unreadable
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+Order = tuple[np.ndarray, int]  # indices in the folder, and a seed for crops
 
 
 class FolderBlock(Block):
-    def __init__(self, index: int, folder: Path, source: FolderSource) -> None:
+    """Pictures of a folder.
+
+    Args:
+        index: of the block.
+        source: the folder's.
+        rows: of its pictures, those of this block.
+        reading: batch size → the batches of all blocks that are read, with an empty one after each block.
+    """
+
+    def __init__(
+        self, index: int, source: FolderSource, rows: range, reading: Callable[[int], Iterator[np.ndarray]]
+    ) -> None:
         self.index = index
         self.source = source
-        self.names = [path.relative_to(folder).as_posix() for path in source.paths]
+        self.rows = rows
+        self.reading = reading
+
+    @property
+    def names(self) -> list[str]:
+        return [self.source.folder.names[row] for row in self.source.readable(self.rows)]
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        labels = self.source.folder.labels
+        return None if labels is None else labels[self.source.readable(self.rows)]
 
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
-        return self.source.in_order(batch_size, scale=False)
+        with self.source.own_errors():
+            singles = None in self.source.shape
+            batches = takewhile(len, self.reading(1 if singles else batch_size))
+            yield from joined_neighbours(batches, batch_size) if singles else batches
 
     def fingerprint(self) -> str:
         """Of names, sizes and times of change: reading a million pictures to know them again would take too long."""
-        stats = [path.stat() for path in self.source.paths]
-        known = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in zip(self.names, stats, strict=True)]
-        return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+        folder = self.source.folder
+        names = [folder.names[row] for row in self.rows]
+        stats = [(folder.path / name).stat() for name in names]
+        known = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in zip(names, stats, strict=True)]
+        taken = [folder.side, folder.crop, folder.seed if folder.crop else None]
+        return hashlib.sha256(json.dumps([taken, known]).encode()).hexdigest()
 
 
 class FolderSource(Source):
-    """The pictures below a folder, sorted by path; grey or colour as the model has one channel or three."""
+    """The pictures below a folder, sorted by path."""
 
-    def __init__(self, folder: Path, shape: Shape, factor: int) -> None:
-        super().__init__(shape, factor, check_range=True)
-        self.folder = folder
-        if not folder.is_dir():
-            raise FileNotFoundError(f"`images` names a folder that isn't there. Received: {str(folder)!r}")
-        self.paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
-        if not self.paths:
-            raise ValueError(f"No pictures ({', '.join(PICTURES)}) are below the folder. Received: {str(folder)!r}")
+    def __init__(self, folder: ImageFolder, shape: Shape, factor: int) -> None:
         if shape[-1] not in (1, 3):
             raise ValueError(
                 f"Pictures in a folder are grey (1 channel) or colour (3); the model wants {shape[-1]}. Give the "
                 "Autoencoder a shape that ends in 1 or 3."
             )
+        super().__init__(shape, factor, check_range=True)
+        square = folder.side or folder.crop
+        if square is not None:
+            self.check_shape((square, square, shape[-1]))
+            self.shape = (square, square, shape[-1])
+        self.folder = folder
+        self.names = tf.constant(folder.names)
+        self.picture_at = picture_reader(shape[-1], folder.side, folder.crop)
+        self.unreadable = Unreadable(folder)
+        self.sizes: Counter[tuple[int, ...]] | None = None
         self.check(np.zeros((1, 1, 1, 1), np.uint8), 0)
 
+    def readable(self, rows: range) -> list[int]:
+        return [row for row in rows if row not in self.unreadable.reasons]
+
     def raw_batches(self, batch_size: int, shuffle: bool) -> tf.data.Dataset:
-        return batch_by_size(self._decoded(shuffle), batch_size, self.shape)
+        if None in self.shape:
+            return batch_by_size(self._passes(shuffle, 1).unbatch(), batch_size, self.shape)
+        return self._passes(shuffle, batch_size)
 
     def raw_singles(self) -> tf.data.Dataset:
-        return self._decoded(shuffle=False).batch(1)
+        return self._passes(shuffle=False, batch_size=1)
 
-    def _decoded(self, shuffle: bool) -> tf.data.Dataset:
-        paths = tf.data.Dataset.from_tensor_slices([str(path) for path in self.paths])
-        if shuffle:
-            paths = paths.shuffle(len(self.paths), seed=np.random.randint(2**31))
+    @contextmanager
+    def own_errors(self) -> Iterator[None]:
+        with super().own_errors():
+            yield
+        self.unreadable.tell()
 
-        def read(path: tf.Tensor) -> tf.Tensor:
-            return tf.io.decode_image(tf.io.read_file(path), channels=self.shape[-1], expand_animations=False)
+    def blocks(self, size: int, wanted: Callable[[int], bool] = everything) -> Iterator[FolderBlock]:
+        parts = [range(start, min(start + size, len(self.folder))) for start in range(0, len(self.folder), size)]
 
-        def decode(path: tf.Tensor) -> tf.Tensor:
-            try:
-                image = read(path)
-                self.check_shape(image.shape)
-            except (tf.errors.OpError, ValueError) as error:
-                reason = str(getattr(error, "message", error))
-                raise self.remember(ValueError(f"{path.numpy().decode()}: {reason}")) from None
-            return image
+        def orders() -> Iterator[Order]:
+            return (self._order(part) for index, part in enumerate(parts) if wanted(index))
 
-        def decoded(path: tf.Tensor) -> tf.Tensor:
-            image = tf.py_function(decode, [path], tf.uint8)
-            image.set_shape(self.shape)
-            return image
+        @cache
+        def reading(batch_size: int) -> Iterator[np.ndarray]:  # goes on from block to block without a pause
+            return self._batches(orders, batch_size).prefetch(2).as_numpy_iterator()
 
-        return paths.map(decoded, num_parallel_calls=self.workers or tf.data.AUTOTUNE)
-
-    def blocks(self, size: int) -> Iterator[FolderBlock]:
-        for start in range(0, len(self.paths), size):
-            part = copy.copy(self)
-            part.paths, part.counted = self.paths[start : start + size], {}
-            yield FolderBlock(start // size, self.folder, part)
+        for index, part in enumerate(parts):
+            yield FolderBlock(index, self, part, reading)
 
     def count(self) -> int:
-        return len(self.paths)
+        return len(self.folder) - len(self.unreadable.reasons)
 
     def describe(self) -> str:
-        return f"{len(self.paths)} pictures below {str(self.folder.resolve())!r}"
+        return f"{len(self.folder)} pictures, {self.folder!r}"
+
+    def n_batches(self, batch_size: int) -> int:
+        """Counted anew each time, since pictures may turn out to be unreadable."""
+        return self.count_batches(batch_size)
 
     def count_batches(self, batch_size: int) -> int:
-        if None not in self.shape[:2]:
-            return -(-len(self.paths) // batch_size)
-        return sum(1 for _ in self.raw_batches(batch_size, shuffle=False))
+        if None not in self.shape:
+            return -(-self.count() // batch_size)
+        if self.sizes is None:
+            with self.own_errors():
+                shapes = self.raw_singles().map(tf.shape).as_numpy_iterator()
+                self.sizes = Counter(tuple(shape[1:3]) for shape in shapes)
+        return sum(-(-count // batch_size) for count in self.sizes.values())
+
+    def _passes(self, shuffle: bool, batch_size: int) -> tf.data.Dataset:
+        rng = order_of_epochs(shuffle)
+        batches = self._batches(lambda: iter([self._order(range(len(self.folder)), rng)]), batch_size)
+        return batches.filter(lambda images: len(images) > 0)
+
+    def _order(self, rows: range, rng: np.random.Generator | None = None) -> Order:
+        known = np.array(self.readable(rows), np.int64)
+        return (known, self.folder.seed) if rng is None else (rng.permutation(known), rng.integers(2**31))
+
+    def _batches(self, orders: Callable[[], Iterator[Order]], batch_size: int) -> tf.data.Dataset:
+        """The batches of one pass over the folder or a part of it after the other, with an empty one after each."""
+        signature = (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((), tf.int64))
+        passes = tf.data.Dataset.from_generator(orders, output_signature=signature)
+        return passes.flat_map(partial(self._one_pass, batch_size=batch_size))
+
+    def _one_pass(self, rows: tf.Tensor, seed: tf.Tensor, batch_size: int) -> tf.data.Dataset:
+        """Batches in the order of `rows`, and an empty one at the end; without Python but for what is missing.
+
+        Pictures that are unreadable or of a wrong shape drop out, and the places of the others tell.
+        """
+        count = tf.size(rows, tf.int64)
+
+        def read(place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            path = tf.strings.join([str(self.folder.path), self.names[rows[place]]], "/")
+            image = self.picture_at(path, tf.stack([seed, rows[place]]))
+            large = tf.reduce_min(tf.shape(image)[:2]) >= self.factor
+            with tf.control_dependencies([tf.raw_ops.Assert(condition=large, data=[place])]):
+                return place, tf.ensure_shape(image, self.shape)
+
+        def checked(expected: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+            places, images = batch
+            after = places[-1] + 1
+            look = tf.cond(
+                after - expected == tf.size(places, tf.int64),
+                lambda: True,
+                lambda: tf.numpy_function(self._look, [rows, expected, places], tf.bool),
+            )
+            with tf.control_dependencies([look]):
+                return after, tf.identity(images)
+
+        end = count[None], tf.zeros((0, *(side or 0 for side in self.shape)), tf.uint8)
+        pictures = tf.data.Dataset.range(count).map(read, num_parallel_calls=self.workers or tf.data.AUTOTUNE)
+        batches = pictures.ignore_errors().batch(batch_size).concatenate(tf.data.Dataset.from_tensors(end))
+        return batches.scan(tf.constant(0, tf.int64), checked)
+
+    def _look(self, rows: np.ndarray, start: int, places: np.ndarray) -> np.bool_:
+        """Looks at the pictures that are missing among those from `start` to the last of `places`."""
+        try:
+            for place in sorted(set(range(start, int(places[-1]))) - set(places.tolist())):
+                self._examine(int(rows[place]))
+        except ValueError as error:
+            raise self.remember(error) from None
+        return np.True_
+
+    def _examine(self, row: int) -> None:
+        """Remembers an unreadable picture; raises what is wrong with one of a wrong shape."""
+        path = self.folder.path / self.folder.names[row]
+        try:
+            image = self.picture_at(tf.constant(str(path)), tf.constant([self.folder.seed, row], tf.int64))
+        except tf.errors.OpError as error:
+            self.unreadable.add(row, error.message.split("\n\t [[")[0].split("\n")[-1])
+            return
+        try:
+            self.check_shape(image.shape)
+        except ValueError as error:
+            height, width = self.shape[:2]
+            way_out = f"`ImageFolder(path, side={height})` resizes pictures. " if height and height == width else ""
+            raise ValueError(f"{path}: {way_out}{error}") from None
+        self.unreadable.add(row, "not at the first attempt")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.checks import check_image_shape
-from stacked_autoencoder.sources.base import ImageBlock, Shape, Source, index_batches, order_of_epochs
+from stacked_autoencoder.sources.base import ImageBlock, Shape, Source, everything, index_batches, order_of_epochs
 
 CHECKED_AT_ONCE = 1 << 24  # values; bounds the memory of a check
 
@@ -80,7 +80,7 @@ class ArraySource(Source):
         signature = tf.TensorSpec((None, *self.shape), dtype)
         return tf.data.Dataset.from_generator(lambda: self._generate(batch_size, rng), output_signature=signature)
 
-    def blocks(self, size: int) -> Iterator[ArrayBlock]:
+    def blocks(self, size: int, wanted: Callable[[int], bool] = everything) -> Iterator[ArrayBlock]:
         for start in range(0, len(self), size):
             labels = None if self.labels is None else self.labels[start : start + size]
             yield ArrayBlock(start // size, self.images[start : start + size], labels)

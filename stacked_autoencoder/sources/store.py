@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.encodings import EncodingStore
-from stacked_autoencoder.sources.base import ImageBlock, Shape, Source, order_of_epochs
+from stacked_autoencoder.sources.base import ImageBlock, Shape, Source, everything, order_of_epochs
 
 
 class StoreBlock(ImageBlock):
@@ -44,7 +44,7 @@ class StoreSource(Source):
     def count_batches(self, batch_size: int) -> int:
         return len(self.store.index_batches(batch_size))
 
-    def blocks(self, size: int) -> Iterator[StoreBlock]:
+    def blocks(self, size: int, wanted: Callable[[int], bool] = everything) -> Iterator[StoreBlock]:
         for start in range(0, len(self.store), size):
             yield StoreBlock(start // size, self.store, range(start, min(start + size, len(self.store))))
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.sources.base import ImageBlock, Shape, Source, add_image, batch_by_size
+from stacked_autoencoder.sources.base import ImageBlock, Shape, Source, add_image, batch_by_size, everything
 
 
 class StreamBlock(ImageBlock):
@@ -61,7 +61,7 @@ class StreamSource(Source):
     def raw_singles(self) -> tf.data.Dataset:
         return self._checked(self.source if self.batched else self.source.batch(1))
 
-    def blocks(self, size: int) -> Iterator[StreamBlock]:
+    def blocks(self, size: int, wanted: Callable[[int], bool] = everything) -> Iterator[StreamBlock]:
         rows = self._rows()
         for index in itertools.count():
             first = next(rows, None)

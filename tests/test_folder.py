@@ -1,0 +1,244 @@
+import os
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from stacked_autoencoder import Autoencoder, EncodingStore, ImageFolder
+from stacked_autoencoder.images import as_source
+from tests.conftest import blobs
+
+ANY = (None, None, 3)
+PIXELS = ((blobs(60, side=24) + 1) * 127.5).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Sixty pictures of three sizes in two folders: picture i is `PIXELS[i]`, cut by 4 (i modulo 3) rows."""
+    path = tmp_path / "pictures"
+    for index, image in enumerate(PIXELS):
+        home = path / ("cats", "dogs")[index % 2]
+        home.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[: 24 - 4 * (index % 3)]).save(home / f"{index:02d}.png")
+    return path
+
+
+def numbers(images: ImageFolder) -> list[int]:
+    return [int(Path(name).stem) for name in images.names]
+
+
+def spoil(folder: Path, *names: str) -> list[Path]:
+    paths = [folder / name for name in names]
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:200])
+    return paths
+
+
+def together(batches) -> np.ndarray:
+    return np.concatenate(list(batches))
+
+
+# === What is in a folder ===
+
+
+def test_pictures_are_found_in_folders_below_sorted_and_hidden_files_left_out(tmp_path):
+    for name in ("b/c/2.JPG", "a-1.png", "a/1.webp", "notes.txt", "._a.jpg", ".cache/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    images = ImageFolder(tmp_path, side=8)
+    assert images.names == ["a-1.png", "a/1.webp", "b/c/2.JPG"]
+    assert len(images) == 3
+    assert repr(images) == f"ImageFolder({str(tmp_path)!r}, side=8)"
+
+
+def test_folders_right_below_are_labels_when_asked(folder):
+    images = ImageFolder(folder, labels=True)
+    assert images.class_names == ["cats", "dogs"]
+    np.testing.assert_array_equal(images.labels, np.array(numbers(images)) % 2)
+    assert ImageFolder(folder).labels is None
+    Image.fromarray(PIXELS[0]).save(folder / "stray.png")
+    with pytest.raises(ValueError, match=r"isn't in one: stray\.png\. Move it, or leave `labels` out"):
+        ImageFolder(folder, labels=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"side": 8, "crop": 8}, r"give one of the two\. Received: side=8, crop=8"),
+        ({"side": 0}, r"`side` must be a whole number of at least 1\. Received: side=0"),
+        ({"crop": 2.5}, r"`crop` must be a whole number of at least 1\. Received: crop=2.5"),
+        ({"seed": -1}, r"`seed` must be a whole number of at least 0"),
+    ],
+)
+def test_wrong_arguments_are_told(folder, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ImageFolder(folder, **arguments)
+
+
+def test_a_folder_that_is_missing_or_empty_and_channels_that_pictures_have_not(tmp_path, folder):
+    with pytest.raises(FileNotFoundError, match=r"isn't there\. Received: '.*none'"):
+        as_source(tmp_path / "none", ANY)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"No pictures \(\.bmp, \.gif, \.jpeg, \.jpg, \.png, \.webp\)"):
+        as_source(tmp_path / "empty", ANY)
+    with pytest.raises(ValueError, match=r"grey \(1 channel\) or colour \(3\); the model wants 2"):
+        as_source(folder, (None, None, 2))
+
+
+# === Reading ===
+
+
+def test_pictures_come_in_order_as_they_are_or_shuffled_in_batches_of_one_size(folder):
+    source = as_source(folder, ANY)
+    order = numbers(source.folder)
+    expected = [PIXELS[index][: 24 - 4 * (index % 3)] for index in order]
+    read = [image for batch in source.in_order(8, scale=False) for image in batch]
+    assert len(read) == len(expected) == source.count()
+    for image, other in zip(read, expected, strict=True):
+        np.testing.assert_array_equal(image, other)
+    keras.utils.set_random_seed(1)
+    shuffled = list(source.raw_batches(8, shuffle=True).as_numpy_iterator())
+    shapes = [(number, height) for height in (16, 20, 24) for number in (8, 8, 4)]
+    assert sorted(batch.shape[:2] for batch in shuffled) == sorted(shapes)
+    assert source.n_batches(8) == len(shuffled)
+    found = {image.tobytes() for batch in shuffled for image in batch}
+    assert found == {image.tobytes() for image in expected}
+
+
+def test_shuffling_is_fresh_each_epoch_and_fixed_by_the_seed(folder):
+    def two_epochs():
+        keras.utils.set_random_seed(3)
+        batches = as_source(ImageFolder(folder, side=8), ANY).dataset(12, shuffle=True).repeat(2)
+        read = together(batches.as_numpy_iterator())
+        return read[:60], read[60:]
+
+    first, second = two_epochs()
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(np.sort(first.sum(axis=(1, 2, 3))), np.sort(second.sum(axis=(1, 2, 3))))
+    np.testing.assert_array_equal(two_epochs()[1], second)
+
+
+def test_crops_are_fixed_in_order_and_others_in_each_shuffled_epoch(folder):
+    source = as_source(ImageFolder(folder, crop=10), ANY)
+    assert source.shape == (10, 10, 3)
+    fixed = together(source.in_order(16))
+    np.testing.assert_array_equal(together(source.in_order(7)), fixed)
+    other_seed = as_source(ImageFolder(folder, crop=10, seed=1), ANY)
+    assert not np.array_equal(together(other_seed.in_order(16)), fixed)
+    epochs = together(source.dataset(60, shuffle=True).repeat(8).as_numpy_iterator())
+    assert len({image.tobytes() for image in epochs}) > 60 * 6
+
+
+def test_the_model_may_have_one_size_and_its_error_says_how_to_resize(folder):
+    sae = Autoencoder(shape=(24, 24, 3), size=4, n_out=4)
+    assert sae.encode(ImageFolder(folder, side=24)).shape == (60, 6, 6, 4)
+    with pytest.raises(
+        ValueError, match=r"/\d\d\.png: `ImageFolder\(path, side=24\)` resizes pictures\. The model was"
+    ):
+        sae.encode(folder)
+    with pytest.raises(ValueError, match=r"`ImageFolder\(path, side=24\)` resizes pictures\."):
+        sae.train(folder, epochs=1, verbose=0)
+    with pytest.raises(ValueError, match=r"made for images of shape \(24, 24, 3\).*Received: shape=\(16, 16, 3\)"):
+        sae.encode(ImageFolder(folder, side=16))
+    with pytest.raises(ValueError, match=r"cats/00\.png: Images must be at least 64 pixels high and wide"):
+        Autoencoder(size=4, n_scalings=6).encode(folder)
+
+
+# === What can't be read ===
+
+
+@pytest.mark.parametrize("taken", [{}, {"side": 8}, {"crop": 8}])
+def test_unreadable_pictures_are_skipped_and_told_once(folder, taken):
+    broken = spoil(folder, "cats/00.png", "dogs/31.png", "dogs/59.png")  # also the first and the last
+    source = as_source(ImageFolder(folder, **taken), ANY)
+    with pytest.warns(UserWarning, match=r"can't be read \(3 of 60 pictures up to now\)") as caught:
+        read = sum(map(len, source.in_order(8)))
+    assert len(caught) == 1
+    for path in broken:
+        assert f"{path} (Invalid PNG data, size 200)" in str(caught[0].message)
+    assert read == source.count() == 57
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert sum(map(len, source.batches(8, shuffle=True))) == 57
+        assert source.n_batches(8) == len(list(source.batches(8)))
+
+
+def test_training_goes_on_without_unreadable_pictures_and_tells_of_them(folder):
+    """Also where they make a batch of the validation data vanish, whose number Keras is told."""
+    spoil(folder, "cats/00.png", "dogs/59.png")
+    images = ImageFolder(folder, side=8)
+    sae = Autoencoder(size=4, n_out=4)
+    with pytest.warns(UserWarning, match="2 of 60 pictures up to now") as caught:
+        (history,) = sae.train(images, epochs=2, validation_data=ImageFolder(folder, side=8), batch_size=59, verbose=0)
+    assert len(caught) == 2  # training and validation pictures
+    assert len(history.history["val_loss"]) == 2
+
+
+def test_more_than_a_twentieth_unreadable_is_an_error(folder):
+    spoil(folder, *(f"cats/{index:02d}.png" for index in range(0, 8, 2)))
+    expected = r"More than 5% of 60 pictures can't be read: .*cats/00\.png \(Invalid PNG.*Mend or remove them"
+    with pytest.raises(ValueError, match=expected):
+        list(as_source(folder, ANY).in_order(8))
+    with pytest.raises(ValueError, match=expected):
+        Autoencoder(size=4, n_out=4).train(ImageFolder(folder, side=8), epochs=1, verbose=0)
+
+
+def test_pictures_smaller_than_the_crop_are_skipped(folder):
+    with pytest.raises(ValueError, match=r"More than 5%.*smaller than `crop`"):
+        list(as_source(ImageFolder(folder, crop=20), ANY).in_order(8))
+
+
+# === To disk ===
+
+
+@pytest.fixture(scope="module")
+def sae():
+    return Autoencoder(size=4, n_out=4)
+
+
+def test_a_store_says_which_picture_and_label_an_encoding_belongs_to(folder, sae, tmp_path):
+    """With a block of which no picture can be read, at once or in parts."""
+    spoil(folder, "cats/00.png", "cats/02.png")
+    images = ImageFolder(folder, side=16, labels=True)
+    with pytest.warns(UserWarning, match="can't be read"):
+        store = sae.encode_to(tmp_path / "store", images, shard_size=2, verbose=0)
+    assert store.names == images.names[2:]
+    np.testing.assert_array_equal(store.labels, images.labels[2:])
+    assert len(list(store.path.glob("*.npy"))) == 29
+    with pytest.warns(UserWarning, match="can't be read"):
+        np.testing.assert_allclose(store[:], sae.encode(images), atol=1e-2)
+    for index in range(2):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            sae.encode_to(tmp_path / "parts", images, shard_size=2, shard=(index, 2), verbose=0)
+    parts = EncodingStore(tmp_path / "parts")
+    assert parts.names == store.names
+    np.testing.assert_array_equal(parts[:], store[:])
+
+
+def test_mixed_sizes_are_encoded_as_one_by_one(folder, sae, tmp_path):
+    store = sae.encode_to(tmp_path / "store", folder, dtype="float32", shard_size=25, verbose=0)
+    assert store.shape == (60, None, None, 4)
+    for index, encoding in zip(numbers(ImageFolder(folder)), store[:], strict=True):
+        (alone,) = sae.encode(PIXELS[index][None, : 24 - 4 * (index % 3)])
+        np.testing.assert_allclose(encoding, alone, atol=1e-5)
+
+
+def test_a_store_knows_its_pictures_again_and_refuses_others(folder, sae, tmp_path):
+    path, images = tmp_path / "store", ImageFolder(folder, crop=8)
+    sae.encode_to(path, images, shard_size=20, verbose=0)
+    before = {file: file.stat().st_mtime_ns for file in path.glob("*.npy")}
+    sae.encode_to(path, ImageFolder(folder, crop=8), shard_size=20, verbose=0)
+    assert {file: file.stat().st_mtime_ns for file in path.glob("*.npy")} == before
+    (path / "00001.npy").unlink()
+    sae.encode_to(path, images, shard_size=20, verbose=0)
+    EncodingStore(path).verify()
+    for others in (ImageFolder(folder, crop=8, seed=1), ImageFolder(folder, side=8)):
+        with pytest.raises(ValueError, match=r"of another source \(60 pictures, ImageFolder\(.*crop=8\)\)"):
+            sae.encode_to(path, others, shard_size=20, verbose=0)
+    os.utime(folder / images.names[30])
+    with pytest.raises(ValueError, match=r"images have changed.*shard 1 was made of others"):
+        sae.encode_to(path, images, shard_size=20, verbose=0)
