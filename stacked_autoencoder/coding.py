@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -12,9 +14,13 @@ from stacked_autoencoder.checks import check_encodings
 from stacked_autoencoder.encodings import EncodingStore
 from stacked_autoencoder.images import Images, as_source
 from stacked_autoencoder.level import Shape, positive_int
-from stacked_autoencoder.sources.base import Source
+from stacked_autoencoder.sources.base import PIXELS, Source, fitting, scaled
 from stacked_autoencoder.stack import BATCH, Stack, gather
 from stacked_autoencoder.store_writer import DTYPES, made_by, write_store
+from stacked_autoencoder.tiling import decode_tiles, encode_tiles, tiler
+
+TILE = 1024  # side of the tiles of large images: of less the halo is a larger share, of more a cache holds less
+Tile = int | Literal["auto"] | None
 
 
 class Coder(Stack):
@@ -44,21 +50,28 @@ class Coder(Stack):
             return metrics.error_budget(self.levels, source.in_order(BATCH), self.pad, self.value_range)
         loss = metrics.Mean()
         for batch in source.in_order(BATCH):
-            loss.add(*metrics.squared_error(batch, self.reconstruct_batch(batch, len(self.levels) - 1)))
+            loss.add(*metrics.squared_error(batch, self._there_and_back(batch, len(self.levels) - 1)))
         return loss.value
 
-    def encode(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
+    def encode(self, images: Images, level: int | None = None, *, tile: Tile = "auto") -> np.ndarray | list[np.ndarray]:
         """Encodes images.
 
         Args:
             images: as in `train`. Sides that the stack's factor doesn't divide are padded by reflection.
             level: how deep, an index; the deepest by default.
+            tile: side in pixels of the tiles by which an image is encoded, within 1e-4 of what it would give whole, in
+                the memory that a tile needs; `None` for whole images; `"auto"` takes images of more than four million
+                pixels by tiles. An array may be memory-mapped (`np.load(…, mmap_mode="r")`), and isn't read whole then.
 
         Returns:
             `(N, *encoding_shape)`, float32; a list of encodings where the images' sizes differ.
+
+        Raises:
+            ValueError: images that the model isn't made for, or `tile` where the level ends in a vector.
         """
         depth = self.depth_of(level)
-        return gather([self.encode_batch(self.pad(batch), depth) for batch in self._ending(images).in_order(BATCH)])
+        batches = self._ending(images).in_order(BATCH, scale=False)
+        return gather([self._encoded(batch, depth, tile) for batch in batches])
 
     def encode_to(
         self,
@@ -117,13 +130,14 @@ class Coder(Stack):
         return EncodingStore(folder)
 
     def decode(
-        self, encodings: np.ndarray | list[np.ndarray], level: int | None = None
+        self, encodings: np.ndarray | list[np.ndarray], level: int | None = None, *, tile: Tile = "auto"
     ) -> np.ndarray | list[np.ndarray]:
         """Decodes encodings of a level to images.
 
         Args:
             encodings: `(N, *encoding_shape)` of that level, or a list of encodings of different sizes.
             level: the depth they come from, an index; the deepest by default.
+            tile: as in `encode`, also in pixels of the image.
 
         Returns:
             `(N, H, W, C)` float32 in the range of the training images (unclipped, so it may overshoot a little);
@@ -134,17 +148,67 @@ class Coder(Stack):
             batches = [np.asarray(encoding, np.float32)[None] for encoding in encodings]
         else:
             array = np.asarray(encodings, np.float32)
-            batches = [array[start : start + BATCH] for start in range(0, max(1, len(array)), BATCH)]
+            step = BATCH if array.ndim < 4 else fitting(BATCH, self._in_pixels(array.shape[1:3], depth))
+            batches = [array[start : start + step] for start in range(0, max(1, len(array)), step)]
         shapes = [other.encoding_shape for other in self.levels]
         for batch in batches:
             check_encodings(batch.shape, shapes, depth)
         height, width = self.shape[:2]
-        return gather([self.decode_batch(batch, depth)[:, :height, :width] for batch in batches])
+        return gather([self._decoded(batch, depth, tile)[:, :height, :width] for batch in batches])
 
     def reconstruct(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
         """Encodes images down to a level and decodes them again; the shapes are the images'."""
         depth = self.depth_of(level)
-        return gather([self.reconstruct_batch(batch, depth) for batch in self._ending(images).in_order(BATCH)])
+        batches = self._ending(images).in_order(BATCH, scale=False)
+        return gather([self._there_and_back(batch, depth) for batch in batches])
+
+    # === One batch ===
+
+    def _encoded(self, images: np.ndarray, depth: int, tile: Tile) -> np.ndarray:
+        """Images as they are → encodings."""
+        side = self._tile_side(tile, images.shape[1:3], depth)
+        levels = self.levels[: depth + 1]
+        if side is not None:
+            tiles = tiler(tuple(level.encoder for level in levels), self.factor_at(depth))
+            return _batch([encode_tiles(tiles, image, self.factor, side) for image in images])
+        values = self.pad(scaled(images).numpy())
+        for level in levels:
+            values = level.encode(values)
+        return values
+
+    def _decoded(self, encodings: np.ndarray, depth: int, tile: Tile) -> np.ndarray:
+        side = self._tile_side(tile, self._in_pixels(encodings.shape[1:3], depth), depth)
+        levels = self.levels[depth::-1]
+        if side is not None:
+            tiles = tiler(tuple(level.decoder for level in levels), self.factor_at(depth))
+            return _batch([decode_tiles(tiles, encoding, side) for encoding in encodings])
+        for level in levels:
+            encodings = level.decode(encodings)
+        return encodings
+
+    def _there_and_back(self, images: np.ndarray, depth: int) -> np.ndarray:
+        """Images as they are → their reconstructions; padded on the way, so the shape stays."""
+        height, width = images.shape[1:3]
+        return self._decoded(self._encoded(images, depth, "auto"), depth, "auto")[:, :height, :width]
+
+    def _in_pixels(self, size: Shape, depth: int) -> Shape:
+        return tuple(length * self.factor_at(depth) for length in size)
+
+    def _tile_side(self, tile: Tile, size: Shape, depth: int) -> int | None:
+        """Side of the tiles of an image of this size, `None` to take it whole."""
+        is_vector = self.levels[depth].is_vector
+        if tile == "auto":
+            return None if is_vector or math.prod(size) <= PIXELS else TILE
+        if tile is None:
+            return None
+        if isinstance(tile, str):
+            raise ValueError(f'`tile` is a side in pixels, `None` for whole images, or "auto". Received: tile={tile!r}')
+        if is_vector:
+            raise ValueError(
+                f"Level {depth} ends in a vector, each value of which depends on the whole image, so that there are no "
+                f"tiles: leave `tile` out, or name a level above it. Received: tile={tile!r}"
+            )
+        return positive_int("tile", tile)
 
     def _source(self, images: Images) -> Source:
         return as_source(images, self.shape, factor=self.factor, check_range=self.check_range)
@@ -154,3 +218,7 @@ class Coder(Stack):
         if source.is_endless:
             raise ValueError(f"`{name}` is a dataset without end; give it one with `.take(number)`.")
         return source
+
+
+def _batch(singles: list[np.ndarray]) -> np.ndarray:
+    return singles[0][None] if len(singles) == 1 else np.stack(singles)  # a large one isn't copied

@@ -1,4 +1,4 @@
-"""The levels of an autoencoder, one on top of the other: their shapes, and one batch on its way down and up."""
+"""The levels of an autoencoder, one on top of the other: their shapes and depths."""
 
 from __future__ import annotations
 
@@ -116,23 +116,6 @@ class Stack:
         """The same for several levels, sorted; `None` for all."""
         return sorted({self.depth_of(index) for index in (range(len(self.levels)) if levels is None else levels)})
 
-    # === One batch ===
-
-    def encode_batch(self, images: np.ndarray, depth: int) -> np.ndarray:
-        for level in self.levels[: depth + 1]:
-            images = level.encode(images)
-        return images
-
-    def decode_batch(self, encodings: np.ndarray, depth: int) -> np.ndarray:
-        for level in reversed(self.levels[: depth + 1]):
-            encodings = level.decode(encodings)
-        return encodings
-
-    def reconstruct_batch(self, images: np.ndarray, depth: int) -> np.ndarray:
-        """There and back; padded on the way, so the shape stays."""
-        height, width = images.shape[1:3]
-        return self.decode_batch(self.encode_batch(self.pad(images), depth), depth)[:, :height, :width]
-
     def pad(self, images: np.ndarray) -> np.ndarray:
         """Height and width as multiples of the stack's factor, by reflection."""
         if not any(side % self.factor for side in images.shape[1:3]):
@@ -158,6 +141,8 @@ class Stack:
 
 def gather(batches: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
     """One array where all shapes agree, a list of single ones where they don't."""
+    if len(batches) == 1 and batches[0].flags.writeable:  # nothing to join, so nothing to copy
+        return batches[0]
     if len({batch.shape[1:] for batch in batches}) == 1:
         return np.concatenate(batches)
     return [single for batch in batches for single in batch]

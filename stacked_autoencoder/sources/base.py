@@ -17,6 +17,7 @@ import tensorflow as tf
 from stacked_autoencoder.checks import check_image_shape, check_size, check_values
 
 Shape = tuple[int | None, ...]
+PIXELS = 1 << 22  # in a batch that isn't trained on
 
 
 class Block(ABC):
@@ -85,8 +86,8 @@ class Source(ABC):
         """Checked batches as they come, each of one size; where sizes differ, not in the images' order."""
 
     @abstractmethod
-    def raw_singles(self) -> tf.data.Dataset:
-        """Checked batches of one image or more, in order."""
+    def in_order(self, batch_size: int, *, scale: bool = True) -> Iterator[np.ndarray]:
+        """All images in their order, unpadded: as many neighbours of one size as fit into a batch."""
 
     @abstractmethod
     def count_batches(self, batch_size: int) -> int | None:
@@ -134,16 +135,6 @@ class Source(ABC):
         with self.own_errors():
             yield from (dataset if most is None else dataset.take(most)).as_numpy_iterator()
 
-    def in_order(self, batch_size: int, *, scale: bool = True) -> Iterator[np.ndarray]:
-        """All images in their order, unpadded: as many neighbours of one size as fit into a batch."""
-        prepare = scaled if scale else tf.identity
-        with self.own_errors():
-            if None in self.shape[:2]:
-                singles = self.raw_singles().map(prepare).prefetch(batch_size).as_numpy_iterator()
-                yield from joined_neighbours(singles, batch_size)
-            else:
-                yield from self.raw_batches(batch_size, False).map(prepare).prefetch(2).as_numpy_iterator()
-
     @property
     def value_range(self) -> tuple[float, float]:
         if not self.check_range:
@@ -178,6 +169,29 @@ class Source(ABC):
     def remember(self, failure: Exception) -> Exception:
         self.failure = failure
         return failure
+
+
+class DatasetSource(Source):
+    """A source whose images come out of a `tf.data.Dataset`."""
+
+    @abstractmethod
+    def raw_singles(self) -> tf.data.Dataset:
+        """Checked batches of one image or more, in order."""
+
+    def in_order(self, batch_size: int, *, scale: bool = True) -> Iterator[np.ndarray]:
+        prepare = scaled if scale else tf.identity
+        with self.own_errors():
+            if None in self.shape:
+                singles = self.raw_singles().map(prepare).prefetch(2).as_numpy_iterator()
+                yield from joined_neighbours(singles, batch_size)
+            else:
+                batches = self.raw_batches(fitting(batch_size, self.shape), False)
+                yield from batches.map(prepare).prefetch(2).as_numpy_iterator()
+
+
+def fitting(batch_size: int, shape: Shape) -> int:
+    """How many images `(H, W, C)` to take at once: fewer where they are large."""
+    return max(1, min(batch_size, PIXELS // (shape[0] * shape[1])))
 
 
 def batch_by_size(dataset: tf.data.Dataset, batch_size: int, shape: Shape) -> tf.data.Dataset:
@@ -233,7 +247,7 @@ def joined_neighbours(batches: Iterable[np.ndarray], batch_size: int) -> Iterato
     """Small batches → as many neighbours of one size as fit into a batch, in order."""
     waiting: list[np.ndarray] = []
     for images in batches:
-        full = sum(map(len, waiting)) + len(images) > batch_size
+        full = sum(map(len, waiting)) + len(images) > fitting(batch_size, images.shape[1:])
         if waiting and (full or waiting[0].shape[1:] != images.shape[1:]):
             yield np.concatenate(waiting)
             waiting = []

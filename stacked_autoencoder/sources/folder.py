@@ -16,10 +16,11 @@ import tensorflow as tf
 from stacked_autoencoder.image_folder import ImageFolder
 from stacked_autoencoder.sources.base import (
     Block,
+    DatasetSource,
     Shape,
-    Source,
     batch_by_size,
     everything,
+    fitting,
     joined_neighbours,
     order_of_epochs,
 )
@@ -59,7 +60,7 @@ class FolderBlock(Block):
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
         with self.source.own_errors():
             singles = None in self.source.shape
-            batches = takewhile(len, self.reading(1 if singles else batch_size))
+            batches = takewhile(len, self.reading(1 if singles else fitting(batch_size, self.source.shape)))
             yield from joined_neighbours(batches, batch_size) if singles else batches
 
     def fingerprint(self) -> str:
@@ -72,7 +73,7 @@ class FolderBlock(Block):
         return hashlib.sha256(json.dumps([taken, known]).encode()).hexdigest()
 
 
-class FolderSource(Source):
+class FolderSource(DatasetSource):
     """The pictures below a folder, sorted by path."""
 
     def __init__(self, folder: ImageFolder, shape: Shape, factor: int) -> None:

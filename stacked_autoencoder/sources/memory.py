@@ -9,7 +9,16 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.checks import check_image_shape
-from stacked_autoencoder.sources.base import ImageBlock, Shape, Source, everything, index_batches, order_of_epochs
+from stacked_autoencoder.sources.base import (
+    ImageBlock,
+    Shape,
+    Source,
+    everything,
+    fitting,
+    index_batches,
+    order_of_epochs,
+    scaled,
+)
 
 CHECKED_AT_ONCE = 1 << 24  # values; bounds the memory of a check
 
@@ -25,7 +34,8 @@ class ArrayBlock(ImageBlock):
 
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
         if isinstance(self.held, np.ndarray):  # nothing to join, so nothing to copy
-            return (self.held[start : start + batch_size] for start in range(0, len(self.held), batch_size))
+            step = fitting(batch_size, self.held.shape[1:])
+            return (self.held[start : start + step] for start in range(0, len(self.held), step))
         return super().batches(batch_size)
 
 
@@ -80,6 +90,11 @@ class ArraySource(Source):
         signature = tf.TensorSpec((None, *self.shape), dtype)
         return tf.data.Dataset.from_generator(lambda: self._generate(batch_size, rng), output_signature=signature)
 
+    def in_order(self, batch_size: int, *, scale: bool = True) -> Iterator[np.ndarray]:
+        """Not by `tf.data`, which would copy images, and read what is only mapped into memory."""
+        batches = ArrayBlock(0, self.images, self.labels).batches(batch_size)
+        return (scaled(images).numpy() for images in batches) if scale else batches
+
     def blocks(self, size: int, wanted: Callable[[int], bool] = everything) -> Iterator[ArrayBlock]:
         for start in range(0, len(self), size):
             labels = None if self.labels is None else self.labels[start : start + size]
@@ -105,9 +120,3 @@ class ArraySource(Source):
     def _plan(self, batch_size: int, rng: np.random.Generator | None) -> list[np.ndarray]:
         sizes = None if isinstance(self.images, np.ndarray) else [image.shape for image in self.images]
         return index_batches(sizes, len(self), batch_size, rng)
-
-    def raw_singles(self) -> tf.data.Dataset:
-        signature = tf.TensorSpec((1, *self.shape), self.images[0].dtype)
-        return tf.data.Dataset.from_generator(
-            lambda: (image[None] for image in self.images), output_signature=signature
-        )

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.encodings import EncodingStore
-from stacked_autoencoder.sources.base import ImageBlock, Shape, Source, everything, order_of_epochs
+from stacked_autoencoder.sources.base import DatasetSource, ImageBlock, Shape, everything, order_of_epochs
 
 
 class StoreBlock(ImageBlock):
@@ -23,7 +23,7 @@ class StoreBlock(ImageBlock):
         return (self.store[row] for row in self.rows)
 
 
-class StoreSource(Source):
+class StoreSource(DatasetSource):
     """A store of encodings, read from the disk as they are needed."""
 
     def __init__(self, store: EncodingStore, shape: Shape, factor: int = 1, check_range: bool = False) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.sources.base import ImageBlock, Shape, Source, add_image, batch_by_size, everything
+from stacked_autoencoder.sources.base import DatasetSource, ImageBlock, Shape, add_image, batch_by_size, everything
 
 
 class StreamBlock(ImageBlock):
@@ -35,7 +35,7 @@ class StreamBlock(ImageBlock):
             yield image
 
 
-class StreamSource(Source):
+class StreamSource(DatasetSource):
     """A `tf.data.Dataset` of images, or of tuples that begin with images; batched or not."""
 
     def __init__(self, dataset: tf.data.Dataset, shape: Shape, factor: int, check_range: bool) -> None:
