@@ -19,7 +19,7 @@ from stacked_autoencoder.stack import BATCH, Stack, gather
 from stacked_autoencoder.store_writer import DTYPES, made_by, write_store
 from stacked_autoencoder.tiling import decode_tiles, encode_tiles, tiler
 
-TILE = 1024  # side of the tiles of large images: of less the halo is a larger share, of more a cache holds less
+TILE = 2048  # side of the tiles of large images: as many pixels as a batch of small ones
 Tile = int | Literal["auto"] | None
 
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from benchmarks import clocks, data, encoding, fashion, ours, photographs, quality
+from benchmarks import clocks, data, encoding, fashion, memory, ours, photographs, quality
 from stacked_autoencoder import Autoencoder, ConvLevel
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE
 from tests.conftest import blobs
@@ -20,7 +20,7 @@ def pixels(count, side, seed=0):
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    monkeypatch.setattr(data, "training_crops", lambda count=64, swap_colours=True: pixels(count, 64))
+    monkeypatch.setattr(data, "training_crops", lambda count=64, swap_colours=True, side=64: pixels(count, side))
     monkeypatch.setattr(data, "validation_tiles", lambda: pixels(8, 64, seed=1))
     monkeypatch.setattr(data, "test_tiles", lambda folder: pixels(8, 64, seed=2))
     for module in (photographs, fashion):
@@ -137,6 +137,17 @@ def test_training_stops_when_the_time_is_over_and_says_how_much_was(monkeypatch)
 @pytest.mark.slow
 def test_encoding_to_disk(capsys):
     ratios = encoding.main(["--images", "400", "--rounds", "1"])
-    assert len(ratios) == 5
+    assert len(ratios) == 7
     assert all(0 < ratio < 100 for ratio in ratios.values())
+    assert capsys.readouterr().out.count("\n") >= 7
+
+
+@pytest.mark.slow
+def test_memory(capsys, monkeypatch):
+    monkeypatch.setattr(memory, "FEW", 100)
+    figures = list(memory.main(["--images", "300", "--side", "600", "--width", "4"]).values())
+    assert 200 < figures[1] < 2000
+    assert 200 < figures[3] < 2000
+    assert figures[2] > 0
+    assert figures[4] > 0
     assert capsys.readouterr().out.count("\n") >= 5
