@@ -11,13 +11,14 @@ import keras
 from stacked_autoencoder import greedy, saving, training
 from stacked_autoencoder.cache import EncodingCache
 from stacked_autoencoder.coding import Coder
+from stacked_autoencoder.encodings import EncodingStore
 from stacked_autoencoder.images import Images
 from stacked_autoencoder.level import Level, Shape, positive_int
 from stacked_autoencoder.levels.conv import ConvLevel
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate
 from stacked_autoencoder.principal import LinearCode
-from stacked_autoencoder.sources.base import Source
-from stacked_autoencoder.stack import show
+from stacked_autoencoder.sources.store import StoreSource
+from stacked_autoencoder.stack import show, times
 
 KINDS = {level.kind: level for level in (ConvLevel,)}  # what `load` may build, by the name in autoencoder.json
 
@@ -117,7 +118,8 @@ class Autoencoder(Coder):
         Args:
             images: array or tensor `(N, H, W, C)`; list of `(H, W, C)` arrays, sizes may differ; `tf.data.Dataset` or
                 `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder of pictures, or an
-                `ImageFolder`. `uint8` is scaled to [-1, 1]; floats must lie in [-1, 1].
+                `ImageFolder`. `uint8` is scaled to [-1, 1]; floats must lie in [-1, 1]. An `EncodingStore` that this
+                stack wrote stands for the images behind it, for the levels above its own.
             epochs: passes over the data, one number or one per level; 0 sets the closed-form start and no more.
             validation_data: images that decide which weights are kept; without, a sample of `images` does.
             levels: which levels to train, by index (`[-1]` for the last); all by default.
@@ -138,7 +140,15 @@ class Autoencoder(Coder):
         Raises:
             ValueError: images that the model isn't made for, or none at all.
         """
-        chosen = self.depths_of(levels)
+        training_data = self._seen(images)
+        validation = None if validation_data is None else self._seen(validation_data, "validation_data")
+        chosen = self.depths_of(range(training_data.level, len(self.levels)) if levels is None else levels)
+        for name, data in (("images", training_data), ("validation_data", validation)):
+            if data is not None and data.level > min(chosen, default=0):
+                raise ValueError(
+                    f"`{name}` is a store of level {data.level - 1}, on which only the levels above it can be trained; "
+                    f"`add` puts one more on top. Received: levels={chosen}"
+                )
         epochs_of = dict(zip(chosen, _per_level(epochs, len(chosen)), strict=True))
         positive_int("batch_size", batch_size)
         untrained = [index for index in range(max(chosen)) if index not in chosen and not self.levels[index].started]
@@ -157,8 +167,8 @@ class Autoencoder(Coder):
             return greedy.train(
                 self,
                 epochs_of,
-                self._source(images),
-                self._validation(validation_data),
+                training_data,
+                validation,
                 cache=cache,
                 batch_size=batch_size,
                 learning_rate=learning_rate,
@@ -193,7 +203,8 @@ class Autoencoder(Coder):
                 f"`fine_tune` goes on from trained levels, and level {unstarted[0]} isn't one: call `train` first. "
                 "(`train(images, epochs=0)` sets only the closed-form start, if you want joint training alone.)"
             )
-        source, valid = self._source(images), self._validation(validation_data)
+        source = self._source(images)
+        valid = None if validation_data is None else self._ending(validation_data, "validation_data")
         greedy.steps_needed(source, batch_size, steps_per_epoch)
         history = training.fit(
             self.levels,
@@ -264,8 +275,21 @@ class Autoencoder(Coder):
             arrays = saving.read_arrays(path / f"linear{index}.npz")
             level.linear_code = None if arrays is None else LinearCode(**arrays)
 
-    def _validation(self, images: Images | None) -> Source | None:
-        return None if images is None else self._ending(images, "validation_data")
+    def _seen(self, images: Images, name: str = "images") -> greedy.Seen:
+        """What `train` was given: images, or the encodings of a level of this stack, which the next level sees."""
+        if isinstance(images, EncodingStore) and images.level < len(self.levels):
+            level, above = self.levels[images.level], images.level + 1
+            if images.encoder == self.fingerprint(images.level, images.multiple):
+                factor = self.factor_at(images.level)
+                source = StoreSource(images, level.encoding_shape, self.factor // factor)
+                return greedy.Seen(source, above, (*times(source.shape[:2], factor), self.shape[-1]))
+            if images.shape[-1] != self.shape[-1]:
+                raise ValueError(
+                    f"`{name}` is a store of level {images.level} that another encoder made than this stack's, or the "
+                    f"same before it was trained again: call `encode_to` anew. Received: {str(images.path)!r}"
+                )
+        source = self._source(images) if name == "images" else self._ending(images, name)
+        return greedy.Seen(source, 0, source.shape)
 
 
 def _per_level(epochs: int | Sequence[int], count: int) -> list[int]:

@@ -15,11 +15,10 @@ from stacked_autoencoder.encodings import EncodingStore
 from stacked_autoencoder.images import Images, as_source
 from stacked_autoencoder.level import Shape, positive_int
 from stacked_autoencoder.sources.base import PIXELS, Source, fitting, scaled
-from stacked_autoencoder.stack import BATCH, Stack, gather
+from stacked_autoencoder.stack import BATCH, Stack, gather, times
 from stacked_autoencoder.store_writer import DTYPES, made_by, write_store
-from stacked_autoencoder.tiling import decode_tiles, encode_tiles, tiler
+from stacked_autoencoder.tiling import TILE, decode_tiles, encode_tiles, tiler
 
-TILE = 2048  # side of the tiles of large images: as many pixels as a batch of small ones
 Tile = int | Literal["auto"] | None
 
 
@@ -148,7 +147,7 @@ class Coder(Stack):
             batches = [np.asarray(encoding, np.float32)[None] for encoding in encodings]
         else:
             array = np.asarray(encodings, np.float32)
-            step = BATCH if array.ndim < 4 else fitting(BATCH, self._in_pixels(array.shape[1:3], depth))
+            step = BATCH if array.ndim < 4 else fitting(BATCH, times(array.shape[1:3], self.factor_at(depth)))
             batches = [array[start : start + step] for start in range(0, max(1, len(array)), step)]
         shapes = [other.encoding_shape for other in self.levels]
         for batch in batches:
@@ -169,7 +168,7 @@ class Coder(Stack):
         side = self._tile_side(tile, images.shape[1:3], depth)
         levels = self.levels[: depth + 1]
         if side is not None:
-            tiles = tiler(tuple(level.encoder for level in levels), self.factor_at(depth))
+            tiles = tiler(tuple(level.encoder for level in levels))
             return _batch([encode_tiles(tiles, image, self.factor, side) for image in images])
         values = self.pad(scaled(images).numpy())
         for level in levels:
@@ -177,10 +176,10 @@ class Coder(Stack):
         return values
 
     def _decoded(self, encodings: np.ndarray, depth: int, tile: Tile) -> np.ndarray:
-        side = self._tile_side(tile, self._in_pixels(encodings.shape[1:3], depth), depth)
+        side = self._tile_side(tile, times(encodings.shape[1:3], self.factor_at(depth)), depth)
         levels = self.levels[depth::-1]
         if side is not None:
-            tiles = tiler(tuple(level.decoder for level in levels), self.factor_at(depth))
+            tiles = tiler(tuple(level.decoder for level in levels))
             return _batch([decode_tiles(tiles, encoding, side) for encoding in encodings])
         for level in levels:
             encodings = level.decode(encodings)
@@ -190,9 +189,6 @@ class Coder(Stack):
         """Images as they are → their reconstructions; padded on the way, so the shape stays."""
         height, width = images.shape[1:3]
         return self._decoded(self._encoded(images, depth, "auto"), depth, "auto")[:, :height, :width]
-
-    def _in_pixels(self, size: Shape, depth: int) -> Shape:
-        return tuple(length * self.factor_at(depth) for length in size)
 
     def _tile_side(self, tile: Tile, size: Shape, depth: int) -> int | None:
         """Side of the tiles of an image of this size, `None` to take it whole."""

@@ -32,6 +32,7 @@ class EncodingStore:
     Attributes:
         level: index of the level whose encodings these are.
         encoder: SHA-256 of the weights and the arguments of all levels that made them.
+        multiple: what height and width of the images were padded to.
         shape: `(N, *encoding_shape)`, `None` for a side that differs.
         dtype: `float16` or `float32`.
         mean: `(channels,)` mean of the encodings, float64, for models that need standardised input.
@@ -53,6 +54,7 @@ class EncodingStore:
         head = next(iter(manifests.values()))
         self.level: int = head["level"]
         self.encoder: str = head["encoder"]
+        self.multiple: int = head["multiple"]
         self.dtype = np.dtype(head["dtype"])
         shards = [Shard(folder, record) for folder, manifest in manifests.items() for record in manifest["shards"]]
         self.shards = sorted(shards, key=lambda shard: shard.index)

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
 from stacked_autoencoder import training
 from stacked_autoencoder.cache import EncodingCache
 from stacked_autoencoder.principal import LinearCode, fit_linear_code
-from stacked_autoencoder.sources.base import Source
+from stacked_autoencoder.sources.base import Shape, Source
 from stacked_autoencoder.stack import Stack, show
+
+
+class Seen(NamedTuple):
+    """Images, or encodings of them that are there already.
+
+    Attributes:
+        source: of them.
+        level: index of the level that sees them, 0 for images.
+        shape: of the images.
+    """
+
+    source: Source
+    level: int
+    shape: Shape
 
 
 def train(
     stack: Stack,
     epochs: Mapping[int, int],
-    images: Source,
-    validation: Source | None,
+    images: Seen,
+    validation: Seen | None,
     *,
     cache: EncodingCache,
     batch_size: int,
@@ -31,7 +45,7 @@ def train(
     Args:
         stack: its levels below a trained one must have been trained, now or before.
         epochs: index of a level to train → its epochs.
-        images: what level 0 sees.
+        images: what is trained on.
         validation: decides which weights are kept.
         cache: keeps the encodings between the levels.
         steps_per_epoch: of level 0; needed for images without end, of which so many batches are encoded for level 1.
@@ -41,8 +55,8 @@ def train(
         One Keras `History` per trained level.
     """
     top = max(epochs)
-    most = steps_needed(images, batch_size, steps_per_epoch)
-    seen, valid, histories = images, validation, []
+    most = steps_needed(images.source, batch_size, steps_per_epoch)
+    seen, valid, histories = images.source, None if validation is None else validation.source, []
     for index, level in enumerate(stack.levels[: top + 1]):
         if index in epochs:
             if not level.started:
@@ -61,12 +75,12 @@ def train(
             histories.append(history)
             level.measure(seen.batches(batch_size, shuffle=True, most=training.SAMPLE))
             if index == 0:
-                stack.value_range = images.value_range
-        if index < top:
+                stack.value_range = seen.value_range
+        if images.level <= index < top:
             some = seen if most is None else seen.first(most, batch_size)
             seen = cache.encoded(stack, index, some, images.shape, "training", verbose == 1)
-            if validation is not None:
-                valid = cache.encoded(stack, index, valid, validation.shape, "validation", verbose == 1)
+        if validation is not None and validation.level <= index < top:
+            valid = cache.encoded(stack, index, valid, validation.shape, "validation", verbose == 1)
     return histories
 
 
@@ -82,13 +96,20 @@ def steps_needed(source: Source, batch_size: int, steps_per_epoch: int | None) -
     return steps_per_epoch
 
 
-def _start(stack: Stack, index: int, images: Source, seen: Source, batch_size: int, most: int | None) -> LinearCode:
-    """Sets the closed-form start; returns the linear code of the *image* that the level will be held against."""
+def _start(
+    stack: Stack, index: int, images: Seen, seen: Source, batch_size: int, most: int | None
+) -> LinearCode | None:
+    """Sets the closed-form start; returns the linear code of the *image* that the level will be held against.
+
+    There is none if the images aren't there.
+    """
     level = stack.levels[index]
     code = level.start(lambda: seen.batches(batch_size, shuffle=True, most=most))
     if index == 0 and level.is_vector:  # it starts as that very code
         return code
+    if images.level > 0:
+        return None
     factor = None if level.is_vector else stack.factor_at(index)
     return fit_linear_code(
-        lambda: images.batches(batch_size, shuffle=True, most=most), factor, level.encoding_shape[-1]
+        lambda: images.source.batches(batch_size, shuffle=True, most=most), factor, level.encoding_shape[-1]
     )

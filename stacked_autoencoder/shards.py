@@ -25,7 +25,7 @@ from stacked_autoencoder.sources.base import Shape
 FORMAT = 1
 MANIFEST = "manifest.json"
 LOG = "unfinished.jsonl"
-HEAD = ("format", "encoder", "level", "shape", "dtype", "shard_size", "part", "source", "versions")
+HEAD = ("format", "encoder", "multiple", "level", "shape", "dtype", "shard_size", "part", "source", "versions")
 RECORD = {"index", "rows", "shape", "values", "sha256", "source", "sum", "squares"}
 
 Record = dict[str, Any]

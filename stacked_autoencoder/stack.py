@@ -70,9 +70,13 @@ class Stack:
         """Number of weights of all encoders and decoders."""
         return sum(level.count_params() for level in self.levels)
 
-    def fingerprint(self, depth: int) -> str:
-        """SHA-256 of all that decides encodings: the encoders' arguments and weights, and what images are padded to."""
-        digest = hashlib.sha256(str(self.factor).encode())
+    def fingerprint(self, depth: int, multiple: int | None = None) -> str:
+        """SHA-256 of all that decides encodings: the encoders' arguments and weights, and what images are padded to.
+
+        Args:
+            multiple: what they are padded to, the factor of the whole stack by default.
+        """
+        digest = hashlib.sha256(str(multiple or self.factor).encode())
         for level in self.levels[: depth + 1]:
             digest.update(json.dumps([level.kind, level.get_config(), level.input_shape], sort_keys=True).encode())
             for weight in level.encoder.get_weights():
@@ -137,6 +141,11 @@ class Stack:
         for index, lower in enumerate(self.levels):
             shape = lower.rebuild(shape, index)
         return shape
+
+
+def times(size: Shape, factor: int) -> Shape:
+    """Height and width of the images behind encodings, `None` where a side is open."""
+    return tuple(side if side is None else side * factor for side in size)
 
 
 def gather(batches: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:

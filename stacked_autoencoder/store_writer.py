@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,12 +31,14 @@ from stacked_autoencoder.shards import (
     read_manifest,
     shard_file,
 )
-from stacked_autoencoder.sources.base import Block, Shape, Source, pad_by_reflection, scaled
+from stacked_autoencoder.sources.base import PIXELS, Block, Shape, Source, pad_by_reflection, scaled
 from stacked_autoencoder.stack import BATCH, Stack
+from stacked_autoencoder.tiling import TILE, encode_tiles, tiler
 
 DTYPES = ("float16", "float32")
 SHARD_BYTES = 1 << 25
-MOST_ROWS = 1024  # of a shard by default, and of one whose encodings' size isn't known beforehand a sixteenth
+MOST_ROWS = 1024  # of a shard by default
+ROWS_OF_ANY_SIZE = 16  # of one whose encodings' size isn't known beforehand; those of photographs can take 50 MB each
 
 
 class StaleStore(ValueError):
@@ -111,6 +114,13 @@ class Encoded(NamedTuple):
     sum: np.ndarray
     squares: np.ndarray
 
+    @classmethod
+    def of(cls, values: np.ndarray, dtype: str) -> Encoded:
+        axes = tuple(range(values.ndim - 1))
+        sums = values.sum(axes, dtype=np.float64), np.square(values).sum(axes, dtype=np.float64)
+        with np.errstate(over="ignore"):  # `check` tells
+            return cls(values.astype(dtype), values.min(), values.max(), *sums)
+
     def check(self) -> None:
         """Refuses what can't be kept."""
         largest = float(np.finfo(self.values.dtype).max)
@@ -125,9 +135,12 @@ class Encoded(NamedTuple):
 
 @lru_cache(maxsize=2)  # tracing takes as long as a thousand small images
 def encoding_of(encoders: tuple[keras.Model, ...], factor: int, dtype: str) -> Callable[[np.ndarray], Encoded]:
-    """From images as they are to what is kept of them, as one graph: nothing in between is copied out."""
+    """From images as they are to what is kept of them, as one graph: nothing in between is copied out.
 
-    def encode(images: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    Large images go tile by tile.
+    """
+
+    def whole(images: tf.Tensor) -> tuple[tf.Tensor, ...]:
         values = pad_by_reflection(scaled(images), factor)
         for encoder in encoders:
             values = encoder(values, training=False)
@@ -135,19 +148,31 @@ def encoding_of(encoders: tuple[keras.Model, ...], factor: int, dtype: str) -> C
         sums = tf.reduce_sum(values, axes), tf.reduce_sum(tf.square(values), axes)
         return tf.cast(values, dtype), tf.reduce_min(values), tf.reduce_max(values), *sums
 
-    graph = tf.function(encode, reduce_retracing=True)
-    return lambda images: Encoded(*map(np.asarray, graph(tf.convert_to_tensor(images))))
+    def encode(images: np.ndarray) -> Encoded:
+        if math.prod(images.shape[1:3]) <= PIXELS or len(encoders[-1].output_shape) == 2:
+            return Encoded(*map(np.asarray, graph(tf.convert_to_tensor(images))))
+        (image,) = images  # there is one, so large are they
+        return Encoded.of(encode_tiles(tiler(encoders), image, factor, TILE)[None], dtype)
+
+    graph = tf.function(whole, reduce_retracing=True)
+    return encode
 
 
 def made_by(stack: Stack, depth: int, images: Shape, dtype: str, shard_size: int | None = None) -> dict[str, Any]:
     """What decides the encodings of a level, of images of such a shape; files of a handy size by default."""
     shape = stack.shape_at(depth, images)
     if shard_size is None and None in shape:
-        shard_size = MOST_ROWS // 16
+        shard_size = ROWS_OF_ANY_SIZE
     if shard_size is None:
         shard_size = int(np.clip(SHARD_BYTES // (np.prod(shape) * np.dtype(dtype).itemsize), 1, MOST_ROWS))
-    fingerprint = stack.fingerprint(depth)
-    return {"encoder": fingerprint, "level": depth, "shape": list(shape), "dtype": dtype, "shard_size": shard_size}
+    return {
+        "encoder": stack.fingerprint(depth),
+        "multiple": stack.factor,
+        "level": depth,
+        "shape": list(shape),
+        "dtype": dtype,
+        "shard_size": shard_size,
+    }
 
 
 class ShardWriter:

@@ -24,6 +24,7 @@ from stacked_autoencoder.level import compiled
 from stacked_autoencoder.patches import patch_by_patch
 from stacked_autoencoder.sources.base import padded_shape, scaled
 
+TILE = 2048  # default side: as many pixels as a batch of small images
 POINTWISE = (layers.Activation, layers.Add)
 
 Window = tuple[slice, slice]  # rows and columns
@@ -92,16 +93,18 @@ class Tiler:
 
     Args:
         models: in the order in which they are called. They may have been built for one size.
+
+    Attributes:
         factor: by how much they divide height and width, or multiply.
     """
 
-    def __init__(self, models: Sequence[keras.Model], factor: int) -> None:
-        self.factor = factor
+    def __init__(self, models: Sequence[keras.Model]) -> None:
         self.calls = []
         reach = Reach()
         for model in models:
             model, reach = opened(model, reach)
             self.calls.append(compiled(patch_by_patch(model)))
+        self.factor = int(max(reach.step, 1 / reach.step))
         self.before, self.after = reach.halo
 
     def __call__(self, tile: tf.Tensor) -> np.ndarray:

@@ -12,6 +12,7 @@ from PIL import Image
 from stacked_autoencoder import Autoencoder, EncodingStore, store_writer
 from stacked_autoencoder.durable import only_writer
 from stacked_autoencoder.shards import LOG, MANIFEST
+from stacked_autoencoder.sources import base
 from tests.conftest import blobs
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 18, 16, 3), dtype=np.uint8)  # 18: not a multiple of 4
@@ -191,6 +192,19 @@ def test_a_log_that_is_no_log_is_begun_anew(sae, tmp_path, log):
     (tmp_path / "store" / LOG).write_text(log)
     assert len(sae.encode_to(tmp_path / "store", PIXELS, verbose=0)) == 40
     assert not (tmp_path / "store" / LOG).exists()
+
+
+def test_large_images_are_encoded_by_tiles(sae, tmp_path, monkeypatch):
+    images = [blobs(1, side=side, seed=side)[0] for side in (16, 150, 40, 150)]
+    whole = sae.encode_to(tmp_path / "whole", images, dtype="float32", verbose=0)
+    monkeypatch.setattr(store_writer, "PIXELS", 100 * 100)
+    monkeypatch.setattr(base, "PIXELS", 100 * 100)
+    monkeypatch.setattr(store_writer, "TILE", 32)
+    tiled = sae.encode_to(tmp_path / "tiled", images, dtype="float32", verbose=0)
+    for encoding, other in zip(tiled[:], whole[:], strict=True):
+        np.testing.assert_allclose(encoding, other, atol=1e-4)
+    np.testing.assert_allclose(tiled.mean, whole.mean, atol=1e-5)
+    np.testing.assert_allclose(tiled.std, whole.std, atol=1e-5)
 
 
 # === What can be wrong ===

@@ -56,8 +56,8 @@ def test_the_halo_is_as_far_as_a_change_is_seen_and_no_farther(name):
     """Of the pixels of one cell, and of one encoding, changed in the middle; a cell is what one encoding stands for."""
     sae = shaken(STACKS[name]())
     factor, middle = sae.factor, 6
-    down = Tiler([level.encoder for level in sae.levels], factor)
-    up = Tiler([level.decoder for level in reversed(sae.levels)], factor)
+    down = Tiler([level.encoder for level in sae.levels])
+    up = Tiler([level.decoder for level in reversed(sae.levels)])
 
     def touched(call, inputs, changes):
         """The first and the last cell whose values aren't the same any more, counted from the middle."""
@@ -72,6 +72,7 @@ def test_the_halo_is_as_far_as_a_change_is_seen_and_no_farther(name):
 
     side = (2 * middle + 1) * factor
     corners = [(row, row) for row in range(middle * factor, (middle + 1) * factor)]
+    assert down.factor == up.factor == factor
     assert touched(down, noise(side, side, 3), corners) == (-down.after, down.before)
     encodings = down(noise(side, side, 3))
     assert touched(up, encodings, [(middle, middle)]) == (-up.after, up.before)
