@@ -20,8 +20,6 @@ import tensorflow as tf
 from stacked_autoencoder.shards import LOG, MANIFEST, Shard, moments, part_name, read_manifest
 from stacked_autoencoder.sources.base import Shape, index_batches
 
-RELEASE_EVERY = 1 << 26  # bytes read through memory maps; mapped pages count as the process's memory
-
 
 class EncodingStore:
     """Encodings on disk, memory-mapped, with where they came from.
@@ -60,7 +58,6 @@ class EncodingStore:
         self.shards = sorted(shards, key=lambda shard: shard.index)
         self.mean, self.std = moments([shard.record for shard in self.shards])
         self._ends = np.cumsum([0, *(shard.rows for shard in self.shards)])
-        self._read = 0
         shapes = {shard.shape for shard in self.shards}
         self.shape: Shape = (len(self), *(shapes.pop() if len(shapes) == 1 else head["shape"]))
 
@@ -154,11 +151,8 @@ class EncodingStore:
             np.array(self.shards[home].row(index - self._ends[home]))
             for home, index in zip(homes, indices, strict=True)
         ]
-        self._read += sum(row.nbytes for row in rows)
-        if self._read > RELEASE_EVERY:
-            self._read = 0
-            for shard in self.shards:
-                shard.release()
+        for home in set(homes.tolist()):  # a row read at random can map two megabytes around it
+            self.shards[home].release()
         return rows
 
     def _listed(self, name: str) -> list[Any] | None:

@@ -63,7 +63,7 @@ class Shard:
         return self._values[self._ends[row] : self._ends[row + 1]].reshape(self.size(row))
 
     def release(self) -> None:
-        """Gives mapped pages back to the system, which may still keep them in its cache."""
+        """Gives mapped pages, which count as memory of the process, back to the system, which may still cache them."""
         if "_values" in self.__dict__:
             self._values._mmap.madvise(mmap.MADV_DONTNEED)
 
