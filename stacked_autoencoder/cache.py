@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from stacked_autoencoder.encodings import EncodingStore
-from stacked_autoencoder.sources.base import Shape, Source
+from stacked_autoencoder.sources.base import Shape, Source, fitting
 from stacked_autoencoder.sources.memory import ArraySource
 from stacked_autoencoder.sources.store import StoreSource
 from stacked_autoencoder.stack import BATCH, Stack, gather
@@ -62,7 +62,7 @@ class EncodingCache:
     def _in_memory(self, stack: Stack, depth: int, source: Source) -> np.ndarray | list[np.ndarray] | None:
         """All encodings, or `None` if they turn out to be too many."""
         encodings, taken = [], 0
-        for batch in source.batches(BATCH):
+        for batch in source.batches(fitting(BATCH, source.shape)):
             encodings.append(stack.levels[depth].encode(batch))
             taken += encodings[-1].nbytes
             if taken > self.budget:

@@ -10,12 +10,14 @@ lists the sizes.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import mmap
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -82,6 +84,18 @@ class Shard:
     def _ends(self) -> np.ndarray:
         """Where the encodings of a shard with several sizes begin and end."""
         return np.cumsum([0, *(int(np.prod(self.size(row))) for row in range(self.rows))])
+
+
+def write_values(stream: BinaryIO, shape: Shape, pieces: Sequence[np.ndarray]) -> str:
+    """Writes pieces of one array, one after the other, as a `.npy` file of this shape; returns its SHA-256."""
+    header = io.BytesIO()
+    described = {"descr": np.lib.format.dtype_to_descr(pieces[0].dtype), "fortran_order": False, "shape": tuple(shape)}
+    np.lib.format.write_array_header_1_0(header, described)
+    digest = hashlib.sha256()
+    for part in (header.getbuffer(), *(np.ascontiguousarray(piece).data for piece in pieces)):
+        stream.write(part)
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def shard_file(folder: Path, index: int) -> Path:

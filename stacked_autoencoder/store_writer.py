@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.durable import only_writer, replacing, sha256, sync, write_json
+from stacked_autoencoder.durable import only_writer, replacing, sync, write_json
 from stacked_autoencoder.progress import Progress
 from stacked_autoencoder.saving import versions
 from stacked_autoencoder.shards import (
@@ -30,6 +30,7 @@ from stacked_autoencoder.shards import (
     read_log,
     read_manifest,
     shard_file,
+    write_values,
 )
 from stacked_autoencoder.sources.base import PIXELS, Block, Shape, Source, pad_by_reflection, scaled
 from stacked_autoencoder.stack import BATCH, Stack
@@ -231,18 +232,22 @@ class ShardWriter:
 
     def _write(self, block: Block, batches: list[Encoded]) -> None:
         file = shard_file(self.folder, block.index)
-        record, array = _record(block, batches)
+        values = [batch.values for batch in batches]
+        record = _record(block, batches)
+        alike = None not in record["shape"]
+        shape = (record["rows"], *record["shape"]) if alike else (sum(piece.size for piece in values),)
+        size = sum(piece.nbytes for piece in values)
         try:
-            with replacing(file, reserve=array.nbytes) as stream:
-                np.save(stream, array)
+            with replacing(file, reserve=size) as stream:
+                checksum = write_values(stream, shape, values)
         except OSError as error:
             raise OSError(
                 error.errno,
-                f"{error.strerror}: a shard of {array.nbytes:,} bytes can't be written. {len(self.records)} shards are "
+                f"{error.strerror}: a shard of {size:,} bytes can't be written. {len(self.records)} shards are "
                 "whole; make room and call `encode_to` again, which goes on from there",
                 str(file),
             ) from error
-        self.records[block.index] = record | {"sha256": sha256(file)}
+        self.records[block.index] = record | {"sha256": checksum}
         with (self.folder / LOG).open("ab") as log:
             log.write(_line(self.records[block.index]))
             log.flush()
@@ -253,8 +258,8 @@ def _line(content: dict[str, Any]) -> bytes:
     return json.dumps(content).encode() + b"\n"
 
 
-def _record(block: Block, batches: list[Encoded]) -> tuple[Record, np.ndarray]:
-    """What the manifest says of a block's encodings, but for the checksum, and the array that its file holds."""
+def _record(block: Block, batches: list[Encoded]) -> Record:
+    """What the manifest says of a block's encodings, but for the checksum."""
     values = [batch.values for batch in batches]
     channels = values[0].shape[-1]
     sizes = [list(batch.shape[1:-1]) for batch in values for _ in batch]
@@ -274,7 +279,7 @@ def _record(block: Block, batches: list[Encoded]) -> tuple[Record, np.ndarray]:
         record["names"] = block.names
     if block.labels is not None:
         record["labels"] = np.asarray(block.labels).tolist()
-    return record, np.concatenate(values if alike else [batch.ravel() for batch in values])
+    return record
 
 
 def _begun(folder: Path, head: dict[str, Any]) -> tuple[dict[str, Any], dict[int, Record]]:

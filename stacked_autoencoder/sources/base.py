@@ -18,6 +18,7 @@ from stacked_autoencoder.checks import check_image_shape, check_size, check_valu
 
 Shape = tuple[int | None, ...]
 PIXELS = 1 << 22  # in a batch that isn't trained on
+OPEN_SIDE = 512  # what a side is taken for that isn't known
 
 
 class Block(ABC):
@@ -190,8 +191,9 @@ class DatasetSource(Source):
 
 
 def fitting(batch_size: int, shape: Shape) -> int:
-    """How many images `(H, W, C)` to take at once: fewer where they are large."""
-    return max(1, min(batch_size, PIXELS // (shape[0] * shape[1])))
+    """How many images `(H, W, C)` to take at once: fewer where they are large, as those of an open size may be."""
+    height, width = (side or OPEN_SIDE for side in shape[:2])
+    return max(1, min(batch_size, PIXELS // (height * width)))
 
 
 def batch_by_size(dataset: tf.data.Dataset, batch_size: int, shape: Shape) -> tf.data.Dataset:
