@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from stacked_autoencoder.encodings import EncodingStore
-from stacked_autoencoder.sources.base import Shape, Source, fitting
+from stacked_autoencoder.sources.base import Source
+from stacked_autoencoder.sources.blocks import Shape, fitting
 from stacked_autoencoder.sources.memory import ArraySource
 from stacked_autoencoder.sources.store import StoreSource
 from stacked_autoencoder.stack import BATCH, Stack, gather

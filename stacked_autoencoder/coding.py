@@ -14,7 +14,8 @@ from stacked_autoencoder.checks import check_encodings
 from stacked_autoencoder.encodings import EncodingStore
 from stacked_autoencoder.images import Images, as_source
 from stacked_autoencoder.level import Shape, positive_int
-from stacked_autoencoder.sources.base import PIXELS, Source, fitting, scaled
+from stacked_autoencoder.sources.base import Source, scaled
+from stacked_autoencoder.sources.blocks import PIXELS, fitting
 from stacked_autoencoder.stack import BATCH, Stack, gather, times
 from stacked_autoencoder.store_writer import DTYPES, made_by, write_store
 from stacked_autoencoder.tiling import TILE, decode_tiles, encode_tiles, tiler

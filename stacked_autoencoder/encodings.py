@@ -18,7 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.shards import LOG, MANIFEST, Shard, moments, part_name, read_manifest
-from stacked_autoencoder.sources.base import Shape, index_batches
+from stacked_autoencoder.sources.base import index_batches
+from stacked_autoencoder.sources.blocks import Shape
 
 
 class EncodingStore:

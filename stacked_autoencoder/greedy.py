@@ -10,7 +10,8 @@ import keras
 from stacked_autoencoder import training
 from stacked_autoencoder.cache import EncodingCache
 from stacked_autoencoder.principal import LinearCode, fit_linear_code
-from stacked_autoencoder.sources.base import Shape, Source
+from stacked_autoencoder.sources.base import Source
+from stacked_autoencoder.sources.blocks import Shape
 from stacked_autoencoder.stack import Stack, show
 
 

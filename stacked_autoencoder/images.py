@@ -23,7 +23,8 @@ import tensorflow as tf
 
 from stacked_autoencoder.encodings import EncodingStore
 from stacked_autoencoder.image_folder import ImageFolder
-from stacked_autoencoder.sources.base import Shape, Source
+from stacked_autoencoder.sources.base import Source
+from stacked_autoencoder.sources.blocks import Shape
 from stacked_autoencoder.sources.folder import FolderSource
 from stacked_autoencoder.sources.memory import ArraySource
 from stacked_autoencoder.sources.store import StoreSource
@@ -71,21 +72,23 @@ def as_source(images: Images, shape: Shape, *, factor: int = 1, check_range: boo
 
 
 def _from_py_dataset(batches: keras.utils.PyDataset) -> tf.data.Dataset:
-    def first_of(item: Any) -> np.ndarray:
-        return np.asarray(item[0] if isinstance(item, (tuple, list)) else item)
+    def arrays(item: Any) -> tuple[np.ndarray, ...]:
+        """Images, and labels if there are any; sample weights are of no use here."""
+        return tuple(map(np.asarray, item[:2])) if isinstance(item, (tuple, list)) else (np.asarray(item),)
 
-    def generate() -> Iterator[np.ndarray]:
+    def generate() -> Iterator[tuple[np.ndarray, ...]]:
         for index in range(len(batches)):
-            yield first_of(batches[index])
+            yield arrays(batches[index])
         batches.on_epoch_end()
 
     if len(batches) == 0:
         raise ValueError("`images` is empty; at least one image is needed. Received: a PyDataset of length 0")
-    sample = first_of(batches[0])
+    sample, *labels = arrays(batches[0])
     if sample.ndim != 4:
         raise ValueError(f"A PyDataset must yield batches (N, H, W, C). Received: a batch of shape {sample.shape}")
-    signature = tf.TensorSpec((None, None, None, sample.shape[-1]), sample.dtype)
-    dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    signature = [tf.TensorSpec((None, None, None, sample.shape[-1]), sample.dtype)]
+    signature += [tf.TensorSpec((None, *each.shape[1:]), each.dtype) for each in labels]
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=tuple(signature))
     return dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
 
 

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from stacked_autoencoder.durable import sha256
-from stacked_autoencoder.sources.base import Shape
+from stacked_autoencoder.sources.blocks import Shape
 
 FORMAT = 1
 MANIFEST = "manifest.json"

@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache, lru_cache
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from stacked_autoencoder.durable import only_writer, replacing, sync, write_json
+from stacked_autoencoder.durable import only_writer
+from stacked_autoencoder.encoded import encoding_of
 from stacked_autoencoder.progress import Progress
 from stacked_autoencoder.saving import versions
-from stacked_autoencoder.shards import (
-    FORMAT,
-    HEAD,
-    LOG,
-    MANIFEST,
-    Record,
-    Shard,
-    moments,
-    part_name,
-    read_log,
-    read_manifest,
-    shard_file,
-    write_values,
-)
-from stacked_autoencoder.sources.base import PIXELS, Block, Shape, Source, pad_by_reflection, scaled
+from stacked_autoencoder.shard_writer import ShardWriter
+from stacked_autoencoder.shards import FORMAT, HEAD, MANIFEST, Record, Shard, part_name, read_log, read_manifest
+from stacked_autoencoder.sources.base import Source
+from stacked_autoencoder.sources.blocks import Block, Shape
 from stacked_autoencoder.stack import BATCH, Stack
-from stacked_autoencoder.tiling import TILE, encode_tiles, tiler
 
 DTYPES = ("float16", "float32")
 SHARD_BYTES = 1 << 25
@@ -106,59 +90,6 @@ def write_store(
     return folder
 
 
-class Encoded(NamedTuple):
-    """The encodings of one batch, and over all pixels their extremes and, per channel, sums."""
-
-    values: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    sum: np.ndarray
-    squares: np.ndarray
-
-    @classmethod
-    def of(cls, values: np.ndarray, dtype: str) -> Encoded:
-        axes = tuple(range(values.ndim - 1))
-        sums = values.sum(axes, dtype=np.float64), np.square(values).sum(axes, dtype=np.float64)
-        with np.errstate(over="ignore"):  # `check` tells
-            return cls(values.astype(dtype), values.min(), values.max(), *sums)
-
-    def check(self) -> None:
-        """Refuses what can't be kept."""
-        largest = float(np.finfo(self.values.dtype).max)
-        if not np.isfinite(self.squares).all():
-            raise ValueError("An encoding isn't finite: a weight of the encoder is broken. Load or train it anew.")
-        if max(-float(self.low), float(self.high)) > largest:
-            raise ValueError(
-                f"The encodings reach beyond {self.values.dtype}, whose largest value is {largest:g}: use "
-                f'`dtype="float32"`. Received: encodings from {self.low:g} to {self.high:g}'
-            )
-
-
-@lru_cache(maxsize=2)  # tracing takes as long as a thousand small images
-def encoding_of(encoders: tuple[keras.Model, ...], factor: int, dtype: str) -> Callable[[np.ndarray], Encoded]:
-    """From images as they are to what is kept of them, as one graph: nothing in between is copied out.
-
-    Large images go tile by tile.
-    """
-
-    def whole(images: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        values = pad_by_reflection(scaled(images), factor)
-        for encoder in encoders:
-            values = encoder(values, training=False)
-        axes = list(range(values.shape.rank - 1))
-        sums = tf.reduce_sum(values, axes), tf.reduce_sum(tf.square(values), axes)
-        return tf.cast(values, dtype), tf.reduce_min(values), tf.reduce_max(values), *sums
-
-    def encode(images: np.ndarray) -> Encoded:
-        if math.prod(images.shape[1:3]) <= PIXELS or len(encoders[-1].output_shape) == 2:
-            return Encoded(*map(np.asarray, graph(tf.convert_to_tensor(images))))
-        (image,) = images  # there is one, so large are they
-        return Encoded.of(encode_tiles(tiler(encoders), image, factor, TILE)[None], dtype)
-
-    graph = tf.function(whole, reduce_retracing=True)
-    return encode
-
-
 def made_by(stack: Stack, depth: int, images: Shape, dtype: str, shard_size: int | None = None) -> dict[str, Any]:
     """What decides the encodings of a level, of images of such a shape; files of a handy size by default."""
     shape = stack.shape_at(depth, images)
@@ -174,112 +105,6 @@ def made_by(stack: Stack, depth: int, images: Shape, dtype: str, shard_size: int
         "dtype": dtype,
         "shard_size": shard_size,
     }
-
-
-class ShardWriter:
-    """Writes shards in the background, one at a time, so that encoding doesn't wait for the disk.
-
-    Args:
-        folder: of the store.
-        head: what made the store.
-        records: of the shards that are there.
-    """
-
-    def __init__(self, folder: Path, head: dict[str, Any], records: Sequence[Record]) -> None:
-        self.folder = folder
-        self.head = head
-        self.records = {record["index"]: record for record in records}
-        self.thread = ThreadPoolExecutor(1)
-        self.waiting: Future[None] | None = None
-        for leftover in folder.glob(".*.new"):  # of a process that was killed
-            leftover.unlink()
-        with replacing(folder / LOG) as log:  # anew, since the last line may be half there
-            log.writelines(_line(content) for content in (head, *records))
-
-    def __enter__(self) -> ShardWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        try:
-            if kind is None:
-                self._wait()
-        finally:
-            self.thread.shutdown()
-
-    def add(self, block: Block, batches: list[Encoded]) -> None:
-        """Takes the encodings of a block. Raises what went wrong with the one before."""
-        self._wait()
-        self.waiting = self.thread.submit(self._write, block, batches)
-
-    def finish(self) -> None:
-        """Writes the manifest, which makes the store one."""
-        records = [self.records[index] for index in sorted(self.records)]
-        mean, std = moments(records)
-        summary = {
-            "rows": sum(record["rows"] for record in records),
-            "mean": mean.tolist(),
-            "std": std.tolist(),
-            "shards": records,
-        }
-        write_json(self.folder / MANIFEST, self.head | summary)
-        (self.folder / LOG).unlink()
-        sync(self.folder)
-
-    def _wait(self) -> None:
-        waiting, self.waiting = self.waiting, None
-        if waiting is not None:
-            waiting.result()
-
-    def _write(self, block: Block, batches: list[Encoded]) -> None:
-        file = shard_file(self.folder, block.index)
-        values = [batch.values for batch in batches]
-        record = _record(block, batches)
-        alike = None not in record["shape"]
-        shape = (record["rows"], *record["shape"]) if alike else (sum(piece.size for piece in values),)
-        size = sum(piece.nbytes for piece in values)
-        try:
-            with replacing(file, reserve=size) as stream:
-                checksum = write_values(stream, shape, values)
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"{error.strerror}: a shard of {size:,} bytes can't be written. {len(self.records)} shards are "
-                "whole; make room and call `encode_to` again, which goes on from there",
-                str(file),
-            ) from error
-        self.records[block.index] = record | {"sha256": checksum}
-        with (self.folder / LOG).open("ab") as log:
-            log.write(_line(self.records[block.index]))
-            log.flush()
-            os.fsync(log.fileno())
-
-
-def _line(content: dict[str, Any]) -> bytes:
-    return json.dumps(content).encode() + b"\n"
-
-
-def _record(block: Block, batches: list[Encoded]) -> Record:
-    """What the manifest says of a block's encodings, but for the checksum."""
-    values = [batch.values for batch in batches]
-    channels = values[0].shape[-1]
-    sizes = [list(batch.shape[1:-1]) for batch in values for _ in batch]
-    alike = all(size == sizes[0] for size in sizes)
-    record: Record = {
-        "index": block.index,
-        "rows": len(sizes),
-        "shape": [*sizes[0], channels] if alike else [None, None, channels],
-        "values": sum(batch.size for batch in values) // channels,
-        "sum": np.sum([batch.sum for batch in batches], axis=0, dtype=np.float64).tolist(),
-        "squares": np.sum([batch.squares for batch in batches], axis=0, dtype=np.float64).tolist(),
-        "source": block.fingerprint(),
-    }
-    if not alike:
-        record["sizes"] = sizes
-    if block.names is not None:
-        record["names"] = block.names
-    if block.labels is not None:
-        record["labels"] = np.asarray(block.labels).tolist()
-    return record
 
 
 def _begun(folder: Path, head: dict[str, Any]) -> tuple[dict[str, Any], dict[int, Record]]:

@@ -11,16 +11,17 @@ ANY = (None, None, 3)
 
 
 class Batches(keras.utils.PyDataset):
-    def __init__(self, images, size=5):
+    def __init__(self, images, size=5, labels=None):
         super().__init__()
         self.images, self.size = images, size
+        self.labels = np.zeros(len(images)) if labels is None else labels
 
     def __len__(self):
         return -(-len(self.images) // self.size)
 
     def __getitem__(self, index):
         rows = slice(index * self.size, (index + 1) * self.size)
-        return self.images[rows], np.zeros(len(self.images[rows]))
+        return self.images[rows], self.labels[rows]
 
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3)).astype(np.uint8)

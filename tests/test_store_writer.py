@@ -9,11 +9,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from stacked_autoencoder import Autoencoder, EncodingStore, store_writer
+from stacked_autoencoder import Autoencoder, EncodingStore, encoded, store_writer
 from stacked_autoencoder.durable import only_writer
 from stacked_autoencoder.shards import LOG, MANIFEST
-from stacked_autoencoder.sources import base
+from stacked_autoencoder.sources import blocks
 from tests.conftest import blobs
+from tests.test_images import Batches
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 18, 16, 3), dtype=np.uint8)  # 18: not a multiple of 4
 
@@ -82,13 +83,20 @@ def test_a_folder_gives_names(sae, tmp_path):
         np.testing.assert_allclose(encoding, expected[int(name[2:5])], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["arrays", "dataset of images", "dataset of batches"])
+LABELS = np.arange(40) % 3
+BOTH = tf.data.Dataset.from_tensor_slices((PIXELS, LABELS))
+LABELLED = {
+    "arrays": (PIXELS, LABELS),
+    "dataset of images": BOTH,
+    "dataset of batches": BOTH.batch(7),
+    "PyDataset": Batches(PIXELS, labels=LABELS),
+}
+
+
+@pytest.mark.parametrize("kind", LABELLED)
 def test_labels_are_kept(sae, tmp_path, kind):
-    labels = np.arange(40) % 3
-    both = tf.data.Dataset.from_tensor_slices((PIXELS, labels))
-    source = {"arrays": (PIXELS, labels), "dataset of images": both, "dataset of batches": both.batch(7)}[kind]
-    store = sae.encode_to(tmp_path / "store", source, shard_size=12, verbose=0)
-    np.testing.assert_array_equal(store.labels, labels)
+    store = sae.encode_to(tmp_path / "store", LABELLED[kind], shard_size=12, verbose=0)
+    np.testing.assert_array_equal(store.labels, LABELS)
 
 
 def test_sizes_may_differ(sae, tmp_path):
@@ -197,9 +205,9 @@ def test_a_log_that_is_no_log_is_begun_anew(sae, tmp_path, log):
 def test_large_images_are_encoded_by_tiles(sae, tmp_path, monkeypatch):
     images = [blobs(1, side=side, seed=side)[0] for side in (16, 150, 40, 150)]
     whole = sae.encode_to(tmp_path / "whole", images, dtype="float32", verbose=0)
-    monkeypatch.setattr(store_writer, "PIXELS", 100 * 100)
-    monkeypatch.setattr(base, "PIXELS", 100 * 100)
-    monkeypatch.setattr(store_writer, "TILE", 32)
+    monkeypatch.setattr(encoded, "PIXELS", 100 * 100)
+    monkeypatch.setattr(blocks, "PIXELS", 100 * 100)
+    monkeypatch.setattr(encoded, "TILE", 32)
     tiled = sae.encode_to(tmp_path / "tiled", images, dtype="float32", verbose=0)
     for encoding, other in zip(tiled[:], whole[:], strict=True):
         np.testing.assert_allclose(encoding, other, atol=1e-4)

@@ -14,16 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.image_folder import ImageFolder
-from stacked_autoencoder.sources.base import (
-    Block,
-    DatasetSource,
-    Shape,
-    batch_by_size,
-    everything,
-    fitting,
-    joined_neighbours,
-    order_of_epochs,
-)
+from stacked_autoencoder.sources.base import DatasetSource, batch_by_size, everything, order_of_epochs
+from stacked_autoencoder.sources.blocks import Block, Shape, fitting, joined_neighbours
 from stacked_autoencoder.sources.pictures import picture_reader
 from stacked_autoencoder.sources.unreadable import Unreadable
 

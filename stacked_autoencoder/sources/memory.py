@@ -9,16 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.checks import check_image_shape
-from stacked_autoencoder.sources.base import (
-    ImageBlock,
-    Shape,
-    Source,
-    everything,
-    fitting,
-    index_batches,
-    order_of_epochs,
-    scaled,
-)
+from stacked_autoencoder.sources.base import Source, everything, index_batches, order_of_epochs, scaled
+from stacked_autoencoder.sources.blocks import ImageBlock, Shape, fitting
 
 CHECKED_AT_ONCE = 1 << 24  # values; bounds the memory of a check
 

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.encodings import EncodingStore
-from stacked_autoencoder.sources.base import DatasetSource, ImageBlock, Shape, everything, order_of_epochs
+from stacked_autoencoder.sources.base import DatasetSource, everything, order_of_epochs
+from stacked_autoencoder.sources.blocks import ImageBlock, Shape
 
 
 class StoreBlock(ImageBlock):

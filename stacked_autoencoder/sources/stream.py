@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.sources.base import DatasetSource, ImageBlock, Shape, add_image, batch_by_size, everything
+from stacked_autoencoder.sources.base import DatasetSource, batch_by_size, everything
+from stacked_autoencoder.sources.blocks import ImageBlock, Shape, add_image
 
 
 class StreamBlock(ImageBlock):
