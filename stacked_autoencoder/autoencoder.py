@@ -144,10 +144,10 @@ class Autoencoder(Coder):
         validation = None if validation_data is None else self._seen(validation_data, "validation_data")
         chosen = self.depths_of(range(training_data.level, len(self.levels)) if levels is None else levels)
         for name, data in (("images", training_data), ("validation_data", validation)):
-            if data is not None and data.level > min(chosen, default=0):
+            if data is not None and data.level > min(chosen):
                 raise ValueError(
-                    f"`{name}` is a store of level {data.level - 1}, on which only the levels above it can be trained; "
-                    f"`add` puts one more on top. Received: levels={chosen}"
+                    f"`{name}` is a store of level {data.level - 1}, on which only the levels above it can be trained. "
+                    f"Received: levels={chosen}"
                 )
         epochs_of = dict(zip(chosen, _per_level(epochs, len(chosen)), strict=True))
         positive_int("batch_size", batch_size)
@@ -280,6 +280,11 @@ class Autoencoder(Coder):
         if isinstance(images, EncodingStore) and images.level < len(self.levels):
             level, above = self.levels[images.level], images.level + 1
             if images.encoder == self.fingerprint(images.level, images.multiple):
+                if above == len(self.levels):
+                    raise ValueError(
+                        f"`{name}` is a store of level {images.level}, the last one: `add` a level that can be trained "
+                        f"on it, or give the images. Received: {str(images.path)!r}"
+                    )
                 factor = self.factor_at(images.level)
                 source = StoreSource(images, level.encoding_shape, self.factor // factor)
                 return greedy.Seen(source, above, (*times(source.shape[:2], factor), self.shape[-1]))

@@ -91,8 +91,8 @@ class Coder(Stack):
 
         Args:
             path: folder of the store.
-            source: images as in `train`, in an order that stays the same. Labels are kept, of `(images, labels)` or of
-                a dataset of such tuples.
+            source: images as in `train`, in an order that stays the same; large ones are encoded by tiles. Labels are
+                kept, of `(images, labels)`, a dataset of such tuples, or an `ImageFolder` with labels.
             level: how deep, an index; the deepest by default.
             shard_size: encodings per file; by default as many as take 32 MB, 1,024 at most.
             dtype: `float16`, which rounds by a two-thousandth, or `float32`.

@@ -118,7 +118,10 @@ class Stack:
 
     def depths_of(self, levels: Sequence[int] | None) -> list[int]:
         """The same for several levels, sorted; `None` for all."""
-        return sorted({self.depth_of(index) for index in (range(len(self.levels)) if levels is None else levels)})
+        depths = sorted({self.depth_of(index) for index in (range(len(self.levels)) if levels is None else levels)})
+        if not depths:
+            raise ValueError("`levels` names the levels to train by index, at least one. Received: levels=[]")
+        return depths
 
     def pad(self, images: np.ndarray) -> np.ndarray:
         """Height and width as multiples of the stack's factor, by reflection."""

@@ -63,9 +63,7 @@ def test_mixed_sizes_train_from_a_store(tmp_path):
 def test_what_a_store_cannot_train_is_told(images, tmp_path):
     sae = one_level(images)
     store = sae.encode_to(tmp_path / "store", images, **QUIET)
-    with pytest.raises(
-        ValueError, match=r"`images` is a store of level 0, .*`add` puts one more on top\. Received: levels=\[\]"
-    ):
+    with pytest.raises(ValueError, match=r"`images` is a store of level 0, the last one: `add` a level that can"):
         sae.train(store, epochs=0, **QUIET)
     sae.add(ConvLevel(4, 1, 4))
     with pytest.raises(ValueError, match=r"`images` is a store of level 0.*Received: levels=\[0, 1\]"):
@@ -75,6 +73,13 @@ def test_what_a_store_cannot_train_is_told(images, tmp_path):
     weights = sae.levels[0].encoder.get_weights()
     sae.levels[0].encoder.set_weights([weight + 0.1 for weight in weights])
     with pytest.raises(ValueError, match=r"`images` is a store of level 0 that another encoder made.*`encode_to` anew"):
+        sae.train(store, epochs=0, **QUIET)
+
+
+def test_a_store_of_vectors_trains_nothing(trained, images, tmp_path):
+    sae, _ = trained
+    store = sae.encode_to(tmp_path / "store", images, **QUIET)
+    with pytest.raises(ValueError, match=r"`images` is a store of level 1, the last one"):
         sae.train(store, epochs=0, **QUIET)
 
 
