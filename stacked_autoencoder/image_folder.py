@@ -16,8 +16,8 @@ class ImageFolder:
 
     A plain path does the same as `ImageFolder(path)`: pictures as they are, whose sizes may differ. Pictures are JPEG,
     PNG, WebP, BMP or GIF (its first frame), turned upright as their EXIF orientation says, and get the channels of the
-    model: grey or colour, with white where they are transparent. Hidden files are left out. One that can't be read is
-    skipped and told in a warning; more than 5 % of them are an error.
+    model: grey or colour, an alpha channel on white. Hidden files are left out. One that can't be read is
+    skipped and told in a warning, as is a WebP animation; more than 5 % of them are an error.
 
     Args:
         path: of the folder, which is searched with all folders below it.

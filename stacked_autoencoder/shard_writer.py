@@ -52,6 +52,11 @@ class ShardWriter:
         self._wait()
         self.waiting = self.thread.submit(self._write, block, batches)
 
+    def drop(self, index: int) -> None:
+        """Forgets a shard that was damaged and can't be made anew."""
+        self._wait()
+        self.records.pop(index, None)
+
     def finish(self) -> None:
         """Writes the manifest, which makes the store one."""
         records = [self.records[index] for index in sorted(self.records)]

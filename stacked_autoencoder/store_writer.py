@@ -81,8 +81,10 @@ def write_store(
                     batches[-1].check()
                     progress.add(len(images))
                 _check_source(folder, head, record, block, source)
-                if batches:  # not if all of its pictures are unreadable
+                if batches:
                     writer.add(block, batches)
+                else:  # all of its pictures are unreadable
+                    writer.drop(block.index)
             gone = set(done) - seen
             if gone:
                 _check_source(folder, head, done[min(gone)], None, source)

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from stacked_autoencoder import Autoencoder, EncodingStore, ImageFolder
@@ -24,6 +25,11 @@ def folder(tmp_path) -> Path:
         home.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[: 24 - 4 * (index % 3)]).save(home / f"{index:02d}.png")
     return path
+
+
+@pytest.fixture(scope="module")
+def sae():
+    return Autoencoder(size=4, n_out=4)
 
 
 def numbers(images: ImageFolder) -> list[int]:
@@ -177,6 +183,38 @@ def test_training_goes_on_without_unreadable_pictures_and_tells_of_them(folder):
     assert len(history.history["val_loss"]) == 2
 
 
+def test_names_that_are_not_unicode_and_pictures_that_vanish(folder, sae, tmp_path):
+    strange = os.fsdecode(bytes(folder / "cats") + b"/\xe9t\xe9.png")
+    Image.fromarray(PIXELS[0]).save(tmp_path / "picture.png")
+    os.rename(tmp_path / "picture.png", strange)
+    (folder / "gone.png").symlink_to(tmp_path / "nowhere")
+    with pytest.warns(UserWarning, match=r"1 of 62 pictures.*gone\.png .*No such file"):
+        store = sae.encode_to(tmp_path / "store", ImageFolder(folder, side=8), verbose=0)
+    assert len(store) == 61
+    assert os.path.basename(strange) in {os.path.basename(name) for name in EncodingStore(store.path).names}
+
+
+def test_batches_of_many_sizes_come_one_by_one(tmp_path, monkeypatch):
+    """However few pictures share a size, no more are held than a batch takes."""
+    for side in range(20, 60):
+        Image.fromarray(np.zeros((side, 20, 3), np.uint8)).save(tmp_path / f"{side}.png")
+    source = as_source(tmp_path, ANY)
+    assert source.n_batches(8) == 40
+    read, one_pass = [], source._one_pass
+
+    def counted(rows, seed, batch_size):
+        def count(batch):
+            read.append(len(batch))
+            return batch
+
+        return one_pass(rows, seed, batch_size).map(lambda images: tf.numpy_function(count, [images], tf.uint8))
+
+    monkeypatch.setattr(source, "_one_pass", counted)
+    batches = iter(source.raw_batches(8, shuffle=True))
+    next(batches)
+    assert sum(read) < 10
+
+
 def test_more_than_a_twentieth_unreadable_is_an_error(folder):
     spoil(folder, *(f"cats/{index:02d}.png" for index in range(0, 8, 2)))
     expected = r"More than 5% of 60 pictures can't be read: .*cats/00\.png \(Invalid PNG.*Mend or remove them"
@@ -192,11 +230,6 @@ def test_pictures_smaller_than_the_crop_are_skipped(folder):
 
 
 # === To disk ===
-
-
-@pytest.fixture(scope="module")
-def sae():
-    return Autoencoder(size=4, n_out=4)
 
 
 def test_a_store_says_which_picture_and_label_an_encoding_belongs_to(folder, sae, tmp_path):
@@ -225,6 +258,21 @@ def test_mixed_sizes_are_encoded_as_one_by_one(folder, sae, tmp_path):
     for index, encoding in zip(numbers(ImageFolder(folder)), store[:], strict=True):
         (alone,) = sae.encode(PIXELS[index][None, : 24 - 4 * (index % 3)])
         np.testing.assert_allclose(encoding, alone, atol=1e-5)
+
+
+def test_a_lost_shard_whose_pictures_are_unreadable_now_goes(folder, sae, tmp_path):
+    images = ImageFolder(folder, side=8)
+    path = sae.encode_to(tmp_path / "store", images, shard_size=1, verbose=0).path
+    picture = folder / images.names[5]
+    times = picture.stat()
+    picture.write_bytes(b"?" * times.st_size)
+    os.utime(picture, ns=(times.st_atime_ns, times.st_mtime_ns))
+    (path / "00005.npy").unlink()
+    with pytest.warns(UserWarning, match="can't be read"):
+        store = sae.encode_to(path, images, shard_size=1, verbose=0)
+    assert store.names == images.names[:5] + images.names[6:]
+    assert len(store[:]) == 59
+    store.verify()
 
 
 def test_a_store_knows_its_pictures_again_and_refuses_others(folder, sae, tmp_path):

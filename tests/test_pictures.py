@@ -47,6 +47,7 @@ KINDS = {
     "transparent WebP": (np.concatenate([COLOURS, OPACITY], -1), "WEBP", "RGBA"),
     "BMP": (COLOURS, "BMP", "RGB"),
     "grey BMP": (COLOURS, "BMP", "L"),
+    "BMP with a palette": (COLOURS, "BMP", "P"),
     "GIF": (COLOURS, "GIF", None),
 }
 
@@ -122,6 +123,15 @@ def test_crops_are_a_function_of_the_seed_and_reach_everywhere(tmp_path, kind):
     tops = {int(np.median(crop[0, :, 1])) for crop in crops}
     assert len(tops) >= 5  # of 6 that there are
     np.testing.assert_array_equal(read(save(path, COLOURS[:40, :40], kind), crop=40), by_pillow(path))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_an_animated_webp_is_an_error(tmp_path, mode):
+    """TensorFlow 2.21 takes the process down with an opaque one."""
+    frames = [Image.fromarray(array).convert(mode) for array in (COLOURS, COLOURS[::-1].copy())]
+    frames[0].save(tmp_path / "picture.webp", save_all=True, append_images=frames[1:], lossless=True)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="an animated WebP"):
+        read(tmp_path / "picture.webp")
 
 
 @pytest.mark.parametrize("contents", [b"", b"text", b"\xff\xd8\xff\xe0 no more"])

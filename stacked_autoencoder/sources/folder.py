@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from itertools import takewhile
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.image_folder import ImageFolder
-from stacked_autoencoder.sources.base import DatasetSource, batch_by_size, everything, order_of_epochs
+from stacked_autoencoder.sources.base import DatasetSource, everything, index_batches, order_of_epochs
 from stacked_autoencoder.sources.blocks import Block, Shape, fitting, joined_neighbours
 from stacked_autoencoder.sources.pictures import picture_reader
 from stacked_autoencoder.sources.unreadable import Unreadable
@@ -59,8 +61,7 @@ class FolderBlock(Block):
         """Of names, sizes and times of change: reading a million pictures to know them again would take too long."""
         folder = self.source.folder
         names = [folder.names[row] for row in self.rows]
-        stats = [(folder.path / name).stat() for name in names]
-        known = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in zip(names, stats, strict=True)]
+        known = [(name, *_size_and_time(folder.path / name)) for name in names]
         taken = [folder.side, folder.crop, folder.seed if folder.crop else None]
         return hashlib.sha256(json.dumps([taken, known]).encode()).hexdigest()
 
@@ -80,19 +81,26 @@ class FolderSource(DatasetSource):
             self.check_shape((square, square, shape[-1]))
             self.shape = (square, square, shape[-1])
         self.folder = folder
-        self.names = tf.constant(folder.names)
+        self.names = tf.constant([os.fsencode(name) for name in folder.names])
         self.picture_at = picture_reader(shape[-1], folder.side, folder.crop)
         self.unreadable = Unreadable(folder)
-        self.sizes: Counter[tuple[int, ...]] | None = None
+        self.sizes: dict[int, Shape] | None = None  # of all readable pictures, once they have been read
         self.check(np.zeros((1, 1, 1, 1), np.uint8), 0)
 
     def readable(self, rows: range) -> list[int]:
         return [row for row in rows if row not in self.unreadable.reasons]
 
     def raw_batches(self, batch_size: int, shuffle: bool) -> tf.data.Dataset:
-        if None in self.shape:
-            return batch_by_size(self._passes(shuffle, 1).unbatch(), batch_size, self.shape)
-        return self._passes(shuffle, batch_size)
+        if None not in self.shape:
+            return self._passes(shuffle, batch_size)
+        sizes, rng = self._sizes(), order_of_epochs(shuffle)
+        rows = np.array(list(sizes), np.int64)
+
+        def orders() -> Iterator[Order]:  # a pass for each batch, since it holds one size
+            plan = index_batches(list(sizes.values()), len(rows), batch_size, rng)
+            return ((rows[indices], self.folder.seed) for indices in plan)
+
+        return self._batches(orders, batch_size).filter(lambda images: len(images) > 0)
 
     def raw_singles(self) -> tf.data.Dataset:
         return self._passes(shuffle=False, batch_size=1)
@@ -129,11 +137,14 @@ class FolderSource(DatasetSource):
     def count_batches(self, batch_size: int) -> int:
         if None not in self.shape:
             return -(-self.count() // batch_size)
+        return sum(-(-count // batch_size) for count in Counter(self._sizes().values()).values())
+
+    def _sizes(self) -> dict[int, Shape]:
         if self.sizes is None:
             with self.own_errors():
-                shapes = self.raw_singles().map(tf.shape).as_numpy_iterator()
-                self.sizes = Counter(tuple(shape[1:3]) for shape in shapes)
-        return sum(-(-count // batch_size) for count in self.sizes.values())
+                shapes = [tuple(shape[1:3]) for shape in self.raw_singles().map(tf.shape).as_numpy_iterator()]
+            self.sizes = dict(zip(self.readable(range(len(self.folder))), shapes, strict=True))
+        return self.sizes
 
     def _passes(self, shuffle: bool, batch_size: int) -> tf.data.Dataset:
         rng = order_of_epochs(shuffle)
@@ -158,7 +169,7 @@ class FolderSource(DatasetSource):
         count = tf.size(rows, tf.int64)
 
         def read(place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            path = tf.strings.join([str(self.folder.path), self.names[rows[place]]], "/")
+            path = tf.strings.join([os.fsencode(self.folder.path), self.names[rows[place]]], "/")
             image = self.picture_at(path, tf.stack([seed, rows[place]]))
             large = tf.reduce_min(tf.shape(image)[:2]) >= self.factor
             with tf.control_dependencies([tf.raw_ops.Assert(condition=large, data=[place])]):
@@ -193,7 +204,7 @@ class FolderSource(DatasetSource):
         """Remembers an unreadable picture; raises what is wrong with one of a wrong shape."""
         path = self.folder.path / self.folder.names[row]
         try:
-            image = self.picture_at(tf.constant(str(path)), tf.constant([self.folder.seed, row], tf.int64))
+            image = self.picture_at(tf.constant(os.fsencode(path)), tf.constant([self.folder.seed, row], tf.int64))
         except tf.errors.OpError as error:
             self.unreadable.add(row, error.message.split("\n\t [[")[0].split("\n")[-1])
             return
@@ -204,3 +215,12 @@ class FolderSource(DatasetSource):
             way_out = f"`ImageFolder(path, side={height})` resizes pictures. " if height and height == width else ""
             raise ValueError(f"{path}: {way_out}{error}") from None
         self.unreadable.add(row, "not at the first attempt")
+
+
+def _size_and_time(file: Path) -> tuple[int, int] | tuple[None, None]:
+    """Of a file's last change; nothing of one that isn't there, which will be told when it is read."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return None, None
+    return stat.st_size, stat.st_mtime_ns

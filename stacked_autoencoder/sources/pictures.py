@@ -15,6 +15,9 @@ REDUCTIONS = (1, 2, 4, 8)  # by which a JPEG can be decoded smaller, in a fracti
 HEAD = 1 << 17  # bytes of a JPEG that hold its EXIF block: it comes before the pixels and takes half of that at most
 EXIF = re.compile(rb"(?:Exif\0\0|eXIf|EXIF.{4})(II\*\0|MM\0\*)", re.DOTALL)  # as JPEG, PNG and WebP announce it
 ORIENTATION = 0x0112
+EXTENDED_WEBP = r"RIFF\C{4}WEBPVP8X\C*"
+STILL_FLAGS = "".join(f"\\x{flags:02x}" for flags in range(0, 64, 4))  # ICC profile, alpha, EXIF, XMP; not animation
+STILL_WEBP = rf"RIFF\C{{4}}WEBPVP8X\C{{4}}[{STILL_FLAGS}]"
 
 
 @lru_cache(maxsize=8)  # tracing takes as long as reading a thousand small pictures
@@ -24,13 +27,15 @@ def picture_reader(
     """Reads one picture, upright as its EXIF orientation says, the first frame of an animation.
 
     Args:
-        channels: 1 for grey, 3 for colour. Colour becomes grey by luma (ITU-R BT.601), what is transparent, white.
-        side: takes the largest square in the middle, resized to so many pixels a side by a bicubic filter.
+        channels: 1 for grey, 3 for colour. Colour becomes grey by luma (ITU-R BT.601), an alpha channel is laid on
+            white (a single colour that stands for transparency, in a GIF or PNG, isn't looked for).
+        side: takes the largest square in the middle, resized to so many pixels a side.
         crop: takes a square of so many pixels somewhere.
 
     Returns:
         A graph: path of a JPEG, PNG, GIF, BMP or WebP file, and a seed `(2,)` that decides where the crop is → picture.
-        It raises `tf.errors.OpError` for what isn't a picture, a damaged one, or one smaller than `crop`.
+        It raises `tf.errors.OpError` for what isn't a picture, a damaged one, one smaller than `crop`, or a WebP
+        animation.
     """
 
     @tf.function(
@@ -85,14 +90,32 @@ def _from_jpeg(
 
 
 def _from_other(contents: tf.Tensor, crop: int | None, seed: tf.Tensor | None) -> tf.Tensor:
-    image = tf.io.decode_image(contents, expand_animations=False)
+    head = tf.strings.substr(contents, 0, 21)
+    is_extended, is_still = (tf.strings.regex_full_match(head, pattern) for pattern in (EXTENDED_WEBP, STILL_WEBP))
+    # TensorFlow 2.21 writes beyond its buffer when it decodes an opaque animation.
+    still = tf.debugging.Assert(is_still | ~is_extended, ["an animated WebP"])
+    with tf.control_dependencies([still]):
+        image = tf.io.decode_image(contents, expand_animations=False)
     is_bitmap = tf.strings.substr(contents, 0, 2) == b"BM"  # its fourth channel is padding, most often zero
+    has_palette = is_bitmap & (tf.shape(image)[-1] == 1)
     has_alpha = (tf.shape(image)[-1] % 2 == 0) & ~is_bitmap
+    image = tf.cond(has_palette, lambda: _by_palette(image, contents), lambda: image)
     image = tf.cond(has_alpha, lambda: _on_white(image), lambda: image)
     if crop is None:
         return image
     top, left = tf.unstack(_place(tf.shape(image), crop, seed))
     return image[top : top + crop, left : left + crop]
+
+
+def _by_palette(indices: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
+    """Colours of a bitmap of 8 bits per pixel, of which TensorFlow gives the indices."""
+
+    def number(place: int) -> tf.Tensor:
+        return tf.io.decode_raw(tf.strings.substr(contents, place, 4), tf.int32)[0]
+
+    start, stop = 14 + number(14), number(10)  # behind the header, up to the pixels
+    palette = tf.io.decode_raw(tf.strings.substr(contents, start, stop - start), tf.uint8)
+    return tf.gather(tf.reshape(palette, (-1, 4))[:, 2::-1], tf.cast(indices[..., 0], tf.int32))
 
 
 def _on_white(image: tf.Tensor) -> tf.Tensor:

@@ -34,7 +34,7 @@ class Unreadable:
         """Warns of those that it hasn't warned of yet."""
         fresh = list(self.reasons.values())[self.told :]
         if fresh:
-            self.told = len(self.reasons)
+            self.told += len(fresh)  # more may have been found meanwhile
             warnings.warn(
                 f"Skipped, since they can't be read ({self.told} of {len(self.folder)} pictures up to now): "
                 f"{_listed(fresh)}",
