@@ -155,7 +155,7 @@ class Autoencoder(Coder):
         if untrained:
             raise ValueError(
                 f"Level {max(chosen)} is trained on the encodings of the levels below it, and level {untrained[0]} "
-                f"hasn't been trained yet: include it in `levels`. Received: levels={list(levels)}"
+                f"hasn't been trained yet: include it in `levels`. Received: levels={chosen}"
             )
         if self.chosen_path is not None:
             saving.check_writable(self.chosen_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 from typing import Literal
@@ -15,10 +14,10 @@ from stacked_autoencoder.encodings import EncodingStore
 from stacked_autoencoder.images import Images, as_source
 from stacked_autoencoder.level import Shape, positive_int
 from stacked_autoencoder.sources.base import Source, scaled
-from stacked_autoencoder.sources.blocks import PIXELS, fitting
+from stacked_autoencoder.sources.blocks import fitting
 from stacked_autoencoder.stack import BATCH, Stack, gather, times
 from stacked_autoencoder.store_writer import DTYPES, made_by, write_store
-from stacked_autoencoder.tiling import TILE, decode_tiles, encode_tiles, tiler
+from stacked_autoencoder.tiling import decode_tiles, default_side, encode_tiles, tiler
 
 Tile = int | Literal["auto"] | None
 
@@ -195,7 +194,7 @@ class Coder(Stack):
         """Side of the tiles of an image of this size, `None` to take it whole."""
         is_vector = self.levels[depth].is_vector
         if tile == "auto":
-            return None if is_vector or math.prod(size) <= PIXELS else TILE
+            return default_side(size, is_vector)
         if tile is None:
             return None
         if isinstance(tile, str):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
@@ -12,8 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.sources.base import pad_by_reflection, scaled
-from stacked_autoencoder.sources.blocks import PIXELS
-from stacked_autoencoder.tiling import TILE, encode_tiles, tiler
+from stacked_autoencoder.tiling import default_side, encode_tiles, tiler
 
 
 class Encoded(NamedTuple):
@@ -60,10 +58,11 @@ def encoding_of(encoders: tuple[keras.Model, ...], factor: int, dtype: str) -> C
         return tf.cast(values, dtype), tf.reduce_min(values), tf.reduce_max(values), *sums
 
     def encode(images: np.ndarray) -> Encoded:
-        if math.prod(images.shape[1:3]) <= PIXELS or len(encoders[-1].output_shape) == 2:
+        side = default_side(images.shape[1:3], is_vector=len(encoders[-1].output_shape) == 2)
+        if side is None:
             return Encoded(*map(np.asarray, graph(tf.convert_to_tensor(images))))
         (image,) = images  # there is one, so large are they
-        return Encoded.of(encode_tiles(tiler(encoders), image, factor, TILE)[None], dtype)
+        return Encoded.of(encode_tiles(tiler(encoders), image, factor, side)[None], dtype)
 
     graph = tf.function(whole, reduce_retracing=True)
     return encode

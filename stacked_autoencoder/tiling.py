@@ -23,6 +23,7 @@ from keras import layers, tree
 from stacked_autoencoder.level import compiled
 from stacked_autoencoder.patches import patch_by_patch
 from stacked_autoencoder.sources.base import padded_shape, scaled
+from stacked_autoencoder.sources.blocks import PIXELS, Shape
 
 TILE = 2048  # default side: as many pixels as a batch of small images
 POINTWISE = (layers.Activation, layers.Add)
@@ -86,6 +87,11 @@ def opened(model: keras.Model, reach: Reach) -> tuple[keras.Model, Reach]:
     inputs = keras.Input((None, None, model.input_shape[-1]))
     twin = keras.models.clone_model(model, inputs, clone_function=lambda layer: layer, call_function=call)
     return twin, reaches[id(twin.output)]
+
+
+def default_side(size: Shape, is_vector: bool) -> int | None:
+    """Side of the tiles of an image of `(height, width)`, `None` to take it whole, as a vector level must."""
+    return None if is_vector or math.prod(size) <= PIXELS else TILE
 
 
 class Tiler:

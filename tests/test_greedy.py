@@ -76,6 +76,14 @@ def test_what_a_store_cannot_train_is_told(images, tmp_path):
         sae.train(store, epochs=0, **QUIET)
 
 
+def test_a_store_of_a_level_that_was_never_trained_is_told(images, tmp_path):
+    sae = Autoencoder(size=4, n_out=4, n_scalings=1)
+    store = sae.encode_to(tmp_path / "store", images, **QUIET)
+    sae.add(ConvLevel(4, 1, 4))
+    with pytest.raises(ValueError, match=r"level 0 hasn't been trained yet.*Received: levels=\[1\]"):
+        sae.train(store, epochs=0, **QUIET)
+
+
 def test_a_store_of_vectors_trains_nothing(trained, images, tmp_path):
     sae, _ = trained
     store = sae.encode_to(tmp_path / "store", images, **QUIET)

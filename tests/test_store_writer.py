@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from stacked_autoencoder import Autoencoder, EncodingStore, encoded, store_writer
+from stacked_autoencoder import Autoencoder, EncodingStore, store_writer, tiling
 from stacked_autoencoder.durable import only_writer
 from stacked_autoencoder.shards import LOG, MANIFEST
 from stacked_autoencoder.sources import blocks
@@ -205,9 +205,9 @@ def test_a_log_that_is_no_log_is_begun_anew(sae, tmp_path, log):
 def test_large_images_are_encoded_by_tiles(sae, tmp_path, monkeypatch):
     images = [blobs(1, side=side, seed=side)[0] for side in (16, 150, 40, 150)]
     whole = sae.encode_to(tmp_path / "whole", images, dtype="float32", verbose=0)
-    monkeypatch.setattr(encoded, "PIXELS", 100 * 100)
+    monkeypatch.setattr(tiling, "PIXELS", 100 * 100)
     monkeypatch.setattr(blocks, "PIXELS", 100 * 100)
-    monkeypatch.setattr(encoded, "TILE", 32)
+    monkeypatch.setattr(tiling, "TILE", 32)
     tiled = sae.encode_to(tmp_path / "tiled", images, dtype="float32", verbose=0)
     for encoding, other in zip(tiled[:], whole[:], strict=True):
         np.testing.assert_allclose(encoding, other, atol=1e-4)

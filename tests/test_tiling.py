@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from stacked_autoencoder import Autoencoder, ConvLevel, coding
+from stacked_autoencoder import Autoencoder, ConvLevel, tiling
 from stacked_autoencoder.tiling import Reach, Tiler, opened
 from tests.conftest import blobs
 
@@ -100,8 +100,8 @@ def test_the_reach_of_two_paths_is_the_wider_one():
 
 
 def test_large_images_are_taken_by_tiles_and_a_mapped_array_is_not_read_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(coding, "PIXELS", 40 * 40)
-    monkeypatch.setattr(coding, "TILE", 16)
+    monkeypatch.setattr(tiling, "PIXELS", 40 * 40)
+    monkeypatch.setattr(tiling, "TILE", 16)
     calls = []
     monkeypatch.setattr(
         Tiler, "__call__", lambda self, tile, call=Tiler.__call__: calls.append(tile.shape) or call(self, tile)

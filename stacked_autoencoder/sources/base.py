@@ -147,17 +147,6 @@ class DatasetSource(Source):
                 yield from batches.map(prepare).prefetch(2).as_numpy_iterator()
 
 
-def batch_by_size(dataset: tf.data.Dataset, batch_size: int, shape: Shape) -> tf.data.Dataset:
-    """Batches single images; where sizes may differ, each batch holds one size."""
-    if None not in shape:
-        return dataset.batch(batch_size)
-    return dataset.group_by_window(
-        key_func=lambda image: tf.cast(tf.shape(image)[0], tf.int64) * 2**31 + tf.cast(tf.shape(image)[1], tf.int64),
-        reduce_func=lambda _, window: window.batch(batch_size),
-        window_size=batch_size,
-    )
-
-
 def order_of_epochs(shuffle: bool) -> np.random.Generator | None:
     """What shuffles every epoch, `None` for the order that the images have.
 

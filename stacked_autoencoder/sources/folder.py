@@ -92,7 +92,7 @@ class FolderSource(DatasetSource):
 
     def raw_batches(self, batch_size: int, shuffle: bool) -> tf.data.Dataset:
         if None not in self.shape:
-            return self._passes(shuffle, batch_size)
+            return self._passes(self._whole(shuffle), batch_size)
         sizes, rng = self._sizes(), order_of_epochs(shuffle)
         rows = np.array(list(sizes), np.int64)
 
@@ -100,10 +100,10 @@ class FolderSource(DatasetSource):
             plan = index_batches(list(sizes.values()), len(rows), batch_size, rng)
             return ((rows[indices], self.folder.seed) for indices in plan)
 
-        return self._batches(orders, batch_size).filter(lambda images: len(images) > 0)
+        return self._passes(orders, batch_size)
 
     def raw_singles(self) -> tf.data.Dataset:
-        return self._passes(shuffle=False, batch_size=1)
+        return self._passes(self._whole(shuffle=False), batch_size=1)
 
     @contextmanager
     def own_errors(self) -> Iterator[None]:
@@ -119,7 +119,7 @@ class FolderSource(DatasetSource):
 
         @cache
         def reading(batch_size: int) -> Iterator[np.ndarray]:  # goes on from block to block without a pause
-            return self._batches(orders, batch_size).prefetch(2).as_numpy_iterator()
+            return self._marked(orders, batch_size).prefetch(2).as_numpy_iterator()
 
         for index, part in enumerate(parts):
             yield FolderBlock(index, self, part, reading)
@@ -146,16 +146,18 @@ class FolderSource(DatasetSource):
             self.sizes = dict(zip(self.readable(range(len(self.folder))), shapes, strict=True))
         return self.sizes
 
-    def _passes(self, shuffle: bool, batch_size: int) -> tf.data.Dataset:
+    def _whole(self, shuffle: bool) -> Callable[[], Iterator[Order]]:
         rng = order_of_epochs(shuffle)
-        batches = self._batches(lambda: iter([self._order(range(len(self.folder)), rng)]), batch_size)
-        return batches.filter(lambda images: len(images) > 0)
+        return lambda: iter([self._order(range(len(self.folder)), rng)])
 
     def _order(self, rows: range, rng: np.random.Generator | None = None) -> Order:
         known = np.array(self.readable(rows), np.int64)
         return (known, self.folder.seed) if rng is None else (rng.permutation(known), rng.integers(2**31))
 
-    def _batches(self, orders: Callable[[], Iterator[Order]], batch_size: int) -> tf.data.Dataset:
+    def _passes(self, orders: Callable[[], Iterator[Order]], batch_size: int) -> tf.data.Dataset:
+        return self._marked(orders, batch_size).filter(lambda images: len(images) > 0)
+
+    def _marked(self, orders: Callable[[], Iterator[Order]], batch_size: int) -> tf.data.Dataset:
         """The batches of one pass over the folder or a part of it after the other, with an empty one after each."""
         signature = (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((), tf.int64))
         passes = tf.data.Dataset.from_generator(orders, output_signature=signature)

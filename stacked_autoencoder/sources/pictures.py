@@ -38,9 +38,8 @@ def picture_reader(
         animation.
     """
 
-    @tf.function(
-        autograph=False, experimental_attributes={"_noinline": True}
-    )  # inline, its nodes would cost even unused
+    # Inline, its nodes would cost even where they aren't used.
+    @tf.function(autograph=False, experimental_attributes={"_noinline": True})
     def of_any_kind(contents: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         is_jpeg = _is_jpeg(contents)
         decoded = tf.cond(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.sources.base import DatasetSource, batch_by_size, everything
+from stacked_autoencoder.sources.base import DatasetSource, everything
 from stacked_autoencoder.sources.blocks import ImageBlock, Shape, add_image
 
 
@@ -134,3 +134,14 @@ class StreamSource(DatasetSource):
         if count == 0:
             raise ValueError("`images` is empty; at least one image is needed. Received: a dataset without elements")
         return count
+
+
+def batch_by_size(dataset: tf.data.Dataset, batch_size: int, shape: Shape) -> tf.data.Dataset:
+    """Batches single images; where sizes may differ, each batch holds one size."""
+    if None not in shape:
+        return dataset.batch(batch_size)
+    return dataset.group_by_window(
+        key_func=lambda image: tf.cast(tf.shape(image)[0], tf.int64) * 2**31 + tf.cast(tf.shape(image)[1], tf.int64),
+        reduce_func=lambda _, window: window.batch(batch_size),
+        window_size=batch_size,
+    )
