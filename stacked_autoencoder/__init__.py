@@ -9,20 +9,39 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stacked_autoencoder import metrics, plots
     from stacked_autoencoder.autoencoder import Autoencoder
+    from stacked_autoencoder.corruption import Mask, SaltAndPepper
     from stacked_autoencoder.encodings import EncodingStore
     from stacked_autoencoder.image_folder import ImageFolder
     from stacked_autoencoder.level import Level
     from stacked_autoencoder.levels.conv import ConvLevel
+    from stacked_autoencoder.levels.dense import DenseLevel
+    from stacked_autoencoder.sparsity import KLSparsity
 
 __version__ = "0.1.0"
-__all__ = ["Autoencoder", "ConvLevel", "EncodingStore", "ImageFolder", "Level", "metrics", "plots"]
+__all__ = [
+    "Autoencoder",
+    "ConvLevel",
+    "DenseLevel",
+    "EncodingStore",
+    "ImageFolder",
+    "KLSparsity",
+    "Level",
+    "Mask",
+    "SaltAndPepper",
+    "metrics",
+    "plots",
+]
 
 _HOMES = {
     "Autoencoder": "stacked_autoencoder.autoencoder",
     "ConvLevel": "stacked_autoencoder.levels.conv",
+    "DenseLevel": "stacked_autoencoder.levels.dense",
     "EncodingStore": "stacked_autoencoder.encodings",
     "ImageFolder": "stacked_autoencoder.image_folder",
+    "KLSparsity": "stacked_autoencoder.sparsity",
     "Level": "stacked_autoencoder.level",
+    "Mask": "stacked_autoencoder.corruption",
+    "SaltAndPepper": "stacked_autoencoder.corruption",
 }
 
 

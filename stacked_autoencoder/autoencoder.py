@@ -15,12 +15,15 @@ from stacked_autoencoder.encodings import EncodingStore
 from stacked_autoencoder.images import Images
 from stacked_autoencoder.level import Level, Shape, positive_int
 from stacked_autoencoder.levels.conv import ConvLevel
+from stacked_autoencoder.levels.dense import DenseLevel
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate
 from stacked_autoencoder.principal import LinearCode
+from stacked_autoencoder.sources.memory import ArraySource
+from stacked_autoencoder.sources.pairs import Pairs
 from stacked_autoencoder.sources.store import StoreSource
 from stacked_autoencoder.stack import show, times
 
-KINDS = {level.kind: level for level in (ConvLevel,)}  # what `load` may build, by the name in autoencoder.json
+KINDS = {level.kind: level for level in (ConvLevel, DenseLevel)}  # what `load` may build, by the name in autoencoder.json
 
 
 class Autoencoder(Coder):
@@ -39,7 +42,8 @@ class Autoencoder(Coder):
         n_scalings: halvings of height and width per level.
         n_levels: number of levels.
         latent_dim: ends the last level in a vector of so many values.
-        shape: of the images, `(height, width, channels)`; `None` for a side that may differ.
+        shape: of the images, `(height, width, channels)`; `None` for a side that may differ. Sequences have
+            `(timesteps, features)`, vectors `(features,)`; their values need only be finite.
         levels: the levels themselves, instead of `size`, `n_out`, `n_scalings`, `n_levels` and `latent_dim`.
         save_path: folder that `save` writes to; by default `autoencoder_{size}_{n_out}_{n_scalings}`.
         load: whether to load the stack from `save_path` instead of making one.
@@ -99,7 +103,8 @@ class Autoencoder(Coder):
         images: Images,
         epochs: int | Sequence[int] = 10,
         *,
-        validation_data: Images | None = None,
+        targets: Images | None = None,
+        validation_data: Images | tuple[Images, Images] | None = None,
         levels: Sequence[int] | None = None,
         batch_size: int = 32,
         learning_rate: LearningRate = None,
@@ -121,7 +126,11 @@ class Autoencoder(Coder):
                 `ImageFolder`. `uint8` is scaled to [-1, 1]; floats must lie in [-1, 1]. An `EncodingStore` that this
                 stack wrote stands for the images behind it, for the levels above its own.
             epochs: passes over the data, one number or one per level; 0 sets the closed-form start and no more.
-            validation_data: images that decide which weights are kept; without, a sample of `images` does.
+            targets: what each of `images` should be restored to, such as the clean picture of a noisy one: arrays or
+                lists, as `images` then must be. Levels above the first learn to turn the encodings of the ones into
+                those of the others.
+            validation_data: images that decide which weights are kept; without, a sample of `images` does. With
+                `targets` a pair `(images, targets)`.
             levels: which levels to train, by index (`[-1]` for the last); all by default.
             batch_size: images per step; batched datasets keep theirs on level 0.
             learning_rate: of Muon (arXiv:2502.16982), the peak of a warm-up and cosine decay, 0.01 by default; or a
@@ -140,8 +149,16 @@ class Autoencoder(Coder):
         Raises:
             ValueError: images that the model isn't made for, or none at all.
         """
-        training_data = self._seen(images)
-        validation = None if validation_data is None else self._seen(validation_data, "validation_data")
+        if targets is not None and validation_data is not None:
+            if not isinstance(validation_data, tuple) or len(validation_data) != 2:
+                raise ValueError(
+                    "With `targets`, `validation_data` must be a pair (images, targets). "
+                    f"Received: {type(validation_data).__name__}"
+                )
+            validation = self._seen(*validation_data, name="validation_data")
+        else:
+            validation = None if validation_data is None else self._seen(validation_data, name="validation_data")
+        training_data = self._seen(images, targets)
         chosen = self.depths_of(range(training_data.level, len(self.levels)) if levels is None else levels)
         for name, data in (("images", training_data), ("validation_data", validation)):
             if data is not None and data.level > min(chosen):
@@ -204,11 +221,11 @@ class Autoencoder(Coder):
                 "(`train(images, epochs=0)` sets only the closed-form start, if you want joint training alone.)"
             )
         source = self._source(images)
-        valid = None if validation_data is None else self._ending(validation_data, "validation_data")
+        valid = None if validation_data is None else Pairs(self._ending(validation_data, "validation_data"))
         greedy.steps_needed(source, batch_size, steps_per_epoch)
         history = training.fit(
             self.levels,
-            source,
+            Pairs(source),
             validation=valid,
             title=f"All levels ({show(self.shape)} -> {show(self.encoding_shape)})",
             epochs=positive_int("epochs", epochs),
@@ -244,6 +261,10 @@ class Autoencoder(Coder):
         models |= {f"decoder{index}": level.decoder for index, level in enumerate(self.levels)}
         codes = {f"linear{index}": level.linear_code for index, level in enumerate(self.levels)}
         arrays = {name: vars(code) for name, code in codes.items() if code is not None}
+        for index, level in enumerate(self.levels):
+            weights = level.get_training_weights()
+            if weights:
+                arrays[f"training{index}"] = {f"weight{number}": weight for number, weight in enumerate(weights)}
         return saving.write(self.save_path if path is None else Path(path), state, models, arrays)
 
     @classmethod
@@ -272,11 +293,16 @@ class Autoencoder(Coder):
             saving.read_weights(path / f"encoder{index}", level.encoder)
             saving.read_weights(path / f"decoder{index}", level.decoder)
             level.set_state(description)
+            weights = saving.read_arrays(path / f"training{index}.npz")
+            if weights is not None:
+                level.set_training_weights([weights[f"weight{number}"] for number in range(len(weights))])
             arrays = saving.read_arrays(path / f"linear{index}.npz")
             level.linear_code = None if arrays is None else LinearCode(**arrays)
 
-    def _seen(self, images: Images, name: str = "images") -> greedy.Seen:
+    def _seen(self, images: Images, targets: Images | None = None, *, name: str = "images") -> greedy.Seen:
         """What `train` was given: images, or the encodings of a level of this stack, which the next level sees."""
+        if targets is not None:
+            return self._paired(images, targets, name)
         if isinstance(images, EncodingStore) and images.level < len(self.levels):
             level, above = self.levels[images.level], images.level + 1
             if images.encoder == self.fingerprint(images.level, images.multiple):
@@ -287,14 +313,30 @@ class Autoencoder(Coder):
                     )
                 factor = self.factor_at(images.level)
                 source = StoreSource(images, level.encoding_shape, self.factor // factor)
-                return greedy.Seen(source, above, (*times(source.shape[:2], factor), self.shape[-1]))
+                shape = (*times(source.shape[:2], factor), self.shape[-1]) if level.is_image else self.shape
+                return greedy.Seen(Pairs(source), above, shape)
             if images.shape[-1] != self.shape[-1]:
                 raise ValueError(
                     f"`{name}` is a store of level {images.level} that another encoder made than this stack's, or the "
                     f"same before it was trained again: call `encode_to` anew. Received: {str(images.path)!r}"
                 )
         source = self._source(images) if name == "images" else self._ending(images, name)
-        return greedy.Seen(source, 0, source.shape)
+        return greedy.Seen(Pairs(source), 0, source.shape)
+
+    def _paired(self, images: Images, targets: Images, name: str) -> greedy.Seen:
+        sources = self._source(images), self._source(targets)
+        if not all(isinstance(source, ArraySource) for source in sources):
+            raise ValueError(
+                f"`{name}` with targets needs both in memory, as arrays or lists, so that they stay in step. "
+                f"Received: {type(images).__name__} and {type(targets).__name__}"
+            )
+        inputs, clean = sources
+        if len(inputs) != len(clean) or inputs.sizes() != clean.sizes():
+            raise ValueError(
+                f"`{name}` and its targets must be as many, and each pair of one size. Received: {inputs.describe()}, "
+                f"and {clean.describe()}"
+            )
+        return greedy.Seen(Pairs(inputs, clean), 0, inputs.shape)
 
 
 def _per_level(epochs: int | Sequence[int], count: int) -> list[int]:

@@ -8,18 +8,39 @@ import numpy as np
 
 Shape = Sequence[int | None]
 SLACK = 1e-3  # what rounding may add to [-1, 1]
+AXES = {1: "(features)", 2: "(timesteps, features)", 3: "(H, W, C)"}
+
+
+def described(shape: Shape) -> str:
+    """What is of such a shape, in words."""
+    return f"{('vectors', 'sequences', 'images')[len(shape) - 1]} {AXES[len(shape)]}"
 
 
 def check_image_shape(received: Shape, expected: Shape, *, index: int | None = None, batched: bool = False) -> None:
-    """Raises `ValueError` unless an image `(H, W, C)` of this shape is what the model was made for."""
+    """Raises `ValueError` unless an image, or whatever the model was made for, has that shape.
+
+    Args:
+        received: without the batch axis.
+        expected: what the model was made for, `None` for a side that may differ.
+        index: of the image in the data.
+        batched: whether the batch axis is missing: a single image was given where a batch was expected.
+    """
     which = "" if index is None else f"image {index} of "
-    if len(received) == 3 and batched:
+    axes = f"(N, {AXES[len(expected)][1:]}"
+    if len(received) == len(expected) and batched:
         raise ValueError(
-            "`images` must be a batch (N, H, W, C), and this looks like one image: add the batch axis with "
+            f"`images` must be a batch {axes}, and this looks like a single one: add the batch axis with "
             f"`image[None]`, or pass a list. Received: shape={tuple(received)}"
         )
-    if len(received) != 3:
-        raise ValueError(f"`images` must have the shape (N, H, W, C). Received: shape={tuple(received)}")
+    if len(received) != len(expected):
+        raise ValueError(f"`images` must have the shape {axes}. Received: shape={tuple(received)}")
+    if len(expected) < 3:
+        if any(wanted not in (None, side) for side, wanted in zip(received, expected, strict=True) if side is not None):
+            raise ValueError(
+                f"The model was made for {described(expected)} of the shape {tuple(expected)}. Received: {which}"
+                f"shape={tuple(received)}"
+            )
+        return
     if received[-1] != expected[-1]:
         raise ValueError(
             f"The images have {received[-1]} channels, the model was made for {expected[-1]}. Convert the images, or "
@@ -47,19 +68,20 @@ def check_values(images: np.ndarray, first_index: int, check_range: bool) -> tup
     """Raises `ValueError` for floats that aren't finite or not in [-1, 1]; returns their extremes.
 
     Args:
-        images: `(N, H, W, C)`.
+        images: a batch.
         first_index: of `images[0]` in the data, so that the message can name the image.
         check_range: whether values must lie in [-1, 1], or only be finite.
     """
     low, high = float(images.min()), float(images.max())
+    axes = tuple(range(1, images.ndim))
     if not (np.isfinite(low) and np.isfinite(high)):
-        bad = first_index + int(np.argmin(np.isfinite(images).all(axis=(1, 2, 3))))
+        bad = first_index + int(np.argmin(np.isfinite(images).all(axis=axes)))
         raise ValueError(
             f"Image {bad} holds NaN or infinite values, which would spoil every weight of the model. Drop or repair "
-            "it: `images[np.isfinite(images).all(axis=(1, 2, 3))]` keeps the good ones."
+            f"it: `images[np.isfinite(images).all(axis={axes})]` keeps the good ones."
         )
     if check_range and (low < -1 - SLACK or high > 1 + SLACK):
-        bad = first_index + int(np.argmax((np.abs(images) > 1 + SLACK).any(axis=(1, 2, 3))))
+        bad = first_index + int(np.argmax((np.abs(images) > 1 + SLACK).any(axis=axes)))
         looks = " They look like pixels of 0 to 255." if low >= 0 and 1 + SLACK < high <= 255 else ""
         raise ValueError(
             f"Float images must lie in [-1, 1].{looks} Scale them with `images / 127.5 - 1`, or pass them as uint8 "

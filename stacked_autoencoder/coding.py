@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 
 from stacked_autoencoder import metrics
-from stacked_autoencoder.checks import check_encodings
+from stacked_autoencoder.checks import check_encodings, described
 from stacked_autoencoder.encodings import EncodingStore
 from stacked_autoencoder.images import Images, as_source
 from stacked_autoencoder.level import Shape, positive_int
-from stacked_autoencoder.sources.base import Source, scaled
+from stacked_autoencoder.sources.base import Source, cropped, scaled
 from stacked_autoencoder.sources.blocks import fitting
 from stacked_autoencoder.stack import BATCH, Stack, gather, times
 from stacked_autoencoder.store_writer import DTYPES, made_by, write_store
@@ -26,13 +26,14 @@ class Coder(Stack):
     """A stack that takes images as users have them.
 
     Args:
-        shape: of one image, `(height, width, channels)`; `None` for a side that may differ.
+        shape: of one image, `(height, width, channels)`; `None` for a side that may differ. Sequences have
+            `(timesteps, features)`, vectors `(features,)`.
         check_range: whether float images must lie in [-1, 1].
     """
 
     def __init__(self, shape: Shape, check_range: bool) -> None:
         super().__init__(shape)
-        self.check_range = check_range
+        self.check_range = check_range and len(shape) == 3  # other data aren't pixels
 
     def evaluate(self, images: Images, *, return_dict: bool = False) -> float | metrics.Budget:
         """Mean squared error of the whole stack in image units, averaged over values (not over batches).
@@ -147,13 +148,12 @@ class Coder(Stack):
             batches = [np.asarray(encoding, np.float32)[None] for encoding in encodings]
         else:
             array = np.asarray(encodings, np.float32)
-            step = BATCH if array.ndim < 4 else fitting(BATCH, times(array.shape[1:3], self.factor_at(depth)))
+            step = fitting(BATCH, (*times(array.shape[1:-1], self.factor_at(depth)), array.shape[-1]))
             batches = [array[start : start + step] for start in range(0, max(1, len(array)), step)]
         shapes = [other.encoding_shape for other in self.levels]
         for batch in batches:
             check_encodings(batch.shape, shapes, depth)
-        height, width = self.shape[:2]
-        return gather([self._decoded(batch, depth, tile)[:, :height, :width] for batch in batches])
+        return gather([cropped(self._decoded(batch, depth, tile), self.shape) for batch in batches])
 
     def reconstruct(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
         """Encodes images down to a level and decodes them again; the shapes are the images'."""
@@ -161,11 +161,39 @@ class Coder(Stack):
         batches = self._ending(images).in_order(BATCH, scale=False)
         return gather([self._there_and_back(batch, depth) for batch in batches])
 
+    def sample(self, n: int, seed: int | None = None) -> np.ndarray:
+        """Decodes draws from the standard normal, from which the deepest level's encodings are drawn in training.
+
+        Args:
+            n: how many images.
+            seed: of the draws; numpy's by default.
+
+        Returns:
+            `(n, *shape)`, as `decode` gives.
+
+        Raises:
+            ValueError: the deepest level isn't variational, or its encodings have no size of their own.
+        """
+        level = self.levels[-1]
+        if level.posterior is None:
+            raise ValueError(
+                "`sample` decodes draws from the distribution that a variational level gives its encodings, and the "
+                f"deepest level isn't one: make it with `kl_weight=1.0`. Received: {level!r}"
+            )
+        if None in level.encoding_shape:
+            raise ValueError(
+                "`sample` needs to know how large images are: give the Autoencoder `shape=(height, width, channels)`. "
+                f"Received: encodings of shape {level.encoding_shape}"
+            )
+        rng = np.random.default_rng(np.random.randint(2**31) if seed is None else seed)
+        shape = (positive_int("n", n), *level.encoding_shape)
+        return self.decode(rng.standard_normal(shape, dtype=np.float32))
+
     # === One batch ===
 
     def _encoded(self, images: np.ndarray, depth: int, tile: Tile) -> np.ndarray:
         """Images as they are → encodings."""
-        side = self._tile_side(tile, images.shape[1:3], depth)
+        side = self._tile_side(tile, images.shape[1:-1], depth)
         levels = self.levels[: depth + 1]
         if side is not None:
             tiles = tiler(tuple(level.encoder for level in levels))
@@ -176,7 +204,7 @@ class Coder(Stack):
         return values
 
     def _decoded(self, encodings: np.ndarray, depth: int, tile: Tile) -> np.ndarray:
-        side = self._tile_side(tile, times(encodings.shape[1:3], self.factor_at(depth)), depth)
+        side = self._tile_side(tile, times(encodings.shape[1:-1], self.factor_at(depth)), depth)
         levels = self.levels[depth::-1]
         if side is not None:
             tiles = tiler(tuple(level.decoder for level in levels))
@@ -187,22 +215,21 @@ class Coder(Stack):
 
     def _there_and_back(self, images: np.ndarray, depth: int) -> np.ndarray:
         """Images as they are → their reconstructions; padded on the way, so the shape stays."""
-        height, width = images.shape[1:3]
-        return self._decoded(self._encoded(images, depth, "auto"), depth, "auto")[:, :height, :width]
+        return cropped(self._decoded(self._encoded(images, depth, "auto"), depth, "auto"), images.shape[1:])
 
     def _tile_side(self, tile: Tile, size: Shape, depth: int) -> int | None:
         """Side of the tiles of an image of this size, `None` to take it whole."""
-        is_vector = self.levels[depth].is_vector
+        is_image = self.levels[depth].is_image
         if tile == "auto":
-            return default_side(size, is_vector)
+            return default_side(size) if is_image else None
         if tile is None:
             return None
         if isinstance(tile, str):
             raise ValueError(f'`tile` is a side in pixels, `None` for whole images, or "auto". Received: tile={tile!r}')
-        if is_vector:
+        if not is_image:
             raise ValueError(
-                f"Level {depth} ends in a vector, each value of which depends on the whole image, so that there are no "
-                f"tiles: leave `tile` out, or name a level above it. Received: tile={tile!r}"
+                f"Level {depth} ends in {described(self.levels[depth].encoding_shape)}, each value of which depends on "
+                f"the whole image, so that there are no tiles: leave `tile` out, or name a level above it. Received: tile={tile!r}"
             )
         return positive_int("tile", tile)
 

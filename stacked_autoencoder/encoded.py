@@ -58,7 +58,8 @@ def encoding_of(encoders: tuple[keras.Model, ...], factor: int, dtype: str) -> C
         return tf.cast(values, dtype), tf.reduce_min(values), tf.reduce_max(values), *sums
 
     def encode(images: np.ndarray) -> Encoded:
-        side = default_side(images.shape[1:3], is_vector=len(encoders[-1].output_shape) == 2)
+        is_image = len(encoders[-1].output_shape) == 4
+        side = default_side(images.shape[1:3]) if is_image else None
         if side is None:
             return Encoded(*map(np.asarray, graph(tf.convert_to_tensor(images))))
         (image,) = images  # there is one, so large are they

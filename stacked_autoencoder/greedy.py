@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from stacked_autoencoder.cache import EncodingCache
 from stacked_autoencoder.principal import LinearCode, fit_linear_code
 from stacked_autoencoder.sources.base import Source
 from stacked_autoencoder.sources.blocks import Shape
+from stacked_autoencoder.sources.pairs import Pairs
 from stacked_autoencoder.stack import Stack, show
 
 
@@ -19,12 +21,12 @@ class Seen(NamedTuple):
     """Images, or encodings of them that are there already.
 
     Attributes:
-        source: of them.
+        pairs: of them, and of what is to be restored.
         level: index of the level that sees them, 0 for images.
         shape: of the images.
     """
 
-    source: Source
+    pairs: Pairs
     level: int
     shape: Shape
 
@@ -55,13 +57,24 @@ def train(
     Returns:
         One Keras `History` per trained level.
     """
+
+    def encoded(index: int, pairs: Pairs, shape: Shape, name: str) -> Pairs:
+        """What the next level sees and restores."""
+        names = (name, f"{name}-targets")
+        return Pairs(
+            *(
+                None if source is None else cache.encoded(stack, index, source, shape, name, verbose == 1)
+                for source, name in zip(pairs, names, strict=True)
+            )
+        )
+
     top = max(epochs)
-    most = steps_needed(images.source, batch_size, steps_per_epoch)
-    seen, valid, histories = images.source, None if validation is None else validation.source, []
+    most = steps_needed(images.pairs.inputs, batch_size, steps_per_epoch)
+    seen, valid, histories = images.pairs, None if validation is None else validation.pairs, []
     for index, level in enumerate(stack.levels[: top + 1]):
         if index in epochs:
             if not level.started:
-                level.linear_code = _start(stack, index, images, seen, batch_size, most)
+                level.linear_code = _start(stack, index, images, seen.inputs, batch_size, most)
             history = training.fit(
                 [level],
                 seen,
@@ -74,14 +87,14 @@ def train(
                 **options,
             )
             histories.append(history)
-            level.measure(seen.batches(batch_size, shuffle=True, most=training.SAMPLE))
+            level.measure(seen.inputs.batches(batch_size, shuffle=True, most=training.SAMPLE))
             if index == 0:
-                stack.value_range = seen.value_range
+                stack.value_range = (seen.targets or seen.inputs).value_range
         if images.level <= index < top:
-            some = seen if most is None else seen.first(most, batch_size)
-            seen = cache.encoded(stack, index, some, images.shape, "training", verbose == 1)
+            some = seen if most is None else Pairs(seen.inputs.first(most, batch_size))
+            seen = encoded(index, some, images.shape, "training")
         if validation is not None and validation.level <= index < top:
-            valid = cache.encoded(stack, index, valid, validation.shape, "validation", verbose == 1)
+            valid = encoded(index, valid, validation.shape, "validation")
     return histories
 
 
@@ -106,11 +119,10 @@ def _start(
     """
     level = stack.levels[index]
     code = level.start(lambda: seen.batches(batch_size, shuffle=True, most=most))
-    if index == 0 and level.is_vector:  # it starts as that very code
+    if index == 0 and not level.is_image:  # it starts as that very code
         return code
     if images.level > 0:
         return None
-    factor = None if level.is_vector else stack.factor_at(index)
-    return fit_linear_code(
-        lambda: images.source.batches(batch_size, shuffle=True, most=most), factor, level.encoding_shape[-1]
-    )
+    factor = stack.factor_at(index) if level.is_image else None
+    values = level.encoding_shape[-1] if level.is_image else math.prod(level.encoding_shape)
+    return fit_linear_code(lambda: images.pairs.inputs.batches(batch_size, shuffle=True, most=most), factor, values)

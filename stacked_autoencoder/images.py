@@ -21,6 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from stacked_autoencoder.checks import AXES, described
 from stacked_autoencoder.encodings import EncodingStore
 from stacked_autoencoder.image_folder import ImageFolder
 from stacked_autoencoder.sources.base import Source
@@ -58,20 +59,25 @@ def as_source(images: Images, shape: Shape, *, factor: int = 1, check_range: boo
     if isinstance(images, (str, os.PathLike)):
         images = ImageFolder(images)
     if isinstance(images, ImageFolder):
+        if len(shape) != 3:
+            raise ValueError(
+                f"A folder holds images, and the model was made for {described(shape)}: give an array or a dataset. "
+                f"Received: {images!r}"
+            )
         return FolderSource(images, shape, factor)
     if isinstance(images, tf.data.Dataset):
         return StreamSource(images, shape, factor, check_range)
     if isinstance(images, keras.utils.PyDataset):
-        return StreamSource(_from_py_dataset(images), shape, factor, check_range)
+        return StreamSource(_from_py_dataset(images, len(shape)), shape, factor, check_range)
     if isinstance(images, (list, tuple)):
         if not images:
             raise ValueError("`images` is empty; at least one image is needed. Received: images=[]")
-        singles = [_single(_as_array(image), index) for index, image in enumerate(images)]
+        singles = [_single(_as_array(image), index, len(shape)) for index, image in enumerate(images)]
         return ArraySource(singles, shape, factor, check_range, labels)
     return ArraySource(_as_array(images), shape, factor, check_range, labels)
 
 
-def _from_py_dataset(batches: keras.utils.PyDataset) -> tf.data.Dataset:
+def _from_py_dataset(batches: keras.utils.PyDataset, rank: int) -> tf.data.Dataset:
     def arrays(item: Any) -> tuple[np.ndarray, ...]:
         """Images, and labels if there are any; sample weights are of no use here."""
         return tuple(map(np.asarray, item[:2])) if isinstance(item, (tuple, list)) else (np.asarray(item),)
@@ -84,9 +90,11 @@ def _from_py_dataset(batches: keras.utils.PyDataset) -> tf.data.Dataset:
     if len(batches) == 0:
         raise ValueError("`images` is empty; at least one image is needed. Received: a PyDataset of length 0")
     sample, *labels = arrays(batches[0])
-    if sample.ndim != 4:
-        raise ValueError(f"A PyDataset must yield batches (N, H, W, C). Received: a batch of shape {sample.shape}")
-    signature = [tf.TensorSpec((None, None, None, sample.shape[-1]), sample.dtype)]
+    if sample.ndim != rank + 1:
+        raise ValueError(
+            f"A PyDataset must yield batches (N, {AXES[rank][1:]}. Received: a batch of shape {sample.shape}"
+        )
+    signature = [tf.TensorSpec((*(None,) * rank, sample.shape[-1]), sample.dtype)]
     signature += [tf.TensorSpec((None, *each.shape[1:]), each.dtype) for each in labels]
     dataset = tf.data.Dataset.from_generator(generate, output_signature=tuple(signature))
     return dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
@@ -107,12 +115,13 @@ def _as_array(images: Any) -> np.ndarray:
     return array
 
 
-def _single(image: np.ndarray, index: int) -> np.ndarray:
-    if image.ndim == 4 and image.shape[0] == 1:
+def _single(image: np.ndarray, index: int, rank: int) -> np.ndarray:
+    if image.ndim == rank + 1 and image.shape[0] == 1:
         return image[0]
-    if image.ndim != 3:
+    if image.ndim != rank:
+        axes = AXES[rank]
         raise ValueError(
-            "A list must hold images of shape (H, W, C) or (1, H, W, C). "
+            f"A list must hold images of shape {axes} or (1, {axes[1:]}. "
             f"Received: image {index} of shape {image.shape}"
         )
     return image

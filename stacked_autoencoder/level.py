@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -11,9 +12,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from stacked_autoencoder.objective import Objective
 from stacked_autoencoder.patches import patch_by_patch
 from stacked_autoencoder.principal import LinearCode, Stream
+from stacked_autoencoder.sparsity import KLSparsity
 
+LOG_VARIANCE = "log_variance"  # name of the layer that only a posterior has
 Shape = tuple[int | None, ...]
 
 
@@ -22,6 +26,9 @@ class Level(ABC):
 
     A level is described first (`ConvLevel(n_out=32)`) and gets its models when an `Autoencoder` takes it in and calls
     `build` with the shape of what the level will see.
+
+    Args:
+        loss, penalty, corruption, kl_weight: as in `Objective`.
 
     Attributes:
         encoder: `keras.Model`, input `(N, *input_shape)` → encoding `(N, *encoding_shape)`.
@@ -34,9 +41,14 @@ class Level(ABC):
             standardised input.
         std: `(channels,)` their standard deviation.
         linear_code: the best linear code of the *images* with as many values, which the level is held against.
+        objective: what it is trained for, by what; not saved with the pair.
+        posterior: the encoder with the code's logarithmic variance as a second output, where `kl_weight` asks for one.
+        ends: names of the layers that write an encoding or a reconstruction, and start where they are to stay near.
     """
 
     kind: str
+    ends: tuple[str, ...] = ()
+    posterior: keras.Model | None = None
     encoder: keras.Model | None = None
     decoder: keras.Model | None = None
     input_shape: Shape | None = None
@@ -44,6 +56,16 @@ class Level(ABC):
     mean: np.ndarray | None = None
     std: np.ndarray | None = None
     linear_code: LinearCode | None = None
+
+    def __init__(self, **objective: Any) -> None:
+        self.objective = Objective(**objective)
+        if isinstance(self.objective.penalty, KLSparsity) and not self.is_within_unit_interval:
+            raise ValueError(
+                "`KLSparsity` compares the mean activity of each unit with a target between 0 and 1, so the code must lie "
+                'in [0, 1]: take a `DenseLevel(…, activation="sigmoid")`, or another penalty, such as '
+                f"`keras.regularizers.L1(1e-4)`. Received: penalty={self.objective.penalty!r} for {type(self).__name__}, "
+                "whose code has no such bounds"
+            )
 
     @property
     @abstractmethod
@@ -62,13 +84,22 @@ class Level(ABC):
         """The arguments that make this level again, as plain values."""
 
     @property
+    def is_within_unit_interval(self) -> bool:
+        """Whether every value of the code lies in [0, 1], whatever the weights."""
+        return False
+
+    def ties(self) -> dict[str, keras.layers.Layer]:
+        """Names of the decoder's layers that use an encoder's kernel in training, and the layers whose it is."""
+        return {}
+
+    @property
     def encoding_shape(self) -> Shape:
         return tuple(self.encoder.output_shape[1:])
 
     @property
-    def is_vector(self) -> bool:
-        """Whether the encoding is one vector per image (nothing is left to divide)."""
-        return len(self.encoding_shape) == 1
+    def is_image(self) -> bool:
+        """Whether the encoding is image-shaped: it grows with the image, can be cut into tiles and is seen by places."""
+        return len(self.encoding_shape) == 3
 
     def encode(self, inputs: np.ndarray) -> np.ndarray:
         """One batch `(N, *input_shape)` → `(N, *encoding_shape)`, compiled once for any batch size."""
@@ -88,12 +119,13 @@ class Level(ABC):
 
     def rebuild(self, input_shape: Shape, index: int) -> Shape:
         """Builds for inputs of another size and keeps the weights; returns the new encoding shape."""
-        weights = self.encoder.get_weights(), self.decoder.get_weights()
+        weights = self.encoder.get_weights(), self.decoder.get_weights(), self.get_training_weights()
         self.__dict__.pop("_encode", None)
         self.__dict__.pop("_decode", None)
         self.build(input_shape, index)
         self.encoder.set_weights(weights[0])
         self.decoder.set_weights(weights[1])
+        self.set_training_weights(weights[2])
         return self.encoding_shape
 
     def measure(self, batches: Iterable[np.ndarray]) -> list[np.ndarray]:
@@ -113,11 +145,21 @@ class Level(ABC):
         for name in self._statistics():
             setattr(self, name, None if state[name] is None else np.asarray(state[name], np.float64))
 
+    def get_training_weights(self) -> list[np.ndarray]:
+        """What trains, and isn't in the saved pair."""
+        return [] if self.posterior is None else self.posterior.get_layer(LOG_VARIANCE).get_weights()
+
+    def set_training_weights(self, weights: list[np.ndarray]) -> None:
+        if self.posterior is not None:
+            self.posterior.get_layer(LOG_VARIANCE).set_weights(weights)
+
     def _statistics(self) -> dict[str, np.ndarray | None]:
         return {"mean": self.mean, "std": self.std}
 
     def count_params(self) -> int:
-        return self.encoder.count_params() + self.decoder.count_params()
+        """Number of weights that train; tied ones count once, though the saved decoder has a copy of them."""
+        shared = sum(math.prod(layer.kernel.shape) for layer in self.ties().values())
+        return self.encoder.count_params() + self.decoder.count_params() - shared
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from stacked_autoencoder.level import Level
+from stacked_autoencoder.principal import SMALLEST
 
 PEAK_LEARNING_RATE = 1e-2
 WARM_UP = 0.05  # share of the steps
@@ -19,7 +20,6 @@ WARM_UP = 0.05  # share of the steps
 WEIGHT_DECAY = 0.1
 CLIP = 1.0  # global gradient norm, in units of the loss before the first step
 NEWTON_SCHULZ_STEPS = 3  # of Muon: near enough to orthogonal, at little more than half the cost of the usual 5
-SMALLEST = 1e-12  # a loss of zero still needs a scale
 
 LearningRate = float | keras.optimizers.schedules.LearningRateSchedule | None
 
@@ -66,13 +66,22 @@ class LevelMuon(keras.optimizers.Muon):
         return x * self.rms_rate * math.sqrt(max(math.prod(x.shape[:-1]), x.shape[-1]))
 
 
-def optimizer_for(levels: Sequence[Level], inputs: np.ndarray, loss: float, learning_rate: LearningRate) -> LevelMuon:
-    """The optimizer of levels, chained, that see such `inputs` and stand at such a `loss` before the first step."""
-    unit = max(loss, SMALLEST)
-    return LevelMuon(learning_rate, scales=step_scales(levels, inputs, unit), unit=unit)
+def optimizer_for(
+    levels: Sequence[Level], inputs: np.ndarray, error: float, learning_rate: LearningRate, loss: float | None = None
+) -> LevelMuon:
+    """The optimizer of levels, chained, before the first step.
+
+    Args:
+        inputs: what the first of them sees, one batch.
+        error: mean squared error at which they stand.
+        learning_rate: a number or a schedule.
+        loss: at which they stand, `error` by default.
+    """
+    unit = max(error if loss is None else loss, SMALLEST)
+    return LevelMuon(learning_rate, scales=step_scales(levels, inputs, max(error, SMALLEST)), unit=unit)
 
 
-def step_scales(levels: Sequence[Level], inputs: np.ndarray, loss: float) -> dict[int, float]:
+def step_scales(levels: Sequence[Level], inputs: np.ndarray, error: float) -> dict[int, float]:
     """Learning rates of the layers that write an output, in units of what is left to correct.
 
     Adam moves every weight by about the learning rate, whatever the loss. Near a start whose error is a hundredth of
@@ -80,11 +89,11 @@ def step_scales(levels: Sequence[Level], inputs: np.ndarray, loss: float) -> dic
     paths learn at full speed.
     """
     scales = {}
-    relative = float(np.sqrt(loss)) / max(float(inputs.std()), SMALLEST)
+    relative = float(np.sqrt(error)) / max(float(inputs.std()), SMALLEST)
     for level in levels:
         encodings = level.encode(inputs)
         for model, outputs in ((level.encoder, encodings), (level.decoder, inputs)):
-            for layer in (model.get_layer("linear"), model.get_layer("residual")):
+            for layer in map(model.get_layer, level.ends):
                 scales |= {id(variable): relative * float(outputs.std()) for variable in layer.trainable_variables}
         inputs = encodings
     return scales

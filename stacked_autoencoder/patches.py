@@ -14,6 +14,10 @@ class PatchByPatch(layers.Layer):
     convolution, which takes a CPU several times as long as a matrix product where the output has three channels: as a
     product, a whole training step of a level takes 0.75 to 0.85 of the time.
 
+    Args:
+        transposed: the layer.
+        kernel: another one to compute it with, `(stride, stride, filters, C)`.
+
     Input shape:
         `(N, H, W, C)`.
 
@@ -21,32 +25,36 @@ class PatchByPatch(layers.Layer):
         `(N, H * stride, W * stride, filters)`.
     """
 
-    def __init__(self, transposed: layers.Conv2DTranspose) -> None:
+    def __init__(self, transposed: layers.Conv2DTranspose, kernel: keras.Variable | None = None) -> None:
         super().__init__(dtype=transposed.dtype_policy)
-        self.transposed = transposed
+        self.kernel = transposed.kernel if kernel is None else kernel
+        self.bias = transposed.bias
+        self.activation = transposed.activation
+        self.shape_of = transposed.compute_output_shape
+        self.built = True
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        kernel = self.transposed.kernel  # (patch height, patch width, filters, channels)
-        tall, wide, filters, channels = kernel.shape
+        tall, wide, filters, channels = self.kernel.shape
         _, height, width, _ = ops.shape(inputs)
-        matrix = ops.reshape(ops.transpose(kernel, (3, 0, 1, 2)), (channels, -1))
+        matrix = ops.reshape(ops.transpose(self.kernel, (3, 0, 1, 2)), (channels, -1))
         patches = ops.matmul(ops.reshape(inputs, (-1, channels)), matrix)
         patches = ops.transpose(ops.reshape(patches, (-1, height, width, tall, wide, filters)), (0, 1, 3, 2, 4, 5))
         outputs = ops.reshape(patches, (-1, height * tall, width * wide, filters))
-        if self.transposed.use_bias:
-            outputs = outputs + self.transposed.bias
-        return self.transposed.activation(outputs)
+        if self.bias is not None:
+            outputs = outputs + self.bias
+        return self.activation(outputs)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return self.transposed.compute_output_shape(input_shape)
+        return self.shape_of(input_shape)
 
 
 def patch_by_patch(model: keras.Model) -> keras.Model:
     """The same function of the same weights, computed faster: for what runs here, never for what is saved."""
-    return keras.models.clone_model(model, clone_function=_faster, recursive=True)
+    return keras.models.clone_model(model, clone_function=faster, recursive=True)
 
 
-def _faster(layer: layers.Layer) -> layers.Layer:
+def faster(layer: layers.Layer) -> layers.Layer:
+    """A layer that computes what this one does, with its weights; or the layer itself where there is none."""
     is_patches = (
         isinstance(layer, layers.Conv2DTranspose)
         and layer.strides == layer.kernel_size

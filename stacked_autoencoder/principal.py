@@ -19,6 +19,8 @@ WORK = 4e11  # multiplications spent on second moments: a few seconds on a lapto
 RANGE_FINDER_SAMPLE = 20_000  # patches per pass of the range finder
 OVERSAMPLING = 16
 WHITENING_FLOOR = 1e-2  # of the mean variance
+SMALLEST = 1e-12  # a variance of zero still has to be divided by
+KEPT = 1e-2  # of the variance of a component that the prior would rather have collapse
 
 Stream = Callable[[], Iterable[np.ndarray]]
 
@@ -75,11 +77,30 @@ class LinearCode:
         )
 
 
+def variational_gains(variances: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """What the components are multiplied by on the way down and up in the best linear variational autoencoder.
+
+    A component whose variance is below the noise would have to collapse; it keeps a little, from which training can
+    make it useful. The variance of the posterior is `noise / (up**2 + noise)`.
+
+    Args:
+        variances: `(n,)` of the components.
+        noise: variance of an observed value: half of `kl_weight`, if the loss is the mean squared error.
+
+    Reference:
+        Lucas et al. 2019, "Don't blame the ELBO! A linear VAE perspective on posterior collapse", section 4; Tipping and
+        Bishop 1999, "Probabilistic principal component analysis", section 3.2.
+    """
+    variances = np.maximum(variances, SMALLEST)
+    kept = np.sqrt(np.maximum(variances - noise, KEPT * variances))
+    return kept / variances, kept
+
+
 def to_patches(images: np.ndarray, factor: int | None) -> np.ndarray:
-    """`(N, H, W, C)` → `(N*H/factor*W/factor, factor*factor*C)`, row by row; a whole image per patch for `None`."""
-    n, height, width, channels = images.shape
+    """`(N, H, W, C)` → `(N*H/factor*W/factor, factor*factor*C)`, row by row; for `None` a patch is all of an image."""
     if factor is None:
-        return images.reshape(n, -1)
+        return images.reshape(len(images), -1)
+    n, height, width, channels = images.shape
     grid = images.reshape(n, height // factor, factor, width // factor, factor, channels)
     return grid.transpose(0, 1, 3, 2, 4, 5).reshape(-1, factor * factor * channels)
 

@@ -2,6 +2,7 @@
 
     <path>/encoder0/  decoder0/  …   each a SavedModel and a Keras directory model at once
     <path>/linear0.npz …             the best linear code of the same size, for the error budget
+    <path>/training0.npz …           weights that only training needs, of variational levels
     <path>/autoencoder.json          written last: everything else, and a SHA-256 of every file
 
 A new stack is written beside the old one, synced, and then renamed into its place.
@@ -27,7 +28,7 @@ from stacked_autoencoder.durable import sha256, sync
 FORMAT = 1
 MANIFEST = "autoencoder.json"
 WEIGHTS = "model.weights.h5"
-OURS = re.compile(r"(encoder|decoder)\d+|linear\d+\.npz|autoencoder\.json")
+OURS = re.compile(r"(encoder|decoder)\d+|(linear|training)\d+\.npz|autoencoder\.json")
 
 
 def write(

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.checks import check_size
+from stacked_autoencoder.checks import AXES, check_size
 from stacked_autoencoder.level import Level, Shape, chain
 from stacked_autoencoder.sources.base import pad_by_reflection, padded_shape
 
@@ -22,7 +22,8 @@ class Stack:
     """Levels that fit onto each other.
 
     Args:
-        shape: of one image, `(height, width, channels)`; `None` for a side that may differ.
+        shape: of one image, `(height, width, channels)`; `None` for a side that may differ. Sequences have
+            `(timesteps, features)`, vectors `(features,)`.
 
     Attributes:
         levels: list of `Level`, each with its `encoder` and `decoder`.
@@ -103,7 +104,7 @@ class Stack:
     def shape_at(self, depth: int, images: Shape) -> Shape:
         """Shape of a level's encodings of images of such a shape, `None` where the images' is open."""
         shape = self.levels[depth].encoding_shape
-        if len(shape) == 1:
+        if not self.levels[depth].is_image:
             return shape
         height, width, _ = padded_shape(images, self.factor)
         return (*(side if side is None else side // self.factor_at(depth) for side in (height, width)), shape[-1])
@@ -134,7 +135,7 @@ class Stack:
 
         Sides that the whole stack doesn't divide are padded, so a new factor can change what the levels below see.
         """
-        if self.levels and self.levels[-1].is_vector:
+        if self.levels and not self.levels[-1].is_image:
             return self.encoding_shape
         factor = self.factor * level.factor
         check_size(self.shape, factor)
@@ -166,10 +167,11 @@ def show(shape: Shape) -> str:
 
 
 def _image_shape(shape: Shape) -> Shape:
-    sides_right = len(shape) == 3 and all(side is None or (isinstance(side, int) and side > 0) for side in shape)
+    sides_right = len(shape) in AXES and all(side is None or (isinstance(side, int) and side > 0) for side in shape)
     if not sides_right or shape[-1] is None:
         raise ValueError(
             "`shape` is the shape of one image, (height, width, channels), with `None` for a side that may differ, "
-            f"such as (None, None, 3). Received: shape={shape!r}"
+            "such as (None, None, 3); (timesteps, features) of a sequence, or (features,) of a vector. "
+            f"Received: shape={shape!r}"
         )
     return tuple(shape)

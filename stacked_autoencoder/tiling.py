@@ -89,9 +89,9 @@ def opened(model: keras.Model, reach: Reach) -> tuple[keras.Model, Reach]:
     return twin, reaches[id(twin.output)]
 
 
-def default_side(size: Shape, is_vector: bool) -> int | None:
-    """Side of the tiles of an image of `(height, width)`, `None` to take it whole, as a vector level must."""
-    return None if is_vector or math.prod(size) <= PIXELS else TILE
+def default_side(size: Shape) -> int | None:
+    """Side of the tiles of an image of `(height, width)`, `None` to take it whole."""
+    return None if math.prod(size) <= PIXELS else TILE
 
 
 class Tiler:

@@ -9,34 +9,17 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
 
-from stacked_autoencoder.level import Level, chain, compiled
-from stacked_autoencoder.metrics import Mean, squared_error
+from stacked_autoencoder.level import Level, Shape
+from stacked_autoencoder.metrics import Mean
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate, optimizer_for, warm_cosine
-from stacked_autoencoder.patches import patch_by_patch
-from stacked_autoencoder.sources.base import Source
+from stacked_autoencoder.reconstruction import Reconstruction
+from stacked_autoencoder.sources.pairs import Pairs
+from stacked_autoencoder.tied import copy_out
 
 SAMPLE = 16  # batches that decide which weights are best where there is no validation data
 # Python's share of `fit` at batch 16 and up falls below a tenth; more would only make the progress bar coarse.
 STEPS_PER_EXECUTION = 16
-
-
-class Reconstruction(keras.Model):
-    """What `train` fits: `decoder(encoder(x))` against `x`, so that no second copy of the data is a target."""
-
-    def __init__(self, encoder: keras.Model, decoder: keras.Model) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.decoder = decoder
-
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        return self.decoder(self.encoder(inputs, training=training), training=training)
-
-    def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> tf.Tensor:
-        return ops.mean(ops.square(x - y_pred))
 
 
 class LevelProgress(keras.callbacks.ProgbarLogger):
@@ -82,19 +65,25 @@ class KeepBest(keras.callbacks.Callback):
             self.model.set_weights(self.weights)
 
 
-def loss_over(restore: Callable[[tf.Tensor], tf.Tensor], batches: Iterable[np.ndarray]) -> float:
-    """Mean squared error of a reconstruction over all values of `batches`."""
+def loss_over(model: Reconstruction, shape: Shape, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
+    """The loss of a model as it is, over all of `batches` of inputs and targets of such a shape."""
+    signature = tf.TensorSpec((None, *shape), tf.float32)
+
+    @tf.function(input_signature=(signature, signature))
+    def loss_of(inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        return model.compute_loss(inputs, targets, model(inputs, training=False), training=False)
+
     mean = Mean()
-    for batch in batches:
-        mean.add(*squared_error(batch, restore(tf.constant(batch)).numpy()))
+    for inputs, targets in batches:
+        mean.add(float(loss_of(inputs, targets)) * len(inputs), len(inputs))
     return mean.value
 
 
 def fit(
     levels: Sequence[Level],
-    source: Source,
+    seen: Pairs,
     *,
-    validation: Source | None,
+    validation: Pairs | None,
     title: str,
     epochs: int,
     batch_size: int,
@@ -106,42 +95,78 @@ def fit(
     """Fits levels, jointly if there are several, to restore what the first of them sees; keeps the best weights.
 
     Args:
-        source: what the first level sees.
-        validation: decides which weights are best; without, a fixed sample of `source` does.
+        seen: by the first level, with what it should restore.
+        validation: decides which weights are best; without, a fixed sample of `seen` does.
         title: names the level in the progress bar.
-        steps: batches per epoch; all of `source` by default.
+        steps: batches per epoch; all of `seen` by default.
         learning_rate: peak of a warm-up and cosine over all steps, or a schedule of the user's.
 
     Returns:
         The Keras `History`, with the loss before the first step as `history.start_loss`.
     """
-    encoder = chain([level.encoder for level in levels])
-    decoder = patch_by_patch(chain([level.decoder for level in reversed(levels)]))
-    steps = steps or source.n_batches(batch_size)
-    restore = compiled(chain([encoder, decoder]))
+    steps = steps or seen.inputs.n_batches(batch_size)
+    tie(levels)  # the user may have trained the encoder elsewhere
+    model = Reconstruction(levels)
+    measured = partial(loss_over, model, levels[0].input_shape)
     # One batch tells the scale of the steps; only without validation data do more have to decide what is kept.
-    sample = list(source.batches(batch_size, shuffle=True, most=SAMPLE if validation is None else 1))
+    sample = list(seen.batches(batch_size, shuffle=True, most=SAMPLE if validation is None else 1))
+    check_targets(levels[0], seen, sample)
     if validation is None:
-        loss_of = partial(loss_over, restore, sample)
+        loss_of, length = partial(measured, sample), None
         start_loss = loss_of()
     else:
-        loss_of, start_loss = None, loss_over(restore, validation.batches(batch_size))
+        loss_of, start_loss = None, measured(validation.batches(batch_size))
         # Keras would warn of a length that it doesn't know. After the loss of all of it, it is known here.
-        length = tf.data.experimental.assert_cardinality(validation.n_batches(batch_size))
+        length = tf.data.experimental.assert_cardinality(validation.inputs.n_batches(batch_size))
     if not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
         learning_rate = warm_cosine(PEAK_LEARNING_RATE if learning_rate is None else learning_rate, steps * epochs)
-    optimizer = optimizer_for(levels, sample[0], start_loss, learning_rate)
-    model = Reconstruction(encoder, decoder)
+    is_plain = seen.targets is None and all(level.objective.is_plain for level in levels)
+    error = start_loss if is_plain else squared_error_of(levels, *sample[0])
+    optimizer = optimizer_for(levels, sample[0][0], error, learning_rate, start_loss)
     model.compile(optimizer=optimizer, steps_per_execution=min(STEPS_PER_EXECUTION, steps))
-    with source.own_errors():
-        history = model.fit(
-            source.dataset(batch_size, shuffle=True).repeat(),
-            epochs=epochs,
-            steps_per_epoch=steps,
-            validation_data=None if validation is None else validation.dataset(batch_size).apply(length),
-            callbacks=[KeepBest(loss_of, start_loss), LevelProgress(title), *callbacks],
-            shuffle=False,  # the source has shuffled
-            verbose=verbose,
-        )
+    try:
+        with seen.inputs.own_errors():
+            history = model.fit(
+                seen.dataset(batch_size, shuffle=True).repeat(),
+                epochs=epochs,
+                steps_per_epoch=steps,
+                validation_data=None if validation is None else validation.dataset(batch_size).apply(length),
+                callbacks=[KeepBest(loss_of, start_loss), LevelProgress(title), *callbacks],
+                shuffle=False,  # the source has shuffled
+                verbose=verbose,
+            )
+    finally:
+        tie(levels)
     history.start_loss = start_loss
     return history
+
+
+def tie(levels: Sequence[Level]) -> None:
+    """Makes the decoders' own kernels those of the encoders, where they are tied."""
+    for level in levels:
+        copy_out(level.decoder, level.ties())
+
+
+def squared_error_of(levels: Sequence[Level], inputs: np.ndarray, targets: np.ndarray) -> float:
+    """Mean squared error of one batch, by the pairs that are saved."""
+    values = inputs
+    for level in levels:
+        values = level.encode(values)
+    for level in reversed(levels):
+        values = level.decode(values)
+    return float(np.mean(np.square(values - targets)))
+
+
+def check_targets(level: Level, seen: Pairs, sample: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Refuses a loss of probabilities for values that can't be any."""
+    if not level.objective.is_within_unit_interval:
+        return
+    source = seen.inputs if seen.targets is None else seen.targets
+    low = min(source.low, *(targets.min() for _, targets in sample))
+    high = max(source.high, *(targets.max() for _, targets in sample))
+    if low < 0 or high > 1:
+        raise ValueError(
+            "This level's `loss` is one of probabilities, so what it restores must lie in [0, 1]. `uint8` images are "
+            "scaled to [-1, 1]: pass `images / 255.0` instead, or take `loss=\"mse\"`. Received: values from "
+            f"{low:g} to {high:g}"
+        )

@@ -8,14 +8,15 @@ import tensorflow as tf
 from stacked_autoencoder import Autoencoder, ConvLevel, training
 from stacked_autoencoder.images import as_source
 from stacked_autoencoder.optimizer import optimizer_for
-from stacked_autoencoder.training import KeepBest, Reconstruction
+from stacked_autoencoder.reconstruction import Reconstruction
+from stacked_autoencoder.training import KeepBest
 from tests.conftest import blobs
 
 
 def test_the_loss_is_the_mean_squared_error_and_needs_no_target(images):
     level = ConvLevel(n_out=4, size=4)
     level.build((16, 16, 3))
-    model = Reconstruction(level.encoder, level.decoder)
+    model = Reconstruction([level])
     model.compile(optimizer="sgd")
     restored = level.decode(level.encode(images))
     loss = model.evaluate(tf.data.Dataset.from_tensor_slices(images).batch(32), verbose=0)
@@ -66,7 +67,7 @@ def test_fit_costs_little_more_than_the_bare_step():
     images = blobs(32 * 48, side=32)
     level = ConvLevel(n_out=32, size=64)
     level.build((32, 32, 3))
-    model = Reconstruction(level.encoder, level.decoder)
+    model = Reconstruction([level])
     optimizer = optimizer_for([level], images[:32], 1.0, 1e-4)
     model.compile(optimizer=optimizer, steps_per_execution=training.STEPS_PER_EXECUTION)
     batches = [tf.constant(images[start : start + 32]) for start in range(0, len(images), 32)]

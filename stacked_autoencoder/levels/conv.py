@@ -8,8 +8,9 @@ import keras
 import numpy as np
 from keras import layers
 
-from stacked_autoencoder.level import Level, Shape, positive_int
-from stacked_autoencoder.principal import WHITENING_FLOOR, LinearCode, Stream, fit_linear_code
+from stacked_autoencoder.level import LOG_VARIANCE, Level, Shape, positive_int
+from stacked_autoencoder.levels import activations
+from stacked_autoencoder.principal import WHITENING_FLOOR, LinearCode, Stream, fit_linear_code, variational_gains
 
 # Of the residual path: one of 16 loses what a halving keeps (0.95 of PCA's loss against 0.91 at 4x4x32).
 LARGEST_PATCH = 8
@@ -47,6 +48,10 @@ class ConvLevel(Level):
         activation: name of a Keras activation, used before each convolution of a block. `silu` learns within a
             hundredth of `gelu` per step, and costs a third of it on a CPU; `relu` and `elu` learn less per step.
         latent_dim: ends the level in a vector of so many values; needs inputs of one known size.
+        output_activation: of the restored image; `"sigmoid"` for images in [0, 1] and `loss="binary_crossentropy"`.
+        tied: whether the decoder's linear path uses the encoder's kernel, and `double` that of `halve`, with biases of
+            their own. The residual paths' ends stay free: they start at zero. What is saved has copies.
+        loss, penalty, corruption, kl_weight: as in `DenseLevel`; penalty and divergence are summed over all places.
 
     Input shape:
         `(N, H, W, C)`, float32, height and width multiples of the factor.
@@ -63,6 +68,7 @@ class ConvLevel(Level):
     """
 
     kind = "conv"
+    ends = ("linear", "residual")
 
     def __init__(
         self,
@@ -72,7 +78,15 @@ class ConvLevel(Level):
         depth: int | None = None,
         activation: str = "silu",
         latent_dim: int | None = None,
+        *,
+        output_activation: str | None = None,
+        tied: bool = False,
+        loss: Any = "mse",
+        penalty: Any = None,
+        corruption: Any = None,
+        kl_weight: float = 0.0,
     ) -> None:
+        super().__init__(loss=loss, penalty=penalty, corruption=corruption, kl_weight=kl_weight)
         if isinstance(size, (tuple, list)):
             raise ValueError(
                 "`size` is the width of the network (filters per convolution), one whole number. "
@@ -84,7 +98,9 @@ class ConvLevel(Level):
         if depth is None:
             depth = 3 if self.factor == LARGEST_PATCH else 1
         self.depth = positive_int("depth", depth, least=0)
-        self.activation = keras.activations.serialize(keras.activations.get(activation))
+        self.activation = activations.activation_name("activation", activation)
+        self.output_activation = activations.activation_name("output_activation", output_activation)
+        self.tied = bool(tied)
         self.latent_dim = None if latent_dim is None else positive_int("latent_dim", latent_dim)
 
     @property
@@ -104,7 +120,16 @@ class ConvLevel(Level):
 
     def get_config(self) -> dict[str, Any]:
         names = ("n_out", "n_scalings", "size", "depth", "activation", "latent_dim")
-        return {name: getattr(self, name) for name in names}
+        config = {name: getattr(self, name) for name in names} | self.objective.get_config()
+        if self.output_activation != "linear":
+            config["output_activation"] = self.output_activation
+        return config | ({"tied": True} if self.tied else {})
+
+    def ties(self) -> dict[str, layers.Layer]:
+        if not self.tied:
+            return {}
+        pairs = {"linear": "linear"} | {f"double{stage}": f"halve{stage}" for stage in range(1, len(self.widths))}
+        return {up: self.encoder.get_layer(down) for up, down in pairs.items()}
 
     def build(self, input_shape: Shape, index: int = 0) -> None:
         if len(input_shape) != 3:
@@ -120,24 +145,39 @@ class ConvLevel(Level):
         self.input_shape = tuple(input_shape)
         self.encoder = self._build_encoder(f"encoder{index}")
         self.decoder = self._build_decoder(f"decoder{index}")
+        if self.objective.kl_weight > 0:
+            self.posterior = self._build_posterior()
 
     def start(self, stream: Stream) -> LinearCode:
         patches, code = self._linear_codes(stream)
-        power = float(np.mean(code.variances))
-        scale = 1.0 / np.sqrt(power) if power > 0 else 1.0  # one scalar for the whole level: no whitening
-        down, up = code.components * scale, code.components / scale
+        gains, back = self._gains(code.variances)
+        down, up = code.components * gains, code.components * back
+        stretch, shift = activations.INVERSES.get(self.output_activation, (1.0, 0.0))
         linear_in, linear_out = self.encoder.get_layer("linear"), self.decoder.get_layer("linear")
         offset = -code.mean @ down
         if self.latent_dim is None:
             kernel = (self.factor, self.factor, self.input_shape[-1], self.n_out)
             linear_in.set_weights([down.reshape(kernel), offset])
-            linear_out.set_weights([up.reshape(kernel), code.mean[: self.input_shape[-1]]])
+            linear_out.set_weights([stretch * up.reshape(kernel), stretch * code.mean[: self.input_shape[-1]] + shift])
         else:
             linear_in.set_weights([down, offset])
-            linear_out.set_weights([up.T, code.mean])
-        self._see_evenly(patches, code.variances * scale**2)
+            linear_out.set_weights([stretch * up.T, stretch * code.mean + shift])
+        self._see_evenly(patches, code.variances * np.square(gains))
         self.started = True
         return code
+
+    def _gains(self, variances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the components are multiplied by on the way down and up."""
+        ones, power = np.ones_like(variances), float(np.mean(variances))
+        if self.objective.kl_weight > 0:
+            noise = self.objective.kl_weight / 2
+            down, up = variational_gains(variances, noise)
+            self.posterior.get_layer(LOG_VARIANCE).bias.assign(np.log(noise / (np.square(up) + noise)))
+            if self.tied:
+                down = up = np.sqrt(down * up)
+            return down, up
+        scale = 1.0 / np.sqrt(power) if power > 0 and not self.tied else 1.0  # one for the whole level: no whitening
+        return scale * ones, ones / scale
 
     def _linear_codes(self, stream: Stream) -> tuple[LinearCode, LinearCode]:
         """The code of as many components of a patch as `patchify` can take in, and the level's own."""
@@ -199,6 +239,16 @@ class ConvLevel(Level):
             residual = layers.Dense(self.latent_dim, kernel_initializer="zeros", name="residual")(residual)
         return keras.Model(inputs, layers.Add(name="encoding")([linear, residual]), name=name)
 
+    def _build_posterior(self) -> keras.Model:
+        features = self.encoder.get_layer("features").output
+        if self.latent_dim is None:
+            log_variance = layers.Conv2D(self.n_out, 1, kernel_initializer="zeros", name=LOG_VARIANCE)(features)
+        else:
+            log_variance = layers.Dense(self.latent_dim, kernel_initializer="zeros", name=LOG_VARIANCE)(
+                layers.Flatten()(features)
+            )
+        return keras.Model(self.encoder.input, [self.encoder.output, log_variance])
+
     def _build_decoder(self, name: str) -> keras.Model:
         channels = self.input_shape[-1]
         if self.latent_dim is None:
@@ -219,7 +269,10 @@ class ConvLevel(Level):
         residual = layers.Conv2DTranspose(
             channels, self.patch, strides=self.patch, kernel_initializer="zeros", name="residual"
         )(layers.Activation("tanh")(hidden))
-        return keras.Model(inputs, layers.Add(name="decoding")([linear, residual]), name=name)
+        outputs = layers.Add(name="decoding")([linear, residual])
+        if self.output_activation != "linear":
+            outputs = layers.Activation(self.output_activation, name="output")(outputs)
+        return keras.Model(inputs, outputs, name=name)
 
     def _blocks(self, hidden: keras.KerasTensor, width: int, stage: int) -> keras.KerasTensor:
         """Pre-activation residual blocks (He et al. 2016, "Identity mappings") whose last convolutions start at zero.

@@ -25,7 +25,7 @@ class Source(ABC):
     """Images of one or several sizes, read as often as one likes.
 
     Attributes:
-        shape: of one image, `(H, W, C)`, `None` where sizes may differ.
+        shape: of one image, `(H, W, C)`, `None` where sizes may differ; `(timesteps, features)` of a sequence.
         value_range: `(low, high)` that the values lie in: [-1, 1] for `uint8`; [0, 1] or [-1, 1] for floats, by what
             has been read; the observed extremes where the range isn't checked.
     """
@@ -196,6 +196,15 @@ def pad_by_reflection(images: tf.Tensor, multiple: int) -> tf.Tensor:
     return padded
 
 
+def cropped(images: np.ndarray, shape: Shape) -> np.ndarray:
+    """Takes off what `pad_by_reflection` added to images of such a shape, `None` where all of a side is to stay."""
+    if images.ndim != 4:
+        return images
+    return images[:, : shape[0], : shape[1]]
+
+
 def padded_shape(shape: Shape, multiple: int) -> Shape:
-    """What `pad_by_reflection` makes of images of such a shape `(H, W, C)`, `None` where a side is open."""
+    """What `pad_by_reflection` makes of images of such a shape, `None` where a side is open."""
+    if multiple == 1:
+        return tuple(shape)
     return (*(side if side is None else side + -side % multiple for side in shape[:2]), shape[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -67,9 +68,8 @@ def joined_neighbours(batches: Iterable[np.ndarray], batch_size: int) -> Iterato
 
 
 def fitting(batch_size: int, shape: Shape) -> int:
-    """How many images `(H, W, C)` to take at once: fewer where they are large, as those of an open size may be."""
-    height, width = (side or OPEN_SIDE for side in shape[:2])
-    return max(1, min(batch_size, PIXELS // (height * width)))
+    """How many images of such a shape to take at once: fewer where they are large, as those of an open size may be."""
+    return max(1, min(batch_size, PIXELS // math.prod(side or OPEN_SIDE for side in shape[:-1])))
 
 
 def add_image(digest: Any, image: np.ndarray) -> None:

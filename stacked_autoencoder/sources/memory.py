@@ -51,7 +51,7 @@ class ArraySource(Source):
                 f"{len(labels)} labels"
             )
         if isinstance(images, np.ndarray):
-            if images.ndim != 4:
+            if images.ndim != len(shape) + 1:
                 check_image_shape(images.shape, shape, batched=True)
             if len(images) == 0:
                 raise ValueError(f"`images` is empty; at least one image is needed. Received: shape={images.shape}")
@@ -59,7 +59,7 @@ class ArraySource(Source):
             rows = max(1, CHECKED_AT_ONCE // max(1, images[0].size))
             for start in range(0, len(images), rows):
                 self.check(images[start : start + rows], start)
-            sizes = {images.shape[1:3]}
+            sizes = {images.shape[1:-1]}
         else:
             for index, image in enumerate(images):
                 self.check_shape(image.shape, index)
@@ -70,11 +70,15 @@ class ArraySource(Source):
                         f"{index}"
                     )
                 self.check(image[None], index)
-            sizes = {image.shape[:2] for image in images}
-        self.shape = (*(sizes.pop() if len(sizes) == 1 else (None, None)), shape[-1])
+            sizes = {image.shape[:-1] for image in images}
+        self.shape = (*(sizes.pop() if len(sizes) == 1 else (None,) * (len(shape) - 1)), shape[-1])
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def sizes(self) -> list[Shape]:
+        """The shape of every image, or one if all are alike."""
+        return [self.images.shape[1:]] if isinstance(self.images, np.ndarray) else [each.shape for each in self.images]
 
     def raw_batches(self, batch_size: int, shuffle: bool) -> tf.data.Dataset:
         rng = order_of_epochs(shuffle)

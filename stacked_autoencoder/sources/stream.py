@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from stacked_autoencoder.checks import described
 from stacked_autoencoder.sources.base import DatasetSource, everything
 from stacked_autoencoder.sources.blocks import ImageBlock, Shape, add_image
 
@@ -45,15 +46,15 @@ class StreamSource(DatasetSource):
         self.whole = dataset
         if isinstance(spec, (tuple, list)):
             dataset, spec = dataset.map(lambda images, *_: images), spec[0]
-        if not isinstance(spec, tf.TensorSpec) or spec.shape.rank not in (3, 4):
+        if not isinstance(spec, tf.TensorSpec) or spec.shape.rank not in (len(shape), len(shape) + 1):
             raise ValueError(
-                "A dataset must yield images (H, W, C), batches of them (N, H, W, C), or tuples that begin with one of "
-                f"these. Received: element_spec={spec}"
+                f"A dataset must yield single {described(shape)}, batches of them, or tuples that begin with one of these. "
+                f"Received: element_spec={spec}"
             )
-        self.batched = spec.shape.rank == 4
-        size = spec.shape[-3:].as_list()
+        self.batched = spec.shape.rank == len(shape) + 1
+        size = spec.shape[-len(shape) :].as_list()
         self.check_shape([side or wanted for side, wanted in zip(size, shape, strict=True)])
-        self.shape = (*size[:2], shape[-1])
+        self.shape = (*size[:-1], shape[-1])
         self.source = dataset
 
     def raw_batches(self, batch_size: int, shuffle: bool) -> tf.data.Dataset:
@@ -140,8 +141,9 @@ def batch_by_size(dataset: tf.data.Dataset, batch_size: int, shape: Shape) -> tf
     """Batches single images; where sizes may differ, each batch holds one size."""
     if None not in shape:
         return dataset.batch(batch_size)
+    # One number for all sides but the last, which is the channels': fewer than 2**31 each, and two at most.
     return dataset.group_by_window(
-        key_func=lambda image: tf.cast(tf.shape(image)[0], tf.int64) * 2**31 + tf.cast(tf.shape(image)[1], tf.int64),
+        key_func=lambda image: tf.reduce_sum(tf.shape(image, tf.int64)[:-1] * [2**31, 1][: len(shape) - 1]),
         reduce_func=lambda _, window: window.batch(batch_size),
         window_size=batch_size,
     )

@@ -1,0 +1,44 @@
+"""Activations by name, and where on them a linear start is nearly exact."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+WITHIN_UNIT_INTERVAL = ("sigmoid", "hard_sigmoid", "softmax", "sparse_sigmoid", "sparsemax")
+SATURATING = ("sigmoid", "hard_sigmoid", "tanh", "hard_tanh", "softsign", "sparse_sigmoid")
+SLOPES = {"sigmoid": 1 / 4, "hard_sigmoid": 1 / 6}  # at zero, of those that aren't 1 there
+# (gain, offset) such that activation(gain * y + offset) is about y where images are: sigmoid's for [0, 1].
+INVERSES = {"sigmoid": (6.0, -3.0), "hard_sigmoid": (6.0, -3.0), "tanh": (1.5, 0.0)}
+
+
+def activation_name(argument: str, activation: Any) -> str:
+    """The name of a Keras activation, such as `"relu"`; `None` is `"linear"`.
+
+    Raises:
+        ValueError: there is none of that name, or it isn't one of Keras's, which alone load everywhere.
+    """
+    known = sorted(name for name in dir(keras.activations) if not name.startswith("_") and name not in NOT_ACTIVATIONS)
+    name = "linear" if activation is None else activation
+    if callable(name):
+        name = keras.activations.serialize(name)
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(
+            f"`{argument}` must be one of Keras's activations: {hint}Known are {', '.join(known)}. "
+            f"Received: {argument}={activation!r}"
+        )
+    return name
+
+
+NOT_ACTIVATIONS = ("deserialize", "get", "serialize")
+
+
+def apply(name: str, values: np.ndarray) -> np.ndarray:
+    function: Callable[[np.ndarray], Any] = keras.activations.get(name)
+    return np.asarray(function(np.asarray(values, np.float32)), np.float64)

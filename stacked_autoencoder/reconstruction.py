@@ -1,0 +1,106 @@
+"""The model that `train` fits: levels there and back, each with what acts on it only in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import layers, ops, random
+
+from stacked_autoencoder.level import Level
+from stacked_autoencoder.tied import tied
+
+
+class LevelInTraining(layers.Layer):
+    """A level as it trains.
+
+    ```
+    inputs ─▶ corruption ─▶ encoder ─┬─▶ draw from N(mean, variance) ─▶ encodings ─▶ decoder
+                                     └─▶ penalty, divergence                         (tied: with the encoder's kernels)
+    ```
+
+    Args:
+        level: gives its weights. Corruption and draws act whenever this layer is called: what is validated is what is
+            trained, and a level that learns to repair isn't judged by what needs no repair.
+
+    Attributes:
+        terms: of the loss of the last batch, beside that of the reconstruction, by their names.
+    """
+
+    def __init__(self, level: Level) -> None:
+        super().__init__()
+        self.objective = level.objective
+        self.encoder = level.encoder if level.posterior is None else level.posterior
+        self.decoder = tied(level.decoder, level.ties())
+        self.corruption = level.objective.corruption
+        self.seed_generator = random.SeedGenerator()
+        self.terms: dict[str, tf.Tensor] = {}
+        self.built = True
+
+    def encode(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
+        if self.corruption is not None:
+            inputs = self.corruption(inputs, training=True)
+        code = self.encoder(inputs, training=training)
+        terms = {}
+        if isinstance(code, (list, tuple)):
+            mean, log_variance = code
+            values = ops.cast(ops.size(inputs) // ops.shape(inputs)[0], mean.dtype)
+            terms["kl"] = self.objective.kl_weight * divergence(mean, log_variance) / values
+            code = mean + ops.exp(log_variance / 2) * random.normal(ops.shape(mean), seed=self.seed_generator)
+        if self.objective.penalty is not None:
+            terms["penalty"] = self.objective.of_code(code)
+        self.terms = terms
+        return code
+
+    def decode(self, encodings: tf.Tensor, training: bool) -> tf.Tensor:
+        return self.decoder(encodings, training=training)
+
+
+class Reconstruction(keras.Model):
+    """What `train` fits: levels there and back, against what the first of them sees, or against targets.
+
+    The loss is that of the first level's objective; penalties and divergences of all levels are added to it. Their parts
+    are told apart in the history where there is more than the loss of the reconstruction.
+
+    Args:
+        levels: from the lowest to the highest.
+    """
+
+    def __init__(self, levels: Sequence[Level]) -> None:
+        super().__init__()
+        self.objective = levels[0].objective
+        self.parts = [LevelInTraining(level) for level in levels]
+        names = ["kl"] * any(level.posterior is not None for level in levels)
+        names += ["penalty"] * any(level.objective.penalty is not None for level in levels)
+        self.trackers = [keras.metrics.Mean(name=name) for name in (["reconstruction", *names] if names else [])]
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        values = inputs
+        for part in self.parts:
+            values = part.encode(values, training)
+        for part in reversed(self.parts):
+            values = part.decode(values, training)
+        return values
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> tf.Tensor:
+        terms = {"reconstruction": self.objective.of_reconstruction(x if y is None else y, y_pred)}
+        for part in self.parts:
+            for name, value in part.terms.items():
+                terms[name] = terms.get(name, 0.0) + value
+        for tracker in self.trackers:
+            tracker.update_state(terms[tracker.name])
+        return sum(terms.values())
+
+
+def divergence(mean: tf.Tensor, log_variance: tf.Tensor) -> tf.Tensor:
+    """Kullback-Leibler divergence of N(mean, variance) from N(0, 1), summed over a code, its mean over the batch.
+
+    Reference:
+        Kingma and Welling 2014, "Auto-encoding variational Bayes", appendix B.
+    """
+    each = ops.square(mean) + ops.exp(log_variance) - log_variance - 1.0
+    return ops.mean(ops.sum(each, axis=tuple(range(1, len(mean.shape))))) / 2.0
