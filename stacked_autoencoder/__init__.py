@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stacked_autoencoder.level import Level
     from stacked_autoencoder.levels.conv import ConvLevel
     from stacked_autoencoder.levels.dense import DenseLevel
+    from stacked_autoencoder.levels.sequence import SequenceLevel
     from stacked_autoencoder.sparsity import KLSparsity
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ __all__ = [
     "Level",
     "Mask",
     "SaltAndPepper",
+    "SequenceLevel",
     "metrics",
     "plots",
 ]
@@ -42,6 +44,7 @@ _HOMES = {
     "Level": "stacked_autoencoder.level",
     "Mask": "stacked_autoencoder.corruption",
     "SaltAndPepper": "stacked_autoencoder.corruption",
+    "SequenceLevel": "stacked_autoencoder.levels.sequence",
 }
 
 

@@ -16,6 +16,7 @@ from stacked_autoencoder.images import Images
 from stacked_autoencoder.level import Level, Shape, positive_int
 from stacked_autoencoder.levels.conv import ConvLevel
 from stacked_autoencoder.levels.dense import DenseLevel
+from stacked_autoencoder.levels.sequence import SequenceLevel
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate
 from stacked_autoencoder.principal import LinearCode
 from stacked_autoencoder.sources.memory import ArraySource
@@ -23,7 +24,7 @@ from stacked_autoencoder.sources.pairs import Pairs
 from stacked_autoencoder.sources.store import StoreSource
 from stacked_autoencoder.stack import show, times
 
-KINDS = {level.kind: level for level in (ConvLevel, DenseLevel)}  # what `load` may build, by the name in autoencoder.json
+KINDS = {level.kind: level for level in (ConvLevel, DenseLevel, SequenceLevel)}  # what `load` may build, by the name in autoencoder.json
 
 
 class Autoencoder(Coder):
@@ -257,8 +258,9 @@ class Autoencoder(Coder):
             "value_range": self.value_range,
             "levels": [level.get_state() for level in self.levels],
         }
-        models = {f"encoder{index}": level.encoder for index, level in enumerate(self.levels)}
-        models |= {f"decoder{index}": level.decoder for index, level in enumerate(self.levels)}
+        models = {
+            f"{name}{index}": model for index, level in enumerate(self.levels) for name, model in level.models().items()
+        }
         codes = {f"linear{index}": level.linear_code for index, level in enumerate(self.levels)}
         arrays = {name: vars(code) for name, code in codes.items() if code is not None}
         for index, level in enumerate(self.levels):
@@ -290,8 +292,8 @@ class Autoencoder(Coder):
                 )
             self.add(KINDS[description["kind"]](**description["config"]))
         for index, (level, description) in enumerate(zip(self.levels, state["levels"], strict=True)):
-            saving.read_weights(path / f"encoder{index}", level.encoder)
-            saving.read_weights(path / f"decoder{index}", level.decoder)
+            for name, model in level.models().items():
+                saving.read_weights(path / f"{name}{index}", model)
             level.set_state(description)
             weights = saving.read_arrays(path / f"training{index}.npz")
             if weights is not None:

@@ -12,7 +12,7 @@ AXES = {1: "(features)", 2: "(timesteps, features)", 3: "(H, W, C)"}
 
 
 def described(shape: Shape) -> str:
-    """What is of such a shape, in words."""
+    """What has such a shape, in words."""
     return f"{('vectors', 'sequences', 'images')[len(shape) - 1]} {AXES[len(shape)]}"
 
 

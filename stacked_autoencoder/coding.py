@@ -50,7 +50,8 @@ class Coder(Stack):
             return metrics.error_budget(self.levels, source.in_order(BATCH), self.pad, self.value_range)
         loss = metrics.Mean()
         for batch in source.in_order(BATCH):
-            loss.add(*metrics.squared_error(batch, self._there_and_back(batch, len(self.levels) - 1)))
+            restored = self._there_and_back(self.levels[0].seen(batch), len(self.levels) - 1)
+            loss.add(*metrics.squared_error(*metrics.counted(self.levels[0], batch, restored)))
         return loss.value
 
     def encode(self, images: Images, level: int | None = None, *, tile: Tile = "auto") -> np.ndarray | list[np.ndarray]:
@@ -156,10 +157,13 @@ class Coder(Stack):
         return gather([cropped(self._decoded(batch, depth, tile), self.shape) for batch in batches])
 
     def reconstruct(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
-        """Encodes images down to a level and decodes them again; the shapes are the images'."""
+        """Encodes images down to a level and decodes them again; the shapes are the images'.
+
+        A stack that predicts gives each step as it is predicted from those before, but for the first, which is given.
+        """
         depth = self.depth_of(level)
         batches = self._ending(images).in_order(BATCH, scale=False)
-        return gather([self._there_and_back(batch, depth) for batch in batches])
+        return gather([self._there_and_back(self.levels[0].seen(batch), depth) for batch in batches])
 
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         """Decodes draws from the standard normal, from which the deepest level's encodings are drawn in training.
@@ -228,7 +232,7 @@ class Coder(Stack):
             raise ValueError(f'`tile` is a side in pixels, `None` for whole images, or "auto". Received: tile={tile!r}')
         if not is_image:
             raise ValueError(
-                f"Level {depth} ends in {described(self.levels[depth].encoding_shape)}, each value of which depends on "
+                f"Level {depth} encodes as {described(self.levels[depth].encoding_shape)}, each value of which depends on "
                 f"the whole image, so that there are no tiles: leave `tile` out, or name a level above it. Received: tile={tile!r}"
             )
         return positive_int("tile", tile)

@@ -15,6 +15,7 @@ import tensorflow as tf
 from stacked_autoencoder.objective import Objective
 from stacked_autoencoder.patches import patch_by_patch
 from stacked_autoencoder.principal import LinearCode, Stream
+from stacked_autoencoder.reconstruction import LevelInTraining
 from stacked_autoencoder.sparsity import KLSparsity
 
 LOG_VARIANCE = "log_variance"  # name of the layer that only a posterior has
@@ -43,11 +44,12 @@ class Level(ABC):
         linear_code: the best linear code of the *images* with as many values, which the level is held against.
         objective: what it is trained for, by what; not saved with the pair.
         posterior: the encoder with the code's logarithmic variance as a second output, where `kl_weight` asks for one.
-        ends: names of the layers that write an encoding or a reconstruction, and start where they are to stay near.
+        ends: names of the encoder's and of the decoder's layers that write its output, and start near where they are to
+            stay.
     """
 
     kind: str
-    ends: tuple[str, ...] = ()
+    ends: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     posterior: keras.Model | None = None
     encoder: keras.Model | None = None
     decoder: keras.Model | None = None
@@ -76,8 +78,8 @@ class Level(ABC):
         """Makes `encoder` and `decoder` for inputs of this shape (without the batch axis), named by their index."""
 
     @abstractmethod
-    def start(self, stream: Stream) -> LinearCode:
-        """Sets the linear paths to the best linear code of a stream of inputs; returns that code."""
+    def start(self, stream: Stream) -> LinearCode | None:
+        """Sets the linear paths to the best linear code of a stream of inputs; returns that code, if it is one of each."""
 
     @abstractmethod
     def get_config(self) -> dict[str, Any]:
@@ -91,6 +93,29 @@ class Level(ABC):
     def ties(self) -> dict[str, keras.layers.Layer]:
         """Names of the decoder's layers that use an encoder's kernel in training, and the layers whose it is."""
         return {}
+
+    def models(self) -> dict[str, keras.Model]:
+        """What is saved, by name."""
+        return {"encoder": self.encoder, "decoder": self.decoder}
+
+    def prepare_for(self, above: Level) -> None:
+        """Makes this level one on top of which another can be put.
+
+        Raises:
+            ValueError: it can't be changed any more.
+        """
+
+    def in_training(self) -> keras.layers.Layer:
+        """What `train` fits."""
+        return LevelInTraining(self)
+
+    def seen(self, inputs: Any) -> Any:
+        """What the encoder is given of a batch, in training and where it is measured."""
+        return inputs
+
+    def counted(self, inputs: Any) -> Any:
+        """Which of it counts in a loss, `(N, timesteps)`; `None` for all."""
+        return None
 
     @property
     def encoding_shape(self) -> Shape:

@@ -138,6 +138,12 @@ def squared_error(images: np.ndarray, reconstructions: np.ndarray) -> tuple[floa
     return float(np.sum(np.square(images - reconstructions), dtype=np.float64)), images.size
 
 
+def counted(level: Level, inputs: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a level should give for a batch and what it gives, without what doesn't count."""
+    which = level.counted(inputs)
+    return (inputs, outputs) if which is None else (inputs[np.asarray(which)], outputs[np.asarray(which)])
+
+
 def error_budget(
     levels: list[Level],
     batches: Iterable[np.ndarray],
@@ -149,23 +155,24 @@ def error_budget(
     means = [{name: Mean() for name in names} for _ in levels]
     for images in batches:
         padded = pad(images)
-        seen, factor = padded, 1
+        given, factor = padded, 1
         for depth, (level, mean) in enumerate(zip(levels, means, strict=True)):
-            encodings = level.encode(seen)
+            encodings = level.encode(level.seen(given))
             factor *= level.factor
             decoded = level.decode(encodings)
-            mean["loss"].add(*squared_error(seen, decoded))
+            mean["loss"].add(*squared_error(*counted(level, given, decoded)))
             for lower in reversed(levels[:depth]):
                 decoded = lower.decode(decoded)
             decoded = cropped(decoded, images.shape[1:])
-            mean["full_loss"].add(*squared_error(images, decoded))
-            mean["psnr"].add(psnr(images, decoded, value_range).sum(), len(images))
-            mean["ssim"].add(ssim(images, decoded, value_range).sum(), len(images))
+            mean["full_loss"].add(*squared_error(*counted(levels[0], images, decoded)))
+            if images.ndim == 4:
+                mean["psnr"].add(psnr(images, decoded, value_range).sum(), len(images))
+                mean["ssim"].add(ssim(images, decoded, value_range).sum(), len(images))
             mean["values"].add(encodings.size, len(images))
             mean["ratio"].add(images.size / encodings.size * len(images), len(images))
             code = level.linear_code
             if code is not None:
                 patches = to_patches(padded, factor if level.is_image else None).astype(np.float64)
                 mean["pca_loss"].add(code.squared_error(patches), patches.size)
-            seen = encodings
+            given = encodings
     return {index: {name: row[name].value for name in names} for index, row in enumerate(means)}

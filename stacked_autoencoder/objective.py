@@ -101,9 +101,19 @@ class Objective:
         name = self.config["loss"]
         return (name if isinstance(name, str) else name["name"]) in WITHIN_UNIT_INTERVAL
 
-    def of_reconstruction(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-        """The loss of a batch, a scalar."""
-        return ops.mean(self.loss(targets, outputs))
+    def of_reconstruction(
+        self, targets: tf.Tensor, outputs: tf.Tensor, counted: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """The loss of a batch, a scalar.
+
+        Args:
+            counted: which steps of sequences count, `(N, timesteps)`; all by default.
+        """
+        losses = (self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss)(targets, outputs)
+        if counted is None:
+            return ops.mean(losses)
+        counted = ops.cast(counted, losses.dtype)
+        return ops.sum(losses * counted) / ops.maximum(ops.sum(counted), 1.0)
 
     def of_code(self, code: tf.Tensor) -> tf.Tensor:
         """The penalty on a batch of encodings, a scalar."""

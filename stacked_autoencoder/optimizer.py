@@ -92,8 +92,9 @@ def step_scales(levels: Sequence[Level], inputs: np.ndarray, error: float) -> di
     relative = float(np.sqrt(error)) / max(float(inputs.std()), SMALLEST)
     for level in levels:
         encodings = level.encode(inputs)
-        for model, outputs in ((level.encoder, encodings), (level.decoder, inputs)):
-            for layer in map(model.get_layer, level.ends):
+        sides = ((level.encoder, encodings), (level.decoder, inputs))
+        for (model, outputs), ends in zip(sides, level.ends, strict=True):
+            for layer in map(model.get_layer, ends):
                 scales |= {id(variable): relative * float(outputs.std()) for variable in layer.trainable_variables}
         inputs = encodings
     return scales

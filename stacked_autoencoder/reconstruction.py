@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 from keras import layers, ops, random
 
-from stacked_autoencoder.level import Level
 from stacked_autoencoder.tied import tied
+
+if TYPE_CHECKING:
+    from stacked_autoencoder.level import Level
 
 
 class LevelInTraining(layers.Layer):
@@ -31,6 +33,7 @@ class LevelInTraining(layers.Layer):
 
     def __init__(self, level: Level) -> None:
         super().__init__()
+        self.level = level
         self.objective = level.objective
         self.encoder = level.encoder if level.posterior is None else level.posterior
         self.decoder = tied(level.decoder, level.ties())
@@ -40,6 +43,7 @@ class LevelInTraining(layers.Layer):
         self.built = True
 
     def encode(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
+        inputs = self.level.seen(inputs)
         if self.corruption is not None:
             inputs = self.corruption(inputs, training=True)
         code = self.encoder(inputs, training=training)
@@ -70,10 +74,11 @@ class Reconstruction(keras.Model):
 
     def __init__(self, levels: Sequence[Level]) -> None:
         super().__init__()
-        self.objective = levels[0].objective
-        self.parts = [LevelInTraining(level) for level in levels]
+        self.first = levels[0]
+        self.parts = [level.in_training() for level in levels]
         names = ["kl"] * any(level.posterior is not None for level in levels)
         names += ["penalty"] * any(level.objective.penalty is not None for level in levels)
+        names += ["prediction"] * any("predictor" in level.models() for level in levels)
         self.trackers = [keras.metrics.Mean(name=name) for name in (["reconstruction", *names] if names else [])]
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -87,7 +92,9 @@ class Reconstruction(keras.Model):
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> tf.Tensor:
-        terms = {"reconstruction": self.objective.of_reconstruction(x if y is None else y, y_pred)}
+        targets = x if y is None else y
+        of_reconstruction = self.first.objective.of_reconstruction
+        terms = {"reconstruction": of_reconstruction(targets, y_pred, self.first.counted(targets))}
         for part in self.parts:
             for name, value in part.terms.items():
                 terms[name] = terms.get(name, 0.0) + value

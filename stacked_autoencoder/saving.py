@@ -28,7 +28,7 @@ from stacked_autoencoder.durable import sha256, sync
 FORMAT = 1
 MANIFEST = "autoencoder.json"
 WEIGHTS = "model.weights.h5"
-OURS = re.compile(r"(encoder|decoder)\d+|(linear|training)\d+\.npz|autoencoder\.json")
+OURS = re.compile(r"(encoder|decoder|predictor)\d+|(linear|training)\d+\.npz|autoencoder\.json")
 
 
 def write(

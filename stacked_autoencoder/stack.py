@@ -64,6 +64,8 @@ class Stack:
             raise ValueError(f"A level such as `ConvLevel(n_out=32)` was expected. Received: {level!r}")
         if any(level is other for other in self.levels):
             raise ValueError("This level is in the stack already; make a new one with the same arguments.")
+        if self.levels:
+            self.levels[-1].prepare_for(level)
         level.build(self._room_for(level), len(self.levels))
         self.levels.append(level)
 

@@ -252,7 +252,8 @@ def test_statistics_are_those_of_the_encodings(trained, images):
             {"size": (64, 64)},
             r"`size` is the width of the network.*`shape=\(height, width, channels\)`.*size=\(64, 64\)",
         ),
-        ({"shape": (64, 64)}, r"`shape` is the shape of one image.*Received: shape=\(64, 64\)"),
+        ({"shape": (64, 64)}, r"sees images of shape \(height, width, channels\).*Received: input_shape=\(64, 64\)"),
+        ({"shape": (2, 64, 64, 3)}, r"`shape` is the shape of one image.*Received: shape=\(2, 64, 64, 3\)"),
         ({"shape": (None, None, None)}, "`shape` is the shape of one image"),
         ({"n_levels": 0}, "`n_levels` must be a whole number"),
         ({"latent_dim": 4}, "`latent_dim=4` ends in a vector, which needs images of one known size"),
@@ -280,7 +281,7 @@ def test_wrong_calls_are_told(trained, images):
         (lambda: sae.train(images, levels=[5], verbose=0), "`level` must be an index"),
         (lambda: sae.train(images, levels=[], verbose=0), r"at least one\. Received: levels=\[\]"),
         (lambda: sae.add(sae.levels[0]), "in the stack already"),
-        (lambda: sae.add(ConvLevel()), "nothing convolutional can follow a level that ends in a vector"),
+        (lambda: sae.add(ConvLevel()), "after a level that ends in a vector take a DenseLevel"),
     ):
         with pytest.raises(ValueError, match=f"(?s){text}"):
             call()

@@ -94,7 +94,7 @@ def test_a_temporary_store_goes_even_when_training_fails(images, tmp_path, monke
     fit = greedy.training.fit
 
     def failing(levels, source, **options):
-        if isinstance(source, StoreSource):
+        if isinstance(source.inputs, StoreSource):
             assert list(tmp_path.iterdir()) != []
             raise KeyboardInterrupt
         return fit(levels, source, **options)

@@ -129,7 +129,7 @@ WRONG = {
     "endless": (tf.data.Dataset.from_tensor_slices(SCALED).repeat(), r"dataset without end.*`steps_per_epoch=…`"),
     "NaN in a dataset": (tf.data.Dataset.from_tensor_slices(broken(np.nan)), r"Image 7 holds NaN"),
     "0-255 dataset": (tf.data.Dataset.from_tensor_slices(PIXELS.astype(np.float32)).batch(4), r"look like pixels"),
-    "dataset of rank 2": (tf.data.Dataset.from_tensor_slices(SCALED[0, 0]), r"must yield images \(H, W, C\)"),
+    "dataset of rank 2": (tf.data.Dataset.from_tensor_slices(SCALED[0, 0]), r"must yield single images \(H, W, C\)"),
     "PyDataset of single images": (Batches(SCALED[:, 0]), r"must yield batches \(N, H, W, C\)"),
     "text": (np.array(["a"]), r"must be uint8"),
 }

@@ -188,5 +188,5 @@ def test_wrong_arguments_are_named(arguments, text):
 def test_a_vector_needs_a_known_size_and_ends_the_stack():
     with pytest.raises(ValueError, match=r"`latent_dim=3` ends in a vector.*shape=\(height, width, channels\)"):
         ConvLevel(latent_dim=3).build((None, None, 3))
-    with pytest.raises(ValueError, match="nothing convolutional can follow a level that ends in a vector"):
+    with pytest.raises(ValueError, match="after a level that ends in a vector take a DenseLevel"):
         ConvLevel().build((10,))

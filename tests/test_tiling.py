@@ -146,9 +146,9 @@ def test_tiles_after_more_training_and_one_more_level_are_those_of_the_new_weigh
 
 def test_a_vector_level_says_why_it_has_no_tiles(trained, images):
     sae, _ = trained
-    with pytest.raises(ValueError, match=r"Level 1 ends in a vector.*depends on the whole image.*Received: tile=8"):
+    with pytest.raises(ValueError, match=r"Level 1 encodes as vectors.*depends on the whole image.*Received: tile=8"):
         sae.encode(images, tile=8)
-    with pytest.raises(ValueError, match=r"Level 1 ends in a vector"):
+    with pytest.raises(ValueError, match=r"Level 1 encodes as vectors"):
         sae.decode(sae.encode(images), tile=8)
     np.testing.assert_allclose(sae.encode(images, level=0, tile=8), sae.encode(images, level=0), atol=1e-4)
 

@@ -68,7 +68,7 @@ class ConvLevel(Level):
     """
 
     kind = "conv"
-    ends = ("linear", "residual")
+    ends = (("linear", "residual"), ("linear", "residual"))
 
     def __init__(
         self,
@@ -134,8 +134,9 @@ class ConvLevel(Level):
     def build(self, input_shape: Shape, index: int = 0) -> None:
         if len(input_shape) != 3:
             raise ValueError(
-                "A ConvLevel sees images or spatial encodings of shape (height, width, channels); nothing "
-                f"convolutional can follow a level that ends in a vector. Received: input_shape={input_shape}"
+                "A ConvLevel sees images of shape (height, width, channels), or encodings of such a shape: give the "
+                "Autoencoder a `shape` with channels, and after a level that ends in a vector take a DenseLevel. "
+                f"Received: input_shape={input_shape}"
             )
         if self.latent_dim is not None and None in input_shape:
             raise ValueError(

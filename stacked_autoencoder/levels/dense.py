@@ -10,9 +10,11 @@ import keras
 import numpy as np
 from keras import layers
 
+from stacked_autoencoder.least_squares import least_squares
 from stacked_autoencoder.level import LOG_VARIANCE, Level, Shape, positive_int
 from stacked_autoencoder.levels import activations
 from stacked_autoencoder.principal import SMALLEST, LinearCode, Stream, fit_linear_code, variational_gains
+from stacked_autoencoder.sparsity import KLSparsity
 
 SAMPLE_IMAGES = 8192  # that the start is fitted on, beyond the first layer
 SAMPLE_VALUES = 1 << 25  # of these at most
@@ -175,8 +177,11 @@ class DenseLevel(Level):
                 code = fit_linear_code(lambda values=values: [values], None, self.units[depth])
             kernel = self._kernel(depth, code, values.var(axis=0).sum() / power, rng)
             coded = (values - code.mean) @ kernel
+            is_sparse = depth == len(self.units) - 1 and isinstance(self.objective.penalty, KLSparsity)
             bends = activation != "linear" and activation not in activations.SATURATING
             shift = SHIFT * coded.std(axis=0) if bends else np.zeros(len(kernel[0]))
+            if is_sparse and activation == "sigmoid":  # about as active as wanted
+                shift += np.log(self.objective.penalty.target / (1 - self.objective.penalty.target))
             layer.set_weights([kernel, shift - code.mean @ kernel])
             inner.append(coded + shift)
             values = activations.apply(activation, inner[-1])
@@ -228,12 +233,3 @@ class DenseLevel(Level):
 
     def _log_variance(self) -> layers.Dense:
         return self.posterior.get_layer(LOG_VARIANCE)
-
-
-def least_squares(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """`(inputs, outputs)`: the best linear map between centred samples, drawn to zero where these are few."""
-    centred = inputs - inputs.mean(axis=0)
-    square = centred.T @ centred
-    ridge = np.trace(square) / len(inputs)  # as if as many samples as there are inputs had been zero
-    square[np.diag_indices_from(square)] += max(ridge, SMALLEST)
-    return np.linalg.solve(square, centred.T @ (outputs - outputs.mean(axis=0)))

@@ -1,0 +1,290 @@
+"""The recurrent level: sequences to a vector and back, or on to what comes next."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from stacked_autoencoder.least_squares import least_squares
+from stacked_autoencoder.level import Level, Shape, positive_int
+from stacked_autoencoder.principal import SMALLEST, LinearCode, Stream, fit_linear_code
+
+TARGETS = ("input", "next", "both")
+CELLS = {"lstm": (layers.LSTM, layers.LSTMCell), "gru": (layers.GRU, layers.GRUCell)}
+SAMPLE = 4096  # sequences that the start is fitted on
+
+
+class SequenceLevel(Level):
+    """Recurrent layers that read a sequence into a vector, and others that write it, or its continuation, from there.
+
+    ```
+    x_1 … x_T ─┬─▶ linear ─────────────────────(+)─▶ encoding ─┬─▶ linear ────────────────────────────(+)─▶ x_1 … x_T
+               └─▶ LSTM ─▶ Dense, starts at zero ┘             └─▶ LSTM ─▶ Dense, starts at zero, turned ┘
+    ```
+
+    Several units make one deep level, `SequenceLevel([64, 16])`; several levels a greedy stack, whose lower ones encode
+    as sequences: `levels=[SequenceLevel(64), SequenceLevel(16)]`. The linear paths start as principal components of the
+    sequences (of single steps, where the encoding is a sequence), and the recurrent ones see every feature with mean 0
+    and variance 1: before training the level is exactly PCA of the same size.
+
+    Args:
+        units: of the encoder's layers, from the sequence on; one number for a single layer. The last is the size of the
+            encoding.
+        target: `"input"` restores the sequence. `"next"` predicts: what is encoded is the sequence as it stood a step
+            ago, and `decoder` gives the sequence. `"both"` does both, with a second decoder, `predictor`.
+        reverse: whether the recurrent layers write from the last step to the first, which the encoder saw last. The
+            output is turned around, so it comes in the order of the input; a predictor's never is.
+        conditional: whether each step is also given the one before, as it truly was in training (teacher forcing), as it
+            was written otherwise.
+        cell: `"lstm"` or `"gru"`.
+        return_sequences: whether the encoding is a sequence of as many steps; set by itself under another SequenceLevel.
+        mask_value: steps all of whose features have this value are padding: passed over and not counted in any loss.
+        loss, penalty, corruption: as in `DenseLevel`.
+
+    Input shape:
+        `(N, timesteps, features)`, float32, of one known length.
+
+    Output shape:
+        `(N, units[-1])`, or `(N, timesteps, units[-1])`. Before training, after the start, the mean square of an
+        encoding value is 1.
+
+    Raises:
+        ValueError: an argument isn't what it should be, or what is seen aren't sequences of one known length.
+
+    Example:
+        >>> sae = Autoencoder(shape=(24, 1), levels=[SequenceLevel(16, target="both")])
+        >>> sae.train(series)                                       # (N, 24, 1) floats
+        >>> sae.levels[0].predictor(sae.encode(series))[:, -1]      # (N, 1): the step after the last
+
+    Reference:
+        Srivastava et al. 2015, "Unsupervised learning of video representations using LSTMs", section 2.
+    """
+
+    kind = "sequence"
+    factor = 1
+    ends = (("linear", "residual"), ("linear", "residual"))
+    predictor: keras.Model | None = None
+
+    def __init__(
+        self,
+        units: int | Sequence[int],
+        target: str = "input",
+        reverse: bool = True,
+        conditional: bool = False,
+        cell: str = "lstm",
+        *,
+        return_sequences: bool = False,
+        mask_value: float | None = None,
+        loss: Any = "mse",
+        penalty: Any = None,
+        corruption: Any = None,
+    ) -> None:
+        several = list(units) if isinstance(units, (list, tuple)) else [units]
+        if not several:
+            raise ValueError("`units` names the units of at least one layer. Received: units=[]")
+        self.units = [positive_int("units", number) for number in several]
+        self.target = _one_of("target", target, TARGETS)
+        self.reverse = bool(reverse)
+        self.conditional = bool(conditional)
+        self.cell = _one_of("cell", cell, CELLS)
+        self.return_sequences = bool(return_sequences)
+        self.mask_value = None if mask_value is None else float(mask_value)
+        if return_sequences and (conditional or target != "input"):
+            raise ValueError(
+                "A level that encodes as a sequence restores it step by step: `conditional` and `target` are for levels "
+                f"that end in a vector. Received: target={target!r}, conditional={conditional!r}"
+            )
+        super().__init__(loss=loss, penalty=penalty, corruption=corruption)
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("units", "target", "reverse", "conditional", "cell", "return_sequences", "mask_value")
+        return {name: getattr(self, name) for name in names} | self.objective.get_config()
+
+    # === Models ===
+
+    def build(self, input_shape: Shape, index: int = 0) -> None:
+        if len(input_shape) != 2:
+            raise ValueError(
+                "A SequenceLevel sees sequences (timesteps, features), or encodings of such a shape. The rows of images "
+                "become steps with `images.reshape(len(images), height, -1)`. "
+                f"Received: input_shape={tuple(input_shape)}"
+            )
+        if input_shape[0] is None:
+            raise ValueError(
+                "A SequenceLevel needs sequences of one known length: pad them, and tell by which value with "
+                f"`mask_value`. Received: input_shape={tuple(input_shape)}"
+            )
+        if self.target != "input" and input_shape[0] < 2:
+            raise ValueError(
+                f"To predict takes sequences of at least two steps. Received: input_shape={tuple(input_shape)}"
+            )
+        self.input_shape, self.index = tuple(input_shape), index
+        self.encoder = self._build_encoder(f"encoder{index}")
+        self.decoder = self._build_decoder(f"decoder{index}", reverse=self.reverse and self.target != "next")
+        if self.target == "both":
+            self.predictor = self._build_decoder(f"predictor{index}", reverse=False)
+
+    def prepare_for(self, above: Level) -> None:
+        if not isinstance(above, SequenceLevel) or self.return_sequences:
+            return
+        if self.started or self.conditional or self.target != "input":
+            raise ValueError(
+                "A SequenceLevel on top of another needs it to encode as sequences, and this one ends in a vector: make "
+                f"it with `return_sequences=True`. Received: {self!r} below {above!r}"
+            )
+        self.return_sequences = True
+        self.build(self.input_shape, self.index)
+
+    def models(self) -> dict[str, keras.Model]:
+        return super().models() | ({"predictor": self.predictor} if self.target == "both" else {})
+
+    def _build_encoder(self, name: str) -> keras.Model:
+        inputs = seen = keras.Input(self.input_shape)
+        if self.mask_value is not None:
+            seen = layers.Masking(self.mask_value)(inputs)  # also sets what it masks to zero
+        hidden, (recurrent, _) = seen, CELLS[self.cell]
+        for depth, units in enumerate(self.units):
+            goes_on = self.return_sequences or depth < len(self.units) - 1
+            hidden = recurrent(units, return_sequences=goes_on, name=f"{self.cell}{depth}")(hidden)
+        # Not `Flatten`, which would warn that it drops the mask.
+        flat = seen if self.return_sequences else ops.reshape(seen, (-1, self._size))
+        linear = layers.Dense(self.units[-1], name="linear")(flat)
+        residual = layers.Dense(self.units[-1], kernel_initializer="zeros", name="residual")(hidden)
+        return keras.Model(inputs, layers.Add(name="encoding")([linear, residual]), name=name)
+
+    def _build_decoder(self, name: str, *, reverse: bool) -> keras.Model:
+        inputs = keras.Input(self.encoding_shape)
+        linear = layers.Dense(self.input_shape[-1] if self.return_sequences else self._size, name="linear")(inputs)
+        if not self.return_sequences:
+            linear = layers.Reshape(self.input_shape)(linear)
+        if self.conditional:
+            return keras.Model(inputs, self._step_by_step(inputs, linear, reverse), name=name)
+        hidden = inputs if self.return_sequences else layers.RepeatVector(self.input_shape[0])(inputs)
+        for depth in reversed(range(len(self.units))):
+            recurrent, _ = CELLS[self.cell]
+            hidden = recurrent(self.units[depth], return_sequences=True, name=f"{self.cell}{depth}")(hidden)
+        residual = layers.Dense(self.input_shape[-1], kernel_initializer="zeros", name="residual")(hidden)
+        if reverse and not self.return_sequences:
+            residual = ops.flip(residual, axis=1)
+        return keras.Model(inputs, layers.Add(name="decoding")([linear, residual]), name=name)
+
+    def _step_by_step(self, inputs: keras.KerasTensor, linear: keras.KerasTensor, reverse: bool) -> keras.KerasTensor:
+        """Each step is given what was written before: unrolled, so that the model is made of Keras's own layers."""
+        steps = self.input_shape[0]
+        depths = list(reversed(range(len(self.units))))
+        cells = [CELLS[self.cell][1](self.units[depth], name=f"cell{depth}") for depth in depths]
+        states = [
+            [layers.Dense(self.units[depth], "tanh", name=f"state{depth}_{part}")(inputs) for part in range(self.parts)]
+            for depth in depths
+        ]
+        residual = layers.Dense(self.input_shape[-1], kernel_initializer="zeros", name="residual")
+        written: dict[int, keras.KerasTensor] = {}
+        hidden = states[-1][0]
+        for step in reversed(range(steps)) if reverse else range(steps):
+            if written:
+                hidden = layers.Concatenate()([inputs, layers.Flatten()(before)])
+                for depth, cell in enumerate(cells):
+                    hidden, states[depth] = cell(hidden, states[depth])
+            here = layers.Cropping1D((step, steps - 1 - step))(linear)
+            before = layers.Add()([here, layers.Reshape((1, self.input_shape[-1]))(residual(hidden))])
+            written[step] = before
+        return layers.Concatenate(axis=1)([written[step] for step in range(steps)]) if steps > 1 else before
+
+    @property
+    def parts(self) -> int:
+        """Of a cell's state."""
+        return 2 if self.cell == "lstm" else 1
+
+    @property
+    def _size(self) -> int:
+        return math.prod(self.input_shape)
+
+    # === Training ===
+
+    def in_training(self) -> keras.layers.Layer:
+        from stacked_autoencoder.levels.sequence_training import SequenceInTraining  # which knows this class
+
+        return SequenceInTraining(self)
+
+    def seen(self, inputs: Any) -> Any:
+        return delayed(inputs) if self.target == "next" else inputs
+
+    def counted(self, inputs: Any) -> Any:
+        if self.target == "next":
+            return self.following(inputs)
+        return None if self.mask_value is None else self._real(inputs)
+
+    def following(self, inputs: Any) -> Any:
+        """Which steps count in the loss of a prediction, `(N, timesteps)`: the first is given, not predicted."""
+        is_first = np.arange(inputs.shape[1]) == 0
+        return ops.logical_and(self._real(inputs), ~is_first)
+
+    def _real(self, inputs: Any) -> Any:
+        """Which steps aren't padding."""
+        if self.mask_value is None:
+            return ops.ones(ops.shape(inputs)[:2], "bool")
+        return ops.any(ops.not_equal(inputs, self.mask_value), axis=-1)
+
+    # === Start ===
+
+    def start(self, stream: Stream) -> LinearCode | None:
+        code = fit_linear_code(lambda: map(self._linear_view, stream()), None, self.units[-1])
+        power = float(np.mean(code.variances))
+        scale = 1.0 / np.sqrt(power) if power > 0 else 1.0
+        down = code.components * scale
+        self.encoder.get_layer("linear").set_weights([down, -code.mean @ down])
+        self.decoder.get_layer("linear").set_weights([code.components.T / scale, code.mean])
+        sample = self._sample(stream)
+        self._see_evenly(sample)
+        if self.target != "input":
+            predictor = self.decoder if self.target == "next" else self.predictor
+            encodings, wanted = self.encode(delayed(sample)).astype(np.float64), self._linear_view(sample)
+            kernel = least_squares(encodings, wanted)
+            predictor.get_layer("linear").set_weights([kernel, (wanted - encodings @ kernel).mean(axis=0)])
+        self.started = True
+        # Of padded steps there is no fair one.
+        return code if self.mask_value is None and not self.return_sequences else None
+
+    def _linear_view(self, batch: np.ndarray) -> np.ndarray:
+        """What the linear path sees: `(N, timesteps * features)`, or single steps; padding is zero."""
+        if self.mask_value is not None:
+            batch = batch * np.asarray(self._real(batch))[..., None]
+        return batch.reshape(-1, self.input_shape[-1] if self.return_sequences else self._size)
+
+    def _sample(self, stream: Stream) -> np.ndarray:
+        taken, count = [], 0
+        for batch in stream():
+            taken.append(batch)
+            count += len(batch)
+            if count >= SAMPLE:
+                break
+        return np.concatenate(taken)
+
+    def _see_evenly(self, sample: np.ndarray) -> None:
+        """Lets the first recurrent layer see every feature with mean 0 and variance 1, whatever its unit."""
+        steps = sample[np.asarray(self._real(sample))].astype(np.float64)
+        layer = self.encoder.get_layer(f"{self.cell}0")
+        kernel, recurrent, bias = layer.get_weights()
+        kernel = kernel / np.maximum(steps.std(axis=0), np.sqrt(SMALLEST))[:, None]
+        shift = steps.mean(axis=0) @ kernel
+        bias = bias - (np.stack([shift, 0 * shift]) if bias.ndim == 2 else shift)  # a GRU has a recurrent one, too
+        layer.set_weights([kernel, recurrent, bias])
+
+
+def delayed(sequences: Any) -> Any:
+    """Each sequence as it stood a step ago, its first step twice: what predicts the sequence itself."""
+    return ops.concatenate([sequences[:, :1], sequences[:, :-1]], axis=1)
+
+
+def _one_of(argument: str, value: Any, known: Any) -> str:
+    if value in known:
+        return value
+    near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(f"`{argument}` must be one of {', '.join(known)}: {hint}Received: {argument}={value!r}")
