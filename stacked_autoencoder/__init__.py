@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stacked_autoencoder import metrics, plots
+    from stacked_autoencoder import heads, metrics, plots
     from stacked_autoencoder.autoencoder import Autoencoder
     from stacked_autoencoder.corruption import Mask, SaltAndPepper
     from stacked_autoencoder.encodings import EncodingStore
@@ -30,6 +30,7 @@ __all__ = [
     "Mask",
     "SaltAndPepper",
     "SequenceLevel",
+    "heads",
     "metrics",
     "plots",
 ]

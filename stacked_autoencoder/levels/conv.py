@@ -49,6 +49,8 @@ class ConvLevel(Level):
             hundredth of `gelu` per step, and costs a third of it on a CPU; `relu` and `elu` learn less per step.
         latent_dim: ends the level in a vector of so many values; needs inputs of one known size.
         output_activation: of the restored image; `"sigmoid"` for images in [0, 1] and `loss="binary_crossentropy"`.
+        upsampling: `"nearest"` or `"bilinear"` makes the decoder's residual path grow by doublings, each followed by a
+            3x3 convolution, instead of patch by patch. That takes several times as long.
         tied: whether the decoder's linear path uses the encoder's kernel, and `double` that of `halve`, with biases of
             their own. The residual paths' ends stay free: they start at zero. What is saved has copies.
         loss, penalty, corruption, kl_weight: as in `DenseLevel`; penalty and divergence are summed over all places.
@@ -80,6 +82,7 @@ class ConvLevel(Level):
         latent_dim: int | None = None,
         *,
         output_activation: str | None = None,
+        upsampling: str | None = None,
         tied: bool = False,
         loss: Any = "mse",
         penalty: Any = None,
@@ -100,6 +103,11 @@ class ConvLevel(Level):
         self.depth = positive_int("depth", depth, least=0)
         self.activation = activations.activation_name("activation", activation)
         self.output_activation = activations.activation_name("output_activation", output_activation)
+        if upsampling not in (None, "nearest", "bilinear"):
+            raise ValueError(
+                f'`upsampling` must be None, "nearest" or "bilinear". Received: upsampling={upsampling!r}'
+            )
+        self.upsampling = upsampling
         self.tied = bool(tied)
         self.latent_dim = None if latent_dim is None else positive_int("latent_dim", latent_dim)
 
@@ -123,12 +131,16 @@ class ConvLevel(Level):
         config = {name: getattr(self, name) for name in names} | self.objective.get_config()
         if self.output_activation != "linear":
             config["output_activation"] = self.output_activation
+        if self.upsampling is not None:
+            config["upsampling"] = self.upsampling
         return config | ({"tied": True} if self.tied else {})
 
     def ties(self) -> dict[str, layers.Layer]:
         if not self.tied:
             return {}
-        pairs = {"linear": "linear"} | {f"double{stage}": f"halve{stage}" for stage in range(1, len(self.widths))}
+        pairs = {"linear": "linear"}
+        if self.upsampling is None:
+            pairs |= {f"double{stage}": f"halve{stage}" for stage in range(1, len(self.widths))}
         return {up: self.encoder.get_layer(down) for up, down in pairs.items()}
 
     def build(self, input_shape: Shape, index: int = 0) -> None:
@@ -266,14 +278,28 @@ class ConvLevel(Level):
         for stage in reversed(range(len(self.widths))):
             hidden = self._blocks(hidden, self.widths[stage], stage)
             if stage > 0:
-                hidden = layers.Conv2DTranspose(self.widths[stage - 1], 2, strides=2, name=f"double{stage}")(hidden)
-        residual = layers.Conv2DTranspose(
-            channels, self.patch, strides=self.patch, kernel_initializer="zeros", name="residual"
-        )(layers.Activation("tanh")(hidden))
+                hidden = self._double(hidden, self.widths[stage - 1], f"double{stage}")
+        if self.upsampling is None:
+            hidden = layers.Activation("tanh")(hidden)
+            residual = layers.Conv2DTranspose(
+                channels, self.patch, strides=self.patch, kernel_initializer="zeros", name="residual"
+            )(hidden)
+        else:
+            for stage in range(self.patch.bit_length() - 1):
+                hidden = layers.Activation(self.activation)(hidden)
+                hidden = self._double(hidden, max(channels, self.widths[0] >> (stage + 1)), f"grow{stage}")
+            hidden = layers.Activation("tanh")(hidden)
+            residual = layers.Conv2D(channels, 3, padding="same", kernel_initializer="zeros", name="residual")(hidden)
         outputs = layers.Add(name="decoding")([linear, residual])
         if self.output_activation != "linear":
             outputs = layers.Activation(self.output_activation, name="output")(outputs)
         return keras.Model(inputs, outputs, name=name)
+
+    def _double(self, hidden: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
+        if self.upsampling is None:
+            return layers.Conv2DTranspose(filters, 2, strides=2, name=name)(hidden)
+        hidden = layers.UpSampling2D(2, interpolation=self.upsampling)(hidden)
+        return layers.Conv2D(filters, 3, padding="same", kernel_initializer="he_normal", name=name)(hidden)
 
     def _blocks(self, hidden: keras.KerasTensor, width: int, stage: int) -> keras.KerasTensor:
         """Pre-activation residual blocks (He et al. 2016, "Identity mappings") whose last convolutions start at zero.
