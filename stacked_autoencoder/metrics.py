@@ -108,7 +108,7 @@ class SSIMWithL1(keras.losses.Loss):
 
 def _ssim_loss(images: tf.Tensor, reconstructions: tf.Tensor, value_range: tuple[float, float]) -> tf.Tensor:
     sides = images.shape[1:-1]
-    if images.shape.rank != 4 or any(side is not None and side < SSIM_WINDOW for side in sides):
+    if len(images.shape) != 4 or any(side is not None and side < SSIM_WINDOW for side in sides):
         raise ValueError(
             f"SSIM is of images whose sides have at least {SSIM_WINDOW} pixels; use it for level 0 and another loss, "
             f"such as the default, for encodings. Received: shape={tuple(images.shape)}"

@@ -146,9 +146,16 @@ def plain(argument: str, thing: Any) -> str | dict[str, Any]:
         )
     if kind is thing:
         return name
-    taken = inspect.signature(kind).parameters
-    arguments = {key: value for key, value in thing.get_config().items() if key in taken and key not in ("name", "dtype")}
-    description = {"name": name, "arguments": arguments}
+    # Keras 3.15's `Huber` and `CosineSimilarity` leave their arguments out of their configuration.
+    told = {**getattr(thing, "_fn_kwargs", {}), **thing.get_config()}
+    parameters = inspect.signature(kind).parameters.values()
+    taken = {each.name for each in parameters if each.kind is not each.VAR_KEYWORD} - {"name", "dtype"}
+    if taken - told.keys():
+        raise ValueError(
+            f"`{argument}` is a {kind.__name__} whose `get_config` doesn't tell its {', '.join(sorted(taken - told.keys()))}, "
+            f"so that `load` couldn't make it again. Received: {argument}={thing!r}"
+        )
+    description = {"name": name, "arguments": {key: value for key, value in told.items() if key in taken}}
     _arguments(argument, description)
     return description
 

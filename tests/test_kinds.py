@@ -27,7 +27,7 @@ KINDS = {
     "conv, tied": (IMAGES, lambda: [ConvLevel(4, 2, 8, tied=True)]),
     "conv, tied, to a vector": (IMAGES, lambda: [ConvLevel(4, 2, 8, latent_dim=6, tied=True)]),
     "conv, bilinear": (IMAGES, lambda: [ConvLevel(4, 2, 8, upsampling="bilinear")]),
-    "conv, noisy": (IMAGES, lambda: [ConvLevel(4, 2, 8, corruption=keras.layers.GaussianNoise(0.2))]),
+    "conv, noisy": (IMAGES, lambda: [ConvLevel(4, 2, 8, corruption=SaltAndPepper(0.1))]),
     "conv, SSIM": (IMAGES, lambda: [ConvLevel(4, 2, 8, loss=metrics.SSIMWithL1(0.5))]),
     "conv, variational": (IMAGES, lambda: [ConvLevel(4, 2, 8, kl_weight=0.02)]),
     "dense": (IMAGES, lambda: [DenseLevel([24, 8])]),
@@ -44,7 +44,7 @@ KINDS = {
     "sequence, both": (SEQUENCES, lambda: [SequenceLevel([8, 6], target="both")]),
     "sequence, conditional": (SEQUENCES, lambda: [SequenceLevel(6, "both", conditional=True, corruption=Mask(0.1))]),
     "sequence, conditional, deep": (SEQUENCES, lambda: [SequenceLevel([8, 6], conditional=True, cell="gru")]),
-    "sequence, several levels": (SEQUENCES, lambda: [SequenceLevel(8, corruption=SaltAndPepper(0.05)), SequenceLevel(6)]),
+    "sequence, several levels": (SEQUENCES, lambda: [SequenceLevel(8, corruption=Mask(0.02)), SequenceLevel(6)]),
     "sequence, padded": (SEQUENCES, lambda: [SequenceLevel(6, mask_value=-9.0)]),
 }
 

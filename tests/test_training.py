@@ -13,16 +13,6 @@ from stacked_autoencoder.training import KeepBest
 from tests.conftest import blobs
 
 
-def test_the_loss_is_the_mean_squared_error_and_needs_no_target(images):
-    level = ConvLevel(n_out=4, size=4)
-    level.build((16, 16, 3))
-    model = Reconstruction([level])
-    model.compile(optimizer="sgd")
-    restored = level.decode(level.encode(images))
-    loss = model.evaluate(tf.data.Dataset.from_tensor_slices(images).batch(32), verbose=0)
-    assert loss == pytest.approx(np.mean(np.square(restored - images)), rel=1e-5)
-
-
 def test_a_divergent_run_ends_with_the_start(images, held_out):
     sae = Autoencoder(shape=(16, 16, 3), size=4, n_out=4)
     (history,) = sae.train(images, epochs=2, learning_rate=1e6, validation_data=held_out, verbose=0)

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+NOT_ACTIVATIONS = ("deserialize", "get", "serialize")  # of the names in `keras.activations`
 WITHIN_UNIT_INTERVAL = ("sigmoid", "hard_sigmoid", "softmax", "sparse_sigmoid", "sparsemax")
 SATURATING = ("sigmoid", "hard_sigmoid", "tanh", "hard_tanh", "softsign", "sparse_sigmoid")
 SLOPES = {"sigmoid": 1 / 4, "hard_sigmoid": 1 / 6}  # at zero, of those that aren't 1 there
@@ -24,8 +25,8 @@ def activation_name(argument: str, activation: Any) -> str:
     """
     known = sorted(name for name in dir(keras.activations) if not name.startswith("_") and name not in NOT_ACTIVATIONS)
     name = "linear" if activation is None else activation
-    if callable(name):
-        name = keras.activations.serialize(name)
+    if callable(activation) and getattr(keras.activations, getattr(activation, "__name__", ""), None) is activation:
+        name = activation.__name__
     if name not in known:
         near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -36,9 +37,7 @@ def activation_name(argument: str, activation: Any) -> str:
     return name
 
 
-NOT_ACTIVATIONS = ("deserialize", "get", "serialize")
-
-
 def apply(name: str, values: np.ndarray) -> np.ndarray:
+    """What the activation gives, in float64."""
     function: Callable[[np.ndarray], Any] = keras.activations.get(name)
     return np.asarray(function(np.asarray(values, np.float32)), np.float64)
