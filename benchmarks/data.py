@@ -4,18 +4,16 @@ Photographs come in three sets of different *pictures*: crops of one train, tile
 is kept, and this library's own default settings), tiles of the third are looked at only by the final figure.
 """
 
-import gzip
 from pathlib import Path
 
-import keras
 import numpy as np
 from PIL import Image
 
+from examples import clothes
 from examples.photographs import HELD_OUT, TRAINING, open_picture, photograph, random_crops, tiles
 
 SIDE = 64
 CROPS = 40_000  # so that five minutes are a few passes: fewer crops are learnt by heart
-DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 DEBIAN_PHOTOGRAPHS = Path("/usr/share/wallpapers")
 # What is a photograph, and not a drawing, of those that have this size in Debian's package plasma-workspace-wallpapers.
 TEST = (
@@ -65,10 +63,5 @@ def test_tiles(folder: Path) -> np.ndarray:
 
 def fashion_mnist() -> tuple[np.ndarray, np.ndarray]:
     """Training `(55000, 28, 28, 1)` and validation `(5000, 28, 28, 1)` images, float32 in [0, 1]."""
-    file = DEBIAN_FASHION / "train-images-idx3-ubyte.gz"
-    if file.is_file():  # Debian's package dataset-fashion-mnist
-        raw = np.frombuffer(gzip.decompress(file.read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28)
-    else:
-        raw = keras.datasets.fashion_mnist.load_data()[0][0]
-    images = (raw / 255.0).astype(np.float32)[..., None]
-    return images[:-5000], images[-5000:]
+    data = clothes.load()
+    return data.images, data.valid_images

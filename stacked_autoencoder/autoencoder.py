@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -24,7 +25,9 @@ from stacked_autoencoder.sources.pairs import Pairs
 from stacked_autoencoder.sources.store import StoreSource
 from stacked_autoencoder.stack import show, times
 
-KINDS = {level.kind: level for level in (ConvLevel, DenseLevel, SequenceLevel)}  # what `load` may build, by the name in autoencoder.json
+KINDS = {
+    level.kind: level for level in (ConvLevel, DenseLevel, SequenceLevel)
+}  # what `load` may build, by the name in autoencoder.json
 
 
 class Autoencoder(Coder):
@@ -109,6 +112,7 @@ class Autoencoder(Coder):
         levels: Sequence[int] | None = None,
         batch_size: int = 32,
         learning_rate: LearningRate = None,
+        optimizer: str | keras.optimizers.Optimizer | None = None,
         steps_per_epoch: int | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: int | str = 1,
@@ -136,6 +140,7 @@ class Autoencoder(Coder):
             batch_size: images per step; batched datasets keep theirs on level 0.
             learning_rate: of Muon (arXiv:2502.16982), the peak of a warm-up and cosine decay, 0.01 by default; or a
                 Keras schedule.
+            optimizer: a Keras optimizer to use instead, with its own learning rate; every level gets a fresh one like it.
             steps_per_epoch: steps that make an epoch of level 0. A dataset without end needs it; the levels above then
                 train on the encodings of so many batches.
             callbacks: Keras callbacks, used for every level.
@@ -190,6 +195,7 @@ class Autoencoder(Coder):
                 cache=cache,
                 batch_size=batch_size,
                 learning_rate=learning_rate,
+                optimizer=_as_optimizer(optimizer, learning_rate),
                 steps_per_epoch=steps_per_epoch,
                 callbacks=callbacks,
                 verbose=verbose,
@@ -203,6 +209,7 @@ class Autoencoder(Coder):
         validation_data: Images | None = None,
         batch_size: int = 32,
         learning_rate: LearningRate = None,
+        optimizer: str | keras.optimizers.Optimizer | None = None,
         steps_per_epoch: int | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: int | str = 1,
@@ -233,6 +240,7 @@ class Autoencoder(Coder):
             batch_size=positive_int("batch_size", batch_size),
             steps=steps_per_epoch,
             learning_rate=PEAK_LEARNING_RATE / 5 if learning_rate is None else learning_rate,
+            optimizer=_as_optimizer(optimizer, learning_rate),
             callbacks=callbacks,
             verbose=verbose,
         )
@@ -339,6 +347,17 @@ class Autoencoder(Coder):
                 f"and {clean.describe()}"
             )
         return greedy.Seen(Pairs(inputs, clean), 0, inputs.shape)
+
+
+def _as_optimizer(optimizer: Any, learning_rate: LearningRate) -> keras.optimizers.Optimizer | None:
+    if optimizer is None:
+        return None
+    if learning_rate is not None:
+        raise ValueError(
+            "An `optimizer` has its own learning rate: leave `learning_rate` out. "
+            f"Received: optimizer={optimizer!r}, learning_rate={learning_rate!r}"
+        )
+    return keras.optimizers.get(optimizer)
 
 
 def _per_level(epochs: int | Sequence[int], count: int) -> list[int]:

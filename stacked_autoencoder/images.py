@@ -121,7 +121,6 @@ def _single(image: np.ndarray, index: int, rank: int) -> np.ndarray:
     if image.ndim != rank:
         axes = AXES[rank]
         raise ValueError(
-            f"A list must hold images of shape {axes} or (1, {axes[1:]}. "
-            f"Received: image {index} of shape {image.shape}"
+            f"A list must hold images of shape {axes} or (1, {axes[1:]}. Received: image {index} of shape {image.shape}"
         )
     return image

@@ -101,9 +101,7 @@ class Objective:
         name = self.config["loss"]
         return (name if isinstance(name, str) else name["name"]) in WITHIN_UNIT_INTERVAL
 
-    def of_reconstruction(
-        self, targets: tf.Tensor, outputs: tf.Tensor, counted: tf.Tensor | None = None
-    ) -> tf.Tensor:
+    def of_reconstruction(self, targets: tf.Tensor, outputs: tf.Tensor, counted: tf.Tensor | None = None) -> tf.Tensor:
         """The loss of a batch, a scalar.
 
         Args:

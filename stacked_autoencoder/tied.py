@@ -14,8 +14,6 @@ from keras import layers, ops
 from stacked_autoencoder.patches import PatchByPatch, faster
 
 
-
-
 class TransposedDense(layers.Layer):
     """A `Dense` layer computed with the transposed kernel of another one; only the bias is its own.
 
@@ -59,7 +57,11 @@ def tied(decoder: keras.Model, ties: Mapping[str, layers.Layer]) -> keras.Model:
         mirrored = ties.get(layer.name)
         if mirrored is None:
             return faster(layer)
-        return TransposedDense(layer, mirrored) if isinstance(layer, layers.Dense) else PatchByPatch(layer, mirrored.kernel)
+        return (
+            TransposedDense(layer, mirrored)
+            if isinstance(layer, layers.Dense)
+            else PatchByPatch(layer, mirrored.kernel)
+        )
 
     return keras.models.clone_model(decoder, clone_function=with_kernel)
 

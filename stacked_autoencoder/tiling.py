@@ -52,11 +52,13 @@ class Reach(NamedTuple):
         if isinstance(layer, POINTWISE):
             return self
         if isinstance(layer, layers.UpSampling2D) and len(set(layer.size)) == 1:
+            if layer.interpolation != "nearest":
+                raise ValueError(
+                    f"Keras's {layer.interpolation} UpSampling2D needs images of one known size, so there are no tiles: "
+                    'leave `tile` out, or give `tile=None` for whole images; `upsampling="nearest"` can be tiled.'
+                )
             step = self.step / layer.size[0]
-            if layer.interpolation == "nearest":
-                return Reach(step, self.low - self.step + step, self.high)
-            if layer.interpolation == "bilinear":  # between the two nearest centres
-                return Reach(step, self.low - self.step * 3 / 2 + step, self.high + self.step / 2)
+            return Reach(step, self.low - self.step + step, self.high)
         kernel, stride = (set(getattr(layer, name, (0,))) for name in ("kernel_size", "strides"))
         if len(kernel) == len(stride) == 1:
             (kernel,), (stride,) = kernel, stride

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.level import Level, Shape
-from stacked_autoencoder.metrics import Mean
+from stacked_autoencoder.metrics import Mean, counted, squared_error
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate, optimizer_for, warm_cosine
 from stacked_autoencoder.reconstruction import Reconstruction
 from stacked_autoencoder.sources.pairs import Pairs
@@ -89,6 +89,7 @@ def fit(
     batch_size: int,
     steps: int | None,
     learning_rate: LearningRate,
+    optimizer: keras.optimizers.Optimizer | None,
     callbacks: Sequence[keras.callbacks.Callback],
     verbose: int | str,
 ) -> keras.callbacks.History:
@@ -100,6 +101,7 @@ def fit(
         title: names the level in the progress bar.
         steps: batches per epoch; all of `seen` by default.
         learning_rate: peak of a warm-up and cosine over all steps, or a schedule of the user's.
+        optimizer: one like it is used instead of Muon, as it is.
 
     Returns:
         The Keras `History`, with the loss before the first step as `history.start_loss`.
@@ -118,11 +120,16 @@ def fit(
         loss_of, start_loss = None, measured(validation.batches(batch_size))
         # Keras would warn of a length that it doesn't know. After the loss of all of it, it is known here.
         length = tf.data.experimental.assert_cardinality(validation.inputs.n_batches(batch_size))
-    if not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
-        learning_rate = warm_cosine(PEAK_LEARNING_RATE if learning_rate is None else learning_rate, steps * epochs)
-    is_plain = seen.targets is None and all(level.objective.is_plain for level in levels)
-    error = start_loss if is_plain else squared_error_of(levels, *sample[0])
-    optimizer = optimizer_for(levels, sample[0][0], error, learning_rate, start_loss)
+    if optimizer is None:
+        if not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+            learning_rate = warm_cosine(PEAK_LEARNING_RATE if learning_rate is None else learning_rate, steps * epochs)
+        is_plain = all(level.objective.is_plain for level in levels)
+        inputs, targets = sample[0]
+        # With what acts in training alone: a code of as many values as the image restores all but what is corrupted.
+        total, count = squared_error(*counted(levels[0], targets, np.asarray(model(inputs))))
+        optimizer = optimizer_for(levels, inputs, start_loss if is_plain else total / count, learning_rate, start_loss)
+    else:
+        optimizer = type(optimizer).from_config(optimizer.get_config())  # another one has its slots for other weights
     model.compile(optimizer=optimizer, steps_per_execution=min(STEPS_PER_EXECUTION, steps))
     try:
         with seen.inputs.own_errors():
@@ -147,16 +154,6 @@ def tie(levels: Sequence[Level]) -> None:
         copy_out(level.decoder, level.ties())
 
 
-def squared_error_of(levels: Sequence[Level], inputs: np.ndarray, targets: np.ndarray) -> float:
-    """Mean squared error of one batch, by the pairs that are saved."""
-    values = inputs
-    for level in levels:
-        values = level.encode(values)
-    for level in reversed(levels):
-        values = level.decode(values)
-    return float(np.mean(np.square(values - targets)))
-
-
 def check_targets(level: Level, seen: Pairs, sample: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
     """Refuses a loss of probabilities for values that can't be any."""
     if not level.objective.is_within_unit_interval:
@@ -167,6 +164,6 @@ def check_targets(level: Level, seen: Pairs, sample: Sequence[tuple[np.ndarray, 
     if low < 0 or high > 1:
         raise ValueError(
             "This level's `loss` is one of probabilities, so what it restores must lie in [0, 1]. `uint8` images are "
-            "scaled to [-1, 1]: pass `images / 255.0` instead, or take `loss=\"mse\"`. Received: values from "
+            'scaled to [-1, 1]: pass `images / 255.0` instead, or take `loss="mse"`. Received: values from '
             f"{low:g} to {high:g}"
         )

@@ -9,6 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from benchmarks import clocks, data, encoding, fashion, memory, ours, photographs, quality
+from examples import clothes
 from stacked_autoencoder import Autoencoder, ConvLevel
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE
 from tests.conftest import blobs
@@ -94,7 +95,7 @@ def test_timing_a_step_leaves_the_model_as_it_was():
 
 
 def test_fashion_mnist_is_split_and_scaled():
-    if not data.DEBIAN_FASHION.is_dir():
+    if not clothes.DEBIAN.is_dir():
         pytest.skip("needs Debian's package dataset-fashion-mnist")
     images, valid = data.fashion_mnist()
     assert (images.shape, valid.shape) == ((55000, 28, 28, 1), (5000, 28, 28, 1))

@@ -32,7 +32,9 @@ def test_the_measure_sees_a_grid_where_there_is_one_and_none_in_noise():
 def test_random_transposed_convolutions_show_a_grid_and_upsampling_does_not():
     """Of flat shades, untrained: what Odena et al. show, and why residual paths start at zero."""
     keras.utils.set_random_seed(0)
-    shades = np.random.default_rng(0).normal(size=(64, 1, 1, 8)).astype(np.float32) * np.ones((1, 20, 20, 1), np.float32)
+    shades = np.random.default_rng(0).normal(size=(64, 1, 1, 8)).astype(np.float32) * np.ones(
+        (1, 20, 20, 1), np.float32
+    )
     energies = {}
     for name, grow in {
         "kernel 3, stride 2": [layers.Conv2DTranspose(3, 3, strides=2, padding="same")],

@@ -2,8 +2,9 @@ import keras
 import numpy as np
 import pytest
 
-from stacked_autoencoder import ConvLevel, DenseLevel, Mask, SaltAndPepper
+from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, Mask, SaltAndPepper
 from stacked_autoencoder.reconstruction import Reconstruction
+from tests.conftest import blobs
 
 VALUES = np.random.default_rng(0).uniform(-0.9, 0.9, (200, 10, 10, 1)).astype(np.float32)
 SIGMAS = 5 * np.sqrt(0.3 * 0.7 / VALUES.size)  # five standard deviations of the share of 0.3
@@ -61,6 +62,15 @@ def test_the_loss_is_against_the_clean_input():
     model = Reconstruction([level])
     loss = model.compute_loss(VALUES, None, model(VALUES))
     assert float(loss) == pytest.approx(VALUES.var(axis=0).mean(), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_level_with_room_for_everything_learns_to_repair():
+    """Its start restores clean images exactly, so that the scale of its steps must come from corrupted ones."""
+    images = blobs(256, 8, 1)
+    sae = Autoencoder(shape=(8, 8, 1), levels=[ConvLevel(8, 1, 16, corruption=Mask(0.25))])
+    (history,) = sae.train(images, epochs=15, validation_data=images[:64], verbose=0)
+    assert min(history.history["val_loss"]) < 0.5 * history.start_loss
 
 
 def test_a_denoising_level_is_judged_on_corrupted_images():

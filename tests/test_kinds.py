@@ -181,5 +181,5 @@ def test_nothing_that_only_trains_is_saved(kinds, name):
     for config in path.glob("*coder*/config.json"):
         text = config.read_text()
         assert "stacked_autoencoder" not in text
-        for part in ("Noise", "Mask(", "SaltAndPepper", "KLSparsity", "regularizer\": {", "log_variance"):
+        for part in ("Noise", "Mask(", "SaltAndPepper", "KLSparsity", 'regularizer": {', "log_variance"):
             assert part not in text

@@ -190,3 +190,10 @@ def test_a_vector_needs_a_known_size_and_ends_the_stack():
         ConvLevel(latent_dim=3).build((None, None, 3))
     with pytest.raises(ValueError, match="after a level that ends in a vector take a DenseLevel"):
         ConvLevel().build((10,))
+
+
+def test_a_bilinear_level_needs_a_known_size():
+    with pytest.raises(ValueError, match=r'`upsampling="bilinear"` needs images of one known size'):
+        ConvLevel(upsampling="bilinear").build((None, None, 3))
+    with pytest.raises(ValueError, match=r'`upsampling` must be None, "nearest" or "bilinear"'):
+        ConvLevel(upsampling="cubic")

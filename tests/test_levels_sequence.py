@@ -208,14 +208,23 @@ def test_datasets_and_stores_of_sequences(tmp_path):
         (lambda: SequenceLevel(4, cell="ltsm"), r"`cell` must be one of lstm, gru: did you mean 'lstm'\?"),
         (lambda: SequenceLevel([]), "`units` names the units of at least one layer"),
         (lambda: SequenceLevel(4, conditional=True, return_sequences=True), "restores it step by step"),
-        (lambda: built(SequenceLevel(4), shape=(8, 8, 3)), r"sees sequences.*`images\.reshape\(len\(images\), height, -1\)`"),
+        (
+            lambda: built(SequenceLevel(4), shape=(8, 8, 3)),
+            r"sees sequences.*`images\.reshape\(len\(images\), height, -1\)`",
+        ),
         (lambda: built(SequenceLevel(4), shape=(None, 3)), "sequences of one known length: pad them.*`mask_value`"),
         (lambda: built(SequenceLevel(4, target="both"), shape=(1, 3)), "at least two steps"),
         (lambda: built(SequenceLevel(4), ConvLevel(4)), "after a level that ends in a vector take a DenseLevel"),
         (lambda: built(SequenceLevel(4)).train(SERIES[None]), r"must have the shape \(N, timesteps, features\)"),
         (lambda: built(SequenceLevel(4)).train(SERIES[0]), "looks like a single one: add the batch axis"),
-        (lambda: built(SequenceLevel(4)).train(SERIES[:, :9]), r"sequences \(timesteps, features\) of the shape \(10, 2\)"),
-        (lambda: built(SequenceLevel(4)).train(tempfile.gettempdir()), r"made for sequences \(timesteps, features\): give an array"),
+        (
+            lambda: built(SequenceLevel(4)).train(SERIES[:, :9]),
+            r"sequences \(timesteps, features\) of the shape \(10, 2\)",
+        ),
+        (
+            lambda: built(SequenceLevel(4)).train(tempfile.gettempdir()),
+            r"made for sequences \(timesteps, features\): give an array",
+        ),
         (lambda: built(SequenceLevel(4, corruption=Mask(0.1))).encode(SERIES, tile=8), "encodes as vectors.*no tiles"),
     ],
 )

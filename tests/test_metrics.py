@@ -32,3 +32,29 @@ def test_a_mean_weighs_every_value_alike():
     mean.add(10, 1)
     mean.add(0, 9)
     assert mean.value == pytest.approx(1.0)
+
+
+def test_ssim_as_a_loss():
+    images, noisy = blobs(4), np.clip(blobs(4) + 0.1 * np.random.default_rng(0).normal(size=(4, 16, 16, 3)), -1, 1)
+    noisy = noisy.astype(np.float32)
+    np.testing.assert_allclose(metrics.ssim_loss(images, noisy), 1 - metrics.ssim(images, noisy), atol=1e-5)
+    np.testing.assert_allclose(metrics.ssim_loss(images, images), 0, atol=1e-5)
+    both = metrics.SSIMWithL1(0.75)(images, noisy)
+    expected = 0.75 * np.mean(metrics.ssim_loss(images, noisy)) + 0.25 * np.abs(images - noisy).mean()
+    assert float(both) == pytest.approx(expected, rel=1e-5)
+    halves = metrics.SSIMWithL1(1.0, low=0.0)((images + 1) / 2, (noisy + 1) / 2)
+    assert float(halves) == pytest.approx(np.mean(metrics.ssim_loss(images, noisy)), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: metrics.ssim_loss(np.zeros((1, 8, 16, 3)), np.zeros((1, 8, 16, 3))), "at least 11 pixels"),
+        (lambda: metrics.ssim_loss(np.zeros((1, 16)), np.zeros((1, 16))), "SSIM is of images"),
+        (lambda: metrics.SSIMWithL1(1.5), "`weight` is a share"),
+        (lambda: metrics.SSIMWithL1(low=1.0), "`low` must be less than `high`"),
+    ],
+)
+def test_what_has_no_ssim_is_told(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

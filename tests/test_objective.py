@@ -96,7 +96,10 @@ def test_steps_that_do_not_count_change_nothing(loss):
         ({"loss": lambda y, p: y}, "`loss` is a <lambda>, which `load` couldn't make again"),
         ({"penalty": "KLSparse"}, r"`penalty` isn't known: did you mean 'KLSparsity'\?"),
         ({"corruption": "gausian"}, r"`corruption` isn't known.*register_keras_serializable"),
-        ({"corruption": Unregistered()}, "`corruption` is a Unregistered, which `load` couldn't make again.*Register it"),
+        (
+            {"corruption": Unregistered()},
+            "`corruption` is a Unregistered, which `load` couldn't make again.*Register it",
+        ),
         ({"corruption": keras.layers.Lambda(abs)}, "`corruption` is a Lambda, which `load` couldn't make again"),
         ({"kl_weight": -1}, r"`kl_weight` must be a number of at least 0\. Received: kl_weight=-1"),
         ({"kl_weight": float("nan")}, "`kl_weight` must be a number"),
@@ -122,7 +125,9 @@ def test_a_strangers_description_makes_nothing_but_what_is_known(description):
 
 
 def test_probabilities_of_images_that_are_none_are_told(images):
-    sae = Autoencoder(shape=(16, 16, 3), levels=[DenseLevel(4, output_activation="sigmoid", loss="binary_crossentropy")])
+    sae = Autoencoder(
+        shape=(16, 16, 3), levels=[DenseLevel(4, output_activation="sigmoid", loss="binary_crossentropy")]
+    )
     with pytest.raises(ValueError, match=r"must lie in \[0, 1\].*`images / 255\.0`.*Received: values from -"):
         sae.train(images, epochs=1, verbose=0)
 

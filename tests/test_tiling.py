@@ -24,6 +24,8 @@ def noise(*shape: int) -> np.ndarray:
 
 
 STACKS = {
+    "doubled, nearest": lambda: Autoencoder(levels=[ConvLevel(4, 2, 8, upsampling="nearest")]),
+    "doubled, two resolutions": lambda: Autoencoder(levels=[ConvLevel(4, 4, 8, upsampling="nearest")]),
     "factor 4": lambda: Autoencoder(size=8, n_out=4, n_scalings=2),
     "factor 8, three blocks": lambda: Autoencoder(size=8, n_out=4, n_scalings=3),
     "factor 16, two resolutions": lambda: Autoencoder(size=8, n_out=4, n_scalings=4),
@@ -142,6 +144,14 @@ def test_tiles_after_more_training_and_one_more_level_are_those_of_the_new_weigh
     fixed.encode(picture, tile=8)
     fixed.add(ConvLevel(4, 1, 8))  # level 0 is built anew, for more padding
     np.testing.assert_allclose(fixed.encode(picture, tile=8), fixed.encode(picture, tile=None), atol=1e-4)
+
+
+def test_a_bilinear_level_says_why_it_has_no_tiles():
+    sae = Autoencoder(shape=(16, 16, 3), levels=[ConvLevel(4, 2, 8, upsampling="bilinear")])
+    encodings = sae.encode(noise(1, 16, 16, 3), tile=8)  # the encoder has nothing to enlarge
+    with pytest.raises(ValueError, match=r"bilinear UpSampling2D needs.*`tile=None` for whole images"):
+        sae.decode(encodings, tile=8)
+    assert sae.decode(encodings).shape == (1, 16, 16, 3)
 
 
 def test_a_vector_level_says_why_it_has_no_tiles(trained, images):

@@ -75,3 +75,22 @@ def test_fit_costs_little_more_than_the_bare_step():
         model.fit(dataset, steps_per_epoch=48, shuffle=False, verbose=0)
         fit_times.append(time.perf_counter() - began)
     assert min(fit_times) <= 1.7 * min(bare_times)  # the benchmark holds it to 1.2; a busy machine needs slack
+
+
+def test_an_optimizer_of_the_users_is_used_as_it_is_and_anew_for_every_level(images):
+    optimizer = keras.optimizers.SGD(0.5, momentum=0.9)
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            seen.append(self.model.optimizer)
+
+    sae = Autoencoder(shape=(16, 16, 3), size=4, n_out=4, n_levels=2)
+    sae.train(images, epochs=1, optimizer=optimizer, callbacks=[Look()], verbose=0)
+    sae.fine_tune(images, epochs=1, optimizer="adam", callbacks=[Look()], verbose=0)
+    assert [type(each) for each in seen] == [keras.optimizers.SGD, keras.optimizers.SGD, keras.optimizers.Adam]
+    assert seen[0] is not seen[1]
+    assert seen[1].momentum == 0.9
+    assert not optimizer.built
+    with pytest.raises(ValueError, match=r"`optimizer` has its own learning rate: leave `learning_rate` out"):
+        sae.train(images, optimizer=optimizer, learning_rate=0.1, verbose=0)

@@ -50,7 +50,8 @@ class ConvLevel(Level):
         latent_dim: ends the level in a vector of so many values; needs inputs of one known size.
         output_activation: of the restored image; `"sigmoid"` for images in [0, 1] and `loss="binary_crossentropy"`.
         upsampling: `"nearest"` or `"bilinear"` makes the decoder's residual path grow by doublings, each followed by a
-            3x3 convolution, instead of patch by patch. That takes several times as long.
+            3x3 convolution, instead of patch by patch. That takes several times as long. `"bilinear"` needs inputs of
+            one known size.
         tied: whether the decoder's linear path uses the encoder's kernel, and `double` that of `halve`, with biases of
             their own. The residual paths' ends stay free: they start at zero. What is saved has copies.
         loss, penalty, corruption, kl_weight: as in `DenseLevel`; penalty and divergence are summed over all places.
@@ -104,9 +105,7 @@ class ConvLevel(Level):
         self.activation = activations.activation_name("activation", activation)
         self.output_activation = activations.activation_name("output_activation", output_activation)
         if upsampling not in (None, "nearest", "bilinear"):
-            raise ValueError(
-                f'`upsampling` must be None, "nearest" or "bilinear". Received: upsampling={upsampling!r}'
-            )
+            raise ValueError(f'`upsampling` must be None, "nearest" or "bilinear". Received: upsampling={upsampling!r}')
         self.upsampling = upsampling
         self.tied = bool(tied)
         self.latent_dim = None if latent_dim is None else positive_int("latent_dim", latent_dim)
@@ -154,6 +153,12 @@ class ConvLevel(Level):
             raise ValueError(
                 f"`latent_dim={self.latent_dim}` ends in a vector, which needs images of one known size: give the "
                 f"Autoencoder `shape=(height, width, channels)`. Received: input_shape={input_shape}"
+            )
+        if self.upsampling == "bilinear" and None in input_shape:
+            raise ValueError(
+                '`upsampling="bilinear"` needs images of one known size, since Keras computes it for no other: give the '
+                'Autoencoder `shape=(height, width, channels)`, or take `upsampling="nearest"`. '
+                f"Received: input_shape={input_shape}"
             )
         self.input_shape = tuple(input_shape)
         self.encoder = self._build_encoder(f"encoder{index}")

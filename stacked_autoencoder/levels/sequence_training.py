@@ -34,9 +34,7 @@ class SequenceInTraining(LevelInTraining):
                 predicted = self.forced_predictor(before, inputs)
             else:
                 predicted = self.predictor(before, training=training)
-            self.terms["prediction"] = self.objective.of_reconstruction(
-                inputs, predicted, self.level.following(inputs)
-            )
+            self.terms["prediction"] = self.objective.of_reconstruction(inputs, predicted, self.level.following(inputs))
         return code
 
     def decode(self, encodings: tf.Tensor, training: bool) -> tf.Tensor:
