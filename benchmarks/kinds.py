@@ -1,15 +1,11 @@
 """The field's kinds of autoencoder on Fashion-MNIST: the published loss, PCA's, and ours, in one run.
 
-    python -m benchmarks.kinds                         # everything, about half an hour
+    python -m benchmarks.kinds                         # everything, about 20 minutes
     python -m benchmarks.kinds --only tied KL
-    python -m benchmarks.kinds --only classifier
 
 Losses are mean squared errors of clean validation images in [0, 1], for codes of as many values as the published net's.
 Published: Géron, "Hands-On Machine Learning", chapter 17 and its notebook. The dense nets are his, layer by layer; the
 convolutional one is ours (`benchmarks.fashion`). A penalty costs loss, so that of the sparse nets has his weights.
-
-`classifier`: three denoising levels, trained greedily without labels, under a softmax, fine-tuned whole; beside the same
-net without pretraining, on all labels and on 1,000.
 """
 
 import argparse
@@ -20,7 +16,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import keras
-import numpy as np
 
 from benchmarks.data import fashion_mnist
 from benchmarks.fashion import fashion_levels

@@ -60,7 +60,7 @@ def compare(title: str, rows: list[tuple[str, str, str]]) -> None:
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(3)]
     print()
     for row in (head, *rows):
-        print("  ".join((row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:])))))
+        print(f"{row[0]:{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}")
 
 
 def _idx(name: str, header: int) -> np.ndarray:

@@ -16,16 +16,16 @@ images, of the noisy ones and of what the nets make of them.
 TIME
 
     restored.png    clothes: clean, noisy, and restored by both nets, for every kind of noise
-    losses.png      the dense nets' loss over the epochs
+    losses_dense.png, losses_conv.png    loss over the epochs
 """
 
 from collections.abc import Callable
 from functools import partial
 
-from clothes import compare, load, parser
-
 import keras
 import numpy as np
+from clothes import compare, load, parser
+
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, Mask, metrics, plots
 
 NETS = {"dense": partial(DenseLevel, [100, 30]), "conv": partial(ConvLevel, n_out=8, n_scalings=2)}
@@ -38,7 +38,7 @@ PHOTONS = 20  # that white sends to the camera in the dark
 DROPOUT = partial(keras.layers.Dropout, 0.5)
 PUBLISHED_LOSS = 0.0166
 BATCH = 64
-FEWER = 3  # the conv net's epochs, by this factor: each of them costs ten of the dense net's
+FEWER = 3  # the conv net's epochs, by this factor: each of them costs more than ten of the dense net's
 SHOWN = 8
 
 
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> dict[tuple[str, str], float]:
     stacks, histories = {}, {}
     for net, level in NETS.items():
         for kind, noise in {"none": None, **NOISES}.items():
-            stacks[net, kind], histories[net, kind] = trained(level, noise, *clean, epochs[net])
+            stacks[net, kind], histories[net, kind] = trained(f"{net}, {kind}", level, noise, *clean, epochs[net])
         stacks[net, "none"].summary()
 
     # === Pairs: pictures in the dark, and the same in the light ===
@@ -62,7 +62,9 @@ def main(argv: list[str] | None = None) -> dict[tuple[str, str], float]:
     )
     for net, level in NETS.items():
         pairs = {"validation": (dark_valid, data.valid_images), "targets": data.images}
-        stacks[net, "dark"], histories[net, "dark"] = trained(level, None, dark, epochs=epochs[net], **pairs)
+        stacks[net, "dark"], histories[net, "dark"] = trained(
+            f"{net}, dark", level, None, dark, epochs=epochs[net], **pairs
+        )
 
     # === Noisy test images, the same for every net ===
     noisy = {kind: np.asarray(noise(seed=1)(data.test_images, training=True)) for kind, noise in NOISES.items()}
@@ -79,7 +81,7 @@ def main(argv: list[str] | None = None) -> dict[tuple[str, str], float]:
         print()
 
     # === What was published, and what was reached ===
-    sae, histories["dense", "Dropout"] = trained(NETS["dense"], DROPOUT, *clean, epochs["dense"])
+    sae, histories["dense", "Dropout"] = trained("dense, Dropout", NETS["dense"], DROPOUT, *clean, epochs["dense"])
     figures["dense", "Dropout"] = sae.evaluate(data.valid_images)
     name = f"784-100-30, Dropout(0.5): error on clean images, {epochs['dense']} epochs"
     compare(arguments.dataset, [(name, f"{PUBLISHED_LOSS}", f"{figures['dense', 'Dropout']:.4f}")])
@@ -92,13 +94,15 @@ def main(argv: list[str] | None = None) -> dict[tuple[str, str], float]:
         rows |= {f"{kind},\n{net}": stacks[net, kind].reconstruct(images[:SHOWN]) for net in NETS}
     figure = plots.reconstructions(data.test_images[:SHOWN], rows, value_range=(0, 1))
     figure.savefig(arguments.out / "restored.png", dpi=110)
-    shown = [kind for net, kind in histories if net == "dense"]
-    figure = plots.loss_curves([histories["dense", kind] for kind in shown], [f"dense, {kind}" for kind in shown])
-    figure.savefig(arguments.out / "losses.png", dpi=110)
+    for net in NETS:
+        curves = {kind: history for (other, kind), history in histories.items() if other == net}
+        figure = plots.loss_curves(list(curves.values()), list(curves))
+        figure.savefig(arguments.out / f"losses_{net}.png", dpi=110)
     return figures
 
 
 def trained(
+    name: str,
     level: Callable[..., ConvLevel | DenseLevel],
     noise: Callable[..., keras.layers.Layer] | None,
     images: np.ndarray,
@@ -111,11 +115,12 @@ def trained(
     one = level(corruption=None if noise is None else noise())
     sae = Autoencoder(shape=(28, 28, 1), levels=[one], check_range=False)  # Gaussian noise leaves [-1, 1]
     (history,) = sae.train(images, epochs, targets=targets, validation_data=validation, batch_size=BATCH, verbose=0)
+    print(f"{name:19} loss {history.start_loss:.4f} -> {min(history.history['val_loss']):.4f}, {epochs} epochs")
     return sae, history
 
 
 def in_the_dark(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A little out of focus, and so few photons that their number decides what is seen; a pixel holds no more than white."""
+    """A little out of focus, and by so few photons that chance shows; none beyond white is counted."""
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
     columns = (padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]) / 4
     blurred = (columns[:, :-2] + 2 * columns[:, 1:-1] + columns[:, 2:]) / 4

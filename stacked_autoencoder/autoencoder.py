@@ -140,7 +140,7 @@ class Autoencoder(Coder):
             batch_size: images per step; batched datasets keep theirs on level 0.
             learning_rate: of Muon (arXiv:2502.16982), the peak of a warm-up and cosine decay, 0.01 by default; or a
                 Keras schedule.
-            optimizer: a Keras optimizer to use instead, with its own learning rate; every level gets a fresh one like it.
+            optimizer: a Keras optimizer to use instead, with its own learning rate; every level gets one like it.
             steps_per_epoch: steps that make an epoch of level 0. A dataset without end needs it; the levels above then
                 train on the encodings of so many batches.
             callbacks: Keras callbacks, used for every level.

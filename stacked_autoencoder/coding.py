@@ -232,8 +232,9 @@ class Coder(Stack):
             raise ValueError(f'`tile` is a side in pixels, `None` for whole images, or "auto". Received: tile={tile!r}')
         if not is_image:
             raise ValueError(
-                f"Level {depth} encodes as {described(self.levels[depth].encoding_shape)}, each value of which depends on "
-                f"the whole image, so that there are no tiles: leave `tile` out, or name a level above it. Received: tile={tile!r}"
+                f"Level {depth} encodes as {described(self.levels[depth].encoding_shape)}, each value of which depends "
+                "on the whole image, so that there are no tiles: leave `tile` out, or name a level above it. "
+                f"Received: tile={tile!r}"
             )
         return positive_int("tile", tile)
 

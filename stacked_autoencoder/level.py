@@ -63,10 +63,10 @@ class Level(ABC):
         self.objective = Objective(**objective)
         if isinstance(self.objective.penalty, KLSparsity) and not self.is_within_unit_interval:
             raise ValueError(
-                "`KLSparsity` compares the mean activity of each unit with a target between 0 and 1, so the code must lie "
-                'in [0, 1]: take a `DenseLevel(…, activation="sigmoid")`, or another penalty, such as '
-                f"`keras.regularizers.L1(1e-4)`. Received: penalty={self.objective.penalty!r} for {type(self).__name__}, "
-                "whose code has no such bounds"
+                "`KLSparsity` compares the mean activity of each unit with a target between 0 and 1, so the code must "
+                'lie in [0, 1]: take a `DenseLevel(…, activation="sigmoid")`, or another penalty, such as '
+                f"`keras.regularizers.L1(1e-4)`. Received: penalty={self.objective.penalty!r} for a "
+                f"{type(self).__name__} whose code has no such bounds"
             )
 
     @property
@@ -79,7 +79,11 @@ class Level(ABC):
 
     @abstractmethod
     def start(self, stream: Stream) -> LinearCode | None:
-        """Sets the linear paths to the best linear code of a stream of inputs; returns that code, if it is one of each."""
+        """Sets the linear paths to the best linear code of a stream of inputs.
+
+        Returns:
+            That code, if it is one of whole inputs or of patches of them.
+        """
 
     @abstractmethod
     def get_config(self) -> dict[str, Any]:
@@ -98,7 +102,7 @@ class Level(ABC):
         """What is saved, by name."""
         return {"encoder": self.encoder, "decoder": self.decoder}
 
-    def prepare_for(self, above: Level) -> None:
+    def prepare_for(self, above: Level) -> None:  # noqa: B027  most levels need no change
         """Makes this level one on top of which another can be put.
 
         Raises:
@@ -123,7 +127,7 @@ class Level(ABC):
 
     @property
     def is_image(self) -> bool:
-        """Whether the encoding is image-shaped: it grows with the image, can be cut into tiles and is seen by places."""
+        """Whether the encoding is image-shaped: it grows with the image, and can be cut into tiles."""
         return len(self.encoding_shape) == 3
 
     def encode(self, inputs: np.ndarray) -> np.ndarray:

@@ -149,9 +149,10 @@ def plain(argument: str, thing: Any) -> str | dict[str, Any]:
     parameters = inspect.signature(kind).parameters.values()
     taken = {each.name for each in parameters if each.kind is not each.VAR_KEYWORD} - {"name", "dtype"}
     if taken - told.keys():
+        missing = ", ".join(sorted(taken - told.keys()))
         raise ValueError(
-            f"`{argument}` is a {kind.__name__} whose `get_config` doesn't tell its {', '.join(sorted(taken - told.keys()))}, "
-            f"so that `load` couldn't make it again. Received: {argument}={thing!r}"
+            f"`{argument}` is a {kind.__name__} whose `get_config` doesn't tell its {missing}, so that `load` couldn't "
+            f"make it again. Received: {argument}={thing!r}"
         )
     description = {"name": name, "arguments": {key: value for key, value in told.items() if key in taken}}
     _arguments(argument, description)

@@ -88,8 +88,8 @@ def variational_gains(variances: np.ndarray, noise: float) -> tuple[np.ndarray, 
         noise: variance of an observed value: half of `kl_weight`, if the loss is the mean squared error.
 
     Reference:
-        Lucas et al. 2019, "Don't blame the ELBO! A linear VAE perspective on posterior collapse", section 4; Tipping and
-        Bishop 1999, "Probabilistic principal component analysis", section 3.2.
+        Lucas et al. 2019, "Don't blame the ELBO! A linear VAE perspective on posterior collapse", section 4; Tipping
+        and Bishop 1999, "Probabilistic principal component analysis", section 3.2.
     """
     variances = np.maximum(variances, SMALLEST)
     kept = np.sqrt(np.maximum(variances - noise, KEPT * variances))

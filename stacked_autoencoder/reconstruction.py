@@ -65,7 +65,7 @@ class LevelInTraining(layers.Layer):
 class Reconstruction(keras.Model):
     """What `train` fits: levels there and back, against what the first of them sees, or against targets.
 
-    The loss is that of the first level's objective; penalties and divergences of all levels are added to it. Their parts
+    The loss is that of the first level's objective; penalties and divergences of all levels are added to it. Its parts
     are told apart in the history where there is more than the loss of the reconstruction.
 
     Args:

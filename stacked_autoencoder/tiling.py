@@ -54,8 +54,8 @@ class Reach(NamedTuple):
         if isinstance(layer, layers.UpSampling2D) and len(set(layer.size)) == 1:
             if layer.interpolation != "nearest":
                 raise ValueError(
-                    f"Keras's {layer.interpolation} UpSampling2D needs images of one known size, so there are no tiles: "
-                    'leave `tile` out, or give `tile=None` for whole images; `upsampling="nearest"` can be tiled.'
+                    f"Keras's {layer.interpolation} UpSampling2D needs images of one known size, so there are no "
+                    'tiles: give `tile=None` for whole images, or take `upsampling="nearest"`.'
                 )
             step = self.step / layer.size[0]
             return Reach(step, self.low - self.step + step, self.high)

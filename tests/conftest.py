@@ -26,7 +26,7 @@ def blobs(count: int, side: int = 16, channels: int = 3, seed: int = 0) -> np.nd
 
 
 def waves(count: int, steps: int = 10, features: int = 2, seed: int = 0) -> np.ndarray:
-    """Sine waves of random frequency and phase `(count, steps, features)`, float32, far from 0 and of large variance."""
+    """Sine waves of random frequency and phase `(count, steps, features)`, float32, not around 0, of large variance."""
     rng = np.random.default_rng(seed)
     frequency, phase = rng.uniform(0.2, 0.9, (count, 1, features)), rng.uniform(0, 2 * np.pi, (count, 1, features))
     return (5 * np.sin(frequency * np.arange(steps)[None, :, None] + phase) + 3).astype(np.float32)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from benchmarks import clocks, data, encoding, fashion, memory, ours, photographs, quality
+from benchmarks import clocks, data, encoding, fashion, kinds, memory, ours, photographs, pretraining, quality
 from examples import clothes
 from stacked_autoencoder import Autoencoder, ConvLevel
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE
@@ -26,6 +26,17 @@ def tiny(monkeypatch):
     monkeypatch.setattr(data, "test_tiles", lambda folder: pixels(8, 64, seed=2))
     for module in (photographs, fashion):
         monkeypatch.setattr(module, "SIZE", 4)
+
+
+@pytest.fixture
+def clothes_there(monkeypatch):
+    """Few of them, in the place of all."""
+    if not clothes.DEBIAN.is_dir():
+        pytest.skip("needs Debian's package dataset-fashion-mnist")
+    load = clothes.load
+    monkeypatch.setattr(
+        clothes, "load", lambda dataset="fashion_mnist", count=None: load(dataset, min(count or 400, 400))
+    )
 
 
 @pytest.mark.slow
@@ -94,12 +105,28 @@ def test_timing_a_step_leaves_the_model_as_it_was():
         np.testing.assert_array_equal(weight, old)
 
 
-def test_fashion_mnist_is_split_and_scaled():
-    if not clothes.DEBIAN.is_dir():
-        pytest.skip("needs Debian's package dataset-fashion-mnist")
-    images, valid = data.fashion_mnist()
-    assert (images.shape, valid.shape) == ((55000, 28, 28, 1), (5000, 28, 28, 1))
-    assert (images.min(), images.max(), images.dtype) == (0, 1, np.float32)
+@pytest.mark.slow
+def test_kinds(clothes_there, tmp_path, capsys):
+    rows = kinds.main(["--epochs", "1", "--only", "tied", "KL", "--json", str(tmp_path / "rows.json")])
+    assert [(row["code"], row["values"], row["design"]) for row in rows] == [
+        (code, values, design)
+        for code, values in (("tied", 30), ("KL", 300))
+        for design in ("PCA", "published", "ours")
+    ]
+    assert all(0 < row["loss"] < 0.1 for row in rows)
+    assert json.loads((tmp_path / "rows.json").read_text()) == rows
+    assert "published" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_pretraining(clothes_there, monkeypatch, capsys):
+    monkeypatch.setattr(pretraining, "WIDTH", 4)
+    rows = pretraining.main(["--count", "300", "--epochs", "1"])
+    assert [(row["labels"], row["start"]) for row in rows] == [
+        (labels, start) for labels in ("all", "1,000") for start in ("pretrained", "random")
+    ]
+    assert all(0 <= row[name] <= 1 for row in rows for name in ("frozen", "fine-tuned"))
+    assert "pretraining took" in capsys.readouterr().out
 
 
 def test_the_photographs_of_the_test_set_are_shrunk_and_cut(monkeypatch, tmp_path):

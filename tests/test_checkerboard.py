@@ -1,4 +1,7 @@
-"""Whether what is restored shows the grid of the patches (Odena et al. 2016, "Deconvolution and checkerboard artifacts")."""
+"""Whether what is restored shows the grid of the patches.
+
+Odena et al. 2016, "Deconvolution and checkerboard artifacts", Distill.
+"""
 
 import keras
 import numpy as np
@@ -10,7 +13,7 @@ from stacked_autoencoder import Autoencoder, ConvLevel
 
 
 def grid_energy(errors: np.ndarray, factor: int) -> float:
-    """Energy of the errors `(N, side, side, C)` at the frequencies of a grid, over that of the frequencies around each."""
+    """Energy of errors `(N, side, side, C)` at the frequencies of a grid, over that of the frequencies around each."""
     power = np.square(np.abs(np.fft.fft2(errors, axes=(1, 2)))).mean(axis=(0, 3))
     step = len(power) // factor
     around = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if (row, column) != (0, 0)]

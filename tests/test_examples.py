@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from examples import clothes
 from examples.photographs import photograph, random_crops, tiles
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -53,6 +54,60 @@ def test_quickstart(example, tmp_path, capsys, own_pictures):
 def test_quickstart_needs_two_pictures(example, tmp_path):
     with pytest.raises(SystemExit, match="needs at least two pictures"):
         example("quickstart").main(["--data", str(tmp_path)])
+
+
+@pytest.fixture
+def clothes_example(example, tmp_path):
+    """Runs an example on a few clothes; returns its result and the sizes of the pictures that it wrote."""
+    if not clothes.DEBIAN.is_dir():
+        pytest.skip("needs Debian's package dataset-fashion-mnist")
+
+    def run(name, *arguments):
+        result = example(name).main(["--count", "400", "--epochs", "1", "--out", str(tmp_path), *arguments])
+        return result, {file.name: file.stat().st_size for file in tmp_path.glob("*.png")}
+
+    return run
+
+
+@pytest.mark.slow
+def test_tied_dense(clothes_example, capsys):
+    losses, pictures = clothes_example("tied_dense_fashion_mnist")
+    assert len(losses) == 3 * 2 * 2
+    assert 0 < min(losses.values()) < max(losses.values()) < 0.1
+    assert min(pictures.values()) > 10_000
+    assert pictures.keys() == {"reconstructions.png", "losses.png"}
+    printed = capsys.readouterr().out
+    for count in ("770,084", "385,924"):
+        assert printed.count(count) >= 3  # twice in the table, published and reached
+
+
+@pytest.mark.slow
+def test_keras_blog(clothes_example, capsys):
+    losses, pictures = clothes_example("keras_blog")
+    assert len(losses) == 4 * 2
+    assert 0.2 < min(losses.values()) < max(losses.values()) < 0.5
+    assert min(pictures.values()) > 10_000
+    assert "a perfect copy" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_greedy_sparse_classifier(clothes_example, capsys):
+    accuracies, pictures = clothes_example("greedy_sparse_classifier")
+    assert len(accuracies) == 2 * 3
+    assert accuracies["1000 labels, fine-tuned"] > 0.3
+    assert pictures.keys() == {"reconstructions.png", "losses.png"}
+    assert "Fine-tuning gains" in capsys.readouterr().out
+
+
+def test_clothes_are_split_and_scaled():
+    if not clothes.DEBIAN.is_dir():
+        pytest.skip("needs Debian's package dataset-fashion-mnist")
+    data = clothes.load()
+    assert [len(each) for each in data] == [55_000, 55_000, 5_000, 5_000, 10_000, 10_000]
+    assert (data.images.min(), data.images.max(), data.images.dtype) == (0, 1, np.float32)
+    assert data.images.shape[1:] == (28, 28, 1)
+    assert np.bincount(data.test_labels).tolist() == [1000] * 10
+    assert [len(each) for each in clothes.load(count=7)] == [7] * 6
 
 
 def test_photographs_are_cut_the_same_way_every_time():

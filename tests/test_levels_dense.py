@@ -63,7 +63,7 @@ def test_the_linear_variational_level_is_probabilistic_pca():
     up = np.sqrt(code.variances - noise)
     expected = (IMAGES.reshape(len(IMAGES), -1) - code.mean) @ code.components * (up / code.variances)
     np.testing.assert_allclose(sae.encode(IMAGES), expected, atol=1e-4)
-    mean, log_variance = level.posterior(IMAGES)
+    _, log_variance = level.posterior(IMAGES)
     np.testing.assert_allclose(np.exp(log_variance[0]), noise / code.variances, rtol=1e-4)
     kernel = np.asarray(level.decoder.get_layer("dense0").kernel)
     cosines = np.sum(kernel * code.components.T, axis=1) / up

@@ -120,7 +120,7 @@ def test_wrong_objectives_are_told(arguments, message):
     ],
 )
 def test_a_strangers_description_makes_nothing_but_what_is_known(description):
-    with pytest.raises(ValueError, match="`corruption` (isn't known|must be made with numbers)"):
+    with pytest.raises(ValueError, match=r"`corruption` (isn't known|must be made with numbers)"):
         Objective(corruption=description)
 
 

@@ -38,7 +38,10 @@ def test_penalties_of_all_levels_count_in_joint_training(images):
     weights = 0.25, 0.5
     sae = Autoencoder(
         shape=(16, 16, 3),
-        levels=[DenseLevel(units, penalty=keras.regularizers.L1(weight)) for units, weight in zip((8, 4), weights)],
+        levels=[
+            DenseLevel(units, penalty=keras.regularizers.L1(weight))
+            for units, weight in zip((8, 4), weights, strict=True)
+        ],
     )
     model = Reconstruction(sae.levels)
     total = float(model.compute_loss(images, None, model(images)))

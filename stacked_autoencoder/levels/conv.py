@@ -156,8 +156,8 @@ class ConvLevel(Level):
             )
         if self.upsampling == "bilinear" and None in input_shape:
             raise ValueError(
-                '`upsampling="bilinear"` needs images of one known size, since Keras computes it for no other: give the '
-                'Autoencoder `shape=(height, width, channels)`, or take `upsampling="nearest"`. '
+                '`upsampling="bilinear"` needs images of one known size, since Keras computes it for no other: give '
+                'the Autoencoder `shape=(height, width, channels)`, or take `upsampling="nearest"`. '
                 f"Received: input_shape={input_shape}"
             )
         self.input_shape = tuple(input_shape)

@@ -40,11 +40,14 @@ class DenseLevel(Level):
         units: of the encoder's layers, from the image on; one number for a single layer.
         activation: name of a Keras activation, for all layers but the decoder's last; or one name for each of `units`.
             `None` is linear. With `kl_weight` the encoding itself is always linear.
-        output_activation: of the decoder's last layer; `"sigmoid"` for images in [0, 1] and `loss="binary_crossentropy"`.
+        output_activation: of the decoder's last layer; `"sigmoid"` for images in [0, 1] with
+            `loss="binary_crossentropy"`.
         loss: the name of a Keras loss, a `keras.losses.Loss`, or a function such as `metrics.ssim_loss`.
-        tied: whether the decoder uses the encoder's kernels, transposed, with biases of its own. What is saved has copies.
+        tied: whether the decoder uses the encoder's kernels, transposed, with biases of its own. What is saved has
+            copies.
         penalty: Keras regularizer on the encodings, taken per image; or `KLSparsity`, for encodings in [0, 1].
-        corruption: Keras layer that acts on the inputs in training, such as `Mask(0.3)`; the loss is against clean ones.
+        corruption: Keras layer that acts on the inputs in training, such as `Mask(0.3)`; the loss is against clean
+            ones. Validation data is corrupted, too: what is learnt is to repair. `evaluate` measures without.
         kl_weight: makes the encoding a distribution in training (a variational autoencoder), and weighs its divergence
             from the standard normal: per image, divided by the number of values that the level sees. The saved encoder
             gives the mean.
@@ -72,7 +75,7 @@ class DenseLevel(Level):
     def __init__(
         self,
         units: int | Sequence[int],
-        activation: str | None | Sequence[str | None] = "relu",
+        activation: str | Sequence[str | None] | None = "relu",
         output_activation: str | None = None,
         loss: Any = "mse",
         tied: bool = False,

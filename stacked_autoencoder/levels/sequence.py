@@ -40,10 +40,11 @@ class SequenceLevel(Level):
             ago, and `decoder` gives the sequence. `"both"` does both, with a second decoder, `predictor`.
         reverse: whether the recurrent layers write from the last step to the first, which the encoder saw last. The
             output is turned around, so it comes in the order of the input; a predictor's never is.
-        conditional: whether each step is also given the one before, as it truly was in training (teacher forcing), as it
-            was written otherwise.
+        conditional: whether each step is also given the one before: in training as it truly was (teacher forcing),
+            otherwise as it was written.
         cell: `"lstm"` or `"gru"`.
-        return_sequences: whether the encoding is a sequence of as many steps; set by itself under another SequenceLevel.
+        return_sequences: whether the encoding is a sequence of as many steps; set by itself under another
+            SequenceLevel.
         mask_value: steps all of whose features have this value are padding: passed over and not counted in any loss.
         loss, penalty, corruption: as in `DenseLevel`.
 
@@ -97,8 +98,8 @@ class SequenceLevel(Level):
         self.mask_value = None if mask_value is None else float(mask_value)
         if return_sequences and (conditional or target != "input"):
             raise ValueError(
-                "A level that encodes as a sequence restores it step by step: `conditional` and `target` are for levels "
-                f"that end in a vector. Received: target={target!r}, conditional={conditional!r}"
+                "A level that encodes as a sequence restores it step by step: `conditional` and `target` are for "
+                f"levels that end in a vector. Received: target={target!r}, conditional={conditional!r}"
             )
         super().__init__(loss=loss, penalty=penalty, corruption=corruption)
 
@@ -111,8 +112,8 @@ class SequenceLevel(Level):
     def build(self, input_shape: Shape, index: int = 0) -> None:
         if len(input_shape) != 2:
             raise ValueError(
-                "A SequenceLevel sees sequences (timesteps, features), or encodings of such a shape. The rows of images "
-                "become steps with `images.reshape(len(images), height, -1)`. "
+                "A SequenceLevel sees sequences (timesteps, features), or encodings of such a shape. The rows of "
+                "images become steps with `images.reshape(len(images), height, -1)`. "
                 f"Received: input_shape={tuple(input_shape)}"
             )
         if input_shape[0] is None:
@@ -135,8 +136,8 @@ class SequenceLevel(Level):
             return
         if self.started or self.conditional or self.target != "input":
             raise ValueError(
-                "A SequenceLevel on top of another needs it to encode as sequences, and this one ends in a vector: make "
-                f"it with `return_sequences=True`. Received: {self!r} below {above!r}"
+                "A SequenceLevel on top of another needs it to encode as sequences, and this one ends in a vector: "
+                f"make it with `return_sequences=True`. Received: {self!r} below {above!r}"
             )
         self.return_sequences = True
         self.build(self.input_shape, self.index)
@@ -185,9 +186,9 @@ class SequenceLevel(Level):
         ]
         residual = layers.Dense(self.input_shape[-1], kernel_initializer="zeros", name="residual")
         written: dict[int, keras.KerasTensor] = {}
-        hidden = states[-1][0]
+        hidden, before = states[-1][0], None
         for step in reversed(range(steps)) if reverse else range(steps):
-            if written:
+            if before is not None:
                 hidden = layers.Concatenate()([inputs, layers.Flatten()(before)])
                 for depth, cell in enumerate(cells):
                     hidden, states[depth] = cell(hidden, states[depth])

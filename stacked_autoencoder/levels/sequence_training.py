@@ -44,7 +44,7 @@ class SequenceInTraining(LevelInTraining):
 
 
 class TeacherForcing(layers.Layer):
-    """What a conditional decoder writes if each step is given the true one before, in one sweep instead of step by step.
+    """What a conditional decoder writes if each step is given the true one before, in one sweep.
 
     Args:
         level: that the decoder belongs to.

@@ -48,8 +48,8 @@ class StreamSource(DatasetSource):
             dataset, spec = dataset.map(lambda images, *_: images), spec[0]
         if not isinstance(spec, tf.TensorSpec) or spec.shape.rank not in (len(shape), len(shape) + 1):
             raise ValueError(
-                f"A dataset must yield single {described(shape)}, batches of them, or tuples that begin with one of these. "
-                f"Received: element_spec={spec}"
+                f"A dataset must yield single {described(shape)}, batches of them, or tuples that begin with one of "
+                f"these. Received: element_spec={spec}"
             )
         self.batched = spec.shape.rank == len(shape) + 1
         size = spec.shape[-len(shape) :].as_list()
