@@ -67,12 +67,12 @@ class KeepBest(keras.callbacks.Callback):
 
 def loss_over(model: Reconstruction, shape: Shape, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
     """The loss of a model as it is, over all of `batches` of inputs and targets of such a shape."""
-    signature = tf.TensorSpec((None, *shape), tf.float32)
 
-    @tf.function(input_signature=(signature, signature))
-    def loss_of(inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    def loss_as_it_is(inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         return model.compute_loss(inputs, targets, model(inputs, training=False), training=False)
 
+    signature = tf.TensorSpec((None, *shape), tf.float32)
+    loss_of = tf.function(loss_as_it_is).get_concrete_function(signature, signature)  # TensorFlow warns of new ones
     mean = Mean()
     for inputs, targets in batches:
         mean.add(float(loss_of(inputs, targets)) * len(inputs), len(inputs))

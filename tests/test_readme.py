@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stacked_autoencoder import Autoencoder
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -14,11 +16,15 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_the_python_snippets_run_one_after_the_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     snippets = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(snippets) == 3
+    assert len(snippets) == 4
     names = {}
     for snippet in snippets:
         exec(compile(snippet, "README.md", "exec"), names)
-    for name, shape in re.findall(r"^(\w+) = sae\.\w+\(.*# \((\d[\d, ]+)\)", snippets[0], flags=re.MULTILINE):
+    told = re.findall(r"^(\w+) = \w+\.[\w\[\].]+\(.*# \((\d[\d, ]+)\)", "".join(snippets[:2]), flags=re.MULTILINE)
+    assert len(told) == 6
+    for levels in names["nets"].values():
+        Autoencoder(shape=(28, 28, 1), levels=[type(level)(**level.get_config()) for level in levels])
+    for name, shape in told:
         assert names[name].shape == tuple(int(side) for side in shape.split(",")), name
     assert names["store"].shape == (64, 16, 16, 32)
     standardised = np.concatenate(list(names["standardised"].as_numpy_iterator()))
