@@ -12,7 +12,6 @@ import keras
 from stacked_autoencoder import greedy, saving, training
 from stacked_autoencoder.cache import EncodingCache
 from stacked_autoencoder.coding import Coder
-from stacked_autoencoder.encodings import EncodingStore
 from stacked_autoencoder.images import Images
 from stacked_autoencoder.level import Level, Shape, positive_int
 from stacked_autoencoder.levels.conv import ConvLevel
@@ -20,10 +19,9 @@ from stacked_autoencoder.levels.dense import DenseLevel
 from stacked_autoencoder.levels.sequence import SequenceLevel
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate
 from stacked_autoencoder.principal import LinearCode
-from stacked_autoencoder.sources.memory import ArraySource
+from stacked_autoencoder.seen import seen_by
 from stacked_autoencoder.sources.pairs import Pairs
-from stacked_autoencoder.sources.store import StoreSource
-from stacked_autoencoder.stack import show, times
+from stacked_autoencoder.stack import show
 
 KINDS = {
     level.kind: level for level in (ConvLevel, DenseLevel, SequenceLevel)
@@ -161,10 +159,10 @@ class Autoencoder(Coder):
                     "With `targets`, `validation_data` must be a pair (images, targets). "
                     f"Received: {type(validation_data).__name__}"
                 )
-            validation = self._seen(*validation_data, name="validation_data")
+            validation = seen_by(self, *validation_data, name="validation_data")
         else:
-            validation = None if validation_data is None else self._seen(validation_data, name="validation_data")
-        training_data = self._seen(images, targets)
+            validation = None if validation_data is None else seen_by(self, validation_data, name="validation_data")
+        training_data = seen_by(self, images, targets)
         chosen = self.depths_of(range(training_data.level, len(self.levels)) if levels is None else levels)
         for name, data in (("images", training_data), ("validation_data", validation)):
             if data is not None and data.level > min(chosen):
@@ -228,8 +226,8 @@ class Autoencoder(Coder):
                 f"`fine_tune` goes on from trained levels, and level {unstarted[0]} isn't one: call `train` first. "
                 "(`train(images, epochs=0)` sets only the closed-form start, if you want joint training alone.)"
             )
-        source = self._source(images)
-        valid = None if validation_data is None else Pairs(self._ending(validation_data, "validation_data"))
+        source = self.source_of(images)
+        valid = None if validation_data is None else Pairs(self.finite_source_of(validation_data, "validation_data"))
         greedy.steps_needed(source, batch_size, steps_per_epoch)
         history = training.fit(
             self.levels,
@@ -308,45 +306,6 @@ class Autoencoder(Coder):
                 level.set_training_weights([weights[f"weight{number}"] for number in range(len(weights))])
             arrays = saving.read_arrays(path / f"linear{index}.npz")
             level.linear_code = None if arrays is None else LinearCode(**arrays)
-
-    def _seen(self, images: Images, targets: Images | None = None, *, name: str = "images") -> greedy.Seen:
-        """What `train` was given: images, or the encodings of a level of this stack, which the next level sees."""
-        if targets is not None:
-            return self._paired(images, targets, name)
-        if isinstance(images, EncodingStore) and images.level < len(self.levels):
-            level, above = self.levels[images.level], images.level + 1
-            if images.encoder == self.fingerprint(images.level, images.multiple):
-                if above == len(self.levels):
-                    raise ValueError(
-                        f"`{name}` is a store of level {images.level}, the last one: `add` a level that can be trained "
-                        f"on it, or give the images. Received: {str(images.path)!r}"
-                    )
-                factor = self.factor_at(images.level)
-                source = StoreSource(images, level.encoding_shape, self.factor // factor)
-                shape = (*times(source.shape[:2], factor), self.shape[-1]) if level.is_image else self.shape
-                return greedy.Seen(Pairs(source), above, shape)
-            if images.shape[-1] != self.shape[-1]:
-                raise ValueError(
-                    f"`{name}` is a store of level {images.level} that another encoder made than this stack's, or the "
-                    f"same before it was trained again: call `encode_to` anew. Received: {str(images.path)!r}"
-                )
-        source = self._source(images) if name == "images" else self._ending(images, name)
-        return greedy.Seen(Pairs(source), 0, source.shape)
-
-    def _paired(self, images: Images, targets: Images, name: str) -> greedy.Seen:
-        sources = self._source(images), self._source(targets)
-        if not all(isinstance(source, ArraySource) for source in sources):
-            raise ValueError(
-                f"`{name}` with targets needs both in memory, as arrays or lists, so that they stay in step. "
-                f"Received: {type(images).__name__} and {type(targets).__name__}"
-            )
-        inputs, clean = sources
-        if len(inputs) != len(clean) or inputs.sizes() != clean.sizes():
-            raise ValueError(
-                f"`{name}` and its targets must be as many, and each pair of one size. Received: {inputs.describe()}, "
-                f"and {clean.describe()}"
-            )
-        return greedy.Seen(Pairs(inputs, clean), 0, inputs.shape)
 
 
 def _as_optimizer(optimizer: Any, learning_rate: LearningRate) -> keras.optimizers.Optimizer | None:

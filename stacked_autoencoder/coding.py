@@ -45,7 +45,7 @@ class Coder(Stack):
                 `ssim` of the latter, `pca_loss` (the best linear code of so many values, fitted to the training data),
                 `values` (numbers per image at this depth) and `ratio` (input values per code value).
         """
-        source = self._ending(images)
+        source = self.finite_source_of(images)
         if return_dict:
             return metrics.error_budget(self.levels, source.in_order(BATCH), self.pad, self.value_range)
         loss = metrics.Mean()
@@ -71,7 +71,7 @@ class Coder(Stack):
             ValueError: images that the model isn't made for, or `tile` where the level ends in a vector.
         """
         depth = self.depth_of(level)
-        batches = self._ending(images).in_order(BATCH, scale=False)
+        batches = self.finite_source_of(images).in_order(BATCH, scale=False)
         return gather([self._encoded(batch, depth, tile) for batch in batches])
 
     def encode_to(
@@ -118,7 +118,7 @@ class Coder(Stack):
             positive_int("shard_size", shard_size)
         if shard is not None and not 0 <= shard[0] < shard[1]:
             raise ValueError(f"`shard=(i, n)` is the i-th of n parts, 0 <= i < n. Received: shard={shard!r}")
-        images = self._ending(source)
+        images = self.finite_source_of(source)
         images.workers = None if workers is None else positive_int("workers", workers)
         folder = write_store(
             Path(path),
@@ -162,7 +162,7 @@ class Coder(Stack):
         A stack that predicts gives each step as it is predicted from those before, but for the first, which is given.
         """
         depth = self.depth_of(level)
-        batches = self._ending(images).in_order(BATCH, scale=False)
+        batches = self.finite_source_of(images).in_order(BATCH, scale=False)
         return gather([self._there_and_back(self.levels[0].seen(batch), depth) for batch in batches])
 
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
@@ -238,11 +238,13 @@ class Coder(Stack):
             )
         return positive_int("tile", tile)
 
-    def _source(self, images: Images) -> Source:
+    def source_of(self, images: Images) -> Source:
+        """Whatever a user passes in, checked against what this stack sees."""
         return as_source(images, self.shape, factor=self.factor, check_range=self.check_range)
 
-    def _ending(self, images: Images, name: str = "images") -> Source:
-        source = self._source(images)
+    def finite_source_of(self, images: Images, name: str = "images") -> Source:
+        """The same, of images that come to an end."""
+        source = self.source_of(images)
         if source.is_endless:
             raise ValueError(f"`{name}` is a dataset without end; give it one with `.take(number)`.")
         return source

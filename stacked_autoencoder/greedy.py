@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 
 from stacked_autoencoder import training
 from stacked_autoencoder.cache import EncodingCache
 from stacked_autoencoder.principal import LinearCode, fit_linear_code
+from stacked_autoencoder.seen import Seen
 from stacked_autoencoder.sources.base import Source
 from stacked_autoencoder.sources.blocks import Shape
 from stacked_autoencoder.sources.pairs import Pairs
 from stacked_autoencoder.stack import Stack, show
-
-
-class Seen(NamedTuple):
-    """Images, or encodings of them that are there already.
-
-    Attributes:
-        pairs: of them, and of what is to be restored.
-        level: index of the level that sees them, 0 for images.
-        shape: of the images.
-    """
-
-    pairs: Pairs
-    level: int
-    shape: Shape
 
 
 def train(

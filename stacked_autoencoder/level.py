@@ -50,6 +50,7 @@ class Level(ABC):
 
     kind: str
     ends: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    objective: Objective = Objective()
     posterior: keras.Model | None = None
     encoder: keras.Model | None = None
     decoder: keras.Model | None = None

@@ -71,5 +71,5 @@ def loss_curves(histories: Sequence[keras.callbacks.History], labels: Sequence[s
         ax.set(title=labels[index] if labels else f"level {index}", xlabel="epoch", yscale="log")
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.legend(fontsize=7, frameon=False)
-    axes[0].set_ylabel("mean squared error")
+    axes[0].set_ylabel("loss")
     return figure

@@ -174,7 +174,7 @@ class DenseLevel(Level):
 
     def _start_encoder(self, code: LinearCode, values: np.ndarray) -> list[np.ndarray]:
         """Sets the encoder's layers; returns what each gives for the sample before its activation."""
-        power, rng, inner = values.var(axis=0).sum(), np.random.default_rng(0), []
+        power, rng, inner = max(values.var(axis=0).sum(), SMALLEST), np.random.default_rng(0), []
         for depth, (layer, activation) in enumerate(zip(self._down(), self.activations, strict=True)):
             if depth > 0:
                 code = fit_linear_code(lambda values=values: [values], None, self.units[depth])
@@ -202,8 +202,8 @@ class DenseLevel(Level):
         components, variances = code.components[:, :kept], code.variances[:kept]
         rms = np.sqrt(max(float(variances.sum()) / units, SMALLEST))
         if is_last and self.objective.kl_weight > 0:
-            down, up = variational_gains(variances, self.objective.kl_weight / 2 * growth)
             noise = self.objective.kl_weight / 2 * growth
+            down, up = variational_gains(variances, noise)
             self._log_variance().bias.assign(np.pad(np.log(noise / (np.square(up) + noise)), (0, units - kept)))
         elif self.tied:
             down = 1 / np.sqrt(activations.SLOPES.get(activation, 1.0))

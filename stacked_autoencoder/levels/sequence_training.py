@@ -29,7 +29,10 @@ class SequenceInTraining(LevelInTraining):
         self.truth = inputs
         code = super().encode(inputs, training)
         if self.predictor is not None:
-            before = self.encoder(delayed(inputs), training=training)
+            before = delayed(inputs)
+            if self.corruption is not None:
+                before = self.corruption(before, training=True)
+            before = self.encoder(before, training=training)
             if self.forced_predictor is not None and training:
                 predicted = self.forced_predictor(before, inputs)
             else:

@@ -205,6 +205,6 @@ def cropped(images: np.ndarray, shape: Shape) -> np.ndarray:
 
 def padded_shape(shape: Shape, multiple: int) -> Shape:
     """What `pad_by_reflection` makes of images of such a shape, `None` where a side is open."""
-    if multiple == 1:
+    if len(shape) != 3:
         return tuple(shape)
     return (*(side if side is None else side + -side % multiple for side in shape[:2]), shape[-1])
