@@ -1,0 +1,168 @@
+"""Recurrent autoencoders of a smartwatch's motion: restore it, foresee it, do both, and name the exercise by the code.
+
+    python examples/sequences.py
+
+Ten people did seven shoulder exercises with either arm, a smartwatch on the wrist (Burns et al. 2018, "Shoulder
+physiotherapy exercise recognition: machine learning the inertial signals from a smartwatch", arXiv:1802.01489); the
+package seglearn ships its acceleration and rotation. They are cut into windows of 12 steps, 1.9 seconds or about one
+repetition, of which each autoencoder keeps 16 of 72 values. After Srivastava et al. 2015, "Unsupervised learning of
+video representations using LSTMs", there are three, each with a decoder that is given the step before (conditional) and
+with one that isn't:
+
+    input    restores the window
+    next     foresees each step from those before
+    both     has a decoder for either, on one encoding
+
+Two of the people are kept for the test.
+
+TIME
+
+    windows.png            windows that training never saw, restored, and what is foreseen after them
+    losses.png             loss over the epochs
+"""
+
+import argparse
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+
+from stacked_autoencoder import Autoencoder, SequenceLevel, heads, plots
+
+STEPS = 12
+AHEAD = 5  # steps that are foreseen in the picture, each from the ones before
+AVERAGED = 8  # of 50 measurements a second, into one step
+STRIDE = 2  # steps from one window to the next
+PEOPLE = {"train": range(1, 7), "valid": range(7, 9), "test": range(9, 11)}
+UNITS = [64, 16]  # of the recurrent layers; the last are the encoding
+BATCH = 128
+FEW = 50  # labels per exercise
+HEAD_STEPS = 1000
+SHOWN = ("PEN", "FEL", "IR", "ROW")
+CHANNELS = ("ax", "wx", "wz")
+
+
+class Windows(NamedTuple):
+    """`series` is float32, `(N, STEPS, 6)`, `future` what follows, `(N, AHEAD, 6)`; labels are whole numbers, `(N,)`."""
+
+    series: np.ndarray
+    future: np.ndarray
+    labels: np.ndarray
+
+
+def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("sequences"), help="folder for pictures")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--count", type=int, help="of training windows at most, to try it out")
+    arguments = parser.parse_args(argv)
+    data, exercises, channels = load(arguments.count)
+    train, valid, test = data["train"], data["valid"], data["test"]  # (8019, 12, 6), (3042, 12, 6), (3017, 12, 6)
+    print(", ".join(f"{part}: {len(each.labels):,} windows" for part, each in data.items()))
+
+    # === Train: what is restored, what is foreseen, with and without the step before ===
+    stacks, histories, figures = {}, {}, {}
+    for target in ("input", "next", "both"):
+        for conditional in (False, True):
+            name = f"{target}, conditional" if conditional else target
+            sae = stacks[name] = stack(target, conditional)
+            sae.train(train.series, epochs=0, verbose=0)  # no more than the start in closed form
+            start = errors(sae, test)
+            (histories[name],) = sae.train(
+                train.series, arguments.epochs, validation_data=valid.series, batch_size=BATCH, verbose=0
+            )
+            figures[name] = {f"{key}, start": value for key, value in start.items()} | errors(sae, test)
+            print(f"{name}: " + ", ".join(f"{key} {value:.4f}" for key, value in figures[name].items()), flush=True)
+    stacks["both"].summary()
+    last = np.broadcast_to(test.series[:, -1:], test.future.shape)
+    figures["last step again"] = {"step after": mean_square(last[:, 0] - test.future[:, 0])}
+    tell(figures)
+
+    # === The encoder alone under a classifier ===
+    pca = stack("input")
+    pca.train(train.series, epochs=0, verbose=0)
+    few = np.concatenate([np.flatnonzero(train.labels == label)[:FEW] for label in range(len(exercises))])
+    print(f"\nexercise of unknown people  values  all labels  {len(few)} labels")
+    for name, seen in {"series": None, "PCA": pca} | {name: stacks[name] for name in ("input", "next", "both")}.items():
+        encoded = [each.series if seen is None else seen.encode(each.series) for each in (train, test)]
+        level = None if seen is None else seen.levels[-1]
+        accuracies = {}
+        for amount, chosen in (("all labels", slice(None)), ("few labels", few)):
+            keras.utils.set_random_seed(0)
+            head = heads.classifier(
+                encoded[0].shape[1:], len(exercises), mean=level and level.mean, std=level and level.std
+            )
+            n_batches = -(-len(train.labels[chosen]) // BATCH)
+            head.fit(
+                encoded[0][chosen],
+                train.labels[chosen],
+                batch_size=BATCH,
+                epochs=max(1, HEAD_STEPS * arguments.epochs // 12 // n_batches),
+                verbose=0,
+            )
+            accuracies[amount] = head.evaluate(encoded[1], test.labels, verbose=0)[1]
+        figures[f"classifier, {name}"] = accuracies
+        size = encoded[0][0].size
+        print(f"{name:26}  {size:6}  {accuracies['all labels']:10.3f}  {accuracies['few labels']:10.3f}")
+
+    # === Look ===
+    return figures
+
+
+def load(count: int | None = None) -> tuple[dict[str, Windows], list[str], list[str]]:
+    """Windows of each part of the people, shuffled; the names of the exercises and of the channels."""
+    # By its path, since to import seglearn takes seconds, for scikit-learn. A pickle, as trustworthy as its package.
+    path = distribution("seglearn").locate_file("seglearn/data/watch_dataset.npy")
+    data = np.load(path, allow_pickle=True).item()
+    parts = {}
+    for part, people in PEOPLE.items():
+        several, labels = [], []
+        for series, label, person in zip(data["X"], data["y"], data["subject"], strict=True):
+            if person in people:
+                n_steps = len(series) // AVERAGED
+                steps = series[: n_steps * AVERAGED].reshape(n_steps, AVERAGED, -1).mean(axis=1)
+                windows = np.lib.stride_tricks.sliding_window_view(steps, STEPS + AHEAD, axis=0)[::STRIDE]
+                several.append(windows.transpose(0, 2, 1))
+                labels += [label] * len(windows)
+        order = np.random.default_rng(0).permutation(len(labels))[:count]
+        parts[part] = np.concatenate(several)[order], np.array(labels)[order]
+    # Channels have units of their own; as shares of the variance their errors can be added.
+    mean, std = (getattr(parts["train"][0], name)(axis=(0, 1)) for name in ("mean", "std"))
+    for part, (series, labels) in parts.items():
+        series = ((series - mean) / std).astype(np.float32)
+        parts[part] = Windows(series[:, :STEPS], series[:, STEPS:], labels)
+    return parts, data["y_labels"], data["X_labels"]
+
+
+def stack(target: str, conditional: bool = False) -> Autoencoder:
+    keras.utils.set_random_seed(0)
+    return Autoencoder(shape=(STEPS, 6), levels=[SequenceLevel(UNITS, target, conditional=conditional)])
+
+
+def forecast(sae: Autoencoder, series: np.ndarray, ahead: int = 1) -> np.ndarray:
+    """What follows windows `(N, STEPS, 6)`, `(N, ahead, 6)`: each step from a window that ends in the one before it."""
+    level = sae.levels[0]
+    foresee = level.predictor or level.decoder  # the only decoder, where all it does is to foresee
+    for _ in range(ahead):
+        step = np.asarray(foresee(sae.encode(series[:, -STEPS:])))[:, -1:]
+        series = np.concatenate([series, step], axis=1)
+    return series[:, -ahead:]
+
+
+def errors(sae: Autoencoder, windows: Windows) -> dict[str, float]:
+    """Mean squared errors of the window and, where one is foreseen, of the step after it."""
+    found = {"window": sae.evaluate(windows.series)}
+    if sae.levels[0].target != "input":
+        found["step after"] = mean_square(forecast(sae, windows.series)[:, 0] - windows.future[:, 0])
+    return found
+
+
+def mean_square(differences: np.ndarray) -> float:
+    return float(np.square(differences).mean())
+
+
+if __name__ == "__main__":
+    main()
