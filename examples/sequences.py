@@ -81,35 +81,68 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     figures["last step again"] = {"step after": mean_square(last[:, 0] - test.future[:, 0])}
     tell(figures)
 
-    # === The encoder alone under a classifier ===
+    # === The encoder alone under a classifier, beside the windows themselves and PCA ===
     pca = stack("input")
     pca.train(train.series, epochs=0, verbose=0)
     few = np.concatenate([np.flatnonzero(train.labels == label)[:FEW] for label in range(len(exercises))])
-    print(f"\nexercise of unknown people  values  all labels  {len(few)} labels")
-    for name, seen in {"series": None, "PCA": pca} | {name: stacks[name] for name in ("input", "next", "both")}.items():
-        encoded = [each.series if seen is None else seen.encode(each.series) for each in (train, test)]
-        level = None if seen is None else seen.levels[-1]
+    steps = HEAD_STEPS if arguments.count is None else arguments.count
+    print(f"\nexercise, told by          values  all labels  {len(few)} labels")
+    for name, sae in {
+        "the window": None,
+        "PCA": pca,
+        **{name: stacks[name] for name in ("input", "next", "both")},
+    }.items():
+        seen, tested = (part.series if sae is None else sae.encode(part.series) for part in (train, test))
+        statistics = {} if sae is None else {"mean": sae.levels[-1].mean, "std": sae.levels[-1].std}
         accuracies = {}
-        for amount, chosen in (("all labels", slice(None)), ("few labels", few)):
+        for amount, chosen in (("all labels", np.arange(len(seen))), ("few labels", few)):
             keras.utils.set_random_seed(0)
-            head = heads.classifier(
-                encoded[0].shape[1:], len(exercises), mean=level and level.mean, std=level and level.std
-            )
-            n_batches = -(-len(train.labels[chosen]) // BATCH)
-            head.fit(
-                encoded[0][chosen],
-                train.labels[chosen],
-                batch_size=BATCH,
-                epochs=max(1, HEAD_STEPS * arguments.epochs // 12 // n_batches),
-                verbose=0,
-            )
-            accuracies[amount] = head.evaluate(encoded[1], test.labels, verbose=0)[1]
-        figures[f"classifier, {name}"] = accuracies
-        size = encoded[0][0].size
-        print(f"{name:26}  {size:6}  {accuracies['all labels']:10.3f}  {accuracies['few labels']:10.3f}")
+            head = heads.classifier(seen.shape[1:], len(exercises), **statistics)
+            epochs = max(1, steps * BATCH // len(chosen))
+            head.fit(seen[chosen], train.labels[chosen], batch_size=BATCH, epochs=epochs, verbose=0)
+            accuracies[amount] = head.evaluate(tested, test.labels, verbose=0)[1]
+        figures[f"told by {name}"] = accuracies
+        print(f"{name:25}  {seen[0].size:6}  {accuracies['all labels']:10.3f}  {accuracies['few labels']:10.3f}")
 
     # === Look ===
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    shown = [int(np.flatnonzero(test.labels == exercises.index(name))[0]) for name in SHOWN]
+    chosen = Windows(*(part[shown] for part in test))
+    draw_windows(chosen, stacks["both"], pca, [channels.index(name) for name in CHANNELS], arguments.out)
+    plots.loss_curves(list(histories.values()), list(histories)).savefig(arguments.out / "losses.png", dpi=110)
     return figures
+
+
+def tell(figures: dict[str, dict[str, float]]) -> None:
+    print("\nmean squared error       window               step after it")
+    print("                            PCA   trained        PCA   trained")
+    for name, row in figures.items():
+        cells = (row.get(key) for key in ("window, start", "window", "step after, start", "step after"))
+        line = "".join(" " * 10 if value is None else f"{value:10.4f}" for value in cells)
+        print(f"{name:21}{line}")
+
+
+def draw_windows(windows: Windows, sae: Autoencoder, pca: Autoencoder, channels: list[int], folder: Path) -> None:
+    """A column per window and a row per channel: as it was, restored, and foreseen after the dashed line."""
+    figure = Figure(figsize=(3.2 * len(windows.labels), 2 * len(channels)), layout="constrained")
+    true = np.concatenate([windows.series, windows.future], axis=1)
+    restored, linear = sae.reconstruct(windows.series), pca.reconstruct(windows.series)
+    foreseen = np.concatenate([windows.series[:, -1:], forecast(sae, windows.series, AHEAD)], axis=1)
+    seconds = np.arange(STEPS + AHEAD) * AVERAGED / 50
+    for row, (line, channel) in enumerate(zip(figure.subplots(len(channels), len(SHOWN)), channels, strict=True)):
+        for column, ax in enumerate(line):
+            ax.plot(seconds, true[column, :, channel], color="0.2", label="measured")
+            ax.plot(seconds[:STEPS], linear[column, :, channel], color="C1", linestyle=":", label="restored by PCA")
+            ax.plot(seconds[:STEPS], restored[column, :, channel], color="C0", label="restored by both")
+            ax.plot(seconds[STEPS - 1 :], foreseen[column, :, channel], color="C2", marker=".", label="foreseen")
+            ax.axvline(seconds[STEPS - 1], color="0.6", linestyle="--", linewidth=0.8)
+            if row == 0:
+                ax.set_title(SHOWN[column])
+        line[0].set_ylabel(CHANNELS[row])
+    for ax in line:
+        ax.set_xlabel("seconds")
+    line[0].legend(fontsize=7, frameon=False)
+    figure.savefig(folder / "windows.png", dpi=110)
 
 
 def load(count: int | None = None) -> tuple[dict[str, Windows], list[str], list[str]]:

@@ -167,7 +167,7 @@ def test_a_kind_of_level_from_a_newer_version_is_told(saved):
     manifest["levels"][1]["kind"] = "quantum"
     (path / "autoencoder.json").write_text(json.dumps(manifest))
     with pytest.raises(
-        ValueError, match=r"kind 'quantum'; this version of stacked_autoencoder knows conv, dense\. Upgrade"
+        ValueError, match=r"kind 'quantum'; this version of stacked_autoencoder knows conv, dense, sequence\. Upgrade"
     ):
         Autoencoder.load(path)
 
