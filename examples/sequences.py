@@ -37,16 +37,17 @@ AHEAD = 5  # steps that are foreseen in the picture, each from the ones before
 AVERAGED = 8  # of 50 measurements a second, into one step
 STRIDE = 2  # steps from one window to the next
 PEOPLE = {"train": range(1, 7), "valid": range(7, 9), "test": range(9, 11)}
+TARGETS = ("input", "next", "both")
 UNITS = [64, 16]  # of the recurrent layers; the last are the encoding
 BATCH = 128
 FEW = 50  # labels per exercise
-HEAD_STEPS = 1000
+FEW_EPOCHS = 20  # times as many epochs on these, so that they take as many steps
 SHOWN = ("PEN", "FEL", "IR", "ROW")
 CHANNELS = ("ax", "wx", "wz")
 
 
 class Windows(NamedTuple):
-    """`series` is float32, `(N, STEPS, 6)`, `future` what follows, `(N, AHEAD, 6)`; labels are whole numbers, `(N,)`."""
+    """Series are float32 `(N, STEPS, 6)`; the future is what follows, `(N, AHEAD, 6)`; labels are whole numbers."""
 
     series: np.ndarray
     future: np.ndarray
@@ -60,12 +61,12 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     parser.add_argument("--count", type=int, help="of training windows at most, to try it out")
     arguments = parser.parse_args(argv)
     data, exercises, channels = load(arguments.count)
-    train, valid, test = data["train"], data["valid"], data["test"]  # (8019, 12, 6), (3042, 12, 6), (3017, 12, 6)
+    train, valid, test = data["train"], data["valid"], data["test"]
     print(", ".join(f"{part}: {len(each.labels):,} windows" for part, each in data.items()))
 
     # === Train: what is restored, what is foreseen, with and without the step before ===
     stacks, histories, figures = {}, {}, {}
-    for target in ("input", "next", "both"):
+    for target in TARGETS:
         for conditional in (False, True):
             name = f"{target}, conditional" if conditional else target
             sae = stacks[name] = stack(target, conditional)
@@ -77,96 +78,58 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
             figures[name] = {f"{key}, start": value for key, value in start.items()} | errors(sae, test)
             print(f"{name}: " + ", ".join(f"{key} {value:.4f}" for key, value in figures[name].items()), flush=True)
     stacks["both"].summary()
-    last = np.broadcast_to(test.series[:, -1:], test.future.shape)
-    figures["last step again"] = {"step after": mean_square(last[:, 0] - test.future[:, 0])}
+    figures["last step again"] = {"step after": mean_square(test.series[:, -1] - test.future[:, 0])}
     tell(figures)
 
-    # === The encoder alone under a classifier, beside the windows themselves and PCA ===
+    # === The encoder alone under a classifier, beside PCA and the windows themselves ===
     pca = stack("input")
     pca.train(train.series, epochs=0, verbose=0)
     few = np.concatenate([np.flatnonzero(train.labels == label)[:FEW] for label in range(len(exercises))])
-    steps = HEAD_STEPS if arguments.count is None else arguments.count
-    print(f"\nexercise, told by          values  all labels  {len(few)} labels")
-    for name, sae in {
-        "the window": None,
-        "PCA": pca,
-        **{name: stacks[name] for name in ("input", "next", "both")},
-    }.items():
+    print(f"\naccuracy, of a head on  values  all labels  {len(few)} labels")
+    for name, sae in {"windows": None, "PCA": pca, **{target: stacks[target] for target in TARGETS}}.items():
         seen, tested = (part.series if sae is None else sae.encode(part.series) for part in (train, test))
         statistics = {} if sae is None else {"mean": sae.levels[-1].mean, "std": sae.levels[-1].std}
-        accuracies = {}
-        for amount, chosen in (("all labels", np.arange(len(seen))), ("few labels", few)):
+        row = figures[f"head on {name}"] = {}
+        for amount, chosen, factor in (("all labels", slice(None), 1), ("few labels", few, FEW_EPOCHS)):
             keras.utils.set_random_seed(0)
             head = heads.classifier(seen.shape[1:], len(exercises), **statistics)
-            epochs = max(1, steps * BATCH // len(chosen))
+            epochs = factor * arguments.epochs
             head.fit(seen[chosen], train.labels[chosen], batch_size=BATCH, epochs=epochs, verbose=0)
-            accuracies[amount] = head.evaluate(tested, test.labels, verbose=0)[1]
-        figures[f"told by {name}"] = accuracies
-        print(f"{name:25}  {seen[0].size:6}  {accuracies['all labels']:10.3f}  {accuracies['few labels']:10.3f}")
+            row[amount] = head.evaluate(tested, test.labels, verbose=0)[1]
+        print(f"{name:22}  {seen[0].size:6}  {row['all labels']:10.3f}  {row['few labels']:10.3f}")
 
     # === Look ===
     arguments.out.mkdir(parents=True, exist_ok=True)
     shown = [int(np.flatnonzero(test.labels == exercises.index(name))[0]) for name in SHOWN]
-    chosen = Windows(*(part[shown] for part in test))
-    draw_windows(chosen, stacks["both"], pca, [channels.index(name) for name in CHANNELS], arguments.out)
+    drawn = draw_windows(Windows(*(part[shown] for part in test)), stacks["both"], pca, channels)
+    drawn.savefig(arguments.out / "windows.png", dpi=110)
     plots.loss_curves(list(histories.values()), list(histories)).savefig(arguments.out / "losses.png", dpi=110)
     return figures
 
 
-def tell(figures: dict[str, dict[str, float]]) -> None:
-    print("\nmean squared error       window               step after it")
-    print("                            PCA   trained        PCA   trained")
-    for name, row in figures.items():
-        cells = (row.get(key) for key in ("window, start", "window", "step after, start", "step after"))
-        line = "".join(" " * 10 if value is None else f"{value:10.4f}" for value in cells)
-        print(f"{name:21}{line}")
-
-
-def draw_windows(windows: Windows, sae: Autoencoder, pca: Autoencoder, channels: list[int], folder: Path) -> None:
-    """A column per window and a row per channel: as it was, restored, and foreseen after the dashed line."""
-    figure = Figure(figsize=(3.2 * len(windows.labels), 2 * len(channels)), layout="constrained")
-    true = np.concatenate([windows.series, windows.future], axis=1)
-    restored, linear = sae.reconstruct(windows.series), pca.reconstruct(windows.series)
-    foreseen = np.concatenate([windows.series[:, -1:], forecast(sae, windows.series, AHEAD)], axis=1)
-    seconds = np.arange(STEPS + AHEAD) * AVERAGED / 50
-    for row, (line, channel) in enumerate(zip(figure.subplots(len(channels), len(SHOWN)), channels, strict=True)):
-        for column, ax in enumerate(line):
-            ax.plot(seconds, true[column, :, channel], color="0.2", label="measured")
-            ax.plot(seconds[:STEPS], linear[column, :, channel], color="C1", linestyle=":", label="restored by PCA")
-            ax.plot(seconds[:STEPS], restored[column, :, channel], color="C0", label="restored by both")
-            ax.plot(seconds[STEPS - 1 :], foreseen[column, :, channel], color="C2", marker=".", label="foreseen")
-            ax.axvline(seconds[STEPS - 1], color="0.6", linestyle="--", linewidth=0.8)
-            if row == 0:
-                ax.set_title(SHOWN[column])
-        line[0].set_ylabel(CHANNELS[row])
-    for ax in line:
-        ax.set_xlabel("seconds")
-    line[0].legend(fontsize=7, frameon=False)
-    figure.savefig(folder / "windows.png", dpi=110)
-
-
 def load(count: int | None = None) -> tuple[dict[str, Windows], list[str], list[str]]:
-    """Windows of each part of the people, shuffled; the names of the exercises and of the channels."""
-    # By its path, since to import seglearn takes seconds, for scikit-learn. A pickle, as trustworthy as its package.
+    """Windows of each part of the people, shuffled; names of the exercises, which the labels count; of the channels."""
+    # By its path, since importing seglearn imports scikit-learn. It is a pickle, to be trusted like the package's code.
     path = distribution("seglearn").locate_file("seglearn/data/watch_dataset.npy")
     data = np.load(path, allow_pickle=True).item()
     parts = {}
-    for part, people in PEOPLE.items():
-        several, labels = [], []
+    for name, people in PEOPLE.items():
+        windows, labels = [], []
         for series, label, person in zip(data["X"], data["y"], data["subject"], strict=True):
             if person in people:
                 n_steps = len(series) // AVERAGED
                 steps = series[: n_steps * AVERAGED].reshape(n_steps, AVERAGED, -1).mean(axis=1)
-                windows = np.lib.stride_tricks.sliding_window_view(steps, STEPS + AHEAD, axis=0)[::STRIDE]
-                several.append(windows.transpose(0, 2, 1))
-                labels += [label] * len(windows)
-        order = np.random.default_rng(0).permutation(len(labels))[:count]
-        parts[part] = np.concatenate(several)[order], np.array(labels)[order]
-    # Channels have units of their own; as shares of the variance their errors can be added.
-    mean, std = (getattr(parts["train"][0], name)(axis=(0, 1)) for name in ("mean", "std"))
-    for part, (series, labels) in parts.items():
-        series = ((series - mean) / std).astype(np.float32)
-        parts[part] = Windows(series[:, :STEPS], series[:, STEPS:], labels)
+                views = np.lib.stride_tricks.sliding_window_view(steps, STEPS + AHEAD, axis=0)[::STRIDE]
+                windows.append(views.transpose(0, 2, 1))  # (N, STEPS + AHEAD, 6)
+                labels += [label] * len(views)
+        order = np.random.default_rng(0).permutation(len(labels))[: count if name == "train" else None]
+        parts[name] = np.concatenate(windows)[order], np.array(labels)[order]
+    # Channels differ in unit and size. As shares of the variance, their errors can be added up.
+    measured = parts["train"][0]
+    mean, std = measured.mean(axis=(0, 1)), measured.std(axis=(0, 1))
+    for name, (windows, labels) in parts.items():
+        scaled = ((windows - mean) / std).astype(np.float32)
+        parts[name] = Windows(scaled[:, :STEPS], scaled[:, STEPS:], labels)
     return parts, data["y_labels"], data["X_labels"]
 
 
@@ -176,9 +139,9 @@ def stack(target: str, conditional: bool = False) -> Autoencoder:
 
 
 def forecast(sae: Autoencoder, series: np.ndarray, ahead: int = 1) -> np.ndarray:
-    """What follows windows `(N, STEPS, 6)`, `(N, ahead, 6)`: each step from a window that ends in the one before it."""
+    """What follows windows `(N, STEPS, 6)`: `(N, ahead, 6)`, each step from a window that ends in the one before it."""
     level = sae.levels[0]
-    foresee = level.predictor or level.decoder  # the only decoder, where all it does is to foresee
+    foresee = level.predictor or level.decoder  # a level that does nothing else has no second decoder
     for _ in range(ahead):
         step = np.asarray(foresee(sae.encode(series[:, -STEPS:])))[:, -1:]
         series = np.concatenate([series, step], axis=1)
@@ -186,7 +149,7 @@ def forecast(sae: Autoencoder, series: np.ndarray, ahead: int = 1) -> np.ndarray
 
 
 def errors(sae: Autoencoder, windows: Windows) -> dict[str, float]:
-    """Mean squared errors of the window and, where one is foreseen, of the step after it."""
+    """Mean squared errors of the window and, where it is foreseen, of the step after it."""
     found = {"window": sae.evaluate(windows.series)}
     if sae.levels[0].target != "input":
         found["step after"] = mean_square(forecast(sae, windows.series)[:, 0] - windows.future[:, 0])
@@ -195,6 +158,41 @@ def errors(sae: Autoencoder, windows: Windows) -> dict[str, float]:
 
 def mean_square(differences: np.ndarray) -> float:
     return float(np.square(differences).mean())
+
+
+def tell(figures: dict[str, dict[str, float]]) -> None:
+    print("\nmean squared error            window      step after it")
+    print("of test windows          PCA  trained      PCA  trained")
+    for name, row in figures.items():
+        cells = (row.get(key) for key in ("window, start", "window", "step after, start", "step after"))
+        print(f"{name:19}" + "".join(" " * 9 if value is None else f"{value:9.4f}" for value in cells))
+
+
+def draw_windows(windows: Windows, sae: Autoencoder, pca: Autoencoder, channels: list[str]) -> Figure:
+    """A column per window, a row per channel: as measured, restored, and foreseen from the dashed line on."""
+    figure = Figure(figsize=(3.2 * len(SHOWN), 2 * len(CHANNELS)), layout="constrained")
+    axes = figure.subplots(len(CHANNELS), len(SHOWN), sharex=True)
+    foreseen = np.concatenate([windows.series[:, -1:], forecast(sae, windows.series, AHEAD)], axis=1)
+    curves = (
+        ("measured", "0.2", "-", 0, np.concatenate([windows.series, windows.future], axis=1)),
+        ("restored by PCA", "C1", ":", 0, pca.reconstruct(windows.series)),
+        ("restored by both", "C0", "-", 0, sae.reconstruct(windows.series)),
+        ("foreseen", "C2", ".-", STEPS - 1, foreseen),
+    )
+    for row, channel in enumerate(CHANNELS):
+        for column, exercise in enumerate(SHOWN):
+            ax = axes[row, column]
+            for label, color, style, start, values in curves:
+                seconds = AVERAGED / 50 * (start + np.arange(values.shape[1]))
+                ax.plot(seconds, values[column, :, channels.index(channel)], style, color=color, label=label)
+            ax.axvline(AVERAGED / 50 * (STEPS - 1), color="0.6", linestyle="--", linewidth=0.8)
+            if row == 0:
+                ax.set_title(exercise)
+        axes[row, 0].set_ylabel(channel)
+    for ax in axes[-1]:
+        ax.set_xlabel("seconds")
+    axes[0, 0].legend(fontsize=7, frameon=False)
+    return figure
 
 
 if __name__ == "__main__":

@@ -98,8 +98,8 @@ class Reconstruction(keras.Model):
         for part in self.parts:
             for name, value in part.terms.items():
                 terms[name] = terms.get(name, 0.0) + value
-        for tracker in self.trackers:
-            tracker.update_state(terms[tracker.name])
+        for tracker in self.trackers:  # each batch by its images, as Keras weighs the loss
+            tracker.update_state(terms[tracker.name], sample_weight=ops.shape(x)[0])
         return sum(terms.values())
 
 
