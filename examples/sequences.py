@@ -42,7 +42,7 @@ UNITS = [64, 16]  # of the recurrent layers; the last are the encoding
 BATCH = 128
 FEW = 50  # labels per exercise
 FEW_EPOCHS = 20  # times as many epochs on these, so that they take as many steps
-SHOWN = ("PEN", "FEL", "IR", "ROW")
+SHOWN = {"PEN": "pendulum", "FEL": "forward elevation", "IR": "internal rotation", "ROW": "upright row"}
 CHANNELS = ("ax", "wx", "wz")
 
 
@@ -180,7 +180,7 @@ def draw_windows(windows: Windows, sae: Autoencoder, pca: Autoencoder, channels:
         ("foreseen", "C2", ".-", STEPS - 1, foreseen),
     )
     for row, channel in enumerate(CHANNELS):
-        for column, exercise in enumerate(SHOWN):
+        for column, exercise in enumerate(SHOWN.values()):
             ax = axes[row, column]
             for label, color, style, start, values in curves:
                 seconds = AVERAGED / 50 * (start + np.arange(values.shape[1]))
@@ -191,7 +191,7 @@ def draw_windows(windows: Windows, sae: Autoencoder, pca: Autoencoder, channels:
         axes[row, 0].set_ylabel(channel)
     for ax in axes[-1]:
         ax.set_xlabel("seconds")
-    axes[0, 0].legend(fontsize=7, frameon=False)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(curves), frameon=False)
     return figure
 
 

@@ -9,7 +9,7 @@ linear model of that kind, in closed form (Lucas et al. 2019, "Don't blame the E
     dense    784-150-100-10: Géron, "Hands-On Machine Learning" (chapter 17), whose validation loss, of images restored
              from drawn codes and of the divergence together, is 0.0311 after 25 epochs
     plane    784-150-100-2, a code that can be drawn on paper
-    stack    a convolutional level to 7x7x8, and on its encodings 256-16: a draw is decoded by both
+    stack    a convolutional level to 7x7x8, and on its encodings 150-100-10: a draw is decoded by both
 
 About eight minutes on two cores. Expect 0.0300 for Géron's net and 0.033 for the plane. Written to ./variational:
 
@@ -35,8 +35,8 @@ SHAPE = (28, 28, 1)
 LEVELS = {
     "dense": lambda: [DenseLevel([150, 100, 10], kl_weight=1.0)],
     "plane": lambda: [DenseLevel([150, 100, 2], kl_weight=1.0)],
-    # An error of 4 in these encodings is one of about 1 in images, so that 2 is to them what 1/2 would be to images.
-    "stack": lambda: [ConvLevel(n_out=8, n_scalings=2), DenseLevel([256, 16], kl_weight=2.0)],
+    # A squared error of 4 in these encodings is one of about 1 in images, so that 4 is to them what 1 is to images.
+    "stack": lambda: [ConvLevel(n_out=8, n_scalings=2), DenseLevel([150, 100, 10], kl_weight=4.0)],
 }
 BATCH = 128
 FEWER = 8  # the convolutional level's epochs, by this factor
@@ -123,7 +123,7 @@ def draw_losses(histories: Mapping[str, keras.callbacks.History], folder: Path) 
     figure = Figure(figsize=(4 * len(histories), 3), layout="constrained")
     for ax, (name, history) in zip(figure.subplots(1, len(histories)), histories.items(), strict=True):
         for term in ("loss", "reconstruction", "kl"):
-            ax.plot(history.epoch, history.history[f"val_{term}"], label=term)
+            ax.plot(np.arange(1, len(history.epoch) + 1), history.history[f"val_{term}"], label=term)
         ax.axhline(history.start_loss, color="0.5", linestyle="--", linewidth=1, label="start")
         ax.set(title=name, xlabel="epoch", ylim=(0, None))
         ax.legend(fontsize=7, frameon=False)

@@ -6,7 +6,6 @@ the names below, or from what the program itself has registered with Keras, sinc
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from keras import ops
 
 from stacked_autoencoder.corruption import Mask, SaltAndPepper
 from stacked_autoencoder.metrics import SSIMWithL1, ssim_loss
+from stacked_autoencoder.names import did_you_mean
 from stacked_autoencoder.sparsity import KLSparsity
 
 Loss = str | Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | keras.losses.Loss
@@ -162,11 +162,9 @@ def plain(argument: str, thing: Any) -> str | dict[str, Any]:
 def _found(argument: str, name: Any) -> Any:
     found = KNOWN[argument].get(name) or keras.saving.get_registered_object(name)
     if found is None:
-        near = difflib.get_close_matches(str(name), KNOWN[argument], n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(
-            f"`{argument}` isn't known: {hint}Known are {', '.join(KNOWN[argument])}, and what is registered with "
-            f"`@keras.saving.register_keras_serializable()`. Received: {argument}={name!r}"
+            f"`{argument}` isn't known: {did_you_mean(name, KNOWN[argument])}Known are {', '.join(KNOWN[argument])}, "
+            f"and what is registered with `@keras.saving.register_keras_serializable()`. Received: {argument}={name!r}"
         )
     return found
 

@@ -122,6 +122,29 @@ def test_variational(clothes_example, capsys):
     assert "0.0311" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_sequences(example, tmp_path, capsys):
+    figures = example("sequences").main(["--count", "400", "--epochs", "1", "--out", str(tmp_path)])
+    for target in ("input", "both"):
+        assert figures[target]["window"] < 1.05 * figures[target]["window, start"]
+    for target in ("next", "both"):
+        assert figures[target]["step after"] < figures["last step again"]["step after"]
+    assert figures["head on both"]["all labels"] > 1 / 7
+    assert {file.name for file in tmp_path.glob("*.png")} == {"windows.png", "losses.png"}
+    assert "step after" in capsys.readouterr().out
+
+
+def test_sequences_are_cut_by_person(example):
+    sequences = example("sequences")
+    parts, exercises, channels = sequences.load()
+    assert [len(exercises), len(channels)] == [7, 6]
+    for windows in parts.values():
+        assert windows.series.shape[1:] == (sequences.STEPS, 6)
+        assert windows.future.shape == (len(windows.labels), sequences.AHEAD, 6)
+    whole = np.concatenate([parts["train"].series, parts["train"].future], axis=1)
+    np.testing.assert_allclose(whole.std(axis=(0, 1)), 1, rtol=1e-4)
+
+
 def test_clothes_are_split_and_scaled():
     if not clothes.DEBIAN.is_dir():
         pytest.skip("needs Debian's package dataset-fashion-mnist")

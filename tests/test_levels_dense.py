@@ -138,7 +138,7 @@ def test_least_squares_finds_a_linear_map_and_is_careful_with_few_samples(count)
 @pytest.mark.parametrize(
     ("level", "message"),
     [
-        (lambda: DenseLevel([]), "`units` names the units of at least one layer"),
+        (lambda: DenseLevel([]), "`units` must be at least one whole number"),
         (lambda: DenseLevel([8, 0]), r"`units` must be a whole number of at least 1\. Received: units=0"),
         (lambda: DenseLevel(8, "rleu"), r"`activation` must be one of Keras's activations: did you mean 'relu'\?"),
         (lambda: DenseLevel([8, 4], ["relu"]), "`activation` must be one name, or one for each of 2 layers"),

@@ -206,7 +206,7 @@ def test_datasets_and_stores_of_sequences(tmp_path):
     [
         (lambda: SequenceLevel(4, target="nxt"), r"`target` must be one of input, next, both: did you mean 'next'\?"),
         (lambda: SequenceLevel(4, cell="ltsm"), r"`cell` must be one of lstm, gru: did you mean 'lstm'\?"),
-        (lambda: SequenceLevel([]), "`units` names the units of at least one layer"),
+        (lambda: SequenceLevel([]), "`units` must be at least one whole number"),
         (lambda: SequenceLevel(4, conditional=True, return_sequences=True), "restores it step by step"),
         (
             lambda: built(SequenceLevel(4), shape=(8, 8, 3)),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
+
+from stacked_autoencoder.names import did_you_mean
 
 NOT_ACTIVATIONS = ("deserialize", "get", "serialize")  # of the names in `keras.activations`
 WITHIN_UNIT_INTERVAL = ("sigmoid", "hard_sigmoid", "softmax", "sparse_sigmoid", "sparsemax")
@@ -28,11 +29,9 @@ def activation_name(argument: str, activation: Any) -> str:
     if callable(activation) and getattr(keras.activations, getattr(activation, "__name__", ""), None) is activation:
         name = activation.__name__
     if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(
-            f"`{argument}` must be one of Keras's activations: {hint}Known are {', '.join(known)}. "
-            f"Received: {argument}={activation!r}"
+            f"`{argument}` must be one of Keras's activations: {did_you_mean(name, known)}Known are "
+            f"{', '.join(known)}. Received: {argument}={activation!r}"
         )
     return name
 

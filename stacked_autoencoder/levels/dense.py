@@ -11,7 +11,7 @@ import numpy as np
 from keras import layers
 
 from stacked_autoencoder.least_squares import least_squares
-from stacked_autoencoder.level import LOG_VARIANCE, Level, Shape, positive_int
+from stacked_autoencoder.level import LOG_VARIANCE, Level, Shape, positive_ints
 from stacked_autoencoder.levels import activations
 from stacked_autoencoder.principal import SMALLEST, LinearCode, Stream, fit_linear_code, variational_gains
 from stacked_autoencoder.sparsity import KLSparsity
@@ -83,10 +83,7 @@ class DenseLevel(Level):
         corruption: Any = None,
         kl_weight: float = 0.0,
     ) -> None:
-        several = list(units) if isinstance(units, (list, tuple)) else [units]
-        if not several:
-            raise ValueError("`units` names the units of at least one layer. Received: units=[]")
-        self.units = [positive_int("units", number) for number in several]
+        self.units = positive_ints("units", units)
         each = list(activation) if isinstance(activation, (list, tuple)) else [activation] * len(self.units)
         if len(each) != len(self.units):
             raise ValueError(

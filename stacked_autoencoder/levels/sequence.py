@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +11,8 @@ import numpy as np
 from keras import layers, ops
 
 from stacked_autoencoder.least_squares import least_squares
-from stacked_autoencoder.level import Level, Shape, positive_int
+from stacked_autoencoder.level import Level, Shape, positive_ints
+from stacked_autoencoder.names import did_you_mean
 from stacked_autoencoder.principal import SMALLEST, LinearCode, Stream, fit_linear_code
 
 TARGETS = ("input", "next", "both")
@@ -86,10 +86,7 @@ class SequenceLevel(Level):
         penalty: Any = None,
         corruption: Any = None,
     ) -> None:
-        several = list(units) if isinstance(units, (list, tuple)) else [units]
-        if not several:
-            raise ValueError("`units` names the units of at least one layer. Received: units=[]")
-        self.units = [positive_int("units", number) for number in several]
+        self.units = positive_ints("units", units)
         self.target = _one_of("target", target, TARGETS)
         self.reverse = bool(reverse)
         self.conditional = bool(conditional)
@@ -286,6 +283,6 @@ def delayed(sequences: Any) -> Any:
 def _one_of(argument: str, value: Any, known: Any) -> str:
     if value in known:
         return value
-    near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"`{argument}` must be one of {', '.join(known)}: {hint}Received: {argument}={value!r}")
+    raise ValueError(
+        f"`{argument}` must be one of {', '.join(known)}: {did_you_mean(value, known)}Received: {argument}={value!r}"
+    )
