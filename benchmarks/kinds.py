@@ -30,19 +30,20 @@ class Kind(NamedTuple):
 
     Attributes:
         published: validation loss of the same kind with a code of as many values.
+        epochs: of every level, or of each.
         tuned: epochs of `fine_tune` at the end.
     """
 
     levels: Callable[[], list[Level]]
     published: float
-    epochs: int
+    epochs: int | list[int]
     batch_size: int
     tuned: int = 0
 
 
 KINDS = {
     "tied": Kind(lambda: [DenseLevel([100, 30], tied=True)], 0.0133, 8, 32),
-    "convolutional": Kind(fashion_levels, 0.0121, 12, 64, tuned=4),
+    "convolutional": Kind(fashion_levels, 0.0121, [3, 10], 64, tuned=2),
     "L1": Kind(lambda: [DenseLevel(**SPARSE, penalty=keras.regularizers.L1(1e-4))], 0.0111, 8, 32),
     "KL": Kind(lambda: [DenseLevel(**SPARSE, penalty=KLSparsity(target=0.1, weight=0.05))], 0.0099, 8, 32),
     "dropout": Kind(lambda: [DenseLevel([100, 30], corruption=keras.layers.Dropout(0.5))], 0.0166, 20, 64),
