@@ -1,6 +1,6 @@
 """The field's kinds of autoencoder on Fashion-MNIST: the published loss, PCA's, and ours, in one run.
 
-    python -m benchmarks.kinds                         # everything, about 20 minutes
+    python -m benchmarks.kinds                         # everything, about 15 minutes
     python -m benchmarks.kinds --only tied KL
 
 Losses are mean squared errors of clean validation images in [0, 1], for codes of as many values as the published net's.

@@ -1,6 +1,6 @@
 """What greedy pretraining without labels is worth to a classifier, on Fashion-MNIST.
 
-    python -m benchmarks.pretraining                   # about 25 minutes
+    python -m benchmarks.pretraining                   # about 15 minutes
 
 Three denoising levels (`Mask(0.25)`) are trained greedily on images without labels; a softmax is trained on their
 encodings ("frozen"), then the whole net is fine-tuned; beside it the same net with random weights, trained in the same

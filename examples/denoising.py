@@ -13,7 +13,8 @@ pairs: `train(noisy, targets=clean)`. Two nets:
 Each is trained on clean images, for every kind of noise, and on pairs. The table has the PSNR, against the clean test
 images, of the noisy ones and of what the nets make of them.
 
-Written to ./denoising:
+About seven minutes on two cores. Expect 24 dB of 30 % masked, 22 dB of 50 %, 21 dB of Gaussian noise, from 13, 11 and
+10 dB, and 0.0135 for Géron's net. Written to ./denoising:
 
     restored.png    clothes: clean, noisy, and restored by both nets, for every kind of noise
     losses_dense.png, losses_conv.png    loss over the epochs

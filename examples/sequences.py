@@ -13,9 +13,10 @@ with one that isn't:
     next     foresees each step from those before
     both     has a decoder for either, on one encoding
 
-Two of the people are kept for the test.
-
-TIME
+Two of the people are kept for the test. About four minutes on two cores. Expect windows restored with 0.75 of PCA's
+error, 0.70 when conditional; the next step foreseen with half the error of a linear forecast, and two thirds of that of
+repeating the last step; and a classifier that tells the exercise from 16 values about as well as from PCA's, and two
+points worse than from all 72. Written to ./sequences:
 
     windows.png            windows that training never saw, restored, and what is foreseen after them
     losses.png             loss over the epochs
