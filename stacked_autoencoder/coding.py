@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from stacked_autoencoder import metrics
+from stacked_autoencoder import budget
 from stacked_autoencoder.checks import check_encodings, described
 from stacked_autoencoder.encodings import EncodingStore
 from stacked_autoencoder.images import Images, as_source
@@ -35,7 +35,7 @@ class Coder(Stack):
         super().__init__(shape)
         self.check_range = check_range and len(shape) == 3  # other data aren't pixels
 
-    def evaluate(self, images: Images, *, return_dict: bool = False) -> float | metrics.Budget:
+    def evaluate(self, images: Images, *, return_dict: bool = False) -> float | budget.Budget:
         """Mean squared error of the whole stack in image units, averaged over values (not over batches).
 
         Args:
@@ -47,11 +47,11 @@ class Coder(Stack):
         """
         source = self.finite_source_of(images)
         if return_dict:
-            return metrics.error_budget(self.levels, source.in_order(BATCH), self.pad, self.value_range)
-        loss = metrics.Mean()
+            return budget.error_budget(self.levels, source.in_order(BATCH), self.pad, self.value_range)
+        loss = budget.Mean()
         for batch in source.in_order(BATCH):
             restored = self._there_and_back(self.levels[0].seen(batch), len(self.levels) - 1)
-            loss.add(*metrics.squared_error(*metrics.counted(self.levels[0], batch, restored)))
+            loss.add(*budget.squared_error(*budget.counted(self.levels[0], batch, restored)))
         return loss.value
 
     def encode(self, images: Images, level: int | None = None, *, tile: Tile = "auto") -> np.ndarray | list[np.ndarray]:

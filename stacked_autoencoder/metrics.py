@@ -1,25 +1,18 @@
-"""How good reconstructions are: PSNR, SSIM and the error budget of a stack."""
+"""How good images are: PSNR and SSIM, as measures and as losses, and how far two sets of features are apart."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.principal import to_patches
-from stacked_autoencoder.sources.base import cropped
+from stacked_autoencoder.distances import frechet_distance, kernel_distance
 
-if TYPE_CHECKING:
-    from stacked_autoencoder.level import Level
+__all__ = ["SSIMWithL1", "frechet_distance", "kernel_distance", "psnr", "ssim", "ssim_loss"]
 
 SSIM_WINDOW = 11  # pixels; smaller images have no SSIM
-
-Budget = dict[int, dict[str, float]]
 
 
 def psnr(images: np.ndarray, reconstructions: np.ndarray, value_range: tuple[float, float] = (-1.0, 1.0)) -> np.ndarray:
@@ -115,64 +108,3 @@ def _ssim_loss(images: tf.Tensor, reconstructions: tf.Tensor, value_range: tuple
         )
     low, high = value_range
     return 1.0 - tf.image.ssim(images - low, reconstructions - low, max_val=high - low)
-
-
-@dataclass
-class Mean:
-    """A mean over everything that was added, however it was batched."""
-
-    total: float = 0.0
-    count: int = 0
-
-    def add(self, total: float, count: int) -> None:
-        self.total += float(total)
-        self.count += count
-
-    @property
-    def value(self) -> float:
-        return self.total / self.count if self.count else math.nan
-
-
-def squared_error(images: np.ndarray, reconstructions: np.ndarray) -> tuple[float, int]:
-    """Sum of squared differences in float64, and the number of values."""
-    return float(np.sum(np.square(images - reconstructions), dtype=np.float64)), images.size
-
-
-def counted(level: Level, inputs: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What a level should give for a batch and what it gives, without what doesn't count."""
-    which = level.counted(inputs)
-    return (inputs, outputs) if which is None else (inputs[np.asarray(which)], outputs[np.asarray(which)])
-
-
-def error_budget(
-    levels: list[Level],
-    batches: Iterable[np.ndarray],
-    pad: Callable[[np.ndarray], np.ndarray],
-    value_range: tuple[float, float],
-) -> Budget:
-    """What each level loses, in its own units and in the image's; the columns are those of `Autoencoder.evaluate`."""
-    names = ("loss", "full_loss", "psnr", "ssim", "pca_loss", "values", "ratio")
-    means = [{name: Mean() for name in names} for _ in levels]
-    for images in batches:
-        padded = pad(images)
-        given, factor = padded, 1
-        for depth, (level, mean) in enumerate(zip(levels, means, strict=True)):
-            encodings = level.encode(level.seen(given))
-            factor *= level.factor
-            decoded = level.decode(encodings)
-            mean["loss"].add(*squared_error(*counted(level, given, decoded)))
-            for lower in reversed(levels[:depth]):
-                decoded = lower.decode(decoded)
-            decoded = cropped(decoded, images.shape[1:])
-            mean["full_loss"].add(*squared_error(*counted(levels[0], images, decoded)))
-            if images.ndim == 4:
-                mean["psnr"].add(psnr(images, decoded, value_range).sum(), len(images))
-                mean["ssim"].add(ssim(images, decoded, value_range).sum(), len(images))
-            mean["values"].add(encodings.size, len(images))
-            mean["ratio"].add(images.size / encodings.size * len(images), len(images))
-            code = level.linear_code
-            if code is not None:
-                patches = to_patches(padded, factor if level.is_image else None).astype(np.float64)
-                mean["pca_loss"].add(code.squared_error(patches), patches.size)
-            given = encodings
-    return {index: {name: row[name].value for name in names} for index, row in enumerate(means)}

@@ -26,14 +26,6 @@ def test_ssim_does_not_depend_on_the_range():
     np.testing.assert_allclose(metrics.ssim(images, restored), unit, rtol=1e-4)
 
 
-def test_a_mean_weighs_every_value_alike():
-    mean = metrics.Mean()
-    assert np.isnan(mean.value)
-    mean.add(10, 1)
-    mean.add(0, 9)
-    assert mean.value == pytest.approx(1.0)
-
-
 def test_ssim_as_a_loss():
     images, noisy = blobs(4), np.clip(blobs(4) + 0.1 * np.random.default_rng(0).normal(size=(4, 16, 16, 3)), -1, 1)
     noisy = noisy.astype(np.float32)
