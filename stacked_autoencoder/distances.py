@@ -58,8 +58,8 @@ def kernel_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
         ValueError: these aren't two sets of finite vectors of one length, or one has fewer than two of them.
 
     Reference:
-        Gretton et al. 2012, "A kernel two-sample test", lemma 6; Bińkowski et al. 2018, "Demystifying MMD GANs",
-        section 4.
+        Gretton et al. 2012, "A kernel two-sample test", lemma 6; Bińkowski et al. 2018, "Demystifying MMD GANs"
+        (arXiv:1801.01401).
     """
     a, b = _checked(features_a, features_b)
     between = _sum_of_kernel(a, b) / (len(a) * len(b))

@@ -1,5 +1,6 @@
 """Models that are trained on encodings."""
 
 from stacked_autoencoder.heads.classifier import classifier
+from stacked_autoencoder.heads.vae import VAE
 
-__all__ = ["classifier"]
+__all__ = ["VAE", "classifier"]

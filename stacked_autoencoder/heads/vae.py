@@ -1,0 +1,171 @@
+"""A variational autoencoder of encodings."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers, ops, random
+
+from stacked_autoencoder.heads.head import GENERATED, Head
+from stacked_autoencoder.level import LOG_VARIANCE, Shape, positive_int
+from stacked_autoencoder.principal import fit_linear_code, variational_gains
+from stacked_autoencoder.reconstruction import divergence
+
+SMALLEST = 1e-6  # an error of zero has no logarithm
+LEAST_NOISE = 1e-4  # of the start, in variances of the encodings
+
+
+@keras.saving.register_keras_serializable("stacked_autoencoder")
+class VAE(Head):
+    """Draws encodings by decoding draws from a standard normal.
+
+    ```
+    standardised ─┬─▶ linear ─────────────────(+)─▶ mean, variance ─▶ draw ─┬─▶ linear ─────────────────(+)─▶ restored
+                  └─▶ network, ends in zeros ──┘                            └─▶ network, ends in zeros ──┘
+    ```
+
+    The linear paths start as probabilistic principal component analysis, the best linear model of this kind, in closed
+    form: from a random start, training may stay for long where nothing is told by the draws ("posterior collapse").
+
+    The decoder's noise is as large as its error, by which the two terms of the loss balance without a weight to search:
+    per value, the logarithm of the root mean square error of the batch, plus `beta` times the divergence.
+
+    Args:
+        encoding_shape: of one encoding, `sae.encoding_shape`.
+        latent_dim: values that an encoding is drawn from.
+        beta: weight of the divergence from the standard normal; 1 is the evidence lower bound.
+        width: units, or filters, of the networks.
+
+    Input shape:
+        `(N, *encoding_shape)`, float32.
+
+    Output shape:
+        the same: what comes back.
+
+    Raises:
+        ValueError: an argument isn't what it should be, or encodings have another shape.
+
+    Example:
+        >>> vae = heads.VAE(sae.encoding_shape)
+        >>> vae.fit(sae.encode(images), epochs=20)
+        >>> images = sae.decode(vae.generate(64, seed=0))
+        >>> keras.Sequential([vae.generator, sae.decoder]).save("clothes.keras")     # loads without this package
+
+    Reference:
+        Kingma and Welling 2014, "Auto-encoding variational Bayes", equation 10; Rybkin et al. 2021, "Simple and
+        effective VAE training with calibrated decoders" (arXiv:2006.13202), for the noise; Higgins et al. 2017,
+        "beta-VAE". For the start: Tipping and Bishop 1999, "Probabilistic principal component analysis", section 3.2;
+        Lucas et al. 2019, "Don't blame the ELBO!", section 4.
+    """
+
+    def __init__(
+        self, encoding_shape: Shape, latent_dim: int = 32, beta: float = 1.0, width: int = 128, **options: Any
+    ) -> None:
+        super().__init__(encoding_shape, **options)
+        if isinstance(beta, bool) or not isinstance(beta, (int, float)) or not 0 <= beta < math.inf:
+            raise ValueError(f"`beta` must be a number of at least 0. Received: beta={beta!r}")
+        self.latent_dim = positive_int("latent_dim", latent_dim)
+        self.beta = float(beta)
+        self.width = positive_int("width", width)
+        self.posterior = self._build_posterior()
+        self.restorer = self._build_restorer()
+        self.seed_generator = random.SeedGenerator()
+        self.trackers = [keras.metrics.Mean(name=name) for name in ("reconstruction", "kl")]
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("encoding_shape", "latent_dim", "beta", "width")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+    def default_optimizer(self) -> keras.optimizers.Optimizer:
+        return keras.optimizers.Adam(1e-3)
+
+    # === Networks, on standardised encodings ===
+
+    def _build_posterior(self) -> keras.Model:
+        inputs = hidden = flat = keras.Input(self.encoding_shape)
+        if len(self.encoding_shape) == 3:
+            for _ in range(2):
+                hidden = layers.Conv2D(self.width // 2, 3, padding="same", activation="silu")(hidden)
+        if len(self.encoding_shape) > 1:
+            hidden, flat = layers.Flatten()(hidden), layers.Flatten()(inputs)
+        hidden = layers.Dense(2 * self.width, activation="silu")(hidden)
+        residual = layers.Dense(self.latent_dim, kernel_initializer="zeros", name="residual")(hidden)
+        mean = layers.Add()([layers.Dense(self.latent_dim, name="linear")(flat), residual])
+        log_variance = layers.Dense(self.latent_dim, kernel_initializer="zeros", name=LOG_VARIANCE)(hidden)
+        return keras.Model(inputs, [mean, log_variance], name="posterior")
+
+    def _build_restorer(self) -> keras.Model:
+        inputs = keras.Input((self.latent_dim,))
+        size = math.prod(self.encoding_shape)
+        hidden = layers.Dense(2 * self.width, activation="silu")(inputs)
+        if len(self.encoding_shape) == 3:
+            wide = (*self.encoding_shape[:2], self.width // 2)
+            hidden = layers.Reshape(wide)(layers.Dense(math.prod(wide), activation="silu")(hidden))
+            hidden = layers.Conv2D(self.width // 2, 3, padding="same", activation="silu")(hidden)
+            last = layers.Conv2D(self.encoding_shape[-1], 3, padding="same", kernel_initializer="zeros")
+            residual = last(hidden)
+        else:
+            hidden = layers.Dense(2 * self.width, activation="silu")(hidden)
+            residual = layers.Reshape(self.encoding_shape)(layers.Dense(size, kernel_initializer="zeros")(hidden))
+        linear = layers.Reshape(self.encoding_shape)(layers.Dense(size, name="linear")(inputs))
+        return keras.Model(inputs, layers.Add()([linear, residual]), name="restorer")
+
+    def start(self, encodings: np.ndarray) -> None:
+        values = np.asarray(self.standardised(encodings))
+        code = fit_linear_code(lambda: [values], None, self.latent_dim)
+        size = math.prod(self.encoding_shape)
+        noise = max(code.residual * size / max(size - self.latent_dim, 1), LEAST_NOISE)
+        down, up = variational_gains(code.variances, noise)
+        kernel = code.components * down
+        self.posterior.get_layer("linear").set_weights([kernel, -code.mean @ kernel])
+        self.posterior.get_layer(LOG_VARIANCE).bias.assign(np.log(noise / (np.square(up) + noise)))
+        self.restorer.get_layer("linear").set_weights([(code.components * up).T, code.mean])
+
+    @property
+    def generator(self) -> keras.Model:
+        """`(N, latent_dim)` standard normal → `(N, *encoding_shape)`: a Functional model of Keras's own layers."""
+        inputs = keras.Input((self.latent_dim,))
+        return keras.Model(inputs, self.with_units(self.restorer(inputs)), name="generator")
+
+    # === Training ===
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        mean, _ = self.posterior(self.standardised(inputs))
+        return self.restorer(mean) * self.std + self.mean
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> tf.Tensor:
+        """From draws, in validation, too. What `call` restores isn't used, so TensorFlow leaves it out of the step."""
+        values = self.standardised(x)
+        mean, log_variance = self.posterior(values)
+        draws = mean + ops.exp(log_variance / 2) * random.normal(ops.shape(mean), seed=self.seed_generator)
+        error = ops.mean(ops.square(values - self.restorer(draws)))
+        kl = divergence(mean, log_variance)
+        for tracker, value in zip(self.trackers, (error, kl), strict=True):
+            tracker.update_state(value, sample_weight=ops.shape(x)[0])
+        return ops.log(error + SMALLEST) / 2 + self.beta * kl / math.prod(self.encoding_shape)
+
+    # === Use ===
+
+    def encode(self, encodings: np.ndarray) -> np.ndarray:
+        """`(N, *encoding_shape)` → `(N, latent_dim)`: the means that encodings are restored from."""
+        encodings = np.asarray(encodings, np.float32)
+        self._check(encodings.shape[1:])
+        return self.posterior.predict(np.asarray(self.standardised(encodings)), verbose=0)[0]
+
+    def generate(self, n: int, seed: int | None = None) -> np.ndarray:
+        """`(n, *encoding_shape)`: decoded draws. `seed` decides the draws, numpy's by default."""
+        rng = np.random.default_rng(np.random.randint(2**31) if seed is None else seed)
+        draws = rng.standard_normal((positive_int("n", n), self.latent_dim), dtype=np.float32)
+        return self.generator.predict(draws, batch_size=GENERATED, verbose=0)
+
+    def interpolate(self, first: np.ndarray, last: np.ndarray, n: int = 8) -> np.ndarray:
+        """From what comes back from one encoding to what comes back from another, `(n, *encoding_shape)`."""
+        start, end = self.encode(np.stack([first, last]))
+        shares = np.linspace(0, 1, positive_int("n", n, least=2), dtype=np.float32)[:, None]
+        return self.generator.predict(start + shares * (end - start), batch_size=GENERATED, verbose=0)
