@@ -128,7 +128,7 @@ def test_sequences(example, tmp_path, capsys):
     for target in ("input", "both"):
         assert figures[target]["window"] < 1.05 * figures[target]["window, start"]
     for target in ("next", "both"):
-        assert figures[target]["step after"] < figures["last step again"]["step after"]
+        assert figures[target]["step after"] < 1.05 * figures[target]["step after, start"]
     assert figures["head on both"]["all labels"] > 1 / 7
     assert {file.name for file in tmp_path.glob("*.png")} == {"windows.png", "losses.png"}
     assert "step after" in capsys.readouterr().out
