@@ -124,11 +124,11 @@ def test_variational(clothes_example, capsys):
 
 @pytest.mark.slow
 def test_sequences(example, tmp_path, capsys):
-    figures = example("sequences").main(["--count", "400", "--epochs", "1", "--out", str(tmp_path)])
-    for target in ("input", "both"):
-        assert figures[target]["window"] < 1.05 * figures[target]["window, start"]
-    for target in ("next", "both"):
-        assert figures[target]["step after"] < 1.05 * figures[target]["step after, start"]
+    sequences = example("sequences")
+    sequences.TARGETS = ("both",)  # whose decoders do what those of the others do
+    figures = sequences.main(["--count", "400", "--epochs", "1", "--out", str(tmp_path)])
+    for measured in ("window", "step after"):
+        assert figures["both"][measured] < 1.05 * figures["both"][f"{measured}, start"]
     assert figures["head on both"]["all labels"] > 1 / 7
     assert {file.name for file in tmp_path.glob("*.png")} == {"windows.png", "losses.png"}
     assert "step after" in capsys.readouterr().out
