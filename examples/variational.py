@@ -12,7 +12,7 @@ linear model of that kind, in closed form (Lucas et al. 2019, "Don't blame the E
     plane    784-150-100-2, a code that can be drawn on paper
     stack    a convolutional level to 7x7x8, and on its encodings 150-100-10: a draw is decoded by both
 
-About seven minutes on two cores. Expect 0.0300 for Géron's net and 0.033 for the plane. Written to ./variational:
+About nine minutes on two cores. Expect 0.0300 for Géron's net and 0.033 for the plane. Written to ./variational:
 
     samples.png            draws from the standard normal, decoded
     plane.png              where the test images lie in the plane, and what its places decode to

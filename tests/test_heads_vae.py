@@ -147,6 +147,18 @@ np.save("{tmp_path}/images.npy", images)
     np.testing.assert_allclose(np.load(tmp_path / "images.npy"), expected, atol=1e-5)
 
 
+class Batches(keras.utils.PyDataset):
+    def __init__(self, encodings):
+        super().__init__()
+        self.encodings = encodings
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return self.encodings[20 * index : 20 * index + 20]
+
+
 def test_arrays_datasets_and_stores_give_the_same_statistics(tmp_path):
     sae = Autoencoder(shape=(8, 8, 1), size=4, n_out=3, n_scalings=1)
     sae.train(blobs(40, 8, 1), epochs=0, verbose=0)
@@ -154,12 +166,12 @@ def test_arrays_datasets_and_stores_give_the_same_statistics(tmp_path):
     store = EncodingStore(tmp_path / "store")
     labelled = tf.data.Dataset.from_tensor_slices((store[:], np.arange(40))).batch(16)
     means = []
-    for encodings in (store, store[:], labelled):
+    for encodings in (store, store[:], labelled, Batches(store[:])):
         vae = heads.VAE(sae.encoding_shape, latent_dim=2, width=4)
         vae.fit(encodings, epochs=1, verbose=0, validation_data=store)
         means.append(np.asarray(vae.mean))
     np.testing.assert_allclose(means[1], store.mean, atol=1e-5)
-    np.testing.assert_allclose(means, [means[1]] * 3, atol=1e-5)
+    np.testing.assert_allclose(means, [means[1]] * 4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -63,13 +64,18 @@ class Head(keras.Model):
         mean, std = ops.convert_to_numpy(self.mean), ops.convert_to_numpy(self.std)
         return layers.Normalization(mean=mean, variance=np.square(std), invert=True, name="units")(values)
 
-    def fit(self, x: Any = None, y: Any = None, *, batch_size: int = 128, **options: Any) -> keras.callbacks.History:
+    def fit(self, x: Any = None, y: Any = None, batch_size: int = 128, **options: Any) -> keras.callbacks.History:
         """As in Keras; `x` may be an `EncodingStore`, too, and without `compile` there is a default.
 
         Raises:
             ValueError: encodings of another shape than the head was made for.
         """
-        x, y = self._readable(x, y, batch_size, shuffle=True)
+        if isinstance(x, EncodingStore):
+            x = x.dataset(batch_size, shuffle=True)
+        if isinstance(x, tf.data.Dataset):
+            self._check(_inputs(x.element_spec).shape[1:])
+        elif not isinstance(x, keras.utils.PyDataset):
+            self._check(np.shape(x)[1:])
         valid = options.get("validation_data")
         if isinstance(valid, EncodingStore):
             options["validation_data"] = valid.dataset(batch_size)
@@ -85,15 +91,6 @@ class Head(keras.Model):
             options["batch_size"] = batch_size
         return super().fit(x, y, **options)
 
-    def _readable(self, x: Any, y: Any, batch_size: int, *, shuffle: bool) -> tuple[Any, Any]:
-        if isinstance(x, EncodingStore):
-            x = x.dataset(batch_size, shuffle=shuffle)
-        if isinstance(x, tf.data.Dataset):
-            self._check(_inputs(x.element_spec).shape[1:])
-        elif not isinstance(x, keras.utils.PyDataset):
-            self._check(np.shape(x)[1:])
-        return x, y
-
     def _check(self, received: Any) -> None:
         if len(received) != len(self.encoding_shape) or any(
             side not in (None, wanted) for side, wanted in zip(received, self.encoding_shape, strict=True)
@@ -106,7 +103,7 @@ class Head(keras.Model):
     def _sample(self, x: Any) -> np.ndarray:
         """`(N, *encoding_shape)`: encodings that tell the statistics."""
         taken, count = [], 0
-        for batch in x if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)) else [x]:
+        for batch in _batches(x):
             taken.append(np.asarray(_inputs(batch), np.float32))
             self._check(taken[-1].shape[1:])
             count += len(taken[-1])
@@ -122,6 +119,12 @@ class Head(keras.Model):
         self.mean.assign(encodings.mean(axis=axes, dtype=np.float64))
         self.std.assign(np.where(std > 0, std, 1.0))
         self.is_adapted.assign(1.0)
+
+
+def _batches(x: Any) -> Iterable[Any]:
+    if isinstance(x, keras.utils.PyDataset):
+        return (x[index] for index in range(x.num_batches))
+    return x if isinstance(x, tf.data.Dataset) else [x]
 
 
 def _inputs(element: Any) -> Any:
