@@ -120,8 +120,15 @@ def trained(
     keras.utils.set_random_seed(0)
     one = level(corruption=None if noise is None else noise())
     sae = Autoencoder(shape=(28, 28, 1), levels=[one], check_range=False)  # Gaussian noise leaves [-1, 1]
-    options = {"validation_data": validation, "batch_size": BATCH, "optimizer": optimizer}
-    (history,) = sae.train(images, epochs, targets=targets, **options, verbose=0)
+    (history,) = sae.train(
+        images,
+        epochs,
+        targets=targets,
+        validation_data=validation,
+        batch_size=BATCH,
+        optimizer=optimizer,
+        verbose=0,
+    )
     print(f"{name:19} loss {history.start_loss:.4f} -> {min(history.history['val_loss']):.4f}, {epochs} epochs")
     return sae, history
 

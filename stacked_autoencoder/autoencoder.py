@@ -10,10 +10,11 @@ from typing import Any
 import keras
 
 from stacked_autoencoder import greedy, saving, training
+from stacked_autoencoder.arguments import positive_int
 from stacked_autoencoder.cache import EncodingCache
 from stacked_autoencoder.coding import Coder
 from stacked_autoencoder.images import Images
-from stacked_autoencoder.level import Level, Shape, positive_int
+from stacked_autoencoder.level import Level, Shape
 from stacked_autoencoder.levels.conv import ConvLevel
 from stacked_autoencoder.levels.dense import DenseLevel
 from stacked_autoencoder.levels.sequence import SequenceLevel

@@ -9,10 +9,12 @@ from typing import Literal
 import numpy as np
 
 from stacked_autoencoder import budget
+from stacked_autoencoder.arguments import positive_int
 from stacked_autoencoder.checks import check_encodings, described
 from stacked_autoencoder.encodings import EncodingStore
 from stacked_autoencoder.images import Images, as_source
-from stacked_autoencoder.level import Shape, positive_int
+from stacked_autoencoder.level import Shape
+from stacked_autoencoder.seeds import rng_of
 from stacked_autoencoder.sources.base import Source, cropped, scaled
 from stacked_autoencoder.sources.blocks import fitting
 from stacked_autoencoder.stack import BATCH, Stack, gather, times
@@ -189,9 +191,8 @@ class Coder(Stack):
                 "`sample` needs to know how large images are: give the Autoencoder `shape=(height, width, channels)`. "
                 f"Received: encodings of shape {level.encoding_shape}"
             )
-        rng = np.random.default_rng(np.random.randint(2**31) if seed is None else seed)
         shape = (positive_int("n", n), *level.encoding_shape)
-        return self.decode(rng.standard_normal(shape, dtype=np.float32))
+        return self.decode(rng_of(seed).standard_normal(shape, dtype=np.float32))
 
     # === One batch ===
 

@@ -6,6 +6,7 @@ Reference:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ import tensorflow as tf
 from keras import layers, ops, random
 
 
-class Corruption(layers.Layer):
+class Corruption(layers.Layer, ABC):
     """Changes a share of the values, each chosen for itself.
 
     Args:
@@ -34,8 +35,9 @@ class Corruption(layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         return self.corrupted(inputs) if training else inputs
 
+    @abstractmethod
     def corrupted(self, inputs: tf.Tensor) -> tf.Tensor:
-        raise NotImplementedError
+        """What takes the place of a batch in training."""
 
     def drawn(self, inputs: tf.Tensor) -> tf.Tensor:
         """A number from [0, 1) for each value."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stacked_autoencoder.level import positive_int
+from stacked_autoencoder.arguments import positive_int
 from stacked_autoencoder.sources.pictures import SUFFIXES
 
 

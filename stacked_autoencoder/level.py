@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
 
@@ -210,18 +210,3 @@ def compiled(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """The model's inference as one graph, traced once; `predict_on_batch` would trace, and warn, per batch size."""
     signature = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
     return tf.function(lambda inputs: model(inputs, training=False)).get_concrete_function(signature)
-
-
-def positive_int(name: str, value: Any, *, least: int = 1) -> int:
-    """Returns `value` as an `int`, or says which argument should have been one."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"`{name}` must be a whole number of at least {least}. Received: {name}={value!r}")
-    return int(value)
-
-
-def positive_ints(name: str, values: int | Sequence[int]) -> list[int]:
-    """Returns one or several positive whole numbers as a list, or says which argument should have been that."""
-    several = list(values) if isinstance(values, (list, tuple)) else [values]
-    if not several:
-        raise ValueError(f"`{name}` must be at least one whole number. Received: {name}={values!r}")
-    return [positive_int(name, value) for value in several]

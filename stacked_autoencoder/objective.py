@@ -7,7 +7,6 @@ the names below, or from what the program itself has registered with Keras, sinc
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,9 +14,9 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from stacked_autoencoder.arguments import did_you_mean, non_negative
 from stacked_autoencoder.corruption import Mask, SaltAndPepper
 from stacked_autoencoder.metrics import SSIMWithL1, ssim_loss
-from stacked_autoencoder.names import did_you_mean
 from stacked_autoencoder.sparsity import KLSparsity
 
 Loss = str | Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | keras.losses.Loss
@@ -72,12 +71,10 @@ class Objective:
         corruption: keras.layers.Layer | None = None,
         kl_weight: float = 0.0,
     ) -> None:
-        if isinstance(kl_weight, bool) or not isinstance(kl_weight, (int, float)) or not 0 <= kl_weight < math.inf:
-            raise ValueError(f"`kl_weight` must be a number of at least 0. Received: kl_weight={kl_weight!r}")
+        self.kl_weight = non_negative("kl_weight", kl_weight)
         self.loss = made("loss", loss)
         self.penalty = None if penalty is None else made("penalty", penalty)
         self.corruption = None if corruption is None else made("corruption", corruption)
-        self.kl_weight = float(kl_weight)
         self.config = {
             "loss": plain("loss", self.loss),
             "penalty": None if penalty is None else plain("penalty", self.penalty),

@@ -77,15 +77,18 @@ class LinearCode:
         )
 
 
-def variational_gains(variances: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
+def variational_gains(variances: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What the components are multiplied by on the way down and up in the best linear variational autoencoder.
 
     A component whose variance is below the noise would have to collapse; it keeps a little, from which training can
-    make it useful. The variance of the posterior is `noise / (up**2 + noise)`.
+    make it useful.
 
     Args:
         variances: `(n,)` of the components.
         noise: variance of an observed value: half of `kl_weight`, if the loss is the mean squared error.
+
+    Returns:
+        Both, and the logarithm of the posterior's variance, `(n,)` each.
 
     Reference:
         Lucas et al. 2019, "Don't blame the ELBO! A linear VAE perspective on posterior collapse", section 4; Tipping
@@ -93,7 +96,7 @@ def variational_gains(variances: np.ndarray, noise: float) -> tuple[np.ndarray, 
     """
     variances = np.maximum(variances, SMALLEST)
     kept = np.sqrt(np.maximum(variances - noise, KEPT * variances))
-    return kept / variances, kept
+    return kept / variances, kept, np.log(noise / (np.square(kept) + noise))
 
 
 def to_patches(images: np.ndarray, factor: int | None) -> np.ndarray:

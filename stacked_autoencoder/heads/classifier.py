@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from stacked_autoencoder.level import Shape, positive_int
+from stacked_autoencoder.arguments import positive_int
+from stacked_autoencoder.level import Shape
 
 
 def classifier(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,14 +11,15 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
+from stacked_autoencoder.arguments import positive_int
 from stacked_autoencoder.encodings import EncodingStore
-from stacked_autoencoder.level import Shape, positive_int
+from stacked_autoencoder.level import Shape
 
 SAMPLE = 1 << 14  # encodings of a dataset that tell mean and standard deviation
 GENERATED = 256  # encodings per batch
 
 
-class Head(keras.Model):
+class Head(keras.Model, ABC):
     """A generative model of encodings. `fit` needs no `compile`, and takes arrays, datasets and stores.
 
     The first `fit` measures mean and standard deviation per channel, of 16,384 encodings of a dataset. Networks see
@@ -59,8 +60,11 @@ class Head(keras.Model):
     def standardised(self, encodings: tf.Tensor) -> tf.Tensor:
         return (encodings - self.mean) / self.std
 
+    def in_units(self, values: tf.Tensor) -> tf.Tensor:
+        return values * self.std + self.mean
+
     def with_units(self, values: keras.KerasTensor) -> keras.KerasTensor:
-        """The way back, as a layer of Keras's own with the statistics as they are: what is saved needs nothing else."""
+        """`in_units` as a layer of Keras's own, with the statistics as they are: what is saved needs nothing else."""
         mean, std = ops.convert_to_numpy(self.mean), ops.convert_to_numpy(self.std)
         return layers.Normalization(mean=mean, variance=np.square(std), invert=True, name="units")(values)
 

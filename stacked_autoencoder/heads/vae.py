@@ -10,12 +10,15 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops, random
 
+from stacked_autoencoder.arguments import non_negative, positive_int
 from stacked_autoencoder.heads.head import GENERATED, Head
-from stacked_autoencoder.level import LOG_VARIANCE, Shape, positive_int
+from stacked_autoencoder.level import LOG_VARIANCE, Shape
 from stacked_autoencoder.principal import fit_linear_code, variational_gains
 from stacked_autoencoder.reconstruction import divergence
+from stacked_autoencoder.seeds import rng_of
 
 SMALLEST = 1e-6  # an error of zero has no logarithm
+STREAMED = 1024  # encodings at a time, of which the start takes as many as it needs
 LEAST_NOISE = 1e-4  # of the start, in variances of the encodings
 
 
@@ -66,10 +69,8 @@ class VAE(Head):
         self, encoding_shape: Shape, latent_dim: int = 32, beta: float = 1.0, width: int = 128, **options: Any
     ) -> None:
         super().__init__(encoding_shape, **options)
-        if isinstance(beta, bool) or not isinstance(beta, (int, float)) or not 0 <= beta < math.inf:
-            raise ValueError(f"`beta` must be a number of at least 0. Received: beta={beta!r}")
         self.latent_dim = positive_int("latent_dim", latent_dim)
-        self.beta = float(beta)
+        self.beta = non_negative("beta", beta)
         self.width = positive_int("width", width)
         self.posterior = self._build_posterior()
         self.restorer = self._build_restorer()
@@ -115,14 +116,14 @@ class VAE(Head):
         return keras.Model(inputs, layers.Add()([linear, residual]), name="restorer")
 
     def start(self, encodings: np.ndarray) -> None:
-        values = np.asarray(self.standardised(encodings))
-        code = fit_linear_code(lambda: [values], None, self.latent_dim)
+        parts = np.array_split(encodings, math.ceil(len(encodings) / STREAMED))
+        code = fit_linear_code(lambda: (np.asarray(self.standardised(part)) for part in parts), None, self.latent_dim)
         size = math.prod(self.encoding_shape)
         noise = max(code.residual * size / max(size - self.latent_dim, 1), LEAST_NOISE)
-        down, up = variational_gains(code.variances, noise)
+        down, up, log_variance = variational_gains(code.variances, noise)
         kernel = code.components * down
         self.posterior.get_layer("linear").set_weights([kernel, -code.mean @ kernel])
-        self.posterior.get_layer(LOG_VARIANCE).bias.assign(np.log(noise / (np.square(up) + noise)))
+        self.posterior.get_layer(LOG_VARIANCE).bias.assign(log_variance)
         self.restorer.get_layer("linear").set_weights([(code.components * up).T, code.mean])
 
     @property
@@ -135,7 +136,7 @@ class VAE(Head):
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         mean, _ = self.posterior(self.standardised(inputs))
-        return self.restorer(mean) * self.std + self.mean
+        return self.in_units(self.restorer(mean))
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
@@ -160,12 +161,15 @@ class VAE(Head):
 
     def generate(self, n: int, seed: int | None = None) -> np.ndarray:
         """`(n, *encoding_shape)`: decoded draws. `seed` decides the draws, numpy's by default."""
-        rng = np.random.default_rng(np.random.randint(2**31) if seed is None else seed)
-        draws = rng.standard_normal((positive_int("n", n), self.latent_dim), dtype=np.float32)
-        return self.generator.predict(draws, batch_size=GENERATED, verbose=0)
+        draws = rng_of(seed).standard_normal((positive_int("n", n), self.latent_dim), dtype=np.float32)
+        return self._restored(draws)
 
     def interpolate(self, first: np.ndarray, last: np.ndarray, n: int = 8) -> np.ndarray:
         """From what comes back from one encoding to what comes back from another, `(n, *encoding_shape)`."""
         start, end = self.encode(np.stack([first, last]))
         shares = np.linspace(0, 1, positive_int("n", n, least=2), dtype=np.float32)[:, None]
-        return self.generator.predict(start + shares * (end - start), batch_size=GENERATED, verbose=0)
+        return self._restored(start + shares * (end - start))
+
+    def _restored(self, values: np.ndarray) -> np.ndarray:
+        """What `generator` gives, by the network that is there already: a new model would be traced anew."""
+        return np.asarray(self.in_units(self.restorer.predict(values, batch_size=GENERATED, verbose=0)))

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from stacked_autoencoder.names import did_you_mean
+from stacked_autoencoder.arguments import did_you_mean
 
 NOT_ACTIVATIONS = ("deserialize", "get", "serialize")  # of the names in `keras.activations`
 WITHIN_UNIT_INTERVAL = ("sigmoid", "hard_sigmoid", "softmax", "sparse_sigmoid", "sparsemax")

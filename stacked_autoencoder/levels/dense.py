@@ -10,8 +10,9 @@ import keras
 import numpy as np
 from keras import layers
 
+from stacked_autoencoder.arguments import positive_ints
 from stacked_autoencoder.least_squares import least_squares
-from stacked_autoencoder.level import LOG_VARIANCE, Level, Shape, positive_ints
+from stacked_autoencoder.level import LOG_VARIANCE, Level, Shape
 from stacked_autoencoder.levels import activations
 from stacked_autoencoder.principal import SMALLEST, LinearCode, Stream, fit_linear_code, variational_gains
 from stacked_autoencoder.sparsity import KLSparsity
@@ -200,8 +201,8 @@ class DenseLevel(Level):
         rms = np.sqrt(max(float(variances.sum()) / units, SMALLEST))
         if is_last and self.objective.kl_weight > 0:
             noise = self.objective.kl_weight / 2 * growth
-            down, up = variational_gains(variances, noise)
-            self._log_variance().bias.assign(np.pad(np.log(noise / (np.square(up) + noise)), (0, units - kept)))
+            down, _, log_variance = variational_gains(variances, noise)
+            self._log_variance().bias.assign(np.pad(log_variance, (0, units - kept)))
         elif self.tied:
             down = 1 / np.sqrt(activations.SLOPES.get(activation, 1.0))
         else:

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from stacked_autoencoder.arguments import did_you_mean, positive_ints
 from stacked_autoencoder.least_squares import least_squares
-from stacked_autoencoder.level import Level, Shape, positive_ints
-from stacked_autoencoder.names import did_you_mean
+from stacked_autoencoder.level import Level, Shape
 from stacked_autoencoder.principal import SMALLEST, LinearCode, Stream, fit_linear_code
 
 TARGETS = ("input", "next", "both")

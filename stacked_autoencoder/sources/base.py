@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.checks import check_image_shape, check_size, check_values
+from stacked_autoencoder.seeds import rng_of
 from stacked_autoencoder.sources.blocks import Block, Shape, fitting, joined_neighbours
 
 
@@ -152,7 +153,7 @@ def order_of_epochs(shuffle: bool) -> np.random.Generator | None:
 
     Drawn when a dataset is made, not in its generator, so `keras.utils.set_random_seed` fixes the order of every epoch.
     """
-    return np.random.default_rng(np.random.randint(2**31)) if shuffle else None
+    return rng_of() if shuffle else None
 
 
 def index_batches(
