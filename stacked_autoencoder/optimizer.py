@@ -24,11 +24,29 @@ NEWTON_SCHULZ_STEPS = 3  # of Muon: near enough to orthogonal, at little more th
 LearningRate = float | keras.optimizers.schedules.LearningRateSchedule | None
 
 
-class LevelMuon(keras.optimizers.Muon):
-    """Muon (Jordan et al. 2024; Liu et al. 2025, arXiv:2502.16982) also for convolutions, Adam for a level's ends.
+@keras.saving.register_keras_serializable("stacked_autoencoder")
+class ConvMuon(keras.optimizers.Muon):
+    """Muon (Jordan et al. 2024; Liu et al. 2025, arXiv:2502.16982) for convolutions, Adam for everything else.
 
     Muon moves a weight matrix by the orthogonal matrix nearest to its momentum, so that rare directions move as far as
     common ones. Keras's leaves convolutions to Adam; here a kernel is the matrix from all that it sees to its filters.
+    """
+
+    def _should_use_adamw(self, variable: keras.Variable) -> bool:
+        return len(variable.shape) < 3
+
+    def zeropower_via_newtonschulz5(self, x: tf.Tensor, steps: int) -> tf.Tensor:
+        matrix = ops.reshape(x, (-1, x.shape[-1]))
+        matrix = matrix / (ops.norm(matrix) + SMALLEST)  # Keras adds 1e-7, more than some gradients
+        return ops.reshape(super().zeropower_via_newtonschulz5(matrix, steps), x.shape)
+
+    def lr_adjust(self, x: tf.Tensor) -> tf.Tensor:
+        """Makes the root mean square of an update about that of Adam's, whatever the shape of the kernel."""
+        return x * self.rms_rate * math.sqrt(max(math.prod(x.shape[:-1]), x.shape[-1]))
+
+
+class LevelMuon(ConvMuon):
+    """Muon for all kernels of a level but those at its ends, which are Adam's, each at a rate of its own.
 
     Args:
         learning_rate: a number or a schedule.
@@ -55,15 +73,6 @@ class LevelMuon(keras.optimizers.Muon):
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         ours = self._trainable_variables[self._get_variable_index(variable)]
         super().update_step(gradient, variable, learning_rate * self.scales.get(id(ours), 1.0))
-
-    def zeropower_via_newtonschulz5(self, x: tf.Tensor, steps: int) -> tf.Tensor:
-        matrix = ops.reshape(x, (-1, x.shape[-1]))
-        matrix = matrix / (ops.norm(matrix) + SMALLEST)  # Keras adds 1e-7, more than some gradients
-        return ops.reshape(super().zeropower_via_newtonschulz5(matrix, steps), x.shape)
-
-    def lr_adjust(self, x: tf.Tensor) -> tf.Tensor:
-        """Makes the root mean square of an update about that of Adam's, whatever the shape of the kernel."""
-        return x * self.rms_rate * math.sqrt(max(math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 def optimizer_for(

@@ -1,6 +1,7 @@
 """Models that are trained on encodings."""
 
 from stacked_autoencoder.heads.classifier import classifier
+from stacked_autoencoder.heads.flow import Flow
 from stacked_autoencoder.heads.vae import VAE
 
-__all__ = ["VAE", "classifier"]
+__all__ = ["VAE", "Flow", "classifier"]

@@ -15,14 +15,15 @@ from stacked_autoencoder.arguments import positive_int
 from stacked_autoencoder.encodings import EncodingStore
 from stacked_autoencoder.level import Shape
 
-SAMPLE = 1 << 14  # encodings of a dataset that tell mean and standard deviation
+SAMPLE = 1 << 14  # encodings that tell mean and standard deviation
+STREAMED = 1024  # of these at a time, of which a start takes as many as it needs
 GENERATED = 256  # encodings per batch
 
 
 class Head(keras.Model, ABC):
     """A generative model of encodings. `fit` needs no `compile`, and takes arrays, datasets and stores.
 
-    The first `fit` measures mean and standard deviation per channel, of 16,384 encodings of a dataset. Networks see
+    The first `fit` measures mean and standard deviation per channel, of up to 16,384 encodings. Networks see
     standardised encodings; what is generated is in the units of the encodings again.
 
     Args:
@@ -54,8 +55,16 @@ class Head(keras.Model, ABC):
     def generate(self, n: int, seed: int | None = None) -> np.ndarray:
         """`(n, *encoding_shape)`: encodings that nothing was encoded to."""
 
-    def start(self, encodings: np.ndarray) -> None:
-        """Sets weights in closed form, where there is a way; mean and standard deviation are known."""
+    def start(self, encodings: np.ndarray, labels: np.ndarray | None) -> None:
+        """Sets weights in closed form, where there is a way; mean and standard deviation are known.
+
+        Args:
+            encodings: `(N, *encoding_shape)`, in their own units.
+            labels: `(N,)` of a head that takes labels, `None` of others.
+        """
+
+    def check_labels(self, labels: np.ndarray | None) -> None:
+        """Whether this head can be trained with them; `None`: there are none."""
 
     def standardised(self, encodings: tf.Tensor) -> tf.Tensor:
         return (encodings - self.mean) / self.std
@@ -77,16 +86,18 @@ class Head(keras.Model, ABC):
         if isinstance(x, EncodingStore):
             x = x.dataset(batch_size, shuffle=True)
         if isinstance(x, tf.data.Dataset):
-            self._check(_inputs(x.element_spec).shape[1:])
+            self._check(_parts(x.element_spec)[0].shape[1:])
         elif not isinstance(x, keras.utils.PyDataset):
             self._check(np.shape(x)[1:])
         valid = options.get("validation_data")
         if isinstance(valid, EncodingStore):
             options["validation_data"] = valid.dataset(batch_size)
-        if not self.is_adapted.numpy():
-            sample = self._sample(x)
-            self._adapt(sample)
-            self.start(sample)
+        is_new = not self.is_adapted.numpy()
+        sample = self._sample(x, y, SAMPLE if is_new else 1)
+        self.check_labels(sample[1] if y is None else np.asarray(y))
+        if is_new:
+            self._adapt(sample[0])
+            self.start(*sample)
         if not self.compiled:
             self.compile(optimizer=self.default_optimizer())
         if isinstance(x, tf.data.Dataset):
@@ -104,18 +115,20 @@ class Head(keras.Model, ABC):
                 f"`sae.encoding_shape` of the level that they come from. Received: encodings of shape {tuple(received)}"
             )
 
-    def _sample(self, x: Any) -> np.ndarray:
-        """`(N, *encoding_shape)`: encodings that tell the statistics."""
-        taken, count = [], 0
-        for batch in _batches(x):
-            taken.append(np.asarray(_inputs(batch), np.float32))
+    def _sample(self, x: Any, y: Any, least: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """`(N, *encoding_shape)` encodings that tell the statistics, and their labels: all, or so many at least."""
+        taken, labels, count = [], [], 0
+        for batch in _batches(x, y):
+            encodings, label = _parts(batch)
+            taken.append(np.asarray(encodings, np.float32))
             self._check(taken[-1].shape[1:])
+            labels += [] if label is None else [np.asarray(label)]
             count += len(taken[-1])
-            if count >= SAMPLE:
+            if count >= least:
                 break
         if not count:
             raise ValueError(f"`x` must hold at least one encoding. Received: none, as {type(x).__name__}")
-        return np.concatenate(taken)
+        return np.concatenate(taken), np.concatenate(labels) if labels else None
 
     def _adapt(self, encodings: np.ndarray) -> None:
         axes = tuple(range(encodings.ndim - 1))
@@ -125,12 +138,15 @@ class Head(keras.Model, ABC):
         self.is_adapted.assign(1.0)
 
 
-def _batches(x: Any) -> Iterable[Any]:
+def _batches(x: Any, y: Any) -> Iterable[Any]:
     if isinstance(x, keras.utils.PyDataset):
         return (x[index] for index in range(x.num_batches))
-    return x if isinstance(x, tf.data.Dataset) else [x]
+    if isinstance(x, tf.data.Dataset):
+        return x
+    some = slice(None) if len(x) <= SAMPLE else np.sort(np.random.default_rng(0).permutation(len(x))[:SAMPLE])
+    return [(x[some], None if y is None else np.asarray(y)[some])]
 
 
-def _inputs(element: Any) -> Any:
-    """The encodings of a dataset's element, which may come with labels."""
-    return element[0] if isinstance(element, (tuple, list)) else element
+def _parts(element: Any) -> tuple[Any, Any]:
+    """The encodings of a dataset's element, and the labels that may come with them."""
+    return (*element, None)[:2] if isinstance(element, (tuple, list)) else (element, None)

@@ -11,14 +11,13 @@ import tensorflow as tf
 from keras import layers, ops, random
 
 from stacked_autoencoder.arguments import non_negative, positive_int
-from stacked_autoencoder.heads.head import GENERATED, Head
+from stacked_autoencoder.heads.head import GENERATED, STREAMED, Head
 from stacked_autoencoder.level import LOG_VARIANCE, Shape
 from stacked_autoencoder.principal import fit_linear_code, variational_gains
 from stacked_autoencoder.reconstruction import divergence
 from stacked_autoencoder.seeds import rng_of
 
 SMALLEST = 1e-6  # an error of zero has no logarithm
-STREAMED = 1024  # encodings at a time, of which the start takes as many as it needs
 LEAST_NOISE = 1e-4  # of the start, in variances of the encodings
 
 
@@ -115,7 +114,7 @@ class VAE(Head):
         linear = layers.Reshape(self.encoding_shape)(layers.Dense(size, name="linear")(inputs))
         return keras.Model(inputs, layers.Add()([linear, residual]), name="restorer")
 
-    def start(self, encodings: np.ndarray) -> None:
+    def start(self, encodings: np.ndarray, labels: np.ndarray | None) -> None:
         parts = np.array_split(encodings, math.ceil(len(encodings) / STREAMED))
         code = fit_linear_code(lambda: (np.asarray(self.standardised(part)) for part in parts), None, self.latent_dim)
         size = math.prod(self.encoding_shape)

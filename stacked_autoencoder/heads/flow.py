@@ -1,0 +1,278 @@
+"""A flow of encodings."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers, ops, random
+
+from stacked_autoencoder.arguments import positive_int
+from stacked_autoencoder.heads.head import GENERATED, STREAMED, Head
+from stacked_autoencoder.heads.velocity import (
+    MOST_COMPONENTS,
+    gaussian_velocity,
+    integrate,
+    set_gaussian,
+    velocity_network,
+)
+from stacked_autoencoder.level import Shape
+from stacked_autoencoder.optimizer import CLIP, NEWTON_SCHULZ_STEPS, WEIGHT_DECAY, ConvMuon
+from stacked_autoencoder.principal import fit_linear_code
+from stacked_autoencoder.seeds import rng_of
+
+LEARNING_RATE = 1e-2
+ADAM_SHARE = 0.2  # of the learning rate
+WITHOUT_LABEL = 0.1  # share of the encodings that are learnt as of no class
+AVERAGED = 6.94  # exponent: the average reaches back over a tenth of all steps so far
+LEAST_TIME = 1e-4  # from either end
+STEPS = 20
+SAMPLERS = ("heun", "euler")
+
+
+@keras.saving.register_keras_serializable("stacked_autoencoder")
+class Flow(Head):
+    """Draws encodings by following a velocity from noise, in a straight line on average (rectified flow).
+
+    ```
+    noise, time 0 ─▶ + velocity / steps ─▶ … ─▶ time 1 ─▶ encodings
+                          │
+       velocity(values, time, class) = Gaussian's, in closed form + network's
+    ```
+
+    At the start it draws from a Gaussian with the mean and covariance of the encodings, one mean for each class if
+    there are classes: the best velocity that is linear in the values is known without training. Only the rest is
+    learnt. What draws is an average of the weights over the last steps.
+
+    Args:
+        encoding_shape: of one encoding, `sae.encoding_shape`.
+        n_classes: `None`, or the number of classes; then `fit(encodings, labels)` learns to draw each of them, and one
+            in ten is learnt as of none.
+        width: filters of the convolutions; what sees all places at once has eight times as many units.
+        depth: residual blocks of each.
+
+    Input shape:
+        `(N, *encoding_shape)`, float32; labels are whole numbers from 0, `(N,)`.
+
+    Raises:
+        ValueError: an argument isn't what it should be, encodings have another shape, or labels are missing, too
+            many, or not whole numbers below `n_classes`.
+
+    Example:
+        >>> flow = heads.Flow(sae.encoding_shape, n_classes=10)
+        >>> flow.fit(sae.encode(images), labels, epochs=20)
+        >>> boots = sae.decode(flow.generate(64, seed=0, labels=9))
+
+    Reference:
+        Liu et al. 2023, "Flow straight and fast", equation 1 (arXiv:2209.03003); Lipman et al. 2023, "Flow matching
+        for generative modeling" (arXiv:2210.02747), example II with σ_min = 0. Times are logit-normal, as in Esser et
+        al. 2024, "Scaling rectified flow transformers" (arXiv:2403.03206), section 3.1; guidance as in Ho and
+        Salimans 2022, "Classifier-free diffusion guidance" (arXiv:2207.12598), equation 6; the average of weights as
+        in Karras et al. 2024, "Analyzing and improving the training dynamics of diffusion models" (arXiv:2312.02696),
+        section 3.1; Heun's method as in Karras et al. 2022 (arXiv:2206.00364), algorithm 1.
+    """
+
+    def __init__(
+        self, encoding_shape: Shape, n_classes: int | None = None, width: int = 64, depth: int = 3, **options: Any
+    ) -> None:
+        super().__init__(encoding_shape, **options)
+        self.n_classes = None if n_classes is None else positive_int("n_classes", n_classes, least=2)
+        self.width = positive_int("width", width)
+        self.depth = positive_int("depth", depth)
+        classes = 1 if n_classes is None else n_classes + 1  # the last one: of any class
+        components = min(math.prod(self.encoding_shape), MOST_COMPONENTS)
+        self.gaussian = gaussian_velocity(self.encoding_shape, components, classes)
+        sizes = self.encoding_shape, classes, self.width, self.depth
+        self.network = velocity_network(*sizes, name="network")
+        self.averaged = velocity_network(*sizes, name="averaged")
+        self.averaged.trainable = False
+        inputs = [keras.Input(self.encoding_shape), keras.Input((1,)), keras.Input((), dtype="int32")]
+        self.drawn = keras.Model(inputs, self._velocity(self.averaged, *inputs), name="velocity")
+        self.step = self.add_weight(shape=(), initializer="zeros", trainable=False, name="step")
+        self.seed_generator = random.SeedGenerator()
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("encoding_shape", "n_classes", "width", "depth")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+    def default_optimizer(self) -> keras.optimizers.Optimizer:
+        return ConvMuon(
+            LEARNING_RATE,
+            adam_weight_decay=None,
+            weight_decay=WEIGHT_DECAY,
+            global_clipnorm=CLIP,
+            adam_lr_ratio=ADAM_SHARE,
+            ns_steps=NEWTON_SCHULZ_STEPS,
+        )
+
+    # === Training ===
+
+    def start(self, encodings: np.ndarray, labels: np.ndarray | None) -> None:
+        values = np.asarray(self.standardised(encodings)).reshape(len(encodings), -1)
+        means = values.mean(axis=0, keepdims=True)
+        if labels is not None:
+            means = np.repeat(means, self.n_classes + 1, axis=0)
+            for label in np.unique(labels):
+                means[label] = values[labels == label].mean(axis=0)
+            values -= means[labels]
+        parts = np.array_split(values, math.ceil(len(values) / STREAMED))
+        components = self.gaussian.get_layer("variances").units
+        set_gaussian(self.gaussian, means, fit_linear_code(lambda: parts, None, components))
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """The standardised encodings; what is learnt of them is in `compute_loss`."""
+        return self.standardised(inputs)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> tf.Tensor:
+        """Mean squared error of the velocity; in validation that of the averaged weights, with every label known."""
+        values = self.standardised(x)
+        count = ops.shape(values)[0]
+        label = self._labels(y, count)
+        if training and self.n_classes is not None:
+            dropped = random.uniform((count,), seed=self.seed_generator) < WITHOUT_LABEL
+            label = ops.where(dropped, self.n_classes, label)
+        time = self._times(count)
+        noise = random.normal(ops.shape(values), seed=self.seed_generator)
+        share = ops.reshape(time, (-1, *[1] * len(self.encoding_shape)))
+        velocity = self._velocity(
+            self.network if training else self.averaged, (1 - share) * noise + share * values, time, label
+        )
+        return ops.mean(ops.square(velocity - (values - noise)))
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        logs = super().train_step(data)
+        self.step.assign_add(1.0)
+        kept = (1 - 1 / self.step) ** (AVERAGED + 1)
+        for average, weight in zip(self.averaged.variables, self.network.variables, strict=True):
+            average.assign(weight + kept * (average - weight))
+        return logs
+
+    def _velocity(self, network: keras.Model, values: Any, time: Any, label: Any) -> Any:
+        linear = self.gaussian([values, time, label])
+        return linear + network([values, linear, time, label])
+
+    def _times(self, count: tf.Tensor) -> tf.Tensor:
+        """`(count, 1)` logit-normal: most in the middle. One from each of `count` equally likely parts, in any order,
+        which makes the loss vary less (Kingma et al. 2021, "Variational diffusion models", appendix I.1)."""
+        first = random.uniform((1,), seed=self.seed_generator)
+        share = (ops.cast(ops.arange(count), first.dtype) + first) / ops.cast(count, first.dtype)
+        share = random.shuffle(ops.clip(share, LEAST_TIME, 1 - LEAST_TIME), seed=self.seed_generator)
+        return ops.sigmoid(math.sqrt(2) * ops.erfinv(2 * share - 1))[:, None]
+
+    def _labels(self, y: Any, count: tf.Tensor) -> tf.Tensor:
+        if self.n_classes is None:
+            return ops.zeros((count,), dtype="int32")
+        return ops.cast(ops.reshape(y, (-1,)), "int32")
+
+    # === Use ===
+
+    def generate(
+        self,
+        n: int,
+        seed: int | None = None,
+        labels: int | np.ndarray | None = None,
+        *,
+        guidance: float = 1.0,
+        steps: int = STEPS,
+        sampler: str = "heun",
+    ) -> np.ndarray:
+        """`(n, *encoding_shape)`: noise that has followed the velocity.
+
+        Args:
+            n: how many.
+            seed: decides the noise, numpy's by default.
+            labels: class of all of them, or `(n,)` classes; `None`: any class.
+            guidance: how many times as far as it is from any class to the asked one the velocity is moved. Above 1, to
+                about 3, samples show their class more clearly, and differ less.
+            steps: number of them.
+            sampler: `"heun"`, two velocities per step, or `"euler"`, one.
+
+        Raises:
+            ValueError: an argument isn't what it should be.
+        """
+        n = positive_int("n", n)
+        _check_sampling(steps, sampler)
+        labels = self._asked(n, labels)
+        if guidance != 1 and self.n_classes is None:
+            raise ValueError(f"`guidance` needs a Flow with classes, `n_classes`. Received: guidance={guidance!r}")
+        noise = rng_of(seed).standard_normal((n, *self.encoding_shape), dtype=np.float32)
+        made = []
+        for first in range(0, n, GENERATED):
+            label = labels[first : first + GENERATED]
+
+            def velocity(values: np.ndarray, time: float, label: np.ndarray = label) -> np.ndarray:
+                times = np.full((len(values), 1), time, np.float32)
+                guided = self.drawn.predict_on_batch([values, times, label])
+                if guidance == 1:
+                    return guided
+                plain = self.drawn.predict_on_batch([values, times, np.full_like(label, self.n_classes)])
+                return plain + np.float32(guidance) * (guided - plain)
+
+            made.append(integrate(velocity, noise[first : first + GENERATED], steps, sampler))
+        return np.asarray(self.in_units(np.concatenate(made)))
+
+    @property
+    def generator(self) -> keras.Model:
+        """`unrolled()`."""
+        return self.unrolled()
+
+    def unrolled(self, steps: int = STEPS, sampler: str = "heun") -> keras.Model:
+        """Noise `(N, *encoding_shape)`, with classes also labels `(N,)` → encodings, as one Functional model.
+
+        It holds layers and operations of Keras's own only, so that `keras.Sequential([flow.generator, sae.decoder])`
+        loads without this package. Label `n_classes` is any class.
+        """
+        _check_sampling(steps, sampler)
+        noise, inputs = keras.Input(self.encoding_shape), []
+        first = layers.Flatten()(noise)[:, :1]
+        if self.n_classes is None:
+            label = ops.cast(ops.zeros_like(first[:, 0]), "int32")
+        else:
+            label = keras.Input((), dtype="int32")
+            inputs = [label]
+
+        def velocity(values: keras.KerasTensor, time: float) -> keras.KerasTensor:
+            return self.drawn([values, ops.full_like(first, time), label])
+
+        values = integrate(velocity, noise, steps, sampler)
+        return keras.Model([noise, *inputs] if inputs else noise, self.with_units(values), name="generator")
+
+    def _asked(self, n: int, labels: Any) -> np.ndarray:
+        if labels is None:
+            return np.full(n, self.n_classes or 0, np.int32)
+        if self.n_classes is None:
+            raise ValueError(
+                "This Flow was made without classes: make it with `n_classes` and train it with "
+                f"`fit(encodings, labels)`. Received: labels={labels!r}"
+            )
+        labels = np.asarray(labels)
+        if labels.shape not in ((), (n,)):
+            raise ValueError(f"`labels` must be one class, or one for each of n={n}. Received: shape={labels.shape}")
+        self.check_labels(labels)
+        return np.broadcast_to(labels, (n,)).astype(np.int32)
+
+    def check_labels(self, labels: np.ndarray | None) -> None:
+        if self.n_classes is None:
+            return
+        if labels is None:
+            raise ValueError(
+                f"This Flow was made with n_classes={self.n_classes}: train it with labels, `fit(encodings, labels)` "
+                "or a dataset of both. Received: no labels"
+            )
+        kinds = np.unique(labels)
+        if not np.issubdtype(kinds.dtype, np.integer) or kinds[0] < 0 or kinds[-1] >= self.n_classes:
+            raise ValueError(
+                f"Labels must be whole numbers from 0 to {self.n_classes - 1}, one for each encoding. Received: "
+                f"{kinds[:10].tolist()} of type {kinds.dtype}"
+            )
+
+
+def _check_sampling(steps: int, sampler: str) -> None:
+    positive_int("steps", steps)
+    if sampler not in SAMPLERS:
+        raise ValueError(f"`sampler` must be one of {SAMPLERS}. Received: sampler={sampler!r}")
