@@ -206,7 +206,11 @@ def chain(models: list[keras.Model]) -> keras.Model:
     return keras.Model(inputs, outputs)
 
 
-def compiled(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+def compiled(model: keras.Model) -> Callable[..., tf.Tensor]:
     """The model's inference as one graph, traced once; `predict_on_batch` would trace, and warn, per batch size."""
-    signature = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
-    return tf.function(lambda inputs: model(inputs, training=False)).get_concrete_function(signature)
+    signature = [tf.TensorSpec((None, *each.shape[1:]), each.dtype) for each in model.inputs]
+
+    def infer(*inputs: tf.Tensor) -> tf.Tensor:
+        return model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
+
+    return tf.function(infer).get_concrete_function(*signature)

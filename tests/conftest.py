@@ -32,6 +32,19 @@ def waves(count: int, steps: int = 10, features: int = 2, seed: int = 0) -> np.n
     return (5 * np.sin(frequency * np.arange(steps)[None, :, None] + phase) + 3).astype(np.float32)
 
 
+def bow(count: int, seed: int = 0) -> np.ndarray:
+    """Points along a bent line in four values, `(count, 4)`."""
+    rng = np.random.default_rng(seed)
+    place = rng.uniform(-1.7, 1.7, count)
+    points = np.stack([place, place**2, -place, place + 0.5 * place**2], axis=1)
+    return (points + [0, 5, 3, -2] + 0.01 * rng.normal(size=(count, 4))).astype(np.float32)
+
+
+def off_the_bow(points: np.ndarray) -> float:
+    """How far points are from the bent line."""
+    return float(np.abs(points[:, 1] - 5 - points[:, 0] ** 2).mean())
+
+
 @pytest.fixture(scope="session")
 def images() -> np.ndarray:
     return blobs(96)

@@ -62,11 +62,11 @@ def clothes_example(example, tmp_path):
     if not clothes.DEBIAN.is_dir():
         pytest.skip("needs Debian's package dataset-fashion-mnist")
 
-    def run(name, table="NETS", leave_out=()):
+    def run(name, table="NETS", leave_out=(), options=()):
         module = example(name)
         for net in leave_out:
             del getattr(module, table)[net]
-        result = module.main(["--count", "400", "--epochs", "1", "--out", str(tmp_path)])
+        result = module.main(["--count", "400", "--epochs", "1", "--out", str(tmp_path), *options])
         return result, {file.name: file.stat().st_size for file in tmp_path.glob("*.png")}
 
     return run
@@ -120,6 +120,17 @@ def test_variational(clothes_example, capsys):
     assert figures["stack"]["difference"] < 1e-5
     assert pictures.keys() == {"samples.png", "plane.png", "reconstructions.png", "losses.png"}
     assert "0.0311" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_flow_on_encodings(clothes_example, capsys):
+    rows, pictures = clothes_example("flow_on_encodings", options=("--minutes", "0.01", "--samples", "20"))
+    for kind in ("encodings", "pixels"):
+        assert rows[f"flow on {kind}"]["steps"] >= 1
+        assert 0 <= rows[f"flow on {kind}"]["asked"] <= 1
+    assert rows["test images"]["frechet"] < rows["Gaussians of encodings"]["frechet"]
+    assert pictures.keys() == {"samples.png"}
+    assert "ms/step" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_the_python_snippets_run_one_after_the_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     snippets = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(snippets) == 4
+    assert len(snippets) == 5
     names = {}
     for snippet in snippets:
         exec(compile(snippet, "README.md", "exec"), names)
@@ -32,6 +32,7 @@ def test_the_python_snippets_run_one_after_the_other(tmp_path, monkeypatch):
     assert standardised.std(axis=(0, 1, 2)) == pytest.approx(np.ones(32), abs=1e-2)
     assert names["encoder"].output_shape == (None, 16, 16, 32)
     assert names["sae"].encoding_shape == (16,)
+    assert names["drawn"].shape == (8, 64, 64, 3)
     assert set(names["table"][1]) == {"loss", "full_loss", "psnr", "ssim", "pca_loss", "values", "ratio"}
 
 

@@ -3,5 +3,6 @@
 from stacked_autoencoder.heads.classifier import classifier
 from stacked_autoencoder.heads.flow import Flow
 from stacked_autoencoder.heads.vae import VAE
+from stacked_autoencoder.heads.wgan import WGAN
 
-__all__ = ["VAE", "Flow", "classifier"]
+__all__ = ["VAE", "WGAN", "Flow", "classifier"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -11,7 +13,9 @@ import tensorflow as tf
 from keras import layers, ops, random
 
 from stacked_autoencoder.arguments import positive_int
-from stacked_autoencoder.heads.head import GENERATED, STREAMED, Head
+from stacked_autoencoder.heads.average import follow
+from stacked_autoencoder.heads.head import GENERATED, Head
+from stacked_autoencoder.heads.restorer import linear_code
 from stacked_autoencoder.heads.velocity import (
     MOST_COMPONENTS,
     gaussian_velocity,
@@ -19,15 +23,13 @@ from stacked_autoencoder.heads.velocity import (
     set_gaussian,
     velocity_network,
 )
-from stacked_autoencoder.level import Shape
+from stacked_autoencoder.level import Shape, compiled
 from stacked_autoencoder.optimizer import CLIP, NEWTON_SCHULZ_STEPS, WEIGHT_DECAY, ConvMuon
-from stacked_autoencoder.principal import fit_linear_code
 from stacked_autoencoder.seeds import rng_of
 
 LEARNING_RATE = 1e-2
 ADAM_SHARE = 0.2  # of the learning rate
 WITHOUT_LABEL = 0.1  # share of the encodings that are learnt as of no class
-AVERAGED = 6.94  # exponent: the average reaches back over a tenth of all steps so far
 LEAST_TIME = 1e-4  # from either end
 STEPS = 20
 SAMPLERS = ("heun", "euler")
@@ -95,7 +97,7 @@ class Flow(Head):
         self.seed_generator = random.SeedGenerator()
 
     def get_config(self) -> dict[str, Any]:
-        names = ("encoding_shape", "n_classes", "width", "depth")
+        names = ("n_classes", "width", "depth")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def default_optimizer(self) -> keras.optimizers.Optimizer:
@@ -108,6 +110,10 @@ class Flow(Head):
             ns_steps=NEWTON_SCHULZ_STEPS,
         )
 
+    @property
+    def takes_labels(self) -> bool:
+        return self.n_classes is not None
+
     # === Training ===
 
     def start(self, encodings: np.ndarray, labels: np.ndarray | None) -> None:
@@ -118,9 +124,7 @@ class Flow(Head):
             for label in np.unique(labels):
                 means[label] = values[labels == label].mean(axis=0)
             values -= means[labels]
-        parts = np.array_split(values, math.ceil(len(values) / STREAMED))
-        components = self.gaussian.get_layer("variances").units
-        set_gaussian(self.gaussian, means, fit_linear_code(lambda: parts, None, components))
+        set_gaussian(self.gaussian, means, linear_code(values, self.gaussian.get_layer("variances").units))
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """The standardised encodings; what is learnt of them is in `compute_loss`."""
@@ -147,9 +151,7 @@ class Flow(Head):
     def train_step(self, data: Any) -> dict[str, Any]:
         logs = super().train_step(data)
         self.step.assign_add(1.0)
-        kept = (1 - 1 / self.step) ** (AVERAGED + 1)
-        for average, weight in zip(self.averaged.variables, self.network.variables, strict=True):
-            average.assign(weight + kept * (average - weight))
+        follow(self.averaged, self.network, self.step)
         return logs
 
     def _velocity(self, network: keras.Model, values: Any, time: Any, label: Any) -> Any:
@@ -207,14 +209,18 @@ class Flow(Head):
 
             def velocity(values: np.ndarray, time: float, label: np.ndarray = label) -> np.ndarray:
                 times = np.full((len(values), 1), time, np.float32)
-                guided = self.drawn.predict_on_batch([values, times, label])
+                guided = self._follow(values, times, label).numpy()
                 if guidance == 1:
                     return guided
-                plain = self.drawn.predict_on_batch([values, times, np.full_like(label, self.n_classes)])
+                plain = self._follow(values, times, np.full_like(label, self.n_classes)).numpy()
                 return plain + np.float32(guidance) * (guided - plain)
 
             made.append(integrate(velocity, noise[first : first + GENERATED], steps, sampler))
         return np.asarray(self.in_units(np.concatenate(made)))
+
+    @cached_property
+    def _follow(self) -> Callable[..., tf.Tensor]:
+        return compiled(self.drawn)
 
     @property
     def generator(self) -> keras.Model:
@@ -257,8 +263,6 @@ class Flow(Head):
         return np.broadcast_to(labels, (n,)).astype(np.int32)
 
     def check_labels(self, labels: np.ndarray | None) -> None:
-        if self.n_classes is None:
-            return
         if labels is None:
             raise ValueError(
                 f"This Flow was made with n_classes={self.n_classes}: train it with labels, `fit(encodings, labels)` "

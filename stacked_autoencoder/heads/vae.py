@@ -11,18 +11,17 @@ import tensorflow as tf
 from keras import layers, ops, random
 
 from stacked_autoencoder.arguments import non_negative, positive_int
-from stacked_autoencoder.heads.head import GENERATED, STREAMED, Head
+from stacked_autoencoder.heads.from_normal import FromNormal
+from stacked_autoencoder.heads.refined import Refined
+from stacked_autoencoder.heads.restorer import linear_code, restorer, start_restorer
 from stacked_autoencoder.level import LOG_VARIANCE, Shape
-from stacked_autoencoder.principal import fit_linear_code, variational_gains
 from stacked_autoencoder.reconstruction import divergence
-from stacked_autoencoder.seeds import rng_of
 
 SMALLEST = 1e-6  # an error of zero has no logarithm
-LEAST_NOISE = 1e-4  # of the start, in variances of the encodings
 
 
 @keras.saving.register_keras_serializable("stacked_autoencoder")
-class VAE(Head):
+class VAE(Refined, FromNormal):
     """Draws encodings by decoding draws from a standard normal.
 
     ```
@@ -67,18 +66,16 @@ class VAE(Head):
     def __init__(
         self, encoding_shape: Shape, latent_dim: int = 32, beta: float = 1.0, width: int = 128, **options: Any
     ) -> None:
-        super().__init__(encoding_shape, **options)
-        self.latent_dim = positive_int("latent_dim", latent_dim)
+        super().__init__(encoding_shape, latent_dim, **options)
         self.beta = non_negative("beta", beta)
         self.width = positive_int("width", width)
         self.posterior = self._build_posterior()
-        self.restorer = self._build_restorer()
+        self.restorer = restorer(self.encoding_shape, self.latent_dim, self.width // 2)
         self.seed_generator = random.SeedGenerator()
         self.trackers = [keras.metrics.Mean(name=name) for name in ("reconstruction", "kl")]
 
     def get_config(self) -> dict[str, Any]:
-        names = ("encoding_shape", "latent_dim", "beta", "width")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        return {**super().get_config(), "beta": self.beta, "width": self.width}
 
     def default_optimizer(self) -> keras.optimizers.Optimizer:
         return keras.optimizers.Adam(1e-3)
@@ -98,38 +95,12 @@ class VAE(Head):
         log_variance = layers.Dense(self.latent_dim, kernel_initializer="zeros", name=LOG_VARIANCE)(hidden)
         return keras.Model(inputs, [mean, log_variance], name="posterior")
 
-    def _build_restorer(self) -> keras.Model:
-        inputs = keras.Input((self.latent_dim,))
-        size = math.prod(self.encoding_shape)
-        hidden = layers.Dense(2 * self.width, activation="silu")(inputs)
-        if len(self.encoding_shape) == 3:
-            wide = (*self.encoding_shape[:2], self.width // 2)
-            hidden = layers.Reshape(wide)(layers.Dense(math.prod(wide), activation="silu")(hidden))
-            hidden = layers.Conv2D(self.width // 2, 3, padding="same", activation="silu")(hidden)
-            last = layers.Conv2D(self.encoding_shape[-1], 3, padding="same", kernel_initializer="zeros")
-            residual = last(hidden)
-        else:
-            hidden = layers.Dense(2 * self.width, activation="silu")(hidden)
-            residual = layers.Reshape(self.encoding_shape)(layers.Dense(size, kernel_initializer="zeros")(hidden))
-        linear = layers.Reshape(self.encoding_shape)(layers.Dense(size, name="linear")(inputs))
-        return keras.Model(inputs, layers.Add()([linear, residual]), name="restorer")
-
     def start(self, encodings: np.ndarray, labels: np.ndarray | None) -> None:
-        parts = np.array_split(encodings, math.ceil(len(encodings) / STREAMED))
-        code = fit_linear_code(lambda: (np.asarray(self.standardised(part)) for part in parts), None, self.latent_dim)
-        size = math.prod(self.encoding_shape)
-        noise = max(code.residual * size / max(size - self.latent_dim, 1), LEAST_NOISE)
-        down, up, log_variance = variational_gains(code.variances, noise)
+        code = linear_code(np.asarray(self.standardised(encodings)), self.latent_dim)
+        down, log_variance = start_restorer(self.restorer, code)
         kernel = code.components * down
         self.posterior.get_layer("linear").set_weights([kernel, -code.mean @ kernel])
         self.posterior.get_layer(LOG_VARIANCE).bias.assign(log_variance)
-        self.restorer.get_layer("linear").set_weights([(code.components * up).T, code.mean])
-
-    @property
-    def generator(self) -> keras.Model:
-        """`(N, latent_dim)` standard normal → `(N, *encoding_shape)`: a Functional model of Keras's own layers."""
-        inputs = keras.Input((self.latent_dim,))
-        return keras.Model(inputs, self.with_units(self.restorer(inputs)), name="generator")
 
     # === Training ===
 
@@ -144,7 +115,7 @@ class VAE(Head):
         values = self.standardised(x)
         mean, log_variance = self.posterior(values)
         draws = mean + ops.exp(log_variance / 2) * random.normal(ops.shape(mean), seed=self.seed_generator)
-        error = ops.mean(ops.square(values - self.restorer(draws)))
+        error = ops.mean(ops.square(self.seen(values) - self.seen(self.restorer(draws))))
         kl = divergence(mean, log_variance)
         for tracker, value in zip(self.trackers, (error, kl), strict=True):
             tracker.update_state(value, sample_weight=ops.shape(x)[0])
@@ -158,17 +129,8 @@ class VAE(Head):
         self._check(encodings.shape[1:])
         return self.posterior.predict(np.asarray(self.standardised(encodings)), verbose=0)[0]
 
-    def generate(self, n: int, seed: int | None = None) -> np.ndarray:
-        """`(n, *encoding_shape)`: decoded draws. `seed` decides the draws, numpy's by default."""
-        draws = rng_of(seed).standard_normal((positive_int("n", n), self.latent_dim), dtype=np.float32)
-        return self._restored(draws)
-
     def interpolate(self, first: np.ndarray, last: np.ndarray, n: int = 8) -> np.ndarray:
         """From what comes back from one encoding to what comes back from another, `(n, *encoding_shape)`."""
         start, end = self.encode(np.stack([first, last]))
         shares = np.linspace(0, 1, positive_int("n", n, least=2), dtype=np.float32)[:, None]
-        return self._restored(start + shares * (end - start))
-
-    def _restored(self, values: np.ndarray) -> np.ndarray:
-        """What `generator` gives, by the network that is there already: a new model would be traced anew."""
-        return np.asarray(self.in_units(self.restorer.predict(values, batch_size=GENERATED, verbose=0)))
+        return self.restored(start + shares * (end - start))

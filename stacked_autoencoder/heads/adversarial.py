@@ -1,0 +1,67 @@
+"""What the adversarial heads share: a generator that starts as a Gaussian, and an average of it that draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops, random
+
+from stacked_autoencoder.arguments import positive_int
+from stacked_autoencoder.heads.average import follow
+from stacked_autoencoder.heads.from_normal import FromNormal
+from stacked_autoencoder.heads.restorer import linear_code, restorer, start_restorer
+from stacked_autoencoder.level import Shape
+
+DEPTH = 2
+
+
+class Adversarial(FromNormal):
+    """A head whose generator learns from what another network says of its encodings.
+
+    Args:
+        encoding_shape: of one encoding.
+        latent_dim: values that one is made of.
+        width: as in `restorer`.
+
+    Attributes:
+        network: the generator that trains, on standardised encodings.
+        restorer: the same with weights averaged over the last steps, which draws.
+    """
+
+    def __init__(self, encoding_shape: Shape, latent_dim: int, width: int, **options: Any) -> None:
+        super().__init__(encoding_shape, latent_dim, **options)
+        self.width = positive_int("width", width)
+        self.network, self.restorer = (
+            restorer(self.encoding_shape, self.latent_dim, self.width, DEPTH) for _ in range(2)
+        )
+        self.restorer.trainable = False
+        self.step = self.add_weight(shape=(), initializer="zeros", trainable=False, name="step")
+        self.seed_generator = random.SeedGenerator()
+        self.built = True  # `fit` doesn't call it
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "width": self.width}
+
+    def start(self, encodings: np.ndarray, labels: np.ndarray | None) -> None:
+        code = linear_code(np.asarray(self.standardised(encodings)), self.latent_dim)
+        start_restorer(self.network, code)
+        self.restorer.set_weights(self.network.get_weights())
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """`(N, latent_dim)` standard normal → `(N, *encoding_shape)`, as `generator`."""
+        return self.in_units(self.restorer(inputs))
+
+    def draws(self, values: tf.Tensor) -> tf.Tensor:
+        return random.normal((ops.shape(values)[0], self.latent_dim), seed=self.seed_generator)
+
+    def apply(self, gradients: list[tf.Tensor], weights: list[keras.Variable]) -> None:
+        """One step of the one optimizer, on weights of either network."""
+        if not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)  # in the order in which a saved head is loaded
+        self.optimizer.apply(gradients, weights)
+
+    def average(self, step: tf.Tensor) -> None:
+        follow(self.restorer, self.network, step)

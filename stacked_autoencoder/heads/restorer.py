@@ -1,0 +1,65 @@
+"""The network from a few values to an encoding: decoder of the VAE, generator of the adversarial heads."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import numpy as np
+from keras import layers
+
+from stacked_autoencoder.level import Shape
+from stacked_autoencoder.principal import LinearCode, fit_linear_code, variational_gains
+
+STREAMED = 1024  # encodings at a time, of which the start takes as many as it needs
+LEAST_NOISE = 1e-4  # of the start, in variances of the encodings
+
+
+def restorer(shape: Shape, latent_dim: int, width: int, depth: int = 0) -> keras.Model:
+    """`(N, latent_dim)` → `(N, *shape)`: a linear path, and a network that ends in zeros.
+
+    Args:
+        shape: of one encoding.
+        latent_dim: values that it is made of.
+        width: filters; dense layers have four times as many units.
+        depth: residual blocks of convolutions, or of dense layers for vectors and sequences.
+    """
+    inputs = keras.Input((latent_dim,))
+    size = math.prod(shape)
+    hidden = layers.Dense(4 * width, activation="silu")(inputs)
+    if len(shape) == 3:
+        wide = (*shape[:2], width)
+        hidden = layers.Reshape(wide)(layers.Dense(math.prod(wide), activation="silu")(hidden))
+        for _ in range(depth):
+            inner = layers.Activation("silu")(hidden)
+            inner = layers.Conv2D(width, 3, padding="same", activation="silu", kernel_initializer="he_normal")(inner)
+            hidden = layers.Add()([hidden, layers.Conv2D(width, 1, kernel_initializer="zeros")(inner)])
+        hidden = layers.Conv2D(width, 3, padding="same", activation="silu")(hidden)
+        residual = layers.Conv2D(shape[-1], 3, padding="same", kernel_initializer="zeros")(hidden)
+    else:
+        for _ in range(depth):
+            inner = layers.Dense(4 * width, activation="silu", kernel_initializer="he_normal")(hidden)
+            hidden = layers.Add()([hidden, layers.Dense(4 * width, kernel_initializer="zeros")(inner)])
+        hidden = layers.Dense(4 * width, activation="silu")(hidden)
+        residual = layers.Reshape(shape)(layers.Dense(size, kernel_initializer="zeros")(hidden))
+    linear = layers.Reshape(shape)(layers.Dense(size, name="linear")(inputs))
+    return keras.Model(inputs, layers.Add()([linear, residual]), name="restorer")
+
+
+def linear_code(values: np.ndarray, n: int) -> LinearCode:
+    """The best linear code of `n` values of standardised encodings `(N, …)`."""
+    parts = np.array_split(values, math.ceil(len(values) / STREAMED))
+    return fit_linear_code(lambda: parts, None, n)
+
+
+def start_restorer(model: keras.Model, code: LinearCode) -> tuple[np.ndarray, np.ndarray]:
+    """Lets standard normal values give what probabilistic PCA does (Tipping and Bishop 1999, section 3.2).
+
+    Returns:
+        What the components are multiplied by on the way down, and the logarithm of the posterior's variance.
+    """
+    size, latent_dim = code.components.shape
+    noise = max(code.residual * size / max(size - latent_dim, 1), LEAST_NOISE)
+    down, up, log_variance = variational_gains(code.variances, noise)
+    model.get_layer("linear").set_weights([(code.components * up).T, code.mean])
+    return down, log_variance
