@@ -49,7 +49,7 @@ def test_encodings_of_any_shape(shape, n_classes):
     flow = heads.Flow(shape, n_classes=n_classes, width=4, depth=1)
     encodings = np.random.default_rng(0).normal(3, 2, size=(9, *shape)).astype(np.float32)
     labels = None if n_classes is None else np.arange(9) % 3
-    history = flow.fit(encodings, labels, batch_size=4, verbose=0)
+    history = flow.fit(encodings, None if labels is None else labels[:, None], batch_size=4, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
     generated = flow.generate(5, seed=0, steps=2)
     assert generated.shape == (5, *shape)
@@ -230,7 +230,9 @@ np.save("{tmp_path}/encodings.npy", generator.predict([noise, np.ones(6, "int32"
         (lambda: heads.Flow((2,)).fit(np.zeros((8, 7, 7, 4))), r"made for encodings of shape \(2,\)"),
         (lambda: heads.Flow((2,), 3).fit(np.zeros((8, 2))), "train it with labels"),
         (lambda: heads.Flow((2,), 3).fit(np.zeros((4, 2)), [0, 1, 2, 3]), r"whole numbers from 0 to 2.*\[0, 1, 2, 3\]"),
-        (lambda: heads.Flow((2,), 3).fit(np.zeros((2, 2)), np.eye(2)), "whole numbers from 0 to 2.*float64"),
+        (lambda: heads.Flow((2,), 3).fit(np.zeros((2, 2)), np.ones(2)), "whole numbers from 0 to 2.*float64"),
+        (lambda: heads.Flow((2,), 3).fit(np.zeros((3, 2)), np.eye(3)), r"`labels.argmax\(axis=1\)`.*\(3, 3\)"),
+        (lambda: heads.Flow((2,)).fit(np.zeros((2, 2)), sample_weight=np.ones(2)), "leave out `sample_weight`"),
         (lambda: heads.Flow((2,)).fit(np.zeros((4, 2)), [0, 1, 2, 3]), "takes no labels"),
         (lambda: heads.Flow((2,)).generate(4, labels=1), "made without classes"),
         (lambda: heads.Flow((2,)).generate(4, guidance=2.0), "`guidance` needs a Flow with classes"),

@@ -120,6 +120,7 @@ class Flow(Head):
         values = np.asarray(self.standardised(encodings)).reshape(len(encodings), -1)
         means = values.mean(axis=0, keepdims=True)
         if labels is not None:
+            labels = labels.reshape(-1)
             means = np.repeat(means, self.n_classes + 1, axis=0)
             for label in np.unique(labels):
                 means[label] = values[labels == label].mean(axis=0)
@@ -169,6 +170,8 @@ class Flow(Head):
     def _labels(self, y: Any, count: tf.Tensor) -> tf.Tensor:
         if self.n_classes is None:
             return ops.zeros((count,), dtype="int32")
+        if y is None:
+            self.check_labels(None)
         return ops.cast(ops.reshape(y, (-1,)), "int32")
 
     # === Use ===
@@ -267,6 +270,11 @@ class Flow(Head):
             raise ValueError(
                 f"This Flow was made with n_classes={self.n_classes}: train it with labels, `fit(encodings, labels)` "
                 "or a dataset of both. Received: no labels"
+            )
+        if labels.ndim > 1 and labels.shape[1:] != (1,):
+            raise ValueError(
+                "Labels must be one whole number for each encoding; of one-hot ones take `labels.argmax(axis=1)`. "
+                f"Received: shape={labels.shape}"
             )
         kinds = np.unique(labels)
         if not np.issubdtype(kinds.dtype, np.integer) or kinds[0] < 0 or kinds[-1] >= self.n_classes:

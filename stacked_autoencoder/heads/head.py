@@ -92,8 +92,15 @@ class Head(keras.Model, ABC):
         """As in Keras; `x` may be an `EncodingStore`, too, and without `compile` there is a default.
 
         Raises:
-            ValueError: encodings of another shape than the head was made for.
+            ValueError: encodings of another shape than the head was made for, none at all, labels for a head that
+                takes none, or weights of samples, which no head's loss has.
         """
+        for name in ("sample_weight", "class_weight"):
+            if options.get(name) is not None:
+                raise ValueError(
+                    f"Every encoding counts the same in a {type(self).__name__}: leave out `{name}`, and repeat those "
+                    f"that are to count more. Received: {name}={type(options[name]).__name__}"
+                )
         if y is not None and not self.takes_labels:
             raise ValueError(
                 f"This {type(self).__name__} takes no labels: leave out `y`, or take `Flow(…, n_classes=…)`. "
@@ -145,7 +152,7 @@ class Head(keras.Model, ABC):
                 break
         if not count:
             raise ValueError(f"`x` must hold at least one encoding. Received: none, as {type(x).__name__}")
-        return np.concatenate(taken), np.concatenate(labels) if labels else None
+        return np.concatenate(taken), np.concatenate(labels) if labels else None  # (N,), or (N, 1) as Keras has them
 
     def _adapt(self, encodings: np.ndarray) -> None:
         axes = tuple(range(encodings.ndim - 1))
