@@ -7,7 +7,9 @@ these, and the decoder makes pictures of them. Beside it the same head learns to
 many minutes. A classifier of real images, which never sees a generated one, judges both: the Fréchet distance of its
 features from those of test images, and in how many of the pictures it sees the class that was asked for.
 
-About 20 minutes on two cores. Written to ./flow:
+About 17 minutes on two cores. Expect a Fréchet distance of about 14 on encodings after five minutes (88 at the start,
+which is one Gaussian per class). After ten minutes each, with and without guidance, it was 4.8 and 11.4 on encodings,
+3.6 and 4.8 on pixels: with images as small as these, a flow on encodings doesn't pay yet. Written to ./flow:
 
     samples.png     a column for each class: real images, the flow on encodings, the flow on pixels
 """
@@ -53,7 +55,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         timed = {"steps": clock.steps, "seconds": clock.seconds, "ms/step": 1000 * clock.seconds / clock.steps}
         rows[f"flow on {name}"] = timed | judge.row(draw(1.0), asked)
         guided = draw(GUIDANCE)
-        rows[f"  … guidance {GUIDANCE}"] = judge.row(guided, asked)
+        rows[f"flow on {name}, guidance {GUIDANCE}"] = judge.row(guided, asked)
         pictures[f"flow on {name}, {arguments.minutes:g} minutes"] = guided[: 10 * SHOWN]
         show(f"{arguments.dataset}, {len(asked)} samples", rows)
 
