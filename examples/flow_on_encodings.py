@@ -8,8 +8,9 @@ many minutes. A classifier of real images, which never sees a generated one, jud
 features from those of test images, and in how many of the pictures it sees the class that was asked for.
 
 About 17 minutes on two cores. Expect a Fréchet distance of about 14 on encodings after five minutes (88 at the start,
-which is one Gaussian per class). After ten minutes each, with and without guidance, it was 4.8 and 11.4 on encodings,
-3.6 and 4.8 on pixels: with images as small as these, a flow on encodings doesn't pay yet. Written to ./flow:
+which is one Gaussian per class). After ten minutes each, with and without guidance, an earlier version reached 4.8 and
+11.4 on encodings, 3.6 and 4.8 on pixels: with images as small as these, a flow on encodings doesn't pay yet.
+Written to ./flow:
 
     samples.png     a column for each class: real images, the flow on encodings, the flow on pixels
 """
