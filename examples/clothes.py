@@ -63,5 +63,13 @@ def compare(title: str, rows: list[tuple[str, str, str]]) -> None:
         print(f"{row[0]:{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}")
 
 
+def mosaic(images: np.ndarray, columns: int) -> np.ndarray:
+    """Images in [0, 1], `(N, H, W, 1)`, in rows, as one picture `(rows * H, columns * W)`; what is left is white."""
+    rows, (height, width) = -(-len(images) // columns), images.shape[1:3]
+    tiles = np.ones((rows * columns, height, width))
+    tiles[: len(images)] = np.clip(images[..., 0], 0, 1)
+    return tiles.reshape(rows, columns, height, width).transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
+
+
 def _idx(name: str, header: int) -> np.ndarray:
     return np.frombuffer(gzip.decompress((DEBIAN / name).read_bytes()), np.uint8, offset=header)

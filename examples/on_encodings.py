@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import clothes
@@ -111,15 +111,13 @@ def show(title: str, rows: Mapping[str, Mapping[str, float]]) -> None:
         print(f"{name:{width}}{''.join(cells)}")
 
 
-def grid(rows: Mapping[str, Sequence[np.ndarray]], file: Path) -> None:
+def grid(rows: Mapping[str, np.ndarray], file: Path) -> None:
     """Draws images in [0, 1], `(N, 28, 28, 1)` for each title, ten in a line."""
-    figure = Figure(figsize=(6, 0.62 * sum(-(-len(images) // 10) for images in rows.values()) + 0.3 * len(rows)))
-    parts = figure.subfigures(len(rows), 1, height_ratios=[-(-len(images) // 10) + 0.5 for images in rows.values()])
-    for part, (title, images) in zip(np.atleast_1d(parts), rows.items(), strict=True):
-        lines = -(-len(images) // 10)
-        tiles = np.ones((10 * lines, *SHAPE))
-        tiles[: len(images)] = np.clip(images, 0, 1)
-        picture = tiles.reshape(lines, 10, 28, 28).transpose(0, 2, 1, 3).reshape(28 * lines, 280)
+    pictures = {title: clothes.mosaic(images, 10) for title, images in rows.items()}
+    heights = [len(picture) / SHAPE[0] for picture in pictures.values()]  # in lines
+    figure = Figure(figsize=(6, 0.62 * sum(heights) + 0.3 * len(rows)))
+    parts = figure.subfigures(len(rows), 1, height_ratios=[lines + 0.5 for lines in heights])
+    for part, lines, (title, picture) in zip(np.atleast_1d(parts), heights, pictures.items(), strict=True):
         ax = part.add_axes((0.01, 0.02, 0.98, lines / (lines + 0.5)))
         ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
         ax.axis("off")

@@ -26,7 +26,7 @@ from statistics import NormalDist
 
 import keras
 import numpy as np
-from clothes import CLASSES, compare, load, parser
+from clothes import CLASSES, compare, load, mosaic, parser
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -142,9 +142,7 @@ def draw_losses(histories: Mapping[str, keras.callbacks.History], folder: Path) 
 
 
 def show(ax: Axes, images: np.ndarray, columns: int) -> None:
-    rows, (height, width) = len(images) // columns, images.shape[1:3]
-    tiles = images.reshape(rows, columns, height, width).transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
-    ax.imshow(np.clip(tiles, 0, 1), cmap="gray", vmin=0, vmax=1)
+    ax.imshow(mosaic(images, columns), cmap="gray", vmin=0, vmax=1)
     ax.axis("off")
 
 

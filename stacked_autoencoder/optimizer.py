@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -30,7 +31,31 @@ class ConvMuon(keras.optimizers.Muon):
 
     Muon moves a weight matrix by the orthogonal matrix nearest to its momentum, so that rare directions move as far as
     common ones. Keras's leaves convolutions to Adam; here a kernel is the matrix from all that it sees to its filters.
+
+    Args:
+        learning_rate: a number or a schedule.
+        global_clipnorm: without clipping one setting in a few diverges, since nothing in these networks normalises.
+        adam_weight_decay, weight_decay, ns_steps, options: as in Keras's Muon, some with other defaults.
     """
+
+    def __init__(
+        self,
+        learning_rate: LearningRate,
+        *,
+        adam_weight_decay: float | None = None,
+        weight_decay: float = WEIGHT_DECAY,
+        global_clipnorm: float = CLIP,
+        ns_steps: int = NEWTON_SCHULZ_STEPS,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            learning_rate,
+            adam_weight_decay=adam_weight_decay,
+            weight_decay=weight_decay,
+            global_clipnorm=global_clipnorm,
+            ns_steps=ns_steps,
+            **options,
+        )
 
     def _should_use_adamw(self, variable: keras.Variable) -> bool:
         return len(variable.shape) < 3
@@ -56,15 +81,7 @@ class LevelMuon(ConvMuon):
     """
 
     def __init__(self, learning_rate: LearningRate, *, scales: dict[int, float], unit: float) -> None:
-        super().__init__(
-            learning_rate,
-            adam_weight_decay=None,
-            weight_decay=WEIGHT_DECAY,
-            epsilon=1e-7 * unit,
-            # Without clipping one setting in a few diverges, since nothing in a level normalises.
-            global_clipnorm=CLIP * unit,
-            ns_steps=NEWTON_SCHULZ_STEPS,
-        )
+        super().__init__(learning_rate, epsilon=1e-7 * unit, global_clipnorm=CLIP * unit)
         self.scales = scales
 
     def _should_use_adamw(self, variable: keras.Variable) -> bool:

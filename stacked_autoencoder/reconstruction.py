@@ -52,7 +52,7 @@ class LevelInTraining(layers.Layer):
             mean, log_variance = code
             values = ops.cast(ops.size(inputs) // ops.shape(inputs)[0], mean.dtype)
             terms["kl"] = self.objective.kl_weight * divergence(mean, log_variance) / values
-            code = mean + ops.exp(log_variance / 2) * random.normal(ops.shape(mean), seed=self.seed_generator)
+            code = drawn(mean, log_variance, self.seed_generator)
         if self.objective.penalty is not None:
             terms["penalty"] = self.objective.of_code(code)
         self.terms = terms
@@ -101,6 +101,11 @@ class Reconstruction(keras.Model):
         for tracker in self.trackers:  # each batch by its images, as Keras weighs the loss
             tracker.update_state(terms[tracker.name], sample_weight=ops.shape(x)[0])
         return sum(terms.values())
+
+
+def drawn(mean: tf.Tensor, log_variance: tf.Tensor, seed: random.SeedGenerator) -> tf.Tensor:
+    """A draw from each normal, through which gradients reach both (Kingma and Welling 2014, section 2.4)."""
+    return mean + ops.exp(log_variance / 2) * random.normal(ops.shape(mean), seed=seed)
 
 
 def divergence(mean: tf.Tensor, log_variance: tf.Tensor) -> tf.Tensor:

@@ -2,6 +2,9 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported: its start-up lines aren't ours
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -43,6 +46,24 @@ def bow(count: int, seed: int = 0) -> np.ndarray:
 def off_the_bow(points: np.ndarray) -> float:
     """How far points are from the bent line."""
     return float(np.abs(points[:, 1] - 5 - points[:, 0] ** 2).mean())
+
+
+def run_without_this_package(program: str) -> None:
+    """Runs a program in another process, in which this package can't be imported."""
+    program = 'import sys\nsys.modules["stacked_autoencoder"] = None\n' + program
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def assert_seeds_decide(head: keras.Model) -> None:
+    """One seed, one sample; without a seed numpy's decides."""
+    np.testing.assert_array_equal(head.generate(10, seed=3), head.generate(10, seed=3))
+    assert (head.generate(10, seed=3) != head.generate(10, seed=4)).any()
+    np.random.seed(0)
+    first = head.generate(4)
+    assert (first != head.generate(4)).any()
+    np.random.seed(0)
+    np.testing.assert_array_equal(head.generate(4), first)
 
 
 @pytest.fixture(scope="session")

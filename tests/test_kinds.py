@@ -1,8 +1,6 @@
 """What every kind of level must do, in one table."""
 
 import json
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -18,7 +16,7 @@ from stacked_autoencoder import (
     SequenceLevel,
     metrics,
 )
-from tests.conftest import blobs, waves
+from tests.conftest import blobs, run_without_this_package, waves
 
 IMAGES = (12, 12, 1)
 SEQUENCES = (10, 2)
@@ -78,8 +76,7 @@ def elsewhere(kinds, tmp_path_factory):
     for name in KINDS:
         np.save(folder / f"{list(KINDS).index(name)}.npy", data(KINDS[name][0], seed=1)[:8])
     program = f"""
-import json, sys, warnings
-sys.modules["stacked_autoencoder"] = None  # can't be imported
+import warnings
 warnings.simplefilter("error")
 warnings.filterwarnings("ignore", "__array__ implementation")
 import numpy as np, tensorflow as tf
@@ -92,8 +89,7 @@ for index, (path, count) in enumerate({list(jobs.values())!r}):
         x = tf.keras.models.load_model(f"{{path}}/decoder{{level}}").predict(x, verbose=0)
     np.savez(f"{folder}/{{index}}.npz", encodings=encodings, restored=x)
 """
-    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_without_this_package(program)
     return {name: np.load(folder / f"{index}.npz") for index, name in enumerate(KINDS)}
 
 

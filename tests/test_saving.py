@@ -1,7 +1,5 @@
 import json
 import shutil
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -9,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from stacked_autoencoder import Autoencoder, ConvLevel, saving
-from tests.conftest import blobs
+from tests.conftest import blobs, run_without_this_package
 
 
 @pytest.fixture
@@ -38,8 +36,6 @@ def test_plain_keras_and_plain_tensorflow_load_the_parts_without_this_package(sa
     sae, path = saved
     np.save(tmp_path / "images.npy", images)
     program = f"""
-import sys
-sys.modules["stacked_autoencoder"] = None  # importing it would fail
 import numpy as np, tensorflow as tf
 images = np.load({str(tmp_path / "images.npy")!r})
 z = images
@@ -54,7 +50,7 @@ for index in (1, 0):
     x = tf.keras.models.load_model({str(path)!r} + f"/decoder{{index}}").predict(x, verbose=0)
 np.savez({str(tmp_path / "out.npz")!r}, z=z, z0=z0, x=x)
 """
-    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    run_without_this_package(program)
     out = np.load(tmp_path / "out.npz")
     np.testing.assert_allclose(out["z"], sae.encode(images), atol=1e-5)
     np.testing.assert_allclose(out["z0"], sae.encode(images, level=0), atol=1e-5)

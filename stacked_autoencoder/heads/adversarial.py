@@ -45,14 +45,17 @@ class Adversarial(FromNormal):
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width}
 
-    def start(self, encodings: np.ndarray, labels: np.ndarray | None) -> None:
-        code = linear_code(np.asarray(self.standardised(encodings)), self.latent_dim)
-        start_restorer(self.network, code)
+    def start(self, values: np.ndarray, labels: np.ndarray | None) -> None:
+        start_restorer(self.network, linear_code(values, self.latent_dim))
         self.restorer.set_weights(self.network.get_weights())
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """`(N, latent_dim)` standard normal → `(N, *encoding_shape)`, as `generator`."""
         return self.in_units(self.restorer(inputs))
+
+    def values_of(self, data: Any) -> tf.Tensor:
+        """The standardised encodings of a batch, as a step is given it."""
+        return self.standardised(keras.utils.unpack_x_y_sample_weight(data)[0])
 
     def draws(self, values: tf.Tensor) -> tf.Tensor:
         return random.normal((ops.shape(values)[0], self.latent_dim), seed=self.seed_generator)
@@ -65,3 +68,8 @@ class Adversarial(FromNormal):
 
     def average(self, step: tf.Tensor) -> None:
         follow(self.restorer, self.network, step)
+
+    def report(self, *terms: tf.Tensor, count: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Tracks them; what a step returns."""
+        self.track(*terms, count=count)
+        return {tracker.name: tracker.result() for tracker in self.trackers}

@@ -12,13 +12,13 @@ from keras import ops
 from stacked_autoencoder.arguments import non_negative
 from stacked_autoencoder.heads.adversarial import Adversarial
 from stacked_autoencoder.heads.refined import Refined
+from stacked_autoencoder.heads.restorer import streamed
 from stacked_autoencoder.level import Level, Shape
 from stacked_autoencoder.levels.conv import ConvLevel
 from stacked_autoencoder.levels.dense import DenseLevel
 
 LEARNING_RATE = 1e-3
 SPEED = 0.1  # of the equilibrium term: a hundred times the paper's, whose training is as many times longer
-STREAMED = 1024  # encodings at a time, for the start
 
 
 @keras.saving.register_keras_serializable("stacked_autoencoder")
@@ -89,10 +89,9 @@ class BEGAN(Refined, Adversarial):
         level.build(self.encoding_shape)
         return level
 
-    def start(self, encodings: np.ndarray, labels: np.ndarray | None) -> None:
-        super().start(encodings, labels)
-        values = np.asarray(self.standardised(encodings))
-        self.level.start(lambda: (values[first : first + STREAMED] for first in range(0, len(values), STREAMED)))
+    def start(self, values: np.ndarray, labels: np.ndarray | None) -> None:
+        super().start(values, labels)
+        self.level.start(streamed(values))
 
     # === Training ===
 
@@ -103,7 +102,7 @@ class BEGAN(Refined, Adversarial):
         return ops.mean(difference, axis=tuple(range(1, len(difference.shape))))
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        values = self.standardised(keras.utils.unpack_x_y_sample_weight(data)[0])
+        values = self.values_of(data)
         judging = self.encoder.trainable_variables + self.decoder.trainable_variables
         making = self.network.trainable_variables
         with tf.GradientTape(persistent=True) as tape:
@@ -119,12 +118,10 @@ class BEGAN(Refined, Adversarial):
         return self._report(real, made, ops.shape(values)[0])
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        values = self.standardised(keras.utils.unpack_x_y_sample_weight(data)[0])
+        values = self.values_of(data)
         real, made = (ops.mean(self.errors(each, False)) for each in (values, self.restorer(self.draws(values))))
         return self._report(real, made, ops.shape(values)[0])
 
     def _report(self, real: tf.Tensor, made: tf.Tensor, count: tf.Tensor) -> dict[str, Any]:
         convergence = real + ops.absolute(self.gamma * real - made)
-        for tracker, value in zip(self.trackers, (real, made, convergence, self.k), strict=True):
-            tracker.update_state(value, sample_weight=count)
-        return {tracker.name: tracker.result() for tracker in self.trackers}
+        return self.report(real, made, convergence, self.k, count=count)

@@ -24,7 +24,7 @@ from stacked_autoencoder.heads.velocity import (
     velocity_network,
 )
 from stacked_autoencoder.level import Shape, compiled
-from stacked_autoencoder.optimizer import CLIP, NEWTON_SCHULZ_STEPS, WEIGHT_DECAY, ConvMuon
+from stacked_autoencoder.optimizer import ConvMuon
 from stacked_autoencoder.seeds import rng_of
 
 LEARNING_RATE = 1e-2
@@ -101,30 +101,41 @@ class Flow(Head):
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def default_optimizer(self) -> keras.optimizers.Optimizer:
-        return ConvMuon(
-            LEARNING_RATE,
-            adam_weight_decay=None,
-            weight_decay=WEIGHT_DECAY,
-            global_clipnorm=CLIP,
-            adam_lr_ratio=ADAM_SHARE,
-            ns_steps=NEWTON_SCHULZ_STEPS,
-        )
+        return ConvMuon(LEARNING_RATE, adam_lr_ratio=ADAM_SHARE)
 
     @property
     def takes_labels(self) -> bool:
         return self.n_classes is not None
 
+    def check_labels(self, labels: np.ndarray | None) -> None:
+        if labels is None:
+            raise ValueError(
+                f"This Flow was made with n_classes={self.n_classes}: train it with labels, `fit(encodings, labels)` "
+                "or a dataset of both. Received: no labels"
+            )
+        if labels.ndim > 1 and labels.shape[1:] != (1,):
+            raise ValueError(
+                "Labels must be one whole number for each encoding; of one-hot ones take `labels.argmax(axis=1)`. "
+                f"Received: shape={labels.shape}"
+            )
+        kinds = np.unique(labels)
+        if not np.issubdtype(kinds.dtype, np.integer) or kinds[0] < 0 or kinds[-1] >= self.n_classes:
+            raise ValueError(
+                f"Labels must be whole numbers from 0 to {self.n_classes - 1}, one for each encoding. Received: "
+                f"{kinds[:10].tolist()} of type {kinds.dtype}"
+            )
+
     # === Training ===
 
-    def start(self, encodings: np.ndarray, labels: np.ndarray | None) -> None:
-        values = np.asarray(self.standardised(encodings)).reshape(len(encodings), -1)
+    def start(self, values: np.ndarray, labels: np.ndarray | None) -> None:
+        values = values.reshape(len(values), -1)
         means = values.mean(axis=0, keepdims=True)
         if labels is not None:
             labels = labels.reshape(-1)
             means = np.repeat(means, self.n_classes + 1, axis=0)
             for label in np.unique(labels):
                 means[label] = values[labels == label].mean(axis=0)
-            values -= means[labels]
+            values = values - means[labels]
         set_gaussian(self.gaussian, means, linear_code(values, self.gaussian.get_layer("variances").units))
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -237,19 +248,19 @@ class Flow(Head):
         loads without this package. Label `n_classes` is any class.
         """
         _check_sampling(steps, sampler)
-        noise, inputs = keras.Input(self.encoding_shape), []
+        inputs = noise = keras.Input(self.encoding_shape)
         first = layers.Flatten()(noise)[:, :1]
         if self.n_classes is None:
             label = ops.cast(ops.zeros_like(first[:, 0]), "int32")
         else:
             label = keras.Input((), dtype="int32")
-            inputs = [label]
+            inputs = [noise, label]
 
         def velocity(values: keras.KerasTensor, time: float) -> keras.KerasTensor:
             return self.drawn([values, ops.full_like(first, time), label])
 
         values = integrate(velocity, noise, steps, sampler)
-        return keras.Model([noise, *inputs] if inputs else noise, self.with_units(values), name="generator")
+        return keras.Model(inputs, self.with_units(values), name="generator")
 
     def _asked(self, n: int, labels: Any) -> np.ndarray:
         if labels is None:
@@ -264,24 +275,6 @@ class Flow(Head):
             raise ValueError(f"`labels` must be one class, or one for each of n={n}. Received: shape={labels.shape}")
         self.check_labels(labels)
         return np.broadcast_to(labels, (n,)).astype(np.int32)
-
-    def check_labels(self, labels: np.ndarray | None) -> None:
-        if labels is None:
-            raise ValueError(
-                f"This Flow was made with n_classes={self.n_classes}: train it with labels, `fit(encodings, labels)` "
-                "or a dataset of both. Received: no labels"
-            )
-        if labels.ndim > 1 and labels.shape[1:] != (1,):
-            raise ValueError(
-                "Labels must be one whole number for each encoding; of one-hot ones take `labels.argmax(axis=1)`. "
-                f"Received: shape={labels.shape}"
-            )
-        kinds = np.unique(labels)
-        if not np.issubdtype(kinds.dtype, np.integer) or kinds[0] < 0 or kinds[-1] >= self.n_classes:
-            raise ValueError(
-                f"Labels must be whole numbers from 0 to {self.n_classes - 1}, one for each encoding. Received: "
-                f"{kinds[:10].tolist()} of type {kinds.dtype}"
-            )
 
 
 def _check_sampling(steps: int, sampler: str) -> None:

@@ -34,7 +34,10 @@ class Head(keras.Model, ABC):
     Attributes:
         mean: `(channels,)`, a weight that isn't trained.
         std: one number; 1 if the encodings never change.
+        trackers: means that training reports beside the loss.
     """
+
+    trackers: list[keras.metrics.Mean]
 
     def __init__(self, encoding_shape: Shape, **options: Any) -> None:
         super().__init__(**options)
@@ -60,12 +63,12 @@ class Head(keras.Model, ABC):
     def generate(self, n: int, seed: int | None = None) -> np.ndarray:
         """`(n, *encoding_shape)`: encodings that nothing was encoded to."""
 
-    def start(self, encodings: np.ndarray, labels: np.ndarray | None) -> None:
-        """Sets weights in closed form, where there is a way; mean and standard deviation are known.
+    def start(self, values: np.ndarray, labels: np.ndarray | None) -> None:
+        """Sets weights in closed form, where there is a way.
 
         Args:
-            encodings: `(N, *encoding_shape)`, in their own units.
-            labels: `(N,)` of a head that takes labels, `None` of others.
+            values: `(N, *encoding_shape)`, standardised encodings.
+            labels: `(N,)` or `(N, 1)` of a head that takes labels, `None` of others.
         """
 
     @property
@@ -116,12 +119,12 @@ class Head(keras.Model, ABC):
         if isinstance(valid, EncodingStore):
             options["validation_data"] = valid.dataset(batch_size)
         is_new = not self.is_adapted.numpy()
-        sample = self._sample(x, y, SAMPLE if is_new else 1)
+        encodings, labels = self._sample(x, y, SAMPLE if is_new else 1)
         if self.takes_labels:
-            self.check_labels(sample[1] if y is None else np.asarray(y))
+            self.check_labels(labels if y is None else np.asarray(y))
         if is_new:
-            self._adapt(sample[0])
-            self.start(*sample)
+            self._adapt(encodings)
+            self.start(np.asarray(self.standardised(encodings)), labels)
         if not self.compiled:
             self.compile(optimizer=self.default_optimizer())
         if isinstance(x, tf.data.Dataset):
@@ -129,6 +132,11 @@ class Head(keras.Model, ABC):
         if not isinstance(x, keras.utils.PyDataset):
             options["batch_size"] = batch_size
         return super().fit(x, y, **options)
+
+    def track(self, *terms: tf.Tensor, count: tf.Tensor) -> None:
+        """Adds what a batch of so many encodings gave to the metrics, `trackers`, in their order."""
+        for tracker, value in zip(self.trackers, terms, strict=True):
+            tracker.update_state(value, sample_weight=count)
 
     def _check(self, received: Any, what: str = "Received:") -> None:
         if len(received) != len(self.encoding_shape) or any(
@@ -142,7 +150,7 @@ class Head(keras.Model, ABC):
     def _sample(self, x: Any, y: Any, least: int) -> tuple[np.ndarray, np.ndarray | None]:
         """`(N, *encoding_shape)` encodings that tell the statistics, and their labels: all, or so many at least."""
         taken, labels, count = [], [], 0
-        for batch in _batches(x, y):
+        for batch in _batches(x, y, least):
             encodings, label = _parts(batch)
             taken.append(np.asarray(encodings, np.float32))
             self._check(taken[-1].shape[1:])
@@ -152,7 +160,7 @@ class Head(keras.Model, ABC):
                 break
         if not count:
             raise ValueError(f"`x` must hold at least one encoding. Received: none, as {type(x).__name__}")
-        return np.concatenate(taken), np.concatenate(labels) if labels else None  # (N,), or (N, 1) as Keras has them
+        return np.concatenate(taken), np.concatenate(labels) if labels else None
 
     def _adapt(self, encodings: np.ndarray) -> None:
         axes = tuple(range(encodings.ndim - 1))
@@ -162,12 +170,12 @@ class Head(keras.Model, ABC):
         self.is_adapted.assign(1.0)
 
 
-def _batches(x: Any, y: Any) -> Iterable[Any]:
+def _batches(x: Any, y: Any, least: int) -> Iterable[Any]:
     if isinstance(x, keras.utils.PyDataset):
         return (x[index] for index in range(x.num_batches))
     if isinstance(x, tf.data.Dataset):
         return x
-    some = slice(None) if len(x) <= SAMPLE else np.sort(np.random.default_rng(0).permutation(len(x))[:SAMPLE])
+    some = slice(None) if len(x) <= least else np.sort(np.random.default_rng(0).permutation(len(x))[:least])
     return [(x[some], None if y is None else np.asarray(y)[some])]
 
 

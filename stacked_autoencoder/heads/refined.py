@@ -34,10 +34,9 @@ class Refined(Head):
         Raises:
             ValueError: the decoder takes encodings of another shape.
         """
-        if decoder is not None:
-            self._check(decoder.input_shape[1:], "Received: a `decoder` of")
         if decoder is None:
             return super().fit(x, y, batch_size, **options)
+        self._check(decoder.input_shape[1:], "Received: a `decoder` of")
         # A function, not an attribute that is a model: Keras would train that, and save it.
         self._decode = lambda values: decoder(values, training=False)
         self._forget_traces()

@@ -8,10 +8,11 @@ import keras
 import numpy as np
 from keras import layers
 
+from stacked_autoencoder.heads.blocks import residual_block
 from stacked_autoencoder.level import Shape
-from stacked_autoencoder.principal import LinearCode, fit_linear_code, variational_gains
+from stacked_autoencoder.principal import LinearCode, Stream, fit_linear_code, variational_gains
 
-STREAMED = 1024  # encodings at a time, of which the start takes as many as it needs
+STREAMED = 1024  # encodings at a time, of which a start takes as many as it needs
 LEAST_NOISE = 1e-4  # of the start, in variances of the encodings
 
 
@@ -31,15 +32,12 @@ def restorer(shape: Shape, latent_dim: int, width: int, depth: int = 0) -> keras
         wide = (*shape[:2], width)
         hidden = layers.Reshape(wide)(layers.Dense(math.prod(wide), activation="silu")(hidden))
         for _ in range(depth):
-            inner = layers.Activation("silu")(hidden)
-            inner = layers.Conv2D(width, 3, padding="same", activation="silu", kernel_initializer="he_normal")(inner)
-            hidden = layers.Add()([hidden, layers.Conv2D(width, 1, kernel_initializer="zeros")(inner)])
+            hidden = residual_block(hidden, layers.Activation("silu")(hidden), layers.Conv2D)
         hidden = layers.Conv2D(width, 3, padding="same", activation="silu")(hidden)
         residual = layers.Conv2D(shape[-1], 3, padding="same", kernel_initializer="zeros")(hidden)
     else:
         for _ in range(depth):
-            inner = layers.Dense(4 * width, activation="silu", kernel_initializer="he_normal")(hidden)
-            hidden = layers.Add()([hidden, layers.Dense(4 * width, kernel_initializer="zeros")(inner)])
+            hidden = residual_block(hidden, hidden, layers.Dense)
         hidden = layers.Dense(4 * width, activation="silu")(hidden)
         residual = layers.Reshape(shape)(layers.Dense(size, kernel_initializer="zeros")(hidden))
     linear = layers.Reshape(shape)(layers.Dense(size, name="linear")(inputs))
@@ -48,8 +46,12 @@ def restorer(shape: Shape, latent_dim: int, width: int, depth: int = 0) -> keras
 
 def linear_code(values: np.ndarray, n: int) -> LinearCode:
     """The best linear code of `n` values of standardised encodings `(N, …)`."""
-    parts = np.array_split(values, math.ceil(len(values) / STREAMED))
-    return fit_linear_code(lambda: parts, None, n)
+    return fit_linear_code(streamed(values), None, n)
+
+
+def streamed(values: np.ndarray) -> Stream:
+    """An array as what starts read."""
+    return lambda: np.array_split(values, math.ceil(len(values) / STREAMED))
 
 
 def start_restorer(model: keras.Model, code: LinearCode) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from stacked_autoencoder.heads.from_normal import FromNormal
 from stacked_autoencoder.heads.refined import Refined
 from stacked_autoencoder.heads.restorer import linear_code, restorer, start_restorer
 from stacked_autoencoder.level import LOG_VARIANCE, Shape
-from stacked_autoencoder.reconstruction import divergence
+from stacked_autoencoder.reconstruction import divergence, drawn
 
 SMALLEST = 1e-6  # an error of zero has no logarithm
 
@@ -95,8 +95,8 @@ class VAE(Refined, FromNormal):
         log_variance = layers.Dense(self.latent_dim, kernel_initializer="zeros", name=LOG_VARIANCE)(hidden)
         return keras.Model(inputs, [mean, log_variance], name="posterior")
 
-    def start(self, encodings: np.ndarray, labels: np.ndarray | None) -> None:
-        code = linear_code(np.asarray(self.standardised(encodings)), self.latent_dim)
+    def start(self, values: np.ndarray, labels: np.ndarray | None) -> None:
+        code = linear_code(values, self.latent_dim)
         down, log_variance = start_restorer(self.restorer, code)
         kernel = code.components * down
         self.posterior.get_layer("linear").set_weights([kernel, -code.mean @ kernel])
@@ -114,11 +114,10 @@ class VAE(Refined, FromNormal):
         """From draws, in validation, too. What `call` restores isn't used, so TensorFlow leaves it out of the step."""
         values = self.standardised(x)
         mean, log_variance = self.posterior(values)
-        draws = mean + ops.exp(log_variance / 2) * random.normal(ops.shape(mean), seed=self.seed_generator)
-        error = ops.mean(ops.square(self.seen(values) - self.seen(self.restorer(draws))))
+        restored = self.restorer(drawn(mean, log_variance, self.seed_generator))
+        error = ops.mean(ops.square(self.seen(values) - self.seen(restored)))
         kl = divergence(mean, log_variance)
-        for tracker, value in zip(self.trackers, (error, kl), strict=True):
-            tracker.update_state(value, sample_weight=ops.shape(x)[0])
+        self.track(error, kl, count=ops.shape(x)[0])
         return ops.log(error + SMALLEST) / 2 + self.beta * kl / math.prod(self.encoding_shape)
 
     # === Use ===

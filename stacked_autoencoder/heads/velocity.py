@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from stacked_autoencoder.heads.blocks import residual_block
 from stacked_autoencoder.level import Shape
 from stacked_autoencoder.principal import LinearCode
 
@@ -81,7 +82,7 @@ def velocity_network(shape: Shape, classes: int, width: int, depth: int, name: s
     about = _about(time, label, classes)
     hidden = layers.Dense(GLOBAL_WIDTH * width)(layers.Flatten()(values))
     for _ in range(depth):
-        hidden = _block(hidden, about, layers.Dense, GLOBAL_WIDTH * width, {})
+        hidden = _block(hidden, about, layers.Dense)
     hidden = layers.Dense(math.prod(shape), kernel_initializer="zeros")(layers.Activation("silu")(hidden))
     velocity = layers.Reshape(shape)(hidden)
     if len(shape) > 1:
@@ -89,7 +90,7 @@ def velocity_network(shape: Shape, classes: int, width: int, depth: int, name: s
         options = {"kernel_size": 3, "padding": "same"}
         hidden = conv(width, **options)(layers.Concatenate()([values, linear + velocity]))
         for _ in range(depth):
-            hidden = _block(hidden, about, conv, width, options)
+            hidden = _block(hidden, about, conv)
         hidden = layers.Activation("silu")(hidden)
         velocity = velocity + conv(shape[-1], kernel_initializer="zeros", **options)(hidden)
     return keras.Model(inputs, velocity, name=name)
@@ -108,14 +109,13 @@ def _about(time: keras.KerasTensor, label: keras.KerasTensor, classes: int) -> k
     return layers.Activation("silu")(features)
 
 
-def _block(hidden: keras.KerasTensor, about: keras.KerasTensor, layer: type, units: int, options: dict) -> Values:
+def _block(hidden: keras.KerasTensor, about: keras.KerasTensor, layer: type) -> keras.KerasTensor:
     """A residual block that scales and shifts its input by time and class (Perez et al. 2018, "FiLM")."""
+    units = hidden.shape[-1]
     film = layers.Dense(2 * units, kernel_initializer="zeros")(about)
     film = layers.Reshape((1,) * (len(hidden.shape) - 2) + (2 * units,))(film)
-    inner = layers.Activation("silu")(hidden * (1 + film[..., :units]) + film[..., units:])
-    inner = layer(units, activation="silu", kernel_initializer="he_normal", **options)(inner)
-    last = {**options, "kernel_size": 1} if options else {}
-    return hidden + layer(units, kernel_initializer="zeros", **last)(inner)
+    seen = layers.Activation("silu")(hidden * (1 + film[..., :units]) + film[..., units:])
+    return residual_block(hidden, seen, layer)
 
 
 def integrate(velocity: Callable[[Values, float], Values], values: Values, steps: int, sampler: str) -> Values:

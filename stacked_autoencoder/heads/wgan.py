@@ -96,19 +96,23 @@ class WGAN(Adversarial):
     # === Training ===
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        values = self.standardised(keras.utils.unpack_x_y_sample_weight(data)[0])
+        values = self.values_of(data)
         made = self.network(self.draws(values), training=True)
-        share = random.uniform((ops.shape(values)[0],), seed=self.seed_generator)
         with tf.GradientTape() as tape:
-            distance = ops.mean(self.critic(values)) - ops.mean(self.critic(made))
-            penalty = gradient_penalty(self.critic, values, made, share)
+            distance, penalty = self._ratings(values, made)
             loss = self.penalty * penalty - distance
         weights = self.critic.trainable_variables
         self.apply(tape.gradient(loss, weights), weights)
         self.step.assign_add(1.0)
         is_turn = ops.equal(self.step % self.critic_steps, 0.0)
         tf.cond(is_turn, lambda: self._move_generator(values), lambda: tf.no_op())
-        return self._report(distance, penalty, ops.shape(values)[0])
+        return self.report(distance, penalty, count=ops.shape(values)[0])
+
+    def _ratings(self, values: tf.Tensor, made: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """How far apart the critic finds real and made encodings, and the gradient penalty between them."""
+        distance = ops.mean(self.critic(values)) - ops.mean(self.critic(made))
+        share = random.uniform((ops.shape(values)[0],), seed=self.seed_generator)
+        return distance, gradient_penalty(self.critic, values, made, share)
 
     def _move_generator(self, values: tf.Tensor) -> tf.Operation:
         with tf.GradientTape() as tape:
@@ -119,17 +123,8 @@ class WGAN(Adversarial):
         return tf.no_op()
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        values = self.standardised(keras.utils.unpack_x_y_sample_weight(data)[0])
-        made = self.restorer(self.draws(values))
-        distance = ops.mean(self.critic(values)) - ops.mean(self.critic(made))
-        share = random.uniform((ops.shape(values)[0],), seed=self.seed_generator)
-        return self._report(distance, gradient_penalty(self.critic, values, made, share), ops.shape(values)[0])
-
-    def _report(self, *terms: tf.Tensor) -> dict[str, Any]:
-        *terms, count = terms
-        for tracker, value in zip(self.trackers, terms, strict=True):
-            tracker.update_state(value, sample_weight=count)
-        return {tracker.name: tracker.result() for tracker in self.trackers}
+        values = self.values_of(data)
+        return self.report(*self._ratings(values, self.restorer(self.draws(values))), count=ops.shape(values)[0])
 
 
 def gradient_penalty(critic: keras.Model, real: tf.Tensor, made: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
