@@ -23,7 +23,7 @@ class Data(NamedTuple):
     test_labels: np.ndarray
 
 
-def load(dataset: str = "fashion_mnist", count: int | None = None) -> Data:
+def load(dataset: str = "fashion_mnist", count: int | None = None, enlarge: int = 1) -> Data:
     """55,000 images to train on, 5,000 to choose by, 10,000 to judge by.
 
     Fashion-MNIST is read from Debian's package if it is there; otherwise Keras downloads it, or MNIST, once.
@@ -31,6 +31,7 @@ def load(dataset: str = "fashion_mnist", count: int | None = None) -> Data:
     Args:
         dataset: `"fashion_mnist"` or `"mnist"`.
         count: of training images at most; as many of the others.
+        enlarge: how many times as wide and high images are to be, in straight lines between pixels.
     """
     if dataset == "fashion_mnist" and DEBIAN.is_dir():
         (images, labels), (test_images, test_labels) = (
@@ -41,7 +42,10 @@ def load(dataset: str = "fashion_mnist", count: int | None = None) -> Data:
         (images, labels), (test_images, test_labels) = getattr(keras.datasets, dataset).load_data()
     images, test_images = ((each / 255.0).astype(np.float32)[..., None] for each in (images, test_images))
     whole = images[:-5000], labels[:-5000], images[-5000:], labels[-5000:], test_images, test_labels
-    return Data(*(each[:count] for each in whole))
+    data = Data(*(each[:count] for each in whole))
+    if enlarge == 1:
+        return data
+    return data._replace(**{name: _enlarged(getattr(data, name), enlarge) for name in Data._fields if "images" in name})
 
 
 def parser(description: str, out: str, epochs: int) -> argparse.ArgumentParser:
@@ -69,6 +73,11 @@ def mosaic(images: np.ndarray, columns: int) -> np.ndarray:
     tiles = np.ones((rows * columns, height, width))
     tiles[: len(images)] = np.clip(images[..., 0], 0, 1)
     return tiles.reshape(rows, columns, height, width).transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
+
+
+def _enlarged(images: np.ndarray, times: int) -> np.ndarray:
+    grow = keras.layers.UpSampling2D(times, interpolation="bilinear")
+    return np.concatenate([np.asarray(grow(images[first : first + 1000])) for first in range(0, len(images), 1000)])
 
 
 def _idx(name: str, header: int) -> np.ndarray:

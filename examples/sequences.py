@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         row = figures[f"head on {name}"] = {}
         for amount, chosen, factor in (("all labels", slice(None), 1), ("few labels", few, FEW_EPOCHS)):
             keras.utils.set_random_seed(0)
-            head = heads.classifier(seen.shape[1:], len(exercises), **statistics)
+            head = heads.classifier(seen.shape[1:], len(exercises), dropout=0.0, **statistics)
             epochs = factor * arguments.epochs
             head.fit(seen[chosen], train.labels[chosen], batch_size=BATCH, epochs=epochs, verbose=0)
             row[amount] = head.evaluate(tested, test.labels, verbose=0)[1]

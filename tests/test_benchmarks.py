@@ -8,7 +8,21 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from benchmarks import clocks, data, encoding, fashion, kinds, memory, ours, photographs, pretraining, quality
+from benchmarks import (
+    began_step,
+    classifiers,
+    clocks,
+    data,
+    encoding,
+    fashion,
+    kinds,
+    memory,
+    ours,
+    photographs,
+    pretraining,
+    quality,
+)
+from benchmarks import heads as heads_benchmark
 from examples import clothes
 from stacked_autoencoder import Autoencoder, ConvLevel
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE
@@ -35,7 +49,9 @@ def clothes_there(monkeypatch):
         pytest.skip("needs Debian's package dataset-fashion-mnist")
     load = clothes.load
     monkeypatch.setattr(
-        clothes, "load", lambda dataset="fashion_mnist", count=None: load(dataset, min(count or 400, 400))
+        clothes,
+        "load",
+        lambda dataset="fashion_mnist", count=None, enlarge=1: load(dataset, min(count or 400, 400), enlarge),
     )
 
 
@@ -127,6 +143,48 @@ def test_pretraining(clothes_there, monkeypatch, capsys):
     ]
     assert all(0 <= row[name] <= 1 for row in rows for name in ("frozen", "fine-tuned"))
     assert "pretraining took" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_heads(clothes_there, tmp_path, capsys):
+    file = tmp_path / "rows.json"
+    rows = heads_benchmark.main(["--only", "WGAN", "--minutes", "0.02", "--count", "300", "--json", str(file)])
+    restored, gaussian, encodings, pixels = rows
+    assert restored["frechet"] < gaussian["frechet"]
+    assert restored["seconds"] > 0
+    for row in (encodings, pixels):
+        assert row["head"] == "WGAN"
+        assert len(row["curve"]) == heads_benchmark.LOOKS
+        assert row["steps"] >= heads_benchmark.LOOKS  # one look at a time
+        assert row["megabytes"] > 100
+        assert row["frechet"] > restored["frechet"]
+    assert pixels["step_ms"] > encodings["step_ms"]
+    assert json.loads(file.read_text()) == rows
+    assert "7x7x8: one Gaussian" in capsys.readouterr().out
+
+
+def test_when_a_curve_is_as_low_as_another_one_in_the_end():
+    curve = [{"seconds": 10.0, "frechet": 40.0}, {"seconds": 20.0, "frechet": 20.0}, {"seconds": 40.0, "frechet": 30.0}]
+    assert heads_benchmark.equal_after(curve, 50.0) == 10.0
+    assert heads_benchmark.equal_after(curve, 25.0) == pytest.approx(17.5)
+    assert heads_benchmark.equal_after(curve, 10.0) is None
+
+
+@pytest.mark.slow
+def test_a_step_of_the_usual_began(capsys):
+    rows = began_step.main(["--side", "16", "--filters", "4", "--rounds", "1"])
+    assert [row["on"] for row in rows] == ["pixels, usual design", "pixels, ours", "encodings"]
+    assert rows[-1]["times"] == 1
+    assert "times" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_classifiers(monkeypatch, capsys):
+    monkeypatch.setattr(classifiers, "WIDTH", 4)
+    rows = classifiers.main(["--side", "32", "--count", "20", "--epochs", "2"])
+    assert [row["on"] for row in rows[2:]] == ["encodings", "pixels"]
+    assert all(0 <= row["accuracy"] <= 1 for row in rows[2:])
+    assert "times as long" in capsys.readouterr().out
 
 
 def test_the_photographs_of_the_test_set_are_shrunk_and_cut(monkeypatch, tmp_path):

@@ -122,15 +122,53 @@ def test_variational(clothes_example, capsys):
     assert "0.0311" in capsys.readouterr().out
 
 
+QUICK = ("--minutes", "0.01", "--samples", "20")
+
+
 @pytest.mark.slow
-def test_flow_on_encodings(clothes_example, capsys):
-    rows, pictures = clothes_example("flow_on_encodings", options=("--minutes", "0.01", "--samples", "20"))
-    for kind in ("encodings", "pixels"):
-        assert rows[f"flow on {kind}"]["steps"] >= 1
-        assert 0 <= rows[f"flow on {kind}, guidance 1.5"]["asked"] <= 1
-    assert rows["test images"]["frechet"] < rows["Gaussians of encodings"]["frechet"]
-    assert pictures.keys() == {"samples.png"}
+@pytest.mark.parametrize(
+    ("name", "trained"),
+    [
+        ("vae", ["VAE on encodings", "…, errors in images", "VAE on pixels"]),
+        ("wgan", ["WGAN on encodings", "WGAN on pixels"]),
+        ("flow", ["flow on encodings", "flow on pixels"]),
+    ],
+)
+def test_generative_heads_on_encodings(clothes_example, capsys, name, trained):
+    rows, pictures = clothes_example(f"{name}_on_encodings", options=QUICK)
+    assert [row for row in rows if "steps" in rows[row]] == trained
+    for row in trained:
+        assert rows[row]["steps"] >= 1
+        assert rows["test images"]["frechet"] < rows[f"{row}, start"]["frechet"]
+    if name == "flow":
+        assert 0 <= rows["flow on pixels, guidance 1.5"]["asked"] <= 1
+    assert pictures.keys() == {"samples.png"} | ({"interpolated.png"} if name == "vae" else set())
     assert "ms/step" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_classifier_on_encodings(clothes_example, capsys):
+    rows, pictures = clothes_example("classifier_on_encodings")
+    for name in ("encodings", "pixels", "encoder and head, fine-tuned"):
+        assert 0.2 < rows[name]["accuracy"] <= 1
+        assert rows[name]["s/epoch"] > 0
+    assert pictures.keys() == {"mistakes.png"}
+    assert "told apart on encodings only" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_heads_on_larger_images(clothes_example):
+    rows, _ = clothes_example("wgan_on_encodings", options=(*QUICK, "--enlarge", "2"))
+    assert rows["WGAN on encodings"]["steps"] >= 1
+    assert rows["WGAN on pixels"]["ms/step"] > rows["WGAN on encodings"]["ms/step"]
+
+
+def test_the_judge_sees_the_mean_of_every_patch(example):
+    judge = example("judge")
+    images = np.random.default_rng(0).random((3, 28, 28, 1), dtype=np.float32)
+    np.testing.assert_allclose(judge.shrunk(images.repeat(2, axis=1).repeat(2, axis=2)), images, rtol=1e-6)
+    values = judge.gaussian(images.repeat(20, axis=0), 5)
+    assert (values.shape, values.dtype) == ((5, 28, 28, 1), np.float32)
 
 
 @pytest.mark.slow
@@ -165,6 +203,9 @@ def test_clothes_are_split_and_scaled():
     assert data.images.shape[1:] == (28, 28, 1)
     assert np.bincount(data.test_labels).tolist() == [1000] * 10
     assert [len(each) for each in clothes.load(count=7)] == [7] * 6
+    large = clothes.load(count=7, enlarge=4).test_images
+    assert (large.shape, large.dtype) == ((7, 112, 112, 1), np.float32)
+    np.testing.assert_allclose(large.mean(axis=(1, 2, 3)), data.test_images[:7].mean(axis=(1, 2, 3)), rtol=0.01)
 
 
 def test_photographs_are_cut_the_same_way_every_time():

@@ -26,6 +26,22 @@ def test_encodings_are_standardised_if_their_statistics_are_given():
     np.testing.assert_allclose(standardised(encodings), plain((encodings - mean) / std), atol=1e-5)
 
 
+@pytest.mark.parametrize(("side", "convolutions"), [(4, 2), (7, 2), (28, 2), (33, 3), (128, 4)])
+def test_images_are_halved_until_a_dense_layer_can_see_all_places(side, convolutions):
+    head = heads.classifier((side, side, 3), 5)
+    layers = [layer for layer in head.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert len(layers) == convolutions
+    (flat,) = [layer for layer in head.layers if isinstance(layer, keras.layers.Flatten)]
+    assert flat.output.shape[1] <= 8 * 8 * 64
+
+
+def test_one_standard_deviation_may_stand_for_all_channels():
+    encodings = np.random.default_rng(0).normal(size=(9, 4, 4, 3)).astype(np.float32)
+    each, one = (heads.classifier((4, 4, 3), 2, mean=np.ones(3), std=std) for std in (np.full(3, 2.0), 2.0))
+    one.set_weights(each.get_weights())
+    np.testing.assert_allclose(each(encodings), one(encodings), atol=1e-6)
+
+
 @pytest.mark.slow
 def test_a_softmax_on_a_greedy_stack_is_fine_tuned_whole():
     sae = Autoencoder(shape=(8, 8, 1), levels=[DenseLevel(24), DenseLevel(8)])

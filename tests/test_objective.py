@@ -1,4 +1,5 @@
 import json
+import re
 
 import keras
 import numpy as np
@@ -55,7 +56,7 @@ OBJECTIVES = [
 ]
 
 
-@pytest.mark.parametrize("arguments", OBJECTIVES, ids=str)
+@pytest.mark.parametrize("arguments", OBJECTIVES, ids=lambda arguments: re.sub(" at 0x[0-9a-f]+", "", str(arguments)))
 def test_an_objective_is_made_again_from_plain_values(arguments):
     objective = Objective(**arguments)
     plain = json.loads(json.dumps(objective.get_config()))

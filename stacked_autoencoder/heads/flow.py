@@ -49,6 +49,9 @@ class Flow(Head):
     there are classes: the best velocity that is linear in the values is known without training. Only the rest is
     learnt. What draws is an average of the weights over the last steps.
 
+    Convolutions learn at every place of every encoding: of as many values, many places of few channels are learnt
+    sooner (clothes, two minutes: a Fréchet distance of 7 on 14x14x2, of 15 on 7x7x8).
+
     Args:
         encoding_shape: of one encoding, `sae.encoding_shape`.
         n_classes: `None`, or the number of classes; then `fit(encodings, labels)` learns to draw each of them, and one

@@ -1,0 +1,188 @@
+"""Heads on encodings against the same heads on pixels: what each draws after as many minutes, under one judge.
+
+    python -m benchmarks.heads                                     # all of them, five minutes each, 40 minutes
+    python -m benchmarks.heads --only Flow --minutes 10 --enlarge 2
+
+Fashion-MNIST, `--enlarge` times 28 pixels wide; encodings are 7x7x8, or 14x14x2 of a flow, and what a head draws of
+them is decoded. The judge is a classifier of real images, trained beforehand: *Fréchet* is the distance of its features
+from those of test images, *spread* how much they differ, of how much test images do. Each head trains in a process of
+its own, for its peak memory (with the data), and its clock stops while it is judged. *equal* is the time until it is as
+near as the same head on pixels in the end; *step* the median of all steps. The time that the autoencoder takes is a row
+of its own.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from benchmarks.memory import peak_megabytes
+from examples import clothes
+from examples.judge import BATCH, Judge, gaussian, train_autoencoder, train_judge
+from stacked_autoencoder import heads
+
+SAMPLES = 2000
+EPOCHS = 2  # of the autoencoder
+LOOKS = 4  # at what is drawn: after half of the time, a quarter of it, and so on
+HEADS = {"VAE": {}, "WGAN": {}, "Flow": {"n_classes": 10}}
+CODES = {"7x7x8": ("VAE", "WGAN"), "14x14x2": ("Flow",)}  # as many values each
+THROUGH, THROUGH_DECODER = ", errors in images", ("VAE",)
+
+
+class Looks(keras.callbacks.Callback):
+    """Judges what a head draws after so many seconds of training, and ends it after the last of them.
+
+    Attributes:
+        curve: a row for each look.
+        steps: seconds of each training step.
+    """
+
+    def __init__(self, seconds: list[float], judge: Judge) -> None:
+        super().__init__()
+        self.due, self.judge = list(seconds), judge
+        self.curve: list[dict[str, float]] = []
+        self.steps: list[float] = []
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self.last, self.elapsed = time.perf_counter(), 0.0
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self.steps.append(time.perf_counter() - self.last)
+        self.elapsed += self.steps[-1]
+        if self.elapsed >= self.due[0]:
+            self.curve.append({"seconds": self.elapsed, "steps": len(self.steps)} | self.judge(self.model))
+            self.due.pop(0)
+            self.model.stop_training = not self.due
+        self.last = time.perf_counter()
+
+
+def prepare(folder: Path, data: clothes.Data) -> Judge:
+    """Writes what all trainings read."""
+    net = train_judge(data.images, data.labels)
+    net.save(folder / "judge.keras")
+    np.save(folder / "pixels.npy", data.images)
+    np.save(folder / "labels.npy", data.labels.astype(np.int32))
+    np.savez(folder / "test.npz", images=data.test_images, labels=data.test_labels)
+    return Judge(net, data.test_images, data.test_labels)
+
+
+def encode(folder: Path, data: clothes.Data, code: str, judge: Judge) -> list[dict]:
+    """Writes encodings and their decoder; rows of what heads on them are compared with."""
+    side, _, n_out = map(int, code.split("x"))
+    sae, seconds = train_autoencoder(data.images, data.valid_images, EPOCHS, side, n_out)
+    sae.save(folder / code)
+    encodings = sae.encode(data.images)
+    np.save(folder / f"{code}.npy", encodings)
+    restored = judge.row(sae.reconstruct(data.test_images[:SAMPLES]))
+    drawn = judge.row(sae.decode(gaussian(encodings, SAMPLES)))
+    return [
+        {"head": "", "on": f"{code}: the autoencoder itself", "seconds": seconds} | restored,
+        {"head": "", "on": f"{code}: one Gaussian"} | drawn,
+    ]
+
+
+def train(folder: Path, name: str, on: str, seconds: float) -> dict:
+    """Trains one head: what this process is for."""
+    source, is_through_decoder = on.removesuffix(THROUGH), on.endswith(THROUGH)
+    values, labels = np.load(folder / f"{source}.npy"), np.load(folder / "labels.npy")
+    decoder = None if source == "pixels" else keras.saving.load_model(folder / source / "decoder0")
+    with np.load(folder / "test.npz") as test:
+        judge = Judge(keras.saving.load_model(folder / "judge.keras"), test["images"], test["labels"])
+    keras.utils.set_random_seed(0)
+    head = getattr(heads, name)(values.shape[1:], **HEADS[name])
+    asked = np.arange(SAMPLES) % 10 if head.takes_labels else None
+
+    def look(head: keras.Model) -> dict[str, float]:
+        drawn = head.generate(SAMPLES, seed=0, **({} if asked is None else {"labels": asked}))
+        return judge.row(drawn if decoder is None else decoder.predict(drawn, BATCH, verbose=0), asked)
+
+    looks = Looks([seconds / 2**halvings for halvings in range(LOOKS - 1, -1, -1)], look)
+    options = {"decoder": decoder} if is_through_decoder else {}
+    labels = [] if asked is None else [labels]
+    head.fit(values, *labels, batch_size=BATCH, epochs=100_000, callbacks=[looks], verbose=0, **options)
+    result = {"head": name, "on": on, "curve": looks.curve, "step_ms": 1000 * float(np.median(looks.steps))}
+    return result | looks.curve[-1] | {"megabytes": peak_megabytes()}
+
+
+def in_a_process(folder: str, name: str, on: str, minutes: float) -> dict:
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.heads",
+        f"--minutes={minutes}",
+        f"--folder={folder}",
+        "--job",
+        name,
+        on,
+    ]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+
+
+def equal_after(curve: list[dict], distance: float) -> float | None:
+    """Seconds until a curve is at a distance, in a straight line between two looks; `None`: it never is."""
+    earlier = None
+    for look in curve:
+        if look["frechet"] <= distance:
+            if earlier is None:
+                return look["seconds"]
+            share = (earlier["frechet"] - distance) / (earlier["frechet"] - look["frechet"])
+            return earlier["seconds"] + share * (look["seconds"] - earlier["seconds"])
+        earlier = look
+    return None
+
+
+def compare_heads(names: list[str], minutes: float, enlarge: int, count: int | None) -> list[dict]:
+    data, rows = clothes.load(count=count, enlarge=enlarge), []
+    with tempfile.TemporaryDirectory() as folder:
+        judge = prepare(Path(folder), data)
+        for code, fitting in CODES.items():
+            chosen = [name for name in fitting if name in names]
+            rows += encode(Path(folder), data, code, judge) if chosen else []
+            for name in chosen:
+                sources = [code, "pixels", *([code + THROUGH] if name in THROUGH_DECODER else [])]
+                done = [in_a_process(folder, name, on, minutes) for on in sources]
+                distance = done[1]["frechet"]
+                rows += [row | {"equal": equal_after(row["curve"], distance)} for row in done]
+                show(rows)
+    return rows
+
+
+def show(rows: list[dict]) -> None:
+    columns = {"step_ms": "step ms", "steps": "steps", "seconds": "seconds", "equal": "equal", "frechet": "Fréchet"}
+    columns |= {"spread": "spread", "asked": "asked", "megabytes": "MB"}
+    print(f"\n{'head':6} {'on':35}" + "".join(f"{title:>9}" for title in columns.values()))
+    for row in rows:
+        cells = [" " * 9 if row.get(name) is None else f"{row[name]:9.4g}" for name in columns]
+        print(f"{row['head']:6} {row['on']:35}{''.join(cells)}")
+
+
+def main(argv: list[str] | None = None) -> list[dict]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=[*HEADS], default=[*HEADS])
+    parser.add_argument("--minutes", type=float, default=5, help="of training, for each head")
+    parser.add_argument(
+        "--enlarge", type=int, default=1, help="images are so many times 28 pixels wide; a power of two"
+    )
+    parser.add_argument("--count", type=int, help="of training images at most, to try it out")
+    parser.add_argument("--json", type=Path, help="also write the table here")
+    parser.add_argument("--job", nargs=2, metavar=("HEAD", "ON"), help="what a process of its own does, in --folder")
+    parser.add_argument("--folder", type=Path)
+    arguments = parser.parse_args(argv)
+    if arguments.job is not None:
+        row = train(arguments.folder, *arguments.job, 60 * arguments.minutes)
+        print(json.dumps(row))
+        return [row]
+    rows = compare_heads(arguments.only, arguments.minutes, arguments.enlarge, arguments.count)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1))
+    return rows
+
+
+if __name__ == "__main__":
+    main()
