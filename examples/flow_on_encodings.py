@@ -31,7 +31,7 @@ CODE = {"side": 14, "n_out": 2}  # as many values as 7x7x8: convolutions learn s
 def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     arguments = parser(__doc__, "flow", minutes=5).parse_args(argv)
     comparison = Comparison(arguments, **CODE)
-    comparison.add_gaussians()
+    comparison.add_gaussian()
     labels, asked = comparison.data.labels, np.arange(arguments.samples) % len(CLASSES)
     for on, values in comparison.values.items():
         keras.utils.set_random_seed(0)

@@ -82,7 +82,7 @@ class Comparison:
         self.pictures[f"{name}, {self.minutes:g} minutes"] = images[:SHOWN]
         show(self.title, self.rows)
 
-    def add_gaussians(self) -> None:
+    def add_gaussian(self) -> None:
         """One Gaussian, of full covariance, fitted to the encodings: what every head has to be better than."""
         self.pictures["a Gaussian of encodings"] = self.add(
             "a Gaussian of encodings", gaussian(self.values["encodings"], self.samples)

@@ -26,7 +26,7 @@ PAIRS, STEPS = 6, 10
 def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     arguments = parser(__doc__, "vae", minutes=3).parse_args(argv)
     comparison = Comparison(arguments)
-    comparison.add_gaussians()
+    comparison.add_gaussian()
     sae, trained = comparison.sae, {}
 
     # === The same head, on encodings and on pixels ===

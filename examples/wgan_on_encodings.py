@@ -23,7 +23,7 @@ from stacked_autoencoder import heads
 def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     arguments = parser(__doc__, "wgan", minutes=4).parse_args(argv)
     comparison = Comparison(arguments)
-    comparison.add_gaussians()
+    comparison.add_gaussian()
     for on, values in comparison.values.items():
         keras.utils.set_random_seed(0)
         comparison.train(f"WGAN on {on}", heads.WGAN(values.shape[1:]), values)
