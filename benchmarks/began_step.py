@@ -7,16 +7,14 @@ The usual design is that of the paper (Berthelot et al. 2017, arXiv:1703.10717, 
 rounds is shown.
 """
 
-import argparse
-import json
 from functools import partial
-from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
+from benchmarks import table
 from benchmarks.clocks import best_times
 from stacked_autoencoder.heads.began import BEGAN
 
@@ -89,19 +87,16 @@ def compare_steps(side: int, filters: int, batch_size: int, rounds: int) -> list
 
 
 def main(argv: list[str] | None = None) -> list[dict]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = table.parser(__doc__)
     parser.add_argument("--side", type=int, default=64, help="of the images; a power of two")
     parser.add_argument("--filters", type=int, default=FILTERS, help="of the usual design")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="also write the table here")
     arguments = parser.parse_args(argv)
     rows = compare_steps(arguments.side, arguments.filters, arguments.batch_size, arguments.rounds)
     for row in rows:
         print(f"{row['on']:22}{row['seconds']:10.4f} s{row['times']:8.1f} times")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1))
-    return rows
+    return table.write(rows, arguments.json)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,14 @@ Which of six photographs is a crop from? The crops to train on are of one half o
 Two levels take 128x128x3 to 8x8x32; `heads.classifier` learns from these, and the same kind of network from the pixels.
 """
 
-import argparse
-import json
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
 
-from benchmarks.clocks import Clock
+from benchmarks import table
 from examples.photographs import TRAINING, photograph, random_crops
+from examples.stopwatch import Clock
 from stacked_autoencoder import Autoencoder, ConvLevel, heads
 
 BATCH = 64
@@ -58,20 +56,17 @@ def compare_classifiers(side: int, count: int, epochs: int) -> list[dict]:
 
 
 def main(argv: list[str] | None = None) -> list[dict]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = table.parser(__doc__)
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--count", type=int, default=400, help="crops of each photograph")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--json", type=Path, help="also write the table here")
     arguments = parser.parse_args(argv)
     rows = compare_classifiers(arguments.side, arguments.count, arguments.epochs)
     for row in rows:
         accuracy = f"{row['accuracy']:10.3f}" if "accuracy" in row else ""
         print(f"{row['on']:25}{row['epoch']:9.2f} s{accuracy}")
     print(f"an epoch on pixels takes {rows[-1]['epoch'] / rows[-2]['epoch']:.1f} times as long as one on encodings")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1))
-    return rows
+    return table.write(rows, arguments.json)
 
 
 if __name__ == "__main__":

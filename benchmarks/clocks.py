@@ -44,22 +44,6 @@ class OverTime(keras.optimizers.schedules.LearningRateSchedule):
         return self.over_steps(FINENESS * self.limit.elapsed)
 
 
-class Clock(keras.callbacks.Callback):
-    """Seconds of each epoch's steps."""
-
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        self.epochs: list[float] = []
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.began = time.perf_counter()
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self.ended = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self.epochs.append(self.ended - self.began)
-
-
 def step_times(models: dict[str, keras.Model], batch: tf.Tensor, rounds: int = 10, steps: int = 3) -> dict[str, float]:
     """Seconds of one compiled training step of each model. They are real steps; the weights are put back in the end."""
     weights = {name: model.get_weights() for name, model in models.items()}

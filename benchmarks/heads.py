@@ -11,18 +11,18 @@ near as the same head on pixels in the end; *step* the median of all steps. The 
 of its own.
 """
 
-import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from benchmarks.memory import peak_megabytes
+from benchmarks import table
+from benchmarks.process import in_a_process, peak_megabytes
 from examples import clothes
 from examples.judge import BATCH, Judge, gaussian, train_autoencoder, train_judge
 from stacked_autoencoder import heads
@@ -32,6 +32,8 @@ EPOCHS = 2  # of the autoencoder
 LOOKS = 4  # at what is drawn: after half of the time, a quarter of it, and so on
 HEADS = {"VAE": {}, "WGAN": {}, "Flow": {"n_classes": 10}}
 CODES = {"7x7x8": ("VAE", "WGAN"), "14x14x2": ("Flow",)}  # as many values each
+COLUMNS = {"step_ms": "step ms", "steps": "steps", "seconds": "seconds", "equal": "equal", "frechet": "Fréchet"}
+COLUMNS |= {"spread": "spread", "asked": "asked", "megabytes": "MB"}
 THROUGH, THROUGH_DECODER = ", errors in images", ("VAE",)
 
 
@@ -43,9 +45,9 @@ class Looks(keras.callbacks.Callback):
         steps: seconds of each training step.
     """
 
-    def __init__(self, seconds: list[float], judge: Judge) -> None:
+    def __init__(self, seconds: list[float], look: Callable[[keras.Model], dict[str, float]]) -> None:
         super().__init__()
-        self.due, self.judge = list(seconds), judge
+        self.due, self.look = list(seconds), look
         self.curve: list[dict[str, float]] = []
         self.steps: list[float] = []
 
@@ -56,7 +58,7 @@ class Looks(keras.callbacks.Callback):
         self.steps.append(time.perf_counter() - self.last)
         self.elapsed += self.steps[-1]
         if self.elapsed >= self.due[0]:
-            self.curve.append({"seconds": self.elapsed, "steps": len(self.steps)} | self.judge(self.model))
+            self.curve.append({"seconds": self.elapsed, "steps": len(self.steps)} | self.look(self.model))
             self.due.pop(0)
             self.model.stop_training = not self.due
         self.last = time.perf_counter()
@@ -90,7 +92,7 @@ def encode(folder: Path, data: clothes.Data, code: str, judge: Judge) -> list[di
 def train(folder: Path, name: str, on: str, seconds: float) -> dict:
     """Trains one head: what this process is for."""
     source, is_through_decoder = on.removesuffix(THROUGH), on.endswith(THROUGH)
-    values, labels = np.load(folder / f"{source}.npy"), np.load(folder / "labels.npy")
+    values = np.load(folder / f"{source}.npy")
     decoder = None if source == "pixels" else keras.saving.load_model(folder / source / "decoder0")
     with np.load(folder / "test.npz") as test:
         judge = Judge(keras.saving.load_model(folder / "judge.keras"), test["images"], test["labels"])
@@ -104,24 +106,10 @@ def train(folder: Path, name: str, on: str, seconds: float) -> dict:
 
     looks = Looks([seconds / 2**halvings for halvings in range(LOOKS - 1, -1, -1)], look)
     options = {"decoder": decoder} if is_through_decoder else {}
-    labels = [] if asked is None else [labels]
+    labels = [np.load(folder / "labels.npy")] if head.takes_labels else []
     head.fit(values, *labels, batch_size=BATCH, epochs=100_000, callbacks=[looks], verbose=0, **options)
     result = {"head": name, "on": on, "curve": looks.curve, "step_ms": 1000 * float(np.median(looks.steps))}
     return result | looks.curve[-1] | {"megabytes": peak_megabytes()}
-
-
-def in_a_process(folder: str, name: str, on: str, minutes: float) -> dict:
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.heads",
-        f"--minutes={minutes}",
-        f"--folder={folder}",
-        "--job",
-        name,
-        on,
-    ]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
 
 
 def equal_after(curve: list[dict], distance: float) -> float | None:
@@ -141,12 +129,13 @@ def compare_heads(names: list[str], minutes: float, enlarge: int, count: int | N
     data, rows = clothes.load(count=count, enlarge=enlarge), []
     with tempfile.TemporaryDirectory() as folder:
         judge = prepare(Path(folder), data)
+        job = partial(in_a_process, "benchmarks.heads", f"--minutes={minutes}", f"--folder={folder}")
         for code, fitting in CODES.items():
             chosen = [name for name in fitting if name in names]
             rows += encode(Path(folder), data, code, judge) if chosen else []
             for name in chosen:
                 sources = [code, "pixels", *([code + THROUGH] if name in THROUGH_DECODER else [])]
-                done = [in_a_process(folder, name, on, minutes) for on in sources]
+                done = [job("--job", name, on) for on in sources]
                 distance = done[1]["frechet"]
                 rows += [row | {"equal": equal_after(row["curve"], distance)} for row in done]
                 show(rows)
@@ -154,23 +143,19 @@ def compare_heads(names: list[str], minutes: float, enlarge: int, count: int | N
 
 
 def show(rows: list[dict]) -> None:
-    columns = {"step_ms": "step ms", "steps": "steps", "seconds": "seconds", "equal": "equal", "frechet": "Fréchet"}
-    columns |= {"spread": "spread", "asked": "asked", "megabytes": "MB"}
-    print(f"\n{'head':6} {'on':35}" + "".join(f"{title:>9}" for title in columns.values()))
+    printed = {}
     for row in rows:
-        cells = [" " * 9 if row.get(name) is None else f"{row[name]:9.4g}" for name in columns]
-        print(f"{row['head']:6} {row['on']:35}{''.join(cells)}")
+        cells = {title: row[name] for name, title in COLUMNS.items() if row.get(name) is not None}
+        printed[f"{row['head']:4}  {row['on']}"] = cells
+    clothes.show("head  on", printed)
 
 
 def main(argv: list[str] | None = None) -> list[dict]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = table.parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=[*HEADS], default=[*HEADS])
     parser.add_argument("--minutes", type=float, default=5, help="of training, for each head")
-    parser.add_argument(
-        "--enlarge", type=int, default=1, help="images are so many times 28 pixels wide; a power of two"
-    )
+    clothes.add_enlarge(parser)
     parser.add_argument("--count", type=int, help="of training images at most, to try it out")
-    parser.add_argument("--json", type=Path, help="also write the table here")
     parser.add_argument("--job", nargs=2, metavar=("HEAD", "ON"), help="what a process of its own does, in --folder")
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args(argv)
@@ -179,9 +164,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
         print(json.dumps(row))
         return [row]
     rows = compare_heads(arguments.only, arguments.minutes, arguments.enlarge, arguments.count)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1))
-    return rows
+    return table.write(rows, arguments.json)
 
 
 if __name__ == "__main__":

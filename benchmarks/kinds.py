@@ -8,18 +8,15 @@ Published: Géron, "Hands-On Machine Learning", chapter 17 and its notebook. The
 convolutional one is ours (`benchmarks.fashion`). A penalty costs loss, so that of the sparse nets has his weights.
 """
 
-import argparse
-import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import keras
 
+from benchmarks import table
 from benchmarks.data import fashion_mnist
 from benchmarks.fashion import fashion_levels
-from benchmarks.table import row, show
 from stacked_autoencoder import Autoencoder, DenseLevel, KLSparsity, Level
 
 SPARSE = {"units": [100, 300], "activation": ["relu", "sigmoid"]}
@@ -66,23 +63,20 @@ def compare_kinds(names: list[str], epochs: int | None = None) -> list[dict]:
         seconds = time.perf_counter() - began
         budget = list(sae.evaluate(valid, return_dict=True).values())[-1]
         about = "Fashion-MNIST", name, int(budget["values"])
-        rows.append(row(*about, "PCA", budget["pca_loss"], budget["pca_loss"]))
-        rows.append(row(*about, "published", kind.published, budget["pca_loss"]))
-        rows.append(row(*about, "ours", budget["full_loss"], budget["pca_loss"], seconds))
+        rows.append(table.row(*about, "PCA", budget["pca_loss"], budget["pca_loss"]))
+        rows.append(table.row(*about, "published", kind.published, budget["pca_loss"]))
+        rows.append(table.row(*about, "ours", budget["full_loss"], budget["pca_loss"], seconds))
     return rows
 
 
 def main(argv: list[str] | None = None) -> list[dict]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = table.parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=[*KINDS], default=[*KINDS])
     parser.add_argument("--epochs", type=int, help="of every training, to try it out")
-    parser.add_argument("--json", type=Path, help="also write the table here")
     arguments = parser.parse_args(argv)
     rows = compare_kinds(arguments.only, arguments.epochs)
-    show(rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1))
-    return rows
+    table.show(rows)
+    return table.write(rows, arguments.json)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,13 @@ and decoded by two levels, tile by tile; the figures are the peak and the time p
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
-from pathlib import Path
+from functools import partial
+
+from benchmarks.process import in_a_process, peak_megabytes
 
 FEW = 1000
 SMALL = 512
-STATUS = Path("/proc/self/status")
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
@@ -32,8 +31,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         figures = JOBS[arguments.job](arguments.size, arguments.width)
         print(json.dumps(figures | {"megabytes": peak_megabytes()}))
         return figures
-    few, many = (in_a_process("many", number, arguments.width) for number in (FEW, arguments.images))
-    large = in_a_process("large", arguments.side, arguments.width)
+    job = partial(in_a_process, "benchmarks.memory", f"--width={arguments.width}")
+    few, many = (job("--job=many", f"--size={number}") for number in (FEW, arguments.images))
+    large = job("--job=large", f"--size={arguments.side}")
     figures = {
         f"MB that {arguments.images:,} images take above {FEW:,}": many["megabytes"] - few["megabytes"],
         f"(MB that {FEW:,} images take)": few["megabytes"],
@@ -44,11 +44,6 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     for name, figure in figures.items():
         print(f"{figure:8.2f}  {name}")
     return figures
-
-
-def in_a_process(job: str, size: int, width: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.memory", f"--job={job}", f"--size={size}", f"--width={width}"]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
 
 
 def many(count: int, width: int) -> dict[str, float]:
@@ -83,11 +78,6 @@ def large(side: int, width: int) -> dict[str, float]:
     jobs = {"whole": lambda: sae.reconstruct(small), "tiles": lambda: sae.decode(sae.encode(images))}
     times = best_times(jobs, 1)
     return {"ratio": times["tiles"] / times["whole"] * small.size / images.size}
-
-
-def peak_megabytes() -> float:
-    (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) / 1000
 
 
 JOBS = {"many": many, "large": large}

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 
 from benchmarks import data
-from benchmarks.clocks import Clock, OverTime, TimeLimit, step_times
+from benchmarks.clocks import OverTime, TimeLimit, step_times
+from examples.stopwatch import Clock
 from stacked_autoencoder import Autoencoder, ConvLevel
 from stacked_autoencoder.optimizer import optimizer_for
 from stacked_autoencoder.patches import patch_by_patch

@@ -8,15 +8,13 @@ way. With all 55,000 labels, and with 100 of each class. The epoch is chosen by 
 of the 10,000 test images.
 """
 
-import argparse
-import json
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
 from keras import layers
 
+from benchmarks import table
 from examples import clothes
 from stacked_autoencoder import Autoencoder, ConvLevel, Mask, heads
 
@@ -67,10 +65,9 @@ def accuracies(sae: Autoencoder, data: clothes.Data, labels: str, epochs: int | 
 
 
 def main(argv: list[str] | None = None) -> list[dict]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = table.parser(__doc__)
     parser.add_argument("--count", type=int, help="of training images at most, to try it out")
     parser.add_argument("--epochs", type=int, help="of every training, to try it out")
-    parser.add_argument("--json", type=Path, help="also write the table here")
     arguments = parser.parse_args(argv)
     data = clothes.load(count=arguments.count)
     pretrained = denoising_stack()
@@ -97,9 +94,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
     print(f"\npretraining took {seconds:.0f} seconds\nlabels  start       frozen  fine-tuned")
     for row in rows:
         print(f"{row['labels']:>6}  {row['start']:10}  {row['frozen']:6.4f}  {row['fine-tuned']:10.4f}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1))
-    return rows
+    return table.write(rows, arguments.json)
 
 
 if __name__ == "__main__":

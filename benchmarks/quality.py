@@ -13,8 +13,6 @@ judged by the validation set; the textbook net is dense, 784-100-30-100-784 (Gé
 17). Every design gets the same images and the same minutes; the learning rate of ours falls to zero by that clock.
 """
 
-import argparse
-import json
 import os
 import platform
 from pathlib import Path
@@ -22,15 +20,14 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from benchmarks import data
+from benchmarks import data, table
 from benchmarks.fashion import compare_fashion, compare_greedy_with_joint
 from benchmarks.ours import BATCH, fit_over_step
 from benchmarks.photographs import CODES, compare_colours, compare_photographs, level_for
-from benchmarks.table import show
 
 
 def main(argv: list[str] | None = None) -> list[dict]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = table.parser(__doc__)
     parts = ["photographs", "colours", "fashion", "greedy", "fit"]
     parser.add_argument("--only", choices=parts, help="one part; all by default")
     parser.add_argument("--codes", nargs="+", choices=list(CODES), default=list(CODES))
@@ -42,7 +39,6 @@ def main(argv: list[str] | None = None) -> list[dict]:
         default=data.DEBIAN_PHOTOGRAPHS,
         help="usr/share/wallpapers of Debian's package plasma-workspace-wallpapers",
     )
-    parser.add_argument("--json", type=Path, help="also write the table here")
     arguments = parser.parse_args(argv)
     rows = []
     if arguments.only in (None, "photographs"):
@@ -57,10 +53,8 @@ def main(argv: list[str] | None = None) -> list[dict]:
         ratio = fit_over_step(level_for("8x8x32"))
         print(f"\n`train` takes {ratio:.2f} times the bare compiled step (8x8x32, batch {BATCH}).")
     print(f"\n{platform.machine()}, {os.cpu_count()} cores, Keras {keras.__version__}, TensorFlow {tf.__version__}")
-    show(rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1))
-    return rows
+    table.show(rows)
+    return table.write(rows, arguments.json)
 
 
 if __name__ == "__main__":

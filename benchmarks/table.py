@@ -1,4 +1,21 @@
-"""The table that the benchmarks print."""
+"""What the benchmarks print and write, and the arguments that say so."""
+
+import argparse
+import json
+from pathlib import Path
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--json", type=Path, help="also write the table here")
+    return made
+
+
+def write(rows: list[dict], file: Path | None) -> list[dict]:
+    """Writes a table, if there is a file for it; returns it."""
+    if file:
+        file.write_text(json.dumps(rows, indent=1))
+    return rows
 
 
 def row(

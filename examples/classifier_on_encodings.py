@@ -16,9 +16,10 @@ import time
 
 import keras
 import numpy as np
-from clothes import CLASSES, load, parser
+from clothes import CLASSES, add_enlarge, load, parser, show
 from judge import BATCH, train_autoencoder
-from on_encodings import grid, show
+from on_encodings import grid
+from stopwatch import Clock
 
 from stacked_autoencoder import heads
 
@@ -30,7 +31,7 @@ SHOWN = 20
 
 def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     made = parser(__doc__, "classifier", epochs=12)
-    made.add_argument("--enlarge", type=int, default=1, help="images are so many times 28 pixels wide, a power of 2")
+    add_enlarge(made)
     arguments = made.parse_args(argv)
     data = load(arguments.dataset, arguments.count, arguments.enlarge)  # images (55000, 28, 28, 1) in [0, 1]
     sae, seconds = train_autoencoder(data.images, data.valid_images, epochs=2)
@@ -75,13 +76,9 @@ def train(net: keras.Model, images: np.ndarray, labels: np.ndarray, epochs: int,
     """Epochs, and the seconds of one; the first one, which compiles, isn't counted if there are more."""
     schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * -(-len(images) // BATCH))
     net.compile(keras.optimizers.Adam(schedule), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    began = []
-    clock = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: began.append(time.perf_counter()),
-        on_train_end=lambda logs: began.append(time.perf_counter()),
-    )
+    clock = Clock()
     net.fit(images, labels, batch_size=BATCH, epochs=epochs, callbacks=[clock], verbose=0)
-    return {"epochs": epochs, "s/epoch": float(np.median(np.diff(began[min(1, epochs - 1) :])))}
+    return {"epochs": epochs, "s/epoch": float(np.median(clock.epochs[1:] or clock.epochs))}
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import argparse
 import gzip
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,6 +59,10 @@ def parser(description: str, out: str, epochs: int) -> argparse.ArgumentParser:
     return made
 
 
+def add_enlarge(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--enlarge", type=int, default=1, help="images are so many times 28 pixels wide, a power of 2")
+
+
 def compare(title: str, rows: list[tuple[str, str, str]]) -> None:
     """Prints what was published beside what was reached: name, published, reached."""
     head = (title, "published", "reached")
@@ -65,6 +70,16 @@ def compare(title: str, rows: list[tuple[str, str, str]]) -> None:
     print()
     for row in (head, *rows):
         print(f"{row[0]:{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}")
+
+
+def show(title: str, rows: Mapping[str, Mapping[str, float]]) -> None:
+    """Prints a table; what a row doesn't have stays empty."""
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    width = max(len(name) for name in (title, *rows))
+    print(f"\n{title:{width}}" + "".join(f"{name:>11}" for name in columns))
+    for name, row in rows.items():
+        cells = [f"{row[column]:11.4g}" if column in row else " " * 11 for column in columns]
+        print(f"{name:{width}}{''.join(cells)}")
 
 
 def mosaic(images: np.ndarray, columns: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What examples and benchmarks of heads share: a judge of generated clothes, a clock, an autoencoder, a Gaussian."""
+"""What examples and benchmarks of heads share: a judge of generated clothes, an autoencoder, a Gaussian."""
 
 import time
 
@@ -11,27 +11,6 @@ from stacked_autoencoder import Autoencoder, ConvLevel, metrics
 SIDE = 28
 BATCH = 128
 FEATURES = 64
-
-
-class Stopwatch(keras.callbacks.Callback):
-    """Ends training after so many minutes, and counts its steps. The first step, which compiles, counts."""
-
-    def __init__(self, minutes: float) -> None:
-        super().__init__()
-        self.minutes = minutes
-        self.steps = 0
-
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        self.began = time.perf_counter()
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self.steps += 1
-        self.seconds = time.perf_counter() - self.began
-        if self.seconds > 60 * self.minutes:
-            self.model.stop_training = True
-
-    def row(self) -> dict[str, float]:
-        return {"steps": self.steps, "seconds": self.seconds, "ms/step": 1000 * self.seconds / self.steps}
 
 
 def train_judge(images: np.ndarray, labels: np.ndarray, epochs: int = 4) -> keras.Model:
