@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from stacked_autoencoder.autoencoder import Autoencoder
     from stacked_autoencoder.corruption import Mask, SaltAndPepper
     from stacked_autoencoder.encodings import EncodingStore
+    from stacked_autoencoder.errors import LoadError
     from stacked_autoencoder.image_folder import ImageFolder
     from stacked_autoencoder.level import Level
     from stacked_autoencoder.levels.conv import ConvLevel
@@ -27,6 +28,7 @@ __all__ = [
     "ImageFolder",
     "KLSparsity",
     "Level",
+    "LoadError",
     "Mask",
     "SaltAndPepper",
     "SequenceLevel",
@@ -43,6 +45,7 @@ _HOMES = {
     "ImageFolder": "stacked_autoencoder.image_folder",
     "KLSparsity": "stacked_autoencoder.sparsity",
     "Level": "stacked_autoencoder.level",
+    "LoadError": "stacked_autoencoder.errors",
     "Mask": "stacked_autoencoder.corruption",
     "SaltAndPepper": "stacked_autoencoder.corruption",
     "SequenceLevel": "stacked_autoencoder.levels.sequence",

@@ -9,24 +9,18 @@ from typing import Any
 
 import keras
 
-from stacked_autoencoder import greedy, saving, training
+from stacked_autoencoder import greedy, loading, restoring, saving, training
 from stacked_autoencoder.arguments import positive_int
 from stacked_autoencoder.cache import EncodingCache
 from stacked_autoencoder.coding import Coder
+from stacked_autoencoder.errors import LoadError
 from stacked_autoencoder.images import Images
 from stacked_autoencoder.level import Level, Shape
 from stacked_autoencoder.levels.conv import ConvLevel
-from stacked_autoencoder.levels.dense import DenseLevel
-from stacked_autoencoder.levels.sequence import SequenceLevel
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate
-from stacked_autoencoder.principal import LinearCode
 from stacked_autoencoder.seen import seen_by
 from stacked_autoencoder.sources.pairs import Pairs
 from stacked_autoencoder.stack import show
-
-KINDS = {
-    level.kind: level for level in (ConvLevel, DenseLevel, SequenceLevel)
-}  # what `load` may build, by the name in autoencoder.json
 
 
 class Autoencoder(Coder):
@@ -51,6 +45,7 @@ class Autoencoder(Coder):
         save_path: folder that `save` writes to; by default `autoencoder_{size}_{n_out}_{n_scalings}`.
         load: whether to load the stack from `save_path` instead of making one.
         check_range: whether float images must lie in [-1, 1]; `False` for data that isn't pixels.
+        trusted: as in `load`.
 
     Attributes:
         levels: list of `Level`, each with its `encoder` and `decoder`.
@@ -77,11 +72,12 @@ class Autoencoder(Coder):
         save_path: str | os.PathLike[str] | None = None,
         load: bool = False,
         check_range: bool = True,
+        trusted: bool = False,
     ) -> None:
         self.chosen_path = None if save_path is None else Path(save_path)
         self.default_path = Path(f"autoencoder_{size}_{n_out}_{n_scalings}")
         if load:
-            self._restore(self.save_path)
+            self._restore(self.save_path.resolve(), trusted)
             return
         super().__init__(shape, check_range)
         if levels is None:
@@ -277,36 +273,27 @@ class Autoencoder(Coder):
         return saving.write(self.save_path if path is None else Path(path), state, models, arrays)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Autoencoder:
-        """Reads what `save` wrote, ready for `encode` and for more training.
+    def load(cls, path: str | os.PathLike[str], trusted: bool = False) -> Autoencoder:
+        """Reads what `save` wrote, ready for `encode` and for more training. Nothing in the folder is run.
+
+        Args:
+            trusted: whether losses, penalties and corruption may be others than Keras's and this package's: your own,
+                registered with `@keras.saving.register_keras_serializable()`.
 
         Raises:
             FileNotFoundError: nothing is there, or a level's part is missing.
-            ValueError: the folder isn't a stack, or its files aren't those that were saved.
+            LoadError: a `ValueError`; the folder isn't a stack, or its files aren't those that were saved.
         """
-        return cls(save_path=path, load=True)
+        return cls(save_path=path, load=True, trusted=trusted)
 
-    def _restore(self, path: Path) -> None:
-        state = saving.read(path)
-        super().__init__(tuple(state["shape"]), state["check_range"])
-        self.value_range = tuple(state["value_range"])
-        for description in state["levels"]:
-            if description["kind"] not in KINDS:
-                raise ValueError(
-                    f"The saved autoencoder has a level of the kind {description['kind']!r}; this version of "
-                    f"stacked_autoencoder knows {', '.join(KINDS)}. Upgrade with "
-                    f"`pip install --upgrade stacked_autoencoder`. Received: {str(path)!r}"
-                )
-            self.add(KINDS[description["kind"]](**description["config"]))
-        for index, (level, description) in enumerate(zip(self.levels, state["levels"], strict=True)):
-            for name, model in level.models().items():
-                saving.read_weights(path / f"{name}{index}", model)
-            level.set_state(description)
-            weights = saving.read_arrays(path / f"training{index}.npz")
-            if weights is not None:
-                level.set_training_weights([weights[f"weight{number}"] for number in range(len(weights))])
-            arrays = saving.read_arrays(path / f"linear{index}.npz")
-            level.linear_code = None if arrays is None else LinearCode(**arrays)
+    def _restore(self, path: Path, trusted: bool) -> None:
+        manifest = loading.read(path)
+        try:
+            super().__init__(tuple(manifest["shape"]), manifest["check_range"])
+        except ValueError as error:
+            raise LoadError(f"{error} Received: {str(path)!r}") from None
+        self.value_range = tuple(manifest["value_range"])
+        restoring.fill(self, manifest, path, trusted)
 
 
 def _as_optimizer(optimizer: Any, learning_rate: LearningRate) -> keras.optimizers.Optimizer | None:

@@ -99,6 +99,10 @@ class Level(ABC):
         """Names of the decoder's layers that use an encoder's kernel in training, and the layers whose it is."""
         return {}
 
+    def sizes(self, input_shape: Shape) -> set[int]:
+        """Sides that weights of its decoder must have: what is read from a file is held to them before it is built."""
+        return set()
+
     def models(self) -> dict[str, keras.Model]:
         """What is saved, by name."""
         return {"encoder": self.encoder, "decoder": self.decoder}

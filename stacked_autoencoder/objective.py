@@ -16,6 +16,7 @@ from keras import ops
 
 from stacked_autoencoder.arguments import did_you_mean, non_negative
 from stacked_autoencoder.corruption import Mask, SaltAndPepper
+from stacked_autoencoder.errors import LoadError
 from stacked_autoencoder.metrics import SSIMWithL1, ssim_loss
 from stacked_autoencoder.sparsity import KLSparsity
 
@@ -114,6 +115,22 @@ class Objective:
         """The penalty on a batch of encodings, a scalar."""
         value = self.penalty(code)
         return value if isinstance(self.penalty, KLSparsity) else value / ops.cast(ops.shape(code)[0], code.dtype)
+
+
+def check_known(config: Mapping[str, Any]) -> None:
+    """Whether losses, penalties and corruption that a file names are Keras's or ours.
+
+    Raises:
+        LoadError: one is something else, which the file's author may have chosen for what it does.
+    """
+    for argument, known in KNOWN.items():
+        thing = config.get(argument)
+        name = thing.get("name") if isinstance(thing, Mapping) else thing
+        if name is not None and name not in known:
+            raise LoadError(
+                f"`{argument}` is {name!r}, neither Keras's nor this package's. If it is yours and you trust who made "
+                f"the folder, register it with Keras and give `Autoencoder.load(…, trusted=True)`."
+            )
 
 
 def made(argument: str, thing: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Writing and reading the folder of a stack: all or nothing, and checked.
+"""Writing the folder of a stack: all or nothing.
 
     <path>/encoder0/  decoder0/  …   each a SavedModel and a Keras directory model at once
     <path>/linear0.npz …             the best linear code of the same size, for the error budget
@@ -27,7 +27,6 @@ from stacked_autoencoder.durable import sha256, sync
 
 FORMAT = 1
 MANIFEST = "autoencoder.json"
-WEIGHTS = "model.weights.h5"
 OURS = re.compile(r"(encoder|decoder|predictor)\d+|(linear|training)\d+\.npz|autoencoder\.json")
 
 
@@ -67,78 +66,9 @@ def write(
     return path
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Returns what `autoencoder.json` says, after checking that every file is there and is the one that was saved.
-
-    Raises:
-        FileNotFoundError: the folder, its `autoencoder.json` or a part of a level is missing.
-        ValueError: a file differs from what was saved, or the folder was written by a newer version.
-    """
-    path = path.resolve()
-    recover(path)
-    if not path.is_dir():
-        raise FileNotFoundError(f"There is no saved autoencoder here. Received: {str(path)!r}")
-    if not (path / MANIFEST).is_file():
-        found = ", ".join(sorted(entry.name for entry in path.iterdir())) or "nothing"
-        raise FileNotFoundError(
-            f"{MANIFEST} is missing, so this isn't a whole saved autoencoder: it was copied in part, or is something "
-            "else. A single encoder or decoder in it may still open with `tf.keras.models.load_model`. "
-            f"Received: {str(path)!r} with {found}"
-        )
-    manifest = _manifest(path / MANIFEST)
-    if manifest["format"] > FORMAT:
-        raise ValueError(
-            f"This autoencoder was saved in format {manifest['format']}, by stacked_autoencoder "
-            f"{manifest['versions']['stacked_autoencoder']}; this version reads up to {FORMAT}. Upgrade with "
-            "`pip install --upgrade stacked_autoencoder`."
-        )
-    indices = range(len(manifest["levels"]))
-    parts = {index: [f"encoder{index}", f"decoder{index}"] for index in indices}
-    missing = [name for names in parts.values() for name in names if not (path / name).is_dir()]
-    if missing:
-        whole = [str(index) for index in indices if not set(parts[index]) & set(missing)]
-        raise FileNotFoundError(
-            f"{' and '.join(missing)} missing from the saved autoencoder. "
-            f"Whole levels there: {', '.join(whole) or 'none'}. "
-            f"Copy the folder again. Received: {str(path)!r}"
-        )
-    for name, expected in manifest["files"].items():
-        file = path / name
-        if not file.is_file() or sha256(file) != expected:
-            raise ValueError(
-                f"{name} is {'not what was saved' if file.is_file() else 'missing'}: the folder is damaged, or a file "
-                f"was changed by hand. Copy it again, or train and save anew. Received: {str(path)!r}"
-            )
-    return manifest
-
-
 def versions() -> dict[str, str]:
     """Of the packages that made what is on disk."""
     return {module.__name__: module.__version__ for module in (stacked_autoencoder, keras, tf, np)}
-
-
-def _manifest(file: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:  # not JSON, or not even text
-        manifest = None
-    if not isinstance(manifest, dict) or not manifest.keys() >= {"format", "versions", "levels", "files"}:
-        raise ValueError(
-            f"{MANIFEST} isn't one that `save` wrote: it was changed by hand or cut short. Copy the folder again, or "
-            f"train and save anew. Received: {str(file)!r}"
-        )
-    return manifest
-
-
-def read_weights(folder: Path, model: keras.Model) -> None:
-    model.load_weights(folder / WEIGHTS)
-
-
-def read_arrays(file: Path) -> dict[str, np.ndarray] | None:
-    if not file.is_file():
-        return None
-    with np.load(file, allow_pickle=False) as arrays:
-        return dict(arrays)
 
 
 def check_writable(path: Path, argument: str = "save_path") -> None:

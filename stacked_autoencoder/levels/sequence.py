@@ -139,6 +139,9 @@ class SequenceLevel(Level):
         self.return_sequences = True
         self.build(self.input_shape, self.index)
 
+    def sizes(self, input_shape: Shape) -> set[int]:
+        return {math.prod(input_shape)} if self.conditional else set()  # which is built step by step
+
     def models(self) -> dict[str, keras.Model]:
         return super().models() | ({"predictor": self.predictor} if self.target == "both" else {})
 

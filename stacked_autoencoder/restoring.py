@@ -1,0 +1,150 @@
+"""Making levels of what a saved stack says of them, which may be anything.
+
+Levels are made from the few arguments that their kinds take, never from Keras's own `config.json`. Before memory is
+taken for any weight, the stack is built without, and its shapes must be those in the files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from stacked_autoencoder.errors import LoadError
+from stacked_autoencoder.level import Level, Shape
+from stacked_autoencoder.levels.conv import ConvLevel
+from stacked_autoencoder.levels.dense import DenseLevel
+from stacked_autoencoder.levels.sequence import SequenceLevel
+from stacked_autoencoder.objective import check_known
+from stacked_autoencoder.principal import LinearCode
+from stacked_autoencoder.sources.base import padded_shape
+from stacked_autoencoder.stack import Stack
+from stacked_autoencoder.weights_file import WEIGHTS, read_arrays, read_weights, shapes_in
+
+KINDS = {level.kind: level for level in (ConvLevel, DenseLevel, SequenceLevel)}  # by the name in autoencoder.json
+LARGEST = 1 << 31  # of the numbers that describe a level
+MOST_HALVINGS = 24
+
+
+def fill(stack: Stack, manifest: Mapping[str, Any], path: Path, trusted: bool) -> None:
+    """Adds the saved levels to an empty stack of the same shape.
+
+    Args:
+        trusted: whether losses, penalties and corruption may be what the program has registered with Keras.
+
+    Raises:
+        LoadError: levels that can't be, or aren't those in the files.
+    """
+    try:
+        unknown = [each["kind"] for each in manifest["levels"] if each["kind"] not in KINDS]
+        if unknown:
+            raise LoadError(
+                f"It has a level of the kind {unknown[0]!r}; this version of stacked_autoencoder knows "
+                f"{', '.join(KINDS)}. Upgrade with `pip install --upgrade stacked_autoencoder`."
+            )
+        if not trusted:
+            for description in manifest["levels"]:
+                check_known(description["config"])
+        shapes = _shapes_on_disk(manifest, path)
+        with ThreadPoolExecutor(1) as other:  # what Keras counts and collects for this is its thread's own
+            other.submit(_check_shapes, stack.shape, manifest["levels"], shapes).result()
+        for level in _levels(manifest["levels"]):
+            stack.add(level)
+        for index, (level, description) in enumerate(zip(stack.levels, manifest["levels"], strict=True)):
+            for name, model in level.models().items():
+                read_weights(path / f"{name}{index}" / WEIGHTS, model)
+            _set_state(level, description)
+            arrays = {name: f"{name}{index}.npz" for name in ("training", "linear")}
+            arrays = {name: read_arrays(path / file) for name, file in arrays.items() if file in manifest["files"]}
+            if "training" in arrays:
+                weights = arrays["training"]
+                level.set_training_weights([weights[f"weight{number}"] for number in range(len(weights))])
+            level.linear_code = _linear_code(arrays["linear"]) if "linear" in arrays else None
+    except LoadError as error:
+        raise LoadError(f"{error} Received: {str(path)!r}") from error.__cause__
+    except Exception as error:  # arguments that a level refuses, or what Keras makes of them
+        raise LoadError(
+            f"The levels that autoencoder.json describes can't be made: {error} It was changed by hand, or is another "
+            f"program's: copy the folder again. Received: {str(path)!r}"
+        ) from error
+
+
+def _levels(descriptions: Sequence[Mapping[str, Any]]) -> list[Level]:
+    return [KINDS[description["kind"]](**description["config"]) for description in descriptions]
+
+
+def _shapes_on_disk(manifest: Mapping[str, Any], path: Path) -> dict[str, list[tuple[int, ...]]]:
+    """Shapes of the weights of each model, by its name."""
+    shapes = {}
+    for index in range(len(manifest["levels"])):
+        for name in (f"encoder{index}", f"decoder{index}", f"predictor{index}"):
+            if f"{name}/{WEIGHTS}" in manifest["files"]:
+                shapes[name] = shapes_in(path / name / WEIGHTS)
+            elif not name.startswith("predictor"):
+                raise LoadError(f"{name}/{WEIGHTS} isn't among the files that autoencoder.json lists.")
+    return shapes
+
+
+def _check_shapes(
+    shape: Shape, descriptions: Sequence[Mapping[str, Any]], on_disk: Mapping[str, list[tuple[int, ...]]]
+) -> None:
+    """Builds the stack without any memory for weights; its shapes must be those on disk.
+
+    Raises:
+        LoadError: they aren't, so that building it would take any amount of time or memory.
+    """
+    most = max(map(len, on_disk.values()))
+    for description in descriptions:
+        _check_numbers(description["config"], most)
+    levels = _levels(descriptions)
+    # Padded for all of them at once: a level that comes later mustn't make one below be built again with its weights.
+    stack = Stack(padded_shape(shape, math.prod(level.factor for level in levels)))
+    with keras.StatelessScope(initialize_variables=False):
+        for index, level in enumerate(levels):
+            seen = stack.shape if index == 0 else levels[index - 1].encoding_shape
+            sizes = {size for each in on_disk[f"decoder{index}"] for size in each}
+            if not sizes.issuperset(level.sizes(seen)):
+                raise LoadError(f"The weights of decoder{index} aren't those of a {type(level).__name__} for {seen}.")
+            stack.add(level)
+        for index, level in enumerate(levels):
+            for name, model in level.models().items():
+                wanted = sorted(tuple(weight.shape) for weight in model.weights)
+                if wanted != sorted(on_disk.get(f"{name}{index}", [])):
+                    raise LoadError(
+                        f"The weights of {name}{index} aren't those of the level that autoencoder.json describes: one "
+                        "of them was changed. Copy the folder again."
+                    )
+
+
+def _check_numbers(config: Mapping[str, Any], most: int) -> None:
+    """Whether building this can be tried.
+
+    Args:
+        most: arrays of weights in one file, of which every layer has one at least.
+    """
+    limits = {"depth": most, "n_scalings": MOST_HALVINGS}
+    for name, value in config.items():
+        numbers = value if isinstance(value, list) else [value]
+        if len(numbers) > most or any(isinstance(each, int) and each > limits.get(name, LARGEST) for each in numbers):
+            raise LoadError(f"No level with such weights has `{name}` as autoencoder.json says.")
+
+
+def _set_state(level: Level, description: Mapping[str, Any]) -> None:
+    level.set_state(description)
+    channels = level.encoding_shape[-1]
+    for values in (level.mean, level.std):
+        if values is not None and (values.shape != (channels,) or not np.isfinite(values).all()):
+            raise LoadError(f"Mean and standard deviation must be {channels} finite numbers each.")
+
+
+def _linear_code(arrays: Mapping[str, np.ndarray]) -> LinearCode:
+    code = LinearCode(**arrays)
+    patch, n = code.components.shape
+    if code.mean.shape != (patch,) or code.variances.shape != (n,) or np.shape(code.residual) != ():
+        raise LoadError("The linear code's mean, components and variances don't belong together.")
+    return code
