@@ -1,6 +1,6 @@
 """Heads on encodings against the same heads on pixels: what each draws after as many minutes, under one judge.
 
-    python -m benchmarks.heads                                     # all of them, five minutes each, 40 minutes
+    python -m benchmarks.heads                                     # all of them, five minutes each, an hour
     python -m benchmarks.heads --only Flow --minutes 10 --enlarge 2
 
 Fashion-MNIST, `--enlarge` times 28 pixels wide; encodings are 7x7x8, or 14x14x2 of a flow, and what a head draws of
@@ -30,11 +30,11 @@ from stacked_autoencoder import heads
 SAMPLES = 2000
 EPOCHS = 2  # of the autoencoder
 LOOKS = 4  # at what is drawn: after half of the time, a quarter of it, and so on
-HEADS = {"VAE": {}, "WGAN": {}, "Flow": {"n_classes": 10}}
-CODES = {"7x7x8": ("VAE", "WGAN"), "14x14x2": ("Flow",)}  # as many values each
+HEADS = {"VAE": {}, "WGAN": {}, "BEGAN": {}, "Flow": {"n_classes": 10}}
+CODES = {"7x7x8": ("VAE", "WGAN", "BEGAN"), "14x14x2": ("Flow",)}  # as many values each
 COLUMNS = {"step_ms": "step ms", "steps": "steps", "seconds": "seconds", "equal": "equal", "frechet": "Fréchet"}
 COLUMNS |= {"spread": "spread", "asked": "asked", "megabytes": "MB"}
-THROUGH, THROUGH_DECODER = ", errors in images", ("VAE",)
+THROUGH, THROUGH_DECODER = ", errors in images", ("VAE", "BEGAN")
 
 
 class Looks(keras.callbacks.Callback):
@@ -107,7 +107,7 @@ def train(folder: Path, name: str, on: str, seconds: float) -> dict:
     looks = Looks([seconds / 2**halvings for halvings in range(LOOKS - 1, -1, -1)], look)
     options = {"decoder": decoder} if is_through_decoder else {}
     labels = [np.load(folder / "labels.npy")] if head.takes_labels else []
-    head.fit(values, *labels, batch_size=BATCH, epochs=100_000, callbacks=[looks], verbose=0, **options)
+    head.fit(values, *labels, epochs=100_000, callbacks=[looks], verbose=0, **options)
     result = {"head": name, "on": on, "curve": looks.curve, "step_ms": 1000 * float(np.median(looks.steps))}
     return result | looks.curve[-1] | {"megabytes": peak_megabytes()}
 

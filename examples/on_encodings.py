@@ -7,7 +7,7 @@ from pathlib import Path
 import clothes
 import keras
 import numpy as np
-from judge import BATCH, Judge, gaussian, train_autoencoder, train_judge
+from judge import Judge, gaussian, train_autoencoder, train_judge
 from matplotlib.figure import Figure
 from stopwatch import Stopwatch
 
@@ -78,7 +78,7 @@ class Comparison:
         head.fit(values, *labels, epochs=0)
         self.add(f"{name}, start", draw(), asked)
         clock = Stopwatch(self.minutes)
-        head.fit(values, *labels, batch_size=BATCH, epochs=10_000, callbacks=[clock], verbose=0, **options)
+        head.fit(values, *labels, epochs=10_000, callbacks=[clock], verbose=0, **options)
         images = self.add(name, draw(), asked, **clock.row())
         self.pictures[f"{name}, {self.minutes:g} minutes"] = images[:SHOWN]
         clothes.show(self.title, self.rows)

@@ -287,6 +287,16 @@ class Autoencoder(Coder):
         return cls(save_path=path, load=True, trusted=trusted)
 
     def _restore(self, path: Path, trusted: bool) -> None:
+        while True:
+            there = loading.identity(path)
+            try:
+                self._read(path, trusted)
+                return
+            except (LoadError, FileNotFoundError):
+                if loading.identity(path) == there:
+                    raise  # else another process saved while this one read the half of each
+
+    def _read(self, path: Path, trusted: bool) -> None:
         manifest = loading.read(path)
         try:
             super().__init__(tuple(manifest["shape"]), manifest["check_range"])

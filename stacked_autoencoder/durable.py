@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -67,17 +68,39 @@ def only_writer(folder: Path) -> Iterator[None]:
     Raises:
         RuntimeError: another process has it.
     """
+    try:
+        with _locked(folder, wait=False):
+            yield
+    except BlockingIOError:
+        raise RuntimeError(
+            "Another process is writing to this folder. Wait for it, or give each process a share of its own with "
+            f"`shard=(i, n)`. Received: {str(folder)!r}"
+        ) from None
+
+
+@contextmanager
+def in_turn(folder: Path) -> Iterator[None]:
+    """Waits until no other process is in this place for the same folder."""
+    with _locked(folder, wait=True):
+        yield
+
+
+def remove_abandoned(folders: Iterable[Path]) -> None:
+    """Deletes folders whose `only_writer` is gone."""
+    for folder in folders:
+        if not folder.is_symlink():
+            # It has a writer still, or that one has just deleted it itself.
+            with suppress(BlockingIOError, FileNotFoundError), _locked(folder, wait=False):
+                shutil.rmtree(folder)
+
+
+@contextmanager
+def _locked(folder: Path, *, wait: bool) -> Iterator[None]:
     import fcntl  # Windows has none, and can do the rest without
 
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RuntimeError(
-                "Another process is writing to this folder. Wait for it, or give each process a share of its own with "
-                f"`shard=(i, n)`. Received: {str(folder)!r}"
-            ) from None
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
     finally:
         os.close(descriptor)

@@ -56,6 +56,15 @@ def read(path: Path) -> dict[str, Any]:
     return manifest
 
 
+def identity(path: Path) -> tuple[int, int] | None:
+    """Differs if another stack has taken the place of the one that was at `path`."""
+    try:
+        status = (path / MANIFEST).stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
 def _problem(path: Path, name: str, expected: str) -> str | None:
     file = path / name
     try:

@@ -5,16 +5,19 @@
     <path>/training0.npz …           weights that only training needs, of variational levels
     <path>/autoencoder.json          written last: everything else, and a SHA-256 of every file
 
-A new stack is written beside the old one, synced, and then renamed into its place.
+A new stack is written beside the old one, synced, and then renamed into its place. Several processes may save to the
+same folder: each writes its own, and they are renamed one after the other.
 """
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +26,11 @@ import numpy as np
 import tensorflow as tf
 
 import stacked_autoencoder
-from stacked_autoencoder.durable import sha256, sync
+from stacked_autoencoder.durable import in_turn, only_writer, remove_abandoned, sha256, sync
 
 FORMAT = 1
 MANIFEST = "autoencoder.json"
+NEW = ".new"
 OURS = re.compile(r"(encoder|decoder|predictor)\d+|(linear|training)\d+\.npz|autoencoder\.json")
 
 
@@ -43,27 +47,42 @@ def write(
     """
     path = path.resolve()
     check_writable(path)
-    recover(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent))
-    try:
-        for name, model in models.items():
-            # In this order: saving onto an export fails half-way.
-            keras.saving.save_model(model, fresh / name, zipped=False)
-            model.export(fresh / name, verbose=False)
-        for name, values in arrays.items():
-            np.savez(fresh / f"{name}.npz", **values)
-        sums = {file.relative_to(fresh).as_posix(): sha256(file) for file in _files(fresh)}
-        manifest = {"format": FORMAT, **state, "versions": versions(), "files": sums}
-        (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        for file in [*_files(fresh), *(folder for folder in fresh.rglob("*") if folder.is_dir()), fresh]:
-            sync(file)
-        fresh.chmod(0o755)  # mkdtemp's own mode would keep others from reading the model
-        _swap(fresh, path)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
+    with ExitStack() as held:
+        with in_turn(path.parent):
+            _recover(path)
+            remove_abandoned(path.parent.glob(f".{glob.escape(path.name)}.*{NEW}"))
+            fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=NEW, dir=path.parent))
+            held.enter_context(only_writer(fresh))  # as long as this lives
+        try:
+            _write_all(fresh, state, models, arrays)
+            with in_turn(path.parent):
+                _recover(path)  # another one that was killed meanwhile
+                _swap(fresh, path)
+        except BaseException:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
     return path
+
+
+def _write_all(
+    fresh: Path,
+    state: Mapping[str, Any],
+    models: Mapping[str, keras.Model],
+    arrays: Mapping[str, Mapping[str, Any]],
+) -> None:
+    for name, model in models.items():
+        # In this order: saving onto an export fails half-way.
+        keras.saving.save_model(model, fresh / name, zipped=False)
+        model.export(fresh / name, verbose=False)
+    for name, values in arrays.items():
+        np.savez(fresh / f"{name}.npz", **values)
+    sums = {file.relative_to(fresh).as_posix(): sha256(file) for file in _files(fresh)}
+    manifest = {"format": FORMAT, **state, "versions": versions(), "files": sums}
+    (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    for file in [*_files(fresh), *(folder for folder in fresh.rglob("*") if folder.is_dir()), fresh]:
+        sync(file)
+    fresh.chmod(0o755)  # mkdtemp's own mode would keep others from reading the model
 
 
 def versions() -> dict[str, str]:
@@ -88,7 +107,13 @@ def check_writable(path: Path, argument: str = "save_path") -> None:
 
 
 def recover(path: Path) -> None:
-    """Finishes or undoes a swap that was cut short."""
+    """Finishes or undoes a swap that was cut short, or waits for one that is going on."""
+    if _aside(path).exists():
+        with in_turn(path.parent):
+            _recover(path)
+
+
+def _recover(path: Path) -> None:
     old = _aside(path)
     if not old.exists():
         return

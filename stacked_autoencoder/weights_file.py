@@ -7,6 +7,7 @@ they like when it is read; compressed archives can hold a thousand times their s
 from __future__ import annotations
 
 import math
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,9 @@ def read_weights(file: Path, model: keras.Model) -> None:
         LoadError: they aren't where the model's layers look for them, or aren't finite numbers.
     """
     try:
-        model.load_weights(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # Keras warns, and goes on, where it finds no weights
+            model.load_weights(file)
     except Exception as error:
         raise LoadError(f"Weights aren't those of this model: {error}. Received: {str(file)!r}") from error
     if not all(np.isfinite(weight).all() for weight in model.get_weights()):

@@ -1,10 +1,12 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from stacked_autoencoder import Autoencoder, heads
-from stacked_autoencoder.heads.began import BEGAN, SPEED
+from stacked_autoencoder.heads import BEGAN
+from stacked_autoencoder.heads.began import SPEED
 from tests.conftest import assert_seeds_decide, blobs, bow
 
 
@@ -15,6 +17,10 @@ def trained():
     began = BEGAN((4,), latent_dim=2, width=16)
     began.fit(bow(400), epochs=2, batch_size=64, verbose=0)
     return began
+
+
+def errors(began, values):
+    return float(np.mean(began.errors(values, began.encoder(values), False)))
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (4, 4, 2)])
@@ -35,7 +41,29 @@ def test_the_discriminator_starts_as_principal_component_analysis():
     centred = flat - flat.mean(axis=0)
     vectors = np.linalg.svd(centred, full_matrices=False)[2][:8]
     error = np.abs(centred - centred @ vectors.T @ vectors).mean()
-    assert float(np.mean(began.errors(values, False))) == pytest.approx(error, rel=1e-3)
+    assert errors(began, values) == pytest.approx(error, rel=1e-3)
+
+
+def test_the_constraint_holds_codes_where_they_start():
+    began = BEGAN((4, 4, 2), latent_dim=3, width=4, constraint=0.0)
+    began.fit(blobs(200, 4, 2), epochs=0)
+    draws = np.random.default_rng(1).normal(size=(50, 3)).astype(np.float32)
+    codes = np.asarray(began.encoder(began.network(draws)))
+    kernel, bias = np.asarray(began.code_kernel), np.asarray(began.code_bias)
+    np.testing.assert_allclose(draws @ kernel + bias, codes, atol=1e-4)  # both networks start linear
+    began.draws = lambda values: tf.convert_to_tensor(draws)
+    began.code_bias.assign(bias + np.array([0.5, 0.0, 0.0]))
+    terms = began._terms(np.zeros((50, 4, 4, 2), np.float32), began.network, False)
+    assert float(terms[2]) == pytest.approx((0.25 / 3) / np.square(kernel).sum(axis=0).mean(), rel=1e-3)
+
+
+def test_codes_stay_nearer_to_the_start_the_more_they_are_held():
+    off = []
+    for constraint in (0.0, 10.0):
+        keras.utils.set_random_seed(0)
+        began = BEGAN((4,), latent_dim=2, width=16, constraint=constraint)
+        off.append(began.fit(bow(400), epochs=20, verbose=0).history["constraint"][-1])
+    assert off[1] < off[0] / 2
 
 
 @pytest.mark.parametrize(("k", "gamma"), [(0.0, 0.0), (0.3, 0.5), (0.99999, 1.0)])
@@ -59,18 +87,19 @@ def test_the_equilibrium_term_follows_its_rule(k, gamma):
 
 def test_both_networks_move_as_the_paper_says():
     """By plain gradient descent: the level by that of `real - k made`, the generator by that of `made`."""
-    began, points = BEGAN((4,), latent_dim=2, width=4), bow(512)
+    began, points = BEGAN((4,), latent_dim=2, width=4, constraint=0.0), bow(512)
     began.compile(keras.optimizers.SGD(1e-2))
     began.fit(points, epochs=0)
     logs = [began.train_on_batch(points, return_dict=True) for _ in range(2)]
     assert logs[1]["real"] < logs[0]["real"]  # k is 0 yet
-    before = float(np.mean(began.errors(began.network(draws := np.random.default_rng(0).normal(size=(512, 2))), False)))
+    draws = np.random.default_rng(0).normal(size=(512, 2)).astype(np.float32)
+    before = errors(began, began.network(draws))
     judge = began.encoder.get_weights() + began.decoder.get_weights()
     for _ in range(5):
         began.train_on_batch(points)
     began.encoder.set_weights(judge[: len(began.encoder.weights)])
     began.decoder.set_weights(judge[len(began.encoder.weights) :])
-    assert float(np.mean(began.errors(began.network(draws), False))) < before
+    assert errors(began, began.network(draws)) < before
 
 
 def test_one_seed_one_sample(trained):
@@ -130,6 +159,7 @@ def test_a_vae_can_be_refined_through_the_decoder(small_stack):
         (lambda: BEGAN((None, None, 8)), "`encoding_shape` is the shape of one encoding without open sides"),
         (lambda: BEGAN((4,), gamma=1.5), "`gamma` must be between 0 and 1"),
         (lambda: BEGAN((4,), gamma=-0.5), "`gamma` must be a number of at least 0"),
+        (lambda: BEGAN((4,), constraint=-1), "`constraint` must be a number of at least 0"),
         (
             lambda: BEGAN((4,)).fit(np.zeros((8, 4)), decoder=keras.Sequential([keras.Input((9,)), layers.Dense(1)])),
             r"made for encodings of shape \(4,\).*`decoder` of encodings of shape \(9,\)",

@@ -2,14 +2,15 @@
 
 import json
 import resource
+import shutil
 import time
 
 import keras
 import pytest
 
+from benchmarks.attacks import edit, sign
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, LoadError, SequenceLevel
 from tests.conftest import blobs
-from tests.hostile import copied, edit, sign
 
 LOSSES = []
 
@@ -36,7 +37,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def path(saved, tmp_path):
-    return copied(saved, tmp_path)
+    return shutil.copytree(saved, tmp_path / "stranger")
 
 
 def config_of(manifest, level=0):

@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
+from benchmarks import attacks
 from stacked_autoencoder import Autoencoder, ConvLevel, LoadError
 from stacked_autoencoder.weights_file import read_arrays, shapes_in
 from tests.conftest import blobs
-from tests.hostile import copied, sign
 from tests.test_loading import assert_refused
 
 WEIGHTS = "encoder0/model.weights.h5"
@@ -28,96 +28,29 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def path(saved, tmp_path):
-    return copied(saved, tmp_path)
-
-
-def first_array(group):
-    """The group that an array of weights is in, and its name there."""
-    for name, inside in group.items():
-        if isinstance(inside, h5py.Dataset):
-            return group, name
-        found = first_array(inside) if isinstance(inside, h5py.Group) else None
-        if found:
-            return found
-    return None
-
-
-def external_link(group, name, folder):
-    shutil.copy(folder / WEIGHTS, folder / "other.h5")
-    place = group[name].name
-    del group[name]
-    group[name] = h5py.ExternalLink("../other.h5", place)
-
-
-def soft_link(group, name, folder):
-    other = next(other for other in group if other != name)
-    del group[name]
-    group[name] = h5py.SoftLink(f"{group.name}/{other}")
-
-
-def external_storage(group, name, folder):
-    shape = group[name].shape
-    secret = folder / "secret"
-    secret.write_bytes(bytes(4 * int(np.prod(shape))))
-    del group[name]
-    group.create_dataset(name, shape, "f4", external=[(str(secret), 0, h5py.h5f.UNLIMITED)])
-
-
-def virtual(group, name, folder):
-    shape = group[name].shape
-    del group[name]
-    layout = h5py.VirtualLayout(shape, "f4")
-    layout[...] = h5py.VirtualSource(str(folder / "decoder0/model.weights.h5"), "x", shape=shape)
-    group.create_virtual_dataset(name, layout)
-
-
-def never_written(group, name, folder):
-    del group[name]
-    group.create_dataset(name, (10**6, 10**6), "f4")
-
-
-def compressed(group, name, folder):
-    del group[name]
-    group.create_dataset(name, data=np.zeros((2000, 2000), "f4"), compression="gzip")
-
-
-def group_in_itself(group, name, folder):
-    group["again"] = group
-
-
-def text(group, name, folder):
-    del group[name]
-    group[name] = "os.system"
-
-
-def not_finite(group, name, folder):
-    group[name][...] = np.nan
-
-
-def other_place(group, name, folder):
-    group.move(name, "elsewhere")
+    return shutil.copytree(saved, tmp_path / "stranger")
 
 
 @pytest.mark.parametrize(
     ("attack", "words"),
     [
-        (external_link, "points to somewhere else"),
-        (soft_link, "points to somewhere else"),
-        (external_storage, "isn't in one piece in this file"),
-        (virtual, "isn't in one piece in this file"),
-        (never_written, "says that it is larger than it is"),
-        (compressed, "isn't in one piece in this file"),
-        (group_in_itself, "is a group that is in another place, too"),
-        (text, "isn't an array of numbers"),
-        (not_finite, "aren't finite numbers"),
-        (other_place, "aren't those of this model"),
+        (attacks.external_link, "points to somewhere else"),
+        (attacks.soft_link, "points to somewhere else"),
+        (attacks.external_storage, "isn't in one piece in this file"),
+        (attacks.virtual, "isn't in one piece in this file"),
+        (attacks.never_written, "says that it is larger than it is"),
+        (attacks.compressed, "isn't in one piece in this file"),
+        (attacks.group_in_itself, "is a group that is in another place, too"),
+        (attacks.text, "isn't an array of numbers"),
+        (attacks.not_finite, "aren't finite numbers"),
+        (attacks.other_place, "aren't those of this model"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_weights_that_are_no_plain_numbers_are_refused(path, attack, words):
     with h5py.File(path / WEIGHTS, "a") as file:
-        attack(*first_array(file), path)
-    sign(path)
+        attack(*attacks.first_array(file), path / WEIGHTS)
+    attacks.sign(path)
     assert_refused(path, words)
 
 
@@ -125,7 +58,7 @@ def test_weights_that_are_no_plain_numbers_are_refused(path, attack, words):
 def test_weights_that_are_cut_short_are_refused(path, share):
     content = (path / WEIGHTS).read_bytes()
     (path / WEIGHTS).write_bytes(content[: int(share * len(content))])
-    sign(path)
+    attacks.sign(path)
     assert_refused(path, "Weights can't be read")
 
 
@@ -165,7 +98,7 @@ def test_arrays_that_are_no_plain_numbers_are_refused(path, content, compression
     CALLS.clear()
     with zipfile.ZipFile(path / "linear0.npz", "w", compression) as archive:
         archive.writestr("mean.npy", content)
-    sign(path)
+    attacks.sign(path)
     assert_refused(path, words)
     assert not CALLS
 
@@ -179,7 +112,7 @@ def test_arrays_that_are_not_finite_or_do_not_belong_together_are_refused(path):
         ({"more": arrays["mean"]}, "can't be made"),
     ):
         np.savez(file, **(arrays | change))
-        sign(path)
+        attacks.sign(path)
         assert_refused(path, words)
     file.write_bytes(b"")
     with pytest.raises(LoadError, match="Arrays can't be read"):

@@ -1,8 +1,9 @@
 """Models that are trained on encodings."""
 
+from stacked_autoencoder.heads.began import BEGAN
 from stacked_autoencoder.heads.classifier import classifier
 from stacked_autoencoder.heads.flow import Flow
 from stacked_autoencoder.heads.vae import VAE
 from stacked_autoencoder.heads.wgan import WGAN
 
-__all__ = ["VAE", "WGAN", "Flow", "classifier"]
+__all__ = ["BEGAN", "VAE", "WGAN", "Flow", "classifier"]

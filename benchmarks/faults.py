@@ -1,0 +1,137 @@
+"""What is left after kills, and what strangers' folders do: each job counts, and ends in an error if one thing is lost.
+
+    python -m benchmarks.faults                              # an hour
+    python -m benchmarks.faults --only saving --count 20
+
+*saving*: a process that saves one stack over another, again and again, is killed at a random moment; what loads must be
+one of the two, whole. *encoding*: a process that encodes to a store is killed, and called again; the store must be that
+of a process that was left alone. *mutations*: `autoencoder.json`, weights and arrays are changed by someone who knows
+how they are checked, at random and by known attacks; what doesn't load must raise `LoadError`, nothing may be run, and
+none may take more than ten seconds or a gigabyte.
+"""
+
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from benchmarks import mutations, table
+from stacked_autoencoder import Autoencoder, ConvLevel
+
+CONTEXT = multiprocessing.get_context("forkserver")
+COUNTS = {"saving": 200, "encoding": 50, "mutations": 10_000}
+PATIENCE = 60  # seconds for a process to do its work
+
+
+def small_stack(seed: int, n_levels: int = 1) -> Autoencoder:
+    keras.utils.set_random_seed(seed)
+    return Autoencoder(shape=(16, 16, 3), levels=[ConvLevel(n_out=4, size=8, n_scalings=1) for _ in range(n_levels)])
+
+
+def start(job: Callable[..., None], *arguments: object) -> multiprocessing.Process:
+    CONTEXT.set_forkserver_preload(["stacked_autoencoder.autoencoder"])  # so that each process starts at once
+    process = CONTEXT.Process(target=job, args=arguments)
+    process.start()
+    return process
+
+
+# === Saving ===
+
+
+def save_again_and_again(path: Path, seeds: tuple[int, int], began: Path) -> None:
+    stacks = [small_stack(seed) for seed in seeds]
+    began.touch()
+    while True:
+        for stack in stacks:
+            stack.save(path)
+
+
+def kill_saving(count: int, folder: Path) -> dict[str, int]:
+    """Kills so many processes that save over a model; what is there must be one of the two models, whole."""
+    path, rng = folder / "model", np.random.default_rng(0)
+    prints, seconds = {}, 0.0
+    for seed in (1, 2):
+        stack, before = small_stack(seed), time.perf_counter()
+        prints[stack.fingerprint(0)] = seed
+        stack.save(path)
+        seconds = max(seconds, time.perf_counter() - before)
+    (path / "notes.txt").write_text("mine")
+    seen = {1: 0, 2: 0}
+    for kill in range(count):
+        began = folder / f"began{kill}"
+        process = start(save_again_and_again, path, ((1, 2), (2, 1))[kill % 2], began)
+        until = time.monotonic() + PATIENCE
+        while not began.exists() and process.is_alive() and time.monotonic() < until:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 3 * seconds))  # in the first save, or the one after it
+        if not process.is_alive():
+            raise RuntimeError("The process ended before it was killed.")
+        process.kill()
+        process.join()
+        seen[prints[Autoencoder.load(path).fingerprint(0)]] += 1
+        if (path / "notes.txt").read_text() != "mine":
+            raise RuntimeError("A file that isn't ours was changed.")
+    small_stack(1).save(path)
+    left = [entry.name for entry in folder.iterdir() if entry.name.startswith(".")]
+    if left:
+        raise RuntimeError(f"The next save left {left} behind.")
+    return {"kills": count, "whole": sum(seen.values()), "the first": seen[1], "the second": seen[2]}
+
+
+# === Encoding ===
+
+
+def encode(model: Path, images: Path, store: Path) -> None:
+    Autoencoder.load(model).encode_to(store, np.load(images, mmap_mode="r"), shard_size=8, verbose=0)
+
+
+def kill_encoding(count: int, folder: Path) -> dict[str, int]:
+    """Kills so many processes that encode; one that is left alone at the end must finish the same store."""
+    stack, images, path = small_stack(1), folder / "images.npy", folder / "store"
+    model = stack.save(folder / "model")
+    np.save(images, np.random.default_rng(1).integers(0, 256, (50 * count, 16, 16, 3), dtype=np.uint8))
+    stack.encode_to(folder / "whole", np.load(images), shard_size=8, verbose=0)
+    rng, shards = np.random.default_rng(2), [0]
+    for kill in range(count + 1):
+        process = start(encode, model, images, path)
+        if kill < count:
+            until = time.monotonic() + PATIENCE
+            while process.is_alive() and time.monotonic() < until and len(list(path.glob("*.npy"))) <= shards[-1]:
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0, 0.02))
+            process.kill()
+        process.join()
+        shards.append(len(list(path.glob("*.npy"))))
+    if process.exitcode != 0 or contents(path) != contents(folder / "whole"):
+        raise RuntimeError("The store isn't that of a process that was left alone.")
+    return {"kills": count, "the same store": 1, "moments": len(set(shards)) - 1}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+JOBS = {"saving": kill_saving, "encoding": kill_encoding, "mutations": mutations.load_all}
+
+
+def main(argv: list[str] | None = None) -> list[dict]:
+    parser = table.parser(__doc__)
+    parser.add_argument("--only", nargs="+", choices=[*JOBS], default=[*JOBS])
+    parser.add_argument("--count", type=int, help="of kills, or of mutations; by default 200, 50 and 10,000")
+    arguments = parser.parse_args(argv)
+    rows = []
+    for name in arguments.only:
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.perf_counter()
+            rows.append({"job": name} | JOBS[name](arguments.count or COUNTS[name], Path(folder)))
+        counts = ", ".join(f"{what}: {count:.4g}" for what, count in rows[-1].items() if what != "job")
+        print(f"{name}, {time.perf_counter() - began:.0f} s. {counts}")
+    return table.write(rows, arguments.json)
+
+
+if __name__ == "__main__":
+    main()

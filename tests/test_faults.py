@@ -1,0 +1,88 @@
+"""Kills at random moments and strangers' folders: a tenth of what `benchmarks/faults.py` does."""
+
+import multiprocessing
+
+import pytest
+
+from benchmarks import faults
+from stacked_autoencoder import Autoencoder
+from stacked_autoencoder.durable import in_turn, only_writer, remove_abandoned
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("job", "count"), [("saving", 20), ("encoding", 5), ("mutations", 1000)])
+def test_nothing_is_lost_and_nothing_is_run(job, count, tmp_path, capsys):
+    (row,) = faults.main(["--only", job, "--count", str(count), "--json", str(tmp_path / "rows.json")])
+    if job == "saving":
+        assert row["whole"] == row["kills"] == count
+        assert min(row["the first"], row["the second"]) > 0  # it was killed before and after a swap
+    elif job == "encoding":
+        assert row["the same store"] == 1
+        assert row["moments"] > 3
+    else:
+        assert row["changed"] >= 0.9 * count  # hypothesis may run out of new ones
+        assert row["bytes of h5: refused"] > row["bytes of h5: loaded"] > 0
+        assert row["attacks in weights: refused"] > 10
+        assert row["attacks in config.json: loaded"] > 10
+    assert f"{job}, " in capsys.readouterr().out
+
+
+def save_a_few_times(path, seed):
+    stack = faults.small_stack(seed)
+    for _ in range(5):
+        stack.save(path)
+
+
+@pytest.mark.slow
+def test_two_writers_and_a_reader(tmp_path):
+    path = tmp_path / "model"
+    prints = {faults.small_stack(seed).fingerprint(0) for seed in (1, 2)}
+    faults.small_stack(1).save(path)
+    writers = [faults.start(save_a_few_times, path, seed) for seed in (1, 2)]
+    loads = 0
+    while any(writer.is_alive() for writer in writers) or not loads:
+        assert Autoencoder.load(path).fingerprint(0) in prints
+        loads += 1
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+def hold(folder, ready, done):
+    with only_writer(folder):
+        ready.set()
+        done.wait(60)
+
+
+def test_only_what_is_abandoned_is_removed(tmp_path):
+    held, abandoned, link = (tmp_path / name for name in ("held", "abandoned", "link"))
+    for folder in (held, abandoned):
+        folder.mkdir()
+        (folder / "weights").write_text("x")
+    link.symlink_to(held)
+    ready, done = faults.CONTEXT.Event(), faults.CONTEXT.Event()
+    process = faults.start(hold, held, ready, done)
+    assert ready.wait(60)
+    remove_abandoned([held, abandoned, link, tmp_path / "gone"])
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["held", "link"]
+    done.set()
+    process.join()
+    remove_abandoned([held])
+    assert (not held.exists(), link.is_symlink()) == (True, True)
+
+
+def count_up(folder):
+    for _ in range(20):
+        with in_turn(folder):
+            number = int((folder / "number").read_text())
+            (folder / "number").write_text(str(number + 1))
+
+
+def test_processes_wait_for_their_turn(tmp_path):
+    (tmp_path / "number").write_text("0")
+    processes = [faults.start(count_up, tmp_path) for _ in range(3)]
+    for process in processes:
+        process.join()
+    assert (tmp_path / "number").read_text() == "60"
+    assert multiprocessing.active_children() == []
