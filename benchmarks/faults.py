@@ -5,9 +5,11 @@
 
 *saving*: a process that saves one stack over another, again and again, is killed at a random moment; what loads must be
 one of the two, whole. *encoding*: a process that encodes to a store is killed, and called again; the store must be that
-of a process that was left alone. *mutations*: `autoencoder.json`, weights and arrays are changed by someone who knows
-how they are checked, at random and by known attacks; what doesn't load must raise `LoadError`, nothing may be run, and
-none may take more than ten seconds or a gigabyte.
+of a process that was left alone. *training*: a process that trains
+with checkpoints is killed, and called again until it is through; its weights must be those of an undisturbed one.
+*mutations*: `autoencoder.json`, weights and arrays are changed by someone who knows how they are checked, at random and
+by known attacks; what doesn't load must raise `LoadError`, nothing may be run, and none may take more than ten seconds
+or a gigabyte.
 """
 
 import multiprocessing
@@ -23,7 +25,7 @@ from benchmarks import mutations, table
 from stacked_autoencoder import Autoencoder, ConvLevel
 
 CONTEXT = multiprocessing.get_context("forkserver")
-COUNTS = {"saving": 200, "encoding": 50, "mutations": 10_000}
+COUNTS = {"saving": 200, "encoding": 50, "training": 50, "mutations": 10_000}
 PATIENCE = 60  # seconds for a process to do its work
 
 
@@ -111,17 +113,57 @@ def kill_encoding(count: int, folder: Path) -> dict[str, int]:
     return {"kills": count, "the same store": 1, "moments": len(set(shards)) - 1}
 
 
+# === Training ===
+
+
+def training_stack() -> Autoencoder:
+    return small_stack(1, n_levels=2)
+
+
+def train(images: Path, checkpoints: Path, model: Path) -> None:
+    stack = training_stack()
+    stack.train(np.load(images), epochs=[6, 6], batch_size=32, verbose=0, checkpoint_dir=checkpoints)
+    stack.save(model)
+
+
+def kill_training(count: int, folder: Path) -> dict[str, int]:
+    """Kills so many processes that train; the one that comes to the end must end with the weights of undisturbed ones.
+
+    A training is killed until it is through, and the next one begun.
+    """
+    images = folder / "images.npy"
+    np.save(images, np.random.default_rng(1).uniform(-1, 1, (512, 16, 16, 3)).astype(np.float32))
+    began = time.perf_counter()
+    whole = start(train, images, folder / "undisturbed", folder / "whole")
+    whole.join()
+    seconds, expected = time.perf_counter() - began, Autoencoder.load(folder / "whole").fingerprint(1)
+    rng, kills, same, is_through = np.random.default_rng(2), 0, 0, True
+    while kills < count or not is_through:
+        process = start(train, images, folder / f"checkpoints{same}", folder / f"model{same}")
+        process.join(rng.uniform(0.3, 1.0) * seconds if kills < count else PATIENCE)
+        is_through = not process.is_alive()
+        if not is_through:
+            process.kill()
+            process.join()
+            kills += 1
+            continue
+        if process.exitcode != 0 or Autoencoder.load(folder / f"model{same}").fingerprint(1) != expected:
+            raise RuntimeError("Training that was killed didn't end with the weights of an undisturbed one.")
+        same += 1
+    return {"kills": kills, "the same weights": same}
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-JOBS = {"saving": kill_saving, "encoding": kill_encoding, "mutations": mutations.load_all}
+JOBS = {"saving": kill_saving, "encoding": kill_encoding, "training": kill_training, "mutations": mutations.load_all}
 
 
 def main(argv: list[str] | None = None) -> list[dict]:
     parser = table.parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=[*JOBS], default=[*JOBS])
-    parser.add_argument("--count", type=int, help="of kills, or of mutations; by default 200, 50 and 10,000")
+    parser.add_argument("--count", type=int, help="of kills, or of mutations; by default 200, 50, 50 and 10,000")
     arguments = parser.parse_args(argv)
     rows = []
     for name in arguments.only:

@@ -10,6 +10,8 @@ import keras
 
 from stacked_autoencoder import training
 from stacked_autoencoder.cache import EncodingCache
+from stacked_autoencoder.checkpoints import Checkpoints
+from stacked_autoencoder.level import Level
 from stacked_autoencoder.principal import LinearCode, fit_linear_code
 from stacked_autoencoder.seen import Seen
 from stacked_autoencoder.sources.base import Source
@@ -25,6 +27,7 @@ def train(
     validation: Seen | None,
     *,
     cache: EncodingCache,
+    checkpoints: Checkpoints | None,
     batch_size: int,
     steps_per_epoch: int | None,
     verbose: int | str,
@@ -38,6 +41,7 @@ def train(
         images: what is trained on.
         validation: decides which weights are kept.
         cache: keeps the encodings between the levels.
+        checkpoints: of this call, if it is to go on after a kill.
         steps_per_epoch: of level 0; needed for images without end, of which so many batches are encoded for level 1.
         **options: the other arguments of `training.fit`.
 
@@ -59,9 +63,21 @@ def train(
     most = steps_needed(images.pairs.inputs, batch_size, steps_per_epoch)
     seen, valid, histories = images.pairs, None if validation is None else validation.pairs, []
     for index, level in enumerate(stack.levels[: top + 1]):
-        if index in epochs:
-            if not level.started:
-                level.linear_code = _start(stack, index, images, seen.inputs, batch_size, most)
+        finished = checkpoints.finished(index, level) if checkpoints and index in epochs else None
+        if finished:
+            histories.append(finished[0])
+            if index == 0:
+                stack.value_range = finished[1]
+        elif index in epochs:
+
+            def start(index: int = index, level: Level = level, inputs: Source = seen.inputs) -> None:
+                if not level.started:
+                    level.linear_code = _start(stack, index, images, inputs, batch_size, most)
+
+            if checkpoints:
+                options["checkpoint"] = checkpoints.begin(index, level, start)
+            else:
+                start()
             history = training.fit(
                 [level],
                 seen,
@@ -77,6 +93,8 @@ def train(
             level.measure(seen.inputs.batches(batch_size, shuffle=True, most=training.SAMPLE))
             if index == 0:
                 stack.value_range = (seen.targets or seen.inputs).value_range
+            if checkpoints:
+                checkpoints.finish(index, level, history, stack.value_range)
         if images.level <= index < top:
             some = seen if most is None else Pairs(seen.inputs.first(most, batch_size))
             seen = encoded(index, some, images.shape, "training")

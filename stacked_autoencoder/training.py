@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.budget import Mean, counted, squared_error
+from stacked_autoencoder.checkpoints import KeepCheckpoints
 from stacked_autoencoder.level import Level, Shape
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate, optimizer_for, warm_cosine
 from stacked_autoencoder.reconstruction import Reconstruction
@@ -48,6 +50,7 @@ class KeepBest(keras.callbacks.Callback):
         super().__init__()
         self.loss_of = loss_of
         self.best = self.last = start_loss
+        self.weights: list[np.ndarray] | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.weights = self.model.get_weights()
@@ -62,7 +65,33 @@ class KeepBest(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self.last != self.best:
+            self.put_back()
+
+    def put_back(self) -> None:
+        if self.weights is not None:
             self.model.set_weights(self.weights)
+
+
+class StopAtNaN(keras.callbacks.Callback):
+    """Ends training with an error when the loss isn't finite any more: it won't be again."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self.title = title
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.epoch, self.before = epoch, -1
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if not np.isfinite(logs["loss"]):
+            first, last = self.before + 2, batch + 1
+            raise FloatingPointError(
+                f"{self.title}: the loss isn't a finite number any more, in epoch {self.epoch + 1}, "
+                f"{f'batch {last}' if first >= last else f'one of the batches {first} to {last}'}. The best weights "
+                "before that are in place. Look for values in these batches that aren't like the others, or lower "
+                f"`learning_rate`. Received: loss={logs['loss']}"
+            )
+        self.before = batch
 
 
 def loss_over(model: Reconstruction, shape: Shape, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
@@ -92,6 +121,7 @@ def fit(
     optimizer: keras.optimizers.Optimizer | None,
     callbacks: Sequence[keras.callbacks.Callback],
     verbose: int | str,
+    checkpoint: Path | None = None,
 ) -> keras.callbacks.History:
     """Fits levels, jointly if there are several, to restore what the first of them sees; keeps the best weights.
 
@@ -102,6 +132,7 @@ def fit(
         steps: batches per epoch; all of `seen` by default.
         learning_rate: peak of a warm-up and cosine over all steps, or a schedule of the user's.
         optimizer: one like it is used instead of Muon, as it is.
+        checkpoint: file that is written after each epoch, and gone on from if it is there.
 
     Returns:
         The Keras `History`, with the loss before the first step as `history.start_loss`.
@@ -131,17 +162,33 @@ def fit(
     else:
         optimizer = type(optimizer).from_config(optimizer.get_config())  # another one has its slots for other weights
     model.compile(optimizer=optimizer, steps_per_execution=min(STEPS_PER_EXECUTION, steps))
+    best = KeepBest(loss_of, start_loss)
+    followed = [StopAtNaN(title), keras.callbacks.History(), best, LevelProgress(title), *callbacks]
+    done, is_over = 0, False
+    if checkpoint is not None:
+        followed.append(keeper := KeepCheckpoints(checkpoint, best, callbacks))
+        done, is_over = keeper.epoch, keeper.is_over
     try:
         with seen.inputs.own_errors():
             history = model.fit(
-                seen.dataset(batch_size, shuffle=True).repeat(),
-                epochs=epochs,
+                seen.from_step(batch_size, done * steps),
+                initial_epoch=done,
+                epochs=done if is_over else epochs,
                 steps_per_epoch=steps,
                 validation_data=None if validation is None else validation.dataset(batch_size).apply(length),
-                callbacks=[KeepBest(loss_of, start_loss), LevelProgress(title), *callbacks],
+                callbacks=followed,
                 shuffle=False,  # the source has shuffled
                 verbose=verbose,
             )
+    except KeyboardInterrupt:
+        best.put_back()
+        how = "" if checkpoint is None else ": the same call goes on after the last whole epoch"
+        raise KeyboardInterrupt(
+            f"{title} was interrupted. Its best weights so far are in place; `save` keeps them, `train` goes on{how}."
+        ) from None
+    except BaseException:
+        best.put_back()
+        raise
     finally:
         tie(levels)
     history.start_loss = start_loss

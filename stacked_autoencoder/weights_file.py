@@ -59,8 +59,11 @@ def read_weights(file: Path, model: keras.Model) -> None:
         raise LoadError(f"There are weights that aren't finite numbers. Received: {str(file)!r}")
 
 
-def read_arrays(file: Path) -> dict[str, np.ndarray]:
+def read_arrays(file: Path, *, finite: bool = True) -> dict[str, np.ndarray]:
     """The arrays that `numpy.savez` wrote.
+
+    Args:
+        finite: whether values must be finite.
 
     Raises:
         LoadError: they aren't plain, finite numbers, or larger than the file.
@@ -78,7 +81,9 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
         raise LoadError(f"{error} Received: {str(file)!r}") from None
     except Exception as error:
         raise LoadError(f"Arrays can't be read: {error}. Received: {str(file)!r}") from error
-    if not all(array.dtype.kind in NUMBERS and np.isfinite(array).all() for array in read.values()):
+    if not all(array.dtype.kind in NUMBERS for array in read.values()):
+        raise LoadError(f"There are arrays that aren't numbers. Received: {str(file)!r}")
+    if finite and not all(np.isfinite(array).all() for array in read.values()):
         raise LoadError(f"There are values that aren't finite numbers. Received: {str(file)!r}")
     return read
 

@@ -5,6 +5,7 @@ An error in the middle of a stream is kept and raised again in our own words, no
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,9 @@ import tensorflow as tf
 
 from stacked_autoencoder.checks import check_image_shape, check_size, check_values
 from stacked_autoencoder.seeds import rng_of
-from stacked_autoencoder.sources.blocks import Block, Shape, fitting, joined_neighbours
+from stacked_autoencoder.sources.blocks import Block, Shape, add_image, fitting, joined_neighbours
+
+DIGESTED = 256  # images
 
 
 def everything(_: Any) -> bool:
@@ -41,8 +44,13 @@ class Source(ABC):
         self.workers: int | None = None  # that decode files
 
     @abstractmethod
-    def raw_batches(self, batch_size: int, shuffle: bool) -> tf.data.Dataset:
-        """Checked batches as they come, each of one size; where sizes differ, not in the images' order."""
+    def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
+        """Checked batches as they come, each of one size; where sizes differ, not in the images' order.
+
+        Args:
+            shuffle: whether each pass has an order of its own.
+            first_pass: number of the first, which decides its order.
+        """
 
     @abstractmethod
     def in_order(self, batch_size: int, *, scale: bool = True) -> Iterator[np.ndarray]:
@@ -83,10 +91,23 @@ class Source(ABC):
             self.counted[batch_size] = self.count_batches(batch_size)
         return self.counted[batch_size]
 
-    def dataset(self, batch_size: int, *, shuffle: bool = False) -> tf.data.Dataset:
+    def dataset(self, batch_size: int, *, shuffle: bool = False, first_pass: int = 0) -> tf.data.Dataset:
         """Batches of float32 `(N, H, W, C)`, sides padded to multiples of the factor."""
-        batches = self.raw_batches(batch_size, shuffle)
+        batches = self.raw_batches(batch_size, shuffle, first_pass)
         return batches.map(lambda images: pad_by_reflection(scaled(images), self.factor)).prefetch(2)
+
+    def from_step(self, batch_size: int, step: int) -> tf.data.Dataset:
+        """Shuffled batches without end, as they come after so many; whole passes before that aren't read."""
+        batches = None if step == 0 else self.n_batches(batch_size)
+        passes, rest = divmod(step, batches) if batches else (0, step)
+        return self.dataset(batch_size, shuffle=True, first_pass=passes).repeat().skip(rest)
+
+    def digest(self) -> str:
+        """By which these images are known again: SHA-256 of the first of them."""
+        digest = hashlib.sha256()
+        for image in next(iter(self.in_order(DIGESTED, scale=False))):
+            add_image(digest, np.asarray(image))
+        return digest.hexdigest()
 
     def batches(self, batch_size: int, *, shuffle: bool = False, most: int | None = None) -> Iterator[np.ndarray]:
         """The same as numpy arrays, at most `most` of them."""
@@ -148,12 +169,25 @@ class DatasetSource(Source):
                 yield from batches.map(prepare).prefetch(2).as_numpy_iterator()
 
 
-def order_of_epochs(shuffle: bool) -> np.random.Generator | None:
-    """What shuffles every epoch, `None` for the order that the images have.
+class Passes:
+    """What shuffles each pass over the images: a generator that only a seed and the number of the pass decide.
 
-    Drawn when a dataset is made, not in its generator, so `keras.utils.set_random_seed` fixes the order of every epoch.
+    The seed is drawn when a dataset is made, not in its generator, so `keras.utils.set_random_seed` fixes all orders.
+
+    Args:
+        shuffle: whether to; if not, the images have the order that they have.
+        first: number of the first pass, for training that goes on.
     """
-    return rng_of() if shuffle else None
+
+    def __init__(self, shuffle: bool, first: int) -> None:
+        self.seed = int(rng_of().integers(2**31)) if shuffle else None
+        self.number = first
+
+    def next(self) -> np.random.Generator | None:
+        if self.seed is None:
+            return None
+        self.number += 1
+        return np.random.default_rng([self.seed, self.number - 1])
 
 
 def index_batches(

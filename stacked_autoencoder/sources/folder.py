@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.image_folder import ImageFolder
-from stacked_autoencoder.sources.base import DatasetSource, everything, index_batches, order_of_epochs
+from stacked_autoencoder.sources.base import DatasetSource, Passes, everything, index_batches
 from stacked_autoencoder.sources.blocks import Block, Shape, fitting, joined_neighbours
 from stacked_autoencoder.sources.pictures import picture_reader
 from stacked_autoencoder.sources.unreadable import Unreadable
@@ -90,14 +90,14 @@ class FolderSource(DatasetSource):
     def readable(self, rows: range) -> list[int]:
         return [row for row in rows if row not in self.unreadable.reasons]
 
-    def raw_batches(self, batch_size: int, shuffle: bool) -> tf.data.Dataset:
+    def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
         if None not in self.shape:
-            return self._passes(self._whole(shuffle), batch_size)
-        sizes, rng = self._sizes(), order_of_epochs(shuffle)
+            return self._passes(self._whole(shuffle, first_pass), batch_size)
+        sizes, passes = self._sizes(), Passes(shuffle, first_pass)
         rows = np.array(list(sizes), np.int64)
 
         def orders() -> Iterator[Order]:  # a pass for each batch, since it holds one size
-            plan = index_batches(list(sizes.values()), len(rows), batch_size, rng)
+            plan = index_batches(list(sizes.values()), len(rows), batch_size, passes.next())
             return ((rows[indices], self.folder.seed) for indices in plan)
 
         return self._passes(orders, batch_size)
@@ -146,9 +146,9 @@ class FolderSource(DatasetSource):
             self.sizes = dict(zip(self.readable(range(len(self.folder))), shapes, strict=True))
         return self.sizes
 
-    def _whole(self, shuffle: bool) -> Callable[[], Iterator[Order]]:
-        rng = order_of_epochs(shuffle)
-        return lambda: iter([self._order(range(len(self.folder)), rng)])
+    def _whole(self, shuffle: bool, first_pass: int = 0) -> Callable[[], Iterator[Order]]:
+        passes = Passes(shuffle, first_pass)
+        return lambda: iter([self._order(range(len(self.folder)), passes.next())])
 
     def _order(self, rows: range, rng: np.random.Generator | None = None) -> Order:
         known = np.array(self.readable(rows), np.int64)

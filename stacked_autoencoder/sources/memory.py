@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.checks import check_image_shape
-from stacked_autoencoder.sources.base import Source, everything, index_batches, order_of_epochs, scaled
+from stacked_autoencoder.sources.base import Passes, Source, everything, index_batches, scaled
 from stacked_autoencoder.sources.blocks import ImageBlock, Shape, fitting
 
 CHECKED_AT_ONCE = 1 << 24  # values; bounds the memory of a check
@@ -80,11 +80,13 @@ class ArraySource(Source):
         """The shape of every image, or one if all are alike."""
         return [self.images.shape[1:]] if isinstance(self.images, np.ndarray) else [each.shape for each in self.images]
 
-    def raw_batches(self, batch_size: int, shuffle: bool) -> tf.data.Dataset:
-        rng = order_of_epochs(shuffle)
+    def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
+        passes = Passes(shuffle, first_pass)
         dtype = self.images.dtype if isinstance(self.images, np.ndarray) else self.images[0].dtype
         signature = tf.TensorSpec((None, *self.shape), dtype)
-        return tf.data.Dataset.from_generator(lambda: self._generate(batch_size, rng), output_signature=signature)
+        return tf.data.Dataset.from_generator(
+            lambda: self._generate(batch_size, passes.next()), output_signature=signature
+        )
 
     def in_order(self, batch_size: int, *, scale: bool = True) -> Iterator[np.ndarray]:
         """Not by `tf.data`, which would copy images, and read what is only mapped into memory."""

@@ -31,6 +31,15 @@ class Pairs(NamedTuple):
         np.random.set_state(state)
         return tf.data.Dataset.zip((inputs, self.targets.dataset(batch_size, shuffle=shuffle)))
 
+    def from_step(self, batch_size: int, step: int) -> tf.data.Dataset:
+        """Shuffled batches of `dataset` without end, as they come after so many."""
+        if self.targets is None:
+            return self.inputs.from_step(batch_size, step)
+        state = np.random.get_state()
+        inputs = self.inputs.from_step(batch_size, step)
+        np.random.set_state(state)
+        return tf.data.Dataset.zip((inputs, self.targets.from_step(batch_size, step)))
+
     def batches(
         self, batch_size: int, *, shuffle: bool = False, most: int | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:

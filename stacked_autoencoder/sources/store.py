@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.encodings import EncodingStore
-from stacked_autoencoder.sources.base import DatasetSource, everything, order_of_epochs
+from stacked_autoencoder.sources.base import DatasetSource, Passes, everything
 from stacked_autoencoder.sources.blocks import ImageBlock, Shape
 
 
@@ -35,9 +35,9 @@ class StoreSource(DatasetSource):
         self.check_shape(store.shape[1:])
         self.shape = store.shape[1:]
 
-    def raw_batches(self, batch_size: int, shuffle: bool) -> tf.data.Dataset:
-        rng = order_of_epochs(shuffle)
-        return self._generated(lambda: self.store.index_batches(batch_size, rng))
+    def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
+        passes = Passes(shuffle, first_pass)
+        return self._generated(lambda: self.store.index_batches(batch_size, passes.next()))
 
     def raw_singles(self) -> tf.data.Dataset:
         return self._generated(lambda: (np.array([row]) for row in range(len(self.store))))

@@ -57,8 +57,16 @@ class StreamSource(DatasetSource):
         self.shape = (*size[:-1], shape[-1])
         self.source = dataset
 
-    def raw_batches(self, batch_size: int, shuffle: bool) -> tf.data.Dataset:
+    def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
         return self._checked(self._batched(batch_size))
+
+    def from_step(self, batch_size: int, step: int) -> tf.data.Dataset:
+        """All that comes before is read: only the dataset knows its order."""
+        return self.dataset(batch_size, shuffle=True).repeat().skip(step)
+
+    def digest(self) -> str:
+        """None but what it is: to look at a stream can change what comes next."""
+        return self.describe()
 
     def raw_singles(self) -> tf.data.Dataset:
         return self._checked(self.source if self.batched else self.source.batch(1))

@@ -1,0 +1,255 @@
+"""The same call goes on after a kill, and ends where it would have ended."""
+
+import json
+import os
+import signal
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from benchmarks import faults
+from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, SequenceLevel
+from stacked_autoencoder.checkpoints import random_state, set_random_state
+from stacked_autoencoder.corruption import Mask
+from tests.conftest import blobs, waves
+from tests.test_store_writer import folder_of
+
+EPOCHS = [3, 2]
+
+
+class Killed(Exception):
+    """Stands for a kill: what is in memory is thrown away, what is on disk stays."""
+
+
+class KillAfter(keras.callbacks.Callback):
+    """Raises at the end of the batches of an epoch, counted over all levels."""
+
+    def __init__(self, epochs):
+        super().__init__()
+        self.left = iter(range(epochs - 1)) if epochs else None  # a plain number would be kept with the checkpoints
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.left is not None and next(self.left, None) is None:
+            raise Killed
+
+
+def stack(seed=0):
+    keras.utils.set_random_seed(seed)
+    noisy = ConvLevel(n_out=4, n_scalings=1, size=4, corruption=Mask(0.2), penalty="l1")
+    return Autoencoder(shape=(8, 8, 1), levels=[noisy, DenseLevel([6, 3], kl_weight=0.01)])
+
+
+def recurrent(seed=0):
+    keras.utils.set_random_seed(seed)
+    return Autoencoder(shape=(10, 2), levels=[SequenceLevel(4, target="both")])
+
+
+def pictures(path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), dtype=np.uint8)
+    return folder_of(path / "pictures", list(pixels[..., 0]))
+
+
+SOURCES = {
+    "array": lambda path: blobs(40, 8, 1),
+    "list": lambda path: list(blobs(40, 8, 1)),
+    "dataset": lambda path: tf.data.Dataset.from_tensor_slices(blobs(40, 8, 1)).shuffle(40, seed=1),
+    "folder": pictures,
+}
+
+
+def train(sae, images, path=None, kill=None, epochs=EPOCHS, **options):
+    early = keras.callbacks.EarlyStopping("loss", patience=1, restore_best_weights=True, min_delta=10.0)
+    callbacks = [early, KillAfter(kill)] if options.pop("early", False) else [KillAfter(kill)]
+    options = {"batch_size": 8, "verbose": 0, "callbacks": callbacks, "checkpoint_dir": path} | options
+    return sae.train(images, epochs=epochs[: len(sae.levels)], **options)
+
+
+def assert_same(one, other, histories):
+    for levels in zip(one.levels, other.levels, strict=True):
+        for first, second in zip(levels[0].models().values(), levels[1].models().values(), strict=True):
+            for weights in zip(first.get_weights(), second.get_weights(), strict=True):
+                np.testing.assert_array_equal(*weights)
+        np.testing.assert_array_equal(levels[0].std, levels[1].std)
+        assert (levels[0].linear_code is None) == (levels[1].linear_code is None)
+    assert one.value_range == other.value_range
+    for first, second in zip(*histories, strict=True):
+        assert first.history == second.history
+        assert first.epoch == second.epoch
+        assert first.start_loss == second.start_loss
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "kills"),
+    [("array", [1, 3, 5]), ("list", [2]), ("dataset", [2]), ("folder", [2])],
+)
+def test_training_that_is_killed_ends_as_if_it_had_not_been(tmp_path, source, kills):
+    """In the first epoch, in a later one, in the second level."""
+    images, valid = SOURCES[source](tmp_path), blobs(16, 8, 1, seed=1)
+    whole, validation = stack(), {"validation_data": valid} if source == "array" else {}
+    expected = train(whole, images, **validation)
+    for kill in kills:
+        path = tmp_path / f"checkpoints{kill}"
+        with pytest.raises(Killed):
+            train(stack(), images, path, kill, **validation)
+        again = stack(seed=7)  # another process has other random numbers
+        histories = train(again, images, path, **validation)
+        assert_same(again, whole, (histories, expected))
+        assert not list(path.glob("now*"))
+
+
+@pytest.mark.slow
+def test_killed_with_other_options(tmp_path):
+    images = blobs(40, 8, 1)
+    for name, make, data, options in (
+        ("early", stack, images, {"early": True, "epochs": [4, 4]}),
+        ("adam", stack, images, {"optimizer": keras.optimizers.Adam(1e-3), "steps_per_epoch": 3}),
+        ("schedule", stack, images, {"learning_rate": keras.optimizers.schedules.ExponentialDecay(0.01, 4, 0.5)}),
+        ("targets", stack, images, {"targets": images[:, ::-1].copy()}),
+        ("recurrent", recurrent, waves(40), {}),
+    ):
+        whole, path = make(), tmp_path / name
+        expected = train(whole, data, **options)
+        with pytest.raises(Killed):
+            train(make(seed=3), data, path, 2, **options)
+        again = make(seed=7)
+        assert_same(again, whole, (train(again, data, path, **options), expected))
+        if name == "early":
+            assert len(expected[0].epoch) == 2  # it did end early, and wasn't trained on
+
+
+def test_a_level_on_top_of_a_trained_stack(tmp_path):
+    images = blobs(40, 8, 1)
+    whole = stack()
+    train(whole, images)
+    path = whole.save(tmp_path / "model")
+    expected = train(whole, images, levels=[1], epochs=[2])
+    with pytest.raises(Killed):
+        train(Autoencoder.load(path), images, tmp_path / "checkpoints", 2, levels=[1], epochs=[2])
+    again = Autoencoder.load(path)
+    keras.utils.set_random_seed(5)
+    histories = train(again, images, tmp_path / "checkpoints", levels=[1], epochs=[2])
+    assert len(histories[0].epoch) == len(expected[0].epoch) == 2
+    np.testing.assert_array_equal(again.levels[0].encoder.get_weights()[0], whole.levels[0].encoder.get_weights()[0])
+
+
+def test_a_finished_call_gives_what_it_gave(tmp_path):
+    images, path = blobs(40, 8, 1), tmp_path / "checkpoints"
+    first, again = stack(), stack(seed=3)
+    expected = train(first, images, path)
+    began = time.perf_counter()
+    assert_same(again, first, (train(again, images, path), expected))
+    assert time.perf_counter() - began < 30
+    assert {file.name for file in path.iterdir()} == {
+        "call.json",
+        *(f"{n}{i}.npz" for n in ("start", "done") for i in (0, 1)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"epochs": [4, 2]}, r"another epochs: epochs was \{\"0\": 3, \"1\": 2\} and is"),
+        ({"batch_size": 4}, "batch_size was 8 and is 4"),
+        ({"learning_rate": 0.02}, "learning_rate was null and is 0.02"),
+        ({"optimizer": "adam"}, "another optimizer"),
+        ({"validation_data": blobs(8, 8, 1)}, "another validation_data"),
+        ({"levels": [0], "epochs": [3]}, "another epochs"),
+    ],
+)
+def test_another_call_is_told(tmp_path, change, words):
+    images, path = blobs(40, 8, 1), tmp_path / "checkpoints"
+    with pytest.raises(Killed):
+        train(stack(), images, path, 1)
+    with pytest.raises(ValueError, match=rf"`checkpoint_dir` holds.*{words}.*another folder to begin anew"):
+        train(stack(), images, path, **change)
+
+
+def test_other_images_or_another_stack_are_told(tmp_path):
+    images, path = blobs(40, 8, 1), tmp_path / "checkpoints"
+    with pytest.raises(Killed):
+        train(stack(), images, path, 1)
+    other = images.copy()
+    other[3, 0, 0, 0] += 0.01
+    with pytest.raises(ValueError, match="another images"):
+        train(stack(), other, path)
+    with pytest.raises(ValueError, match="another levels"):
+        train(Autoencoder(shape=(8, 8, 1), levels=[ConvLevel(3, 1, 4), DenseLevel([6, 3])]), images, path)
+    trained = stack()
+    train(trained, images, epochs=[0, 0])
+    with pytest.raises(ValueError, match="another trained before"):
+        train(trained, images, path)
+
+
+def test_a_folder_that_can_not_be_written_is_told_before_training(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="`checkpoint_dir` can't be written"):
+        train(stack(), blobs(40, 8, 1), tmp_path / "file", 1)
+
+
+def test_random_numbers_go_on_where_they_were():
+    def seed():
+        return keras.random.SeedGenerator(name="seed").state.numpy().tolist()
+
+    keras.utils.set_random_seed(3)
+    state = json.loads(json.dumps(random_state()))
+    first = np.random.normal(size=5), seed()
+    set_random_state(state)
+    np.testing.assert_array_equal(np.random.normal(size=5), first[0])
+    assert seed() == first[1]
+
+
+# === What ends training ===
+
+
+class Interrupt(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_an_interrupt_leaves_a_usable_model_and_says_how_to_go_on(tmp_path):
+    images, sae = blobs(40, 8, 1), Autoencoder(shape=(8, 8, 1), levels=[DenseLevel(4, tied=True)])
+    options = {"epochs": 4, "batch_size": 8, "verbose": 0, "validation_data": images}
+    with pytest.raises(KeyboardInterrupt, match=r"Level 0 .* was interrupted.*the same call goes on after the last"):
+        sae.train(images, callbacks=[Interrupt()], checkpoint_dir=tmp_path / "checkpoints", **options)
+    assert np.isfinite(sae.evaluate(images))
+    encoder, decoder = (model.layers[-2 if model is sae.decoder else -1] for model in (sae.encoder, sae.decoder))
+    np.testing.assert_array_equal(encoder.kernel, np.transpose(decoder.kernel))  # what is saved is tied
+    loaded = Autoencoder.load(sae.save(tmp_path / "model"))
+    assert loaded.evaluate(images) == pytest.approx(sae.evaluate(images))
+    assert sae.train(images, **options)[0].start_loss == pytest.approx(loaded.train(images, **options)[0].start_loss)
+
+
+class Poison(keras.callbacks.Callback):
+    """Makes a weight NaN after the second batch of the second epoch."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.epoch == 1 and batch >= 2:
+            kernel = self.model.trainable_variables[0]
+            kernel.assign(np.full(kernel.shape, np.nan))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+
+def test_a_loss_that_is_no_number_stops_and_names_the_batch():
+    images, sae = blobs(256, 8, 1), stack()
+    with pytest.raises(
+        FloatingPointError, match=r"Level 0 .*in epoch 2, one of the batches 17 to 32\. The best weights"
+    ):
+        sae.train(images, epochs=3, batch_size=8, verbose=0, callbacks=[Poison()])
+    assert all(np.isfinite(weight).all() for weight in sae.levels[0].encoder.get_weights())
+
+
+# === For real ===
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_in_training(tmp_path):
+    row = faults.kill_training(5, tmp_path)
+    assert row["kills"] == 5
+    assert row["the same weights"] == 1
