@@ -12,14 +12,14 @@ import keras
 from stacked_autoencoder import greedy, loading, restoring, saving, training
 from stacked_autoencoder.arguments import positive_int
 from stacked_autoencoder.cache import EncodingCache
-from stacked_autoencoder.checkpoints import Checkpoints
+from stacked_autoencoder.checkpoints import Checkpoints, described
 from stacked_autoencoder.coding import Coder
 from stacked_autoencoder.errors import LoadError
 from stacked_autoencoder.images import Images
 from stacked_autoencoder.level import Level, Shape
 from stacked_autoencoder.levels.conv import ConvLevel
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate
-from stacked_autoencoder.seen import Seen, seen_by
+from stacked_autoencoder.seen import seen_by
 from stacked_autoencoder.sources.pairs import Pairs
 from stacked_autoencoder.stack import show
 
@@ -147,7 +147,8 @@ class Autoencoder(Coder):
             memory_budget: bytes of one level's encodings that may be kept in memory; half of what is free by default.
             checkpoint_dir: folder for what is needed to go on, written after each epoch. The same call, in another
                 process after a kill, then goes on with the epoch that was cut short, and ends with the weights and the
-                histories that it would have had. A dataset must come in the same order again.
+                histories that it would have had; but for a `tf.data.Dataset` that shuffles itself anew whenever it is
+                read, whose order can't be known.
 
         Returns:
             One Keras `History` per trained level, with the loss before the first step as `start_loss`.
@@ -187,17 +188,16 @@ class Autoencoder(Coder):
         checkpoints = None
         if checkpoint_dir is not None:
             saving.check_writable(Path(checkpoint_dir), "checkpoint_dir")
-            call = {
-                **self._described(chosen),
-                "images": _data_described(training_data),
-                "validation_data": None if validation is None else _data_described(validation),
-                "epochs": epochs_of,
-                "batch_size": batch_size,
-                "steps_per_epoch": steps_per_epoch,
-                "learning_rate": _rate_described(learning_rate),
-                "optimizer": None if optimizer is None else keras.optimizers.serialize(keras.optimizers.get(optimizer)),
-                "callbacks": [type(callback).__name__ for callback in callbacks],
-            }
+            call = described(
+                self,
+                {"images": training_data, "validation_data": validation},
+                epochs=epochs_of,
+                batch_size=batch_size,
+                steps_per_epoch=steps_per_epoch,
+                learning_rate=learning_rate,
+                optimizer=optimizer,
+                callbacks=callbacks,
+            )
             checkpoints = Checkpoints(Path(checkpoint_dir), call)
         if memory_budget is not None:
             positive_int("memory_budget", memory_budget, least=0)
@@ -264,13 +264,6 @@ class Autoencoder(Coder):
         for level in self.levels:
             sample = level.measure(sample)
         return history
-
-    def _described(self, chosen: Sequence[int]) -> dict[str, Any]:
-        """The levels as they are before training, without the random weights of those that the start will set."""
-        described = [[level.kind, level.get_config()] for level in self.levels]
-        started = [index for index, level in enumerate(self.levels) if level.started]
-        known = self.fingerprint(started[-1]) if started == [*range(len(started))] and started else None
-        return {"shape": self.shape, "levels": described, "trained before": [started, known]}
 
     # === On disk ===
 
@@ -343,16 +336,6 @@ def _as_optimizer(optimizer: Any, learning_rate: LearningRate) -> keras.optimize
             f"Received: optimizer={optimizer!r}, learning_rate={learning_rate!r}"
         )
     return keras.optimizers.get(optimizer)
-
-
-def _rate_described(learning_rate: LearningRate) -> Any:
-    is_schedule = isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule)
-    return keras.optimizers.schedules.serialize(learning_rate) if is_schedule else learning_rate
-
-
-def _data_described(data: Seen) -> list[Any]:
-    sources = [source for source in data.pairs if source is not None]
-    return [[source.describe(), source.digest()] for source in sources]
 
 
 def _per_level(epochs: int | Sequence[int], count: int) -> list[int]:

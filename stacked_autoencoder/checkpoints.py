@@ -12,7 +12,6 @@ of the data, and then takes over what `now` holds. Each file is there whole, or 
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,15 @@ from typing import Any
 import keras
 import numpy as np
 
+from stacked_autoencoder.checkpoint_files import in_order, numbered, random_state, read, set_random_state, write
 from stacked_autoencoder.durable import replacing
 from stacked_autoencoder.level import Level
+from stacked_autoencoder.optimizer import LearningRate
 from stacked_autoencoder.principal import LinearCode
-from stacked_autoencoder.weights_file import read_arrays
+from stacked_autoencoder.seen import Seen
+from stacked_autoencoder.stack import Stack
 
 CALL = "call.json"
-META = "meta"  # the array of a file that holds its JSON
 
 
 class Checkpoints:
@@ -115,115 +116,46 @@ class Checkpoints:
         return meta, arrays
 
 
-class KeepCheckpoints(keras.callbacks.Callback):
-    """Writes what changes in training after each epoch, and puts it back before the first.
+def described(
+    stack: Stack,
+    data: Mapping[str, Seen | None],
+    *,
+    learning_rate: LearningRate,
+    optimizer: Any,
+    callbacks: Sequence[keras.callbacks.Callback],
+    **numbers: Any,
+) -> dict[str, Any]:
+    """What decides the result of a call of `train`, as plain values: its arguments, the stack as it is, the data.
 
-    Args:
-        file: to write to, and to go on from if it is there.
-        best: holds the best weights so far, its `state` plain numbers.
-        others: callbacks of the user's, whose plain numbers and lists of arrays are kept, too: what was best so far,
-            since when it hasn't got better.
-
-    Attributes:
-        epoch: the first one to train.
-        is_over: whether a callback had ended training before.
+    Weights that the start will set are left out: they are random.
     """
-
-    def __init__(self, file: Path, best: Any, others: Sequence[keras.callbacks.Callback]) -> None:
-        super().__init__()
-        self.file, self.best, self.others = file, best, others
-        self.meta, self.arrays = read(file) if file.exists() else (None, {})
-        self.epoch = 0 if self.meta is None else self.meta["epoch"][-1] + 1
-        self.is_over = self.meta is not None and self.meta["is_over"]
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        if self.meta is None:
-            return
-        self.model.optimizer.build(self.model.trainable_variables)
-        for variable, value in zip(self._variables(), in_order("variable", self.arrays), strict=True):
-            variable.assign(value)
-        self.best.best, self.best.last = self.meta["best"], self.meta["last"]
-        self.best.weights = in_order("best", self.arrays)
-        self.model.history.epoch, self.model.history.history = list(self.meta["epoch"]), self.meta["history"]
-        for index, (callback, plain) in enumerate(zip(self.others, self.meta["callbacks"], strict=True)):
-            vars(callback).update(plain)
-            for name in self.meta["lists"][index]:
-                setattr(callback, name, in_order(f"callback{index}_{name}", self.arrays))
-        set_random_state(self.meta["random"])
-        self.arrays = {}
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        arrays = numbered("variable", [np.asarray(variable) for variable in self._variables()])
-        arrays |= numbered("best", self.best.weights)
-        lists: list[list[str]] = []
-        for index, callback in enumerate(self.others):
-            held = {name: value for name, value in vars(callback).items() if _is_list_of_arrays(value)}
-            lists.append([*held])
-            for name, value in held.items():
-                arrays |= numbered(f"callback{index}_{name}", value)
-        meta = {"epoch": self.model.history.epoch, "history": self.model.history.history}
-        meta |= {"best": self.best.best, "last": self.best.last, "is_over": bool(self.model.stop_training)}
-        plain = [{name: _plain(each) for name, each in vars(other).items() if _is_plain(each)} for other in self.others]
-        write(self.file, arrays, meta | {"callbacks": plain, "lists": lists, "random": random_state()})
-
-    def _variables(self) -> list[keras.Variable]:
-        """All that training changes: weights, the states of noises and draws, the optimizer's."""
-        return [*self.model.variables, *self.model.optimizer.variables]
+    started = [index for index, level in enumerate(stack.levels) if level.started]
+    known = stack.fingerprint(max(started)) if started == [*range(len(started))] and started else None
+    is_schedule = isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule)
+    return {
+        "shape": stack.shape,
+        "levels": [[level.kind, level.get_config()] for level in stack.levels],
+        "trained before": [started, known],
+        **{name: None if seen is None else _described(seen) for name, seen in data.items()},
+        "learning_rate": keras.optimizers.schedules.serialize(learning_rate) if is_schedule else learning_rate,
+        "optimizer": None if optimizer is None else _optimizer_described(keras.optimizers.get(optimizer)),
+        "callbacks": [type(callback).__name__ for callback in callbacks],
+        **numbers,
+    }
 
 
-# === Files ===
+def _optimizer_described(optimizer: keras.optimizers.Optimizer) -> list[Any]:
+    config = {name: value for name, value in optimizer.get_config().items() if name != "name"}  # Keras counts them
+    return [type(optimizer).__name__, config]
 
 
-def write(file: Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-    """Replaces a file of arrays and of plain values, durably. A full disk is found before anything is written."""
-    text = np.frombuffer(json.dumps(meta, default=_plain).encode(), np.uint8)
-    size = sum(np.asarray(array).nbytes for array in arrays.values()) + text.nbytes
-    with replacing(file, reserve=size) as stream:
-        np.savez(stream, **{META: text}, **arrays)
-
-
-def read(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    arrays = read_arrays(file, finite=False)  # a loss that isn't finite is the user's to see
-    return json.loads(arrays.pop(META).tobytes()), arrays
-
-
-def numbered(name: str, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    return {f"{name}_{number}": array for number, array in enumerate(arrays)}
-
-
-def in_order(name: str, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    count = sum(key.rpartition("_")[0] == name for key in arrays)
-    return [arrays[f"{name}_{number}"] for number in range(count)]
-
-
-def random_state() -> dict[str, Any]:
-    """Of Python's and of numpy's random numbers, from which all others here are drawn."""
-    name, keys, *rest = np.random.get_state()
-    return {"python": random.getstate(), "numpy": [name, keys.tolist(), *rest]}
-
-
-def set_random_state(state: Mapping[str, Any]) -> None:
-    version, inner, gauss = state["python"]
-    random.setstate((version, tuple(inner), gauss))
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, np.array(keys, np.uint32), *rest))
+def _described(data: Seen) -> list[Any]:
+    return [[source.describe(), source.digest()] for source in data.pairs if source is not None]
 
 
 def _states(level: Level) -> list[keras.Variable]:
     """Of the random numbers that corrupt what it sees."""
     return [] if level.objective.corruption is None else level.objective.corruption.variables
-
-
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, (bool, int, float, str, np.number))
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, (np.number, np.bool_)) else value
-
-
-def _is_list_of_arrays(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(each, np.ndarray) for each in value)
 
 
 def _short(value: Any) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.budget import Mean, counted, squared_error
-from stacked_autoencoder.checkpoints import KeepCheckpoints
+from stacked_autoencoder.keep_checkpoints import KeepCheckpoints
 from stacked_autoencoder.level import Level, Shape
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate, optimizer_for, warm_cosine
 from stacked_autoencoder.reconstruction import Reconstruction

@@ -1,12 +1,16 @@
 """Kills at random moments and strangers' folders: a tenth of what `benchmarks/faults.py` does."""
 
 import multiprocessing
+import re
+from pathlib import Path
 
 import pytest
 
 from benchmarks import faults
 from stacked_autoencoder import Autoencoder
 from stacked_autoencoder.durable import in_turn, only_writer, remove_abandoned
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.slow
@@ -86,3 +90,15 @@ def test_processes_wait_for_their_turn(tmp_path):
         process.join()
     assert (tmp_path / "number").read_text() == "60"
     assert multiprocessing.active_children() == []
+
+
+def test_every_promise_names_a_test_that_is_there():
+    text, tests = (ROOT / "docs" / "guarantees.md").read_text(), ROOT / "tests"
+    file, named = None, []
+    for name, test in re.findall(r"`(test_\w+\.py|…)(?:::(\w+))?[^`]*`", text):
+        file = file if name == "…" else name
+        assert (tests / file).is_file(), file
+        if test:
+            assert f"def {test}(" in (tests / file).read_text(), test
+            named.append(test)
+    assert len(named) > 15

@@ -1,0 +1,92 @@
+"""The callback that writes where training is, and goes on from there."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from stacked_autoencoder.checkpoint_files import (
+    as_plain,
+    in_order,
+    numbered,
+    random_state,
+    read,
+    set_random_state,
+    write,
+)
+
+
+class KeepCheckpoints(keras.callbacks.Callback):
+    """Writes what changes in training after each epoch, and puts it back before the first.
+
+    Args:
+        file: to write to, and to go on from if it is there.
+        best: holds the best weights so far, its `state` plain numbers.
+        others: callbacks of the user's, whose plain numbers and lists of arrays are kept, too: what was best so far,
+            since when it hasn't got better.
+
+    Attributes:
+        epoch: the first one to train.
+        is_over: whether a callback had ended training before.
+    """
+
+    def __init__(self, file: Path, best: Any, others: Sequence[keras.callbacks.Callback]) -> None:
+        super().__init__()
+        self.file, self.best, self.others = file, best, others
+        self.meta, self.arrays = read(file) if file.exists() else (None, {})
+        self.epoch = 0 if self.meta is None else self.meta["epoch"][-1] + 1
+        self.is_over = self.meta is not None and self.meta["is_over"]
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if self.meta is None:
+            return
+        self.model.optimizer.build(self.model.trainable_variables)
+        for variable, value in zip(self._variables(), in_order("variable", self.arrays), strict=True):
+            variable.assign(value)
+        self.best.best, self.best.last = self.meta["best"], self.meta["last"]
+        self.best.weights = in_order("best", self.arrays)
+        self.model.history.epoch, self.model.history.history = list(self.meta["epoch"]), self.meta["history"]
+        for index, (callback, plain) in enumerate(zip(self.others, self.meta["callbacks"], strict=True)):
+            vars(callback).update(plain)
+            for name in self.meta["lists"][index]:
+                setattr(callback, name, in_order(f"callback{index}_{name}", self.arrays))
+        set_random_state(self.meta["random"])
+        self.arrays = {}
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        arrays = numbered("variable", [np.asarray(variable) for variable in self._variables()])
+        arrays |= numbered("best", self.best.weights)
+        lists: list[list[str]] = []
+        for index, callback in enumerate(self.others):
+            held = {name: value for name, value in vars(callback).items() if _is_list_of_arrays(value)}
+            lists.append([*held])
+            for name, value in held.items():
+                arrays |= numbered(f"callback{index}_{name}", value)
+        meta = {"epoch": self.model.history.epoch, "history": self.model.history.history}
+        meta |= {"best": self.best.best, "last": self.best.last, "is_over": bool(self.model.stop_training)}
+        plain = [plain_state(callback) for callback in self.others]
+        write(self.file, arrays, meta | {"callbacks": plain, "lists": lists, "random": random_state()})
+
+    def _variables(self) -> list[keras.Variable]:
+        """All that training changes: weights, the states of noises and draws, the optimizer's."""
+        return [*self.model.variables, *self.model.optimizer.variables]
+
+
+def plain_state(callback: keras.callbacks.Callback) -> dict[str, Any]:
+    """Its plain numbers but those it was made with, some of which Keras's change when training begins."""
+    arguments = inspect.signature(type(callback).__init__).parameters
+    state = {name: as_plain(value) for name, value in vars(callback).items() if _is_plain(value)}
+    return {name: value for name, value in state.items() if name not in arguments}
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str, np.number))
+
+
+def _is_list_of_arrays(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, np.ndarray) for each in value)
