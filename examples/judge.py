@@ -79,13 +79,14 @@ def shrunk(images: np.ndarray) -> np.ndarray:
 
 
 def train_autoencoder(
-    images: np.ndarray, valid_images: np.ndarray, epochs: int, side: int = 7, n_out: int = 8
+    images: np.ndarray, valid_images: np.ndarray, epochs: int, side: int = 7, n_out: int = 8, n_levels: int = 1
 ) -> tuple[Autoencoder, float]:
-    """One level, to encodings `(side, side, n_out)`, and the seconds that its training took."""
+    """A stack to encodings `(side, side, n_out)`, and the seconds that its training took."""
     keras.utils.set_random_seed(0)
     shape = images.shape[1:]
     halvings = (shape[0] // side).bit_length() - 1
-    sae = Autoencoder(shape=shape, levels=[ConvLevel(n_out=n_out, n_scalings=halvings, size=32)])
+    levels = [ConvLevel(n_out, halvings // n_levels, size=32 << index) for index in range(n_levels)]
+    sae = Autoencoder(shape=shape, levels=levels)
     began = time.perf_counter()
     sae.train(images, epochs=epochs, validation_data=valid_images, batch_size=BATCH, verbose=0)
     return sae, time.perf_counter() - began

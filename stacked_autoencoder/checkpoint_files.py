@@ -17,11 +17,21 @@ META = "meta"  # the array of a file that holds its JSON
 
 
 def write(file: Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-    """Replaces a file of arrays and of plain values, durably. A full disk is found before anything is written."""
+    """Replaces a file of arrays and of plain values, durably. A full disk is found before anything is written.
+
+    Raises:
+        OSError: what was there is untouched.
+    """
     text = np.frombuffer(json.dumps(meta, default=as_plain).encode(), np.uint8)
     size = sum(np.asarray(array).nbytes for array in arrays.values()) + text.nbytes
-    with replacing(file, reserve=size) as stream:
-        np.savez(stream, **{META: text}, **arrays)
+    try:
+        with replacing(file, reserve=size) as stream:
+            np.savez(stream, **{META: text}, **arrays)
+    except OSError as error:
+        raise OSError(
+            f"{size:,} bytes couldn't be written to `checkpoint_dir`: {error}. Training goes on from what was written "
+            f"before, by the same call, when there is room. Received: checkpoint_dir={str(file.parent)!r}"
+        ) from error
 
 
 def read(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

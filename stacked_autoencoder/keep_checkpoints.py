@@ -26,7 +26,7 @@ class KeepCheckpoints(keras.callbacks.Callback):
 
     Args:
         file: to write to, and to go on from if it is there.
-        best: holds the best weights so far, its `state` plain numbers.
+        best: `KeepBest`, which holds the best weights so far.
         others: callbacks of the user's, whose plain numbers and lists of arrays are kept, too: what was best so far,
             since when it hasn't got better.
 

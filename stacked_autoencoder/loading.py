@@ -27,7 +27,8 @@ def read(path: Path) -> dict[str, Any]:
     """
     recover(path)
     if not path.is_dir():
-        raise FileNotFoundError(f"There is no saved autoencoder here. Received: {str(path)!r}")
+        why = "this is a file, and `save` writes a folder" if path.is_file() else "there is nothing here"
+        raise FileNotFoundError(f"There is no saved autoencoder here: {why}. Received: {str(path)!r}")
     if not (path / MANIFEST).is_file():
         found = ", ".join(sorted(entry.name for entry in path.iterdir())) or "nothing"
         raise FileNotFoundError(

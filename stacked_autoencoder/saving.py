@@ -59,6 +59,12 @@ def write(
             with in_turn(path.parent):
                 _recover(path)  # another one that was killed meanwhile
                 _swap(fresh, path)
+        except OSError as error:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise OSError(
+                f"The stack couldn't be saved, and what was at `path` is as it was: {error}. Make room there, or give "
+                f"another `path`. Received: path={str(path)!r}"
+            ) from error
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             raise

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import time
 
@@ -192,6 +193,27 @@ def test_a_folder_that_can_not_be_written_is_told_before_training(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="`checkpoint_dir` can't be written"):
         train(stack(), blobs(40, 8, 1), tmp_path / "file", 1)
+
+
+def test_a_full_disk_is_told_and_the_same_call_goes_on(tmp_path):
+    images, path = blobs(40, 8, 1), tmp_path / "checkpoints"
+    whole = stack()
+    expected = train(whole, images)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python has it by default
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(Killed):
+        train(stack(), images, path, 3)
+    (first,) = path.glob("now*")
+    before = first.read_bytes()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) - 1, hard))
+    try:
+        with pytest.raises(OSError, match=r"bytes couldn't be written to `checkpoint_dir`.*by the same call"):
+            train(stack(seed=7), images, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert first.read_bytes() == before
+    again = stack(seed=7)
+    assert_same(again, whole, (train(again, images, path), expected))
 
 
 def test_random_numbers_go_on_where_they_were():

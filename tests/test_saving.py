@@ -101,7 +101,7 @@ def test_a_save_that_fails_leaves_the_old_stack_whole(saved, images, monkeypatch
         raise OSError("No space left on device")
 
     monkeypatch.setattr({"export": keras.Model, "dumps": saving.json, "_swap": saving}[step], step, fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"what was at `path` is as it was: No space left.*Make room"):
         Autoencoder(shape=(16, 16, 3), size=4).save(path)
     monkeypatch.undo()
     np.testing.assert_array_equal(Autoencoder.load(path).encode(images), sae.encode(images))
@@ -126,6 +126,9 @@ def test_a_missing_path_and_half_a_folder_are_told(saved, tmp_path):
     _, path = saved
     with pytest.raises(FileNotFoundError, match="There is no saved autoencoder here"):
         Autoencoder.load(tmp_path / "nothing")
+    (tmp_path / "model.keras").write_text("")
+    with pytest.raises(FileNotFoundError, match="this is a file, and `save` writes a folder"):
+        Autoencoder.load(tmp_path / "model.keras")
     shutil.rmtree(path / "decoder1")
     with pytest.raises(FileNotFoundError, match=r"decoder1 missing.*Whole levels there: 0\. Copy the folder again"):
         Autoencoder.load(path)
