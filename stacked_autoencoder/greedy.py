@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import keras
@@ -11,7 +12,6 @@ import keras
 from stacked_autoencoder import training
 from stacked_autoencoder.cache import EncodingCache
 from stacked_autoencoder.checkpoints import Checkpoints
-from stacked_autoencoder.level import Level
 from stacked_autoencoder.principal import LinearCode, fit_linear_code
 from stacked_autoencoder.seen import Seen
 from stacked_autoencoder.sources.base import Source
@@ -69,11 +69,7 @@ def train(
             if index == 0:
                 stack.value_range = finished[1]
         elif index in epochs:
-
-            def start(index: int = index, level: Level = level, inputs: Source = seen.inputs) -> None:
-                if not level.started:
-                    level.linear_code = _start(stack, index, images, inputs, batch_size, most)
-
+            start = partial(_start, stack, index, images, seen.inputs, batch_size, most)
             if checkpoints:
                 options["checkpoint"] = checkpoints.begin(index, level, start)
             else:
@@ -115,13 +111,17 @@ def steps_needed(source: Source, batch_size: int, steps_per_epoch: int | None) -
     return steps_per_epoch
 
 
-def _start(
+def _start(stack: Stack, index: int, images: Seen, seen: Source, batch_size: int, most: int | None) -> None:
+    """Sets the closed-form start of a level that hasn't had one, and the code that it will be held against."""
+    level = stack.levels[index]
+    if not level.started:
+        level.linear_code = _linear_start(stack, index, images, seen, batch_size, most)
+
+
+def _linear_start(
     stack: Stack, index: int, images: Seen, seen: Source, batch_size: int, most: int | None
 ) -> LinearCode | None:
-    """Sets the closed-form start; returns the linear code of the *image* that the level will be held against.
-
-    There is none if the images aren't there.
-    """
+    """Sets the start; returns the linear code of the *image*, if the images are there."""
     level = stack.levels[index]
     code = level.start(lambda: seen.batches(batch_size, shuffle=True, most=most))
     if index == 0 and not level.is_image:  # it starts as that very code
