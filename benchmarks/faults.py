@@ -1,6 +1,6 @@
 """What is left after kills, and what strangers' folders do: each job counts, and ends in an error if one thing is lost.
 
-    python -m benchmarks.faults                              # an hour
+    python -m benchmarks.faults                              # two hours
     python -m benchmarks.faults --only saving --count 20
 
 *saving*: a process that saves one stack over another, again and again, is killed at a random moment; what loads must be
@@ -9,7 +9,7 @@ of a process that was left alone. *training*: a process that trains
 with checkpoints is killed, and called again until it is through; its weights must be those of an undisturbed one.
 *mutations*: `autoencoder.json`, weights and arrays are changed by someone who knows how they are checked, at random and
 by known attacks; what doesn't load must raise `LoadError`, nothing may be run, and none may take more than ten seconds
-or a gigabyte.
+or a gigabyte. *soak*: one process trains, saves, loads and encodes, again and again; the growth of its memory is told.
 """
 
 import multiprocessing
@@ -22,10 +22,11 @@ import keras
 import numpy as np
 
 from benchmarks import mutations, table
+from benchmarks.process import megabytes
 from stacked_autoencoder import Autoencoder, ConvLevel
 
 CONTEXT = multiprocessing.get_context("forkserver")
-COUNTS = {"saving": 200, "encoding": 50, "training": 50, "mutations": 10_000}
+COUNTS = {"saving": 200, "encoding": 50, "training": 50, "mutations": 10_000, "soak": 60}
 PATIENCE = 60  # seconds for a process to do its work
 
 
@@ -154,17 +155,45 @@ def kill_training(count: int, folder: Path) -> dict[str, int]:
     return {"kills": kills, "the same weights": same}
 
 
+# === For hours ===
+
+
+def soak(count: float, folder: Path) -> dict[str, float]:
+    """Trains, saves, loads and encodes for so many minutes; the memory that it has must stay what it was.
+
+    It is counted from a sixth of the time on: caches fill first.
+    """
+    images = np.random.default_rng(1).uniform(-1, 1, (256, 16, 16, 3)).astype(np.float32)
+    began, rounds, first = time.monotonic(), 0, None
+    while time.monotonic() - began < 60 * count:
+        stack = small_stack(rounds, n_levels=2)
+        stack.train(images, epochs=1, verbose=0)
+        loaded = Autoencoder.load(stack.save(folder / "model"))
+        if not np.array_equal(loaded.encode(images), stack.encode(images)):
+            raise RuntimeError("What was loaded doesn't encode as what was saved.")
+        rounds += 1
+        if first is None and time.monotonic() - began > 10 * count:
+            first = megabytes()
+    return {"rounds": rounds, "MB": first, "growth": megabytes() / first - 1}
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-JOBS = {"saving": kill_saving, "encoding": kill_encoding, "training": kill_training, "mutations": mutations.load_all}
+JOBS = {
+    "saving": kill_saving,
+    "encoding": kill_encoding,
+    "training": kill_training,
+    "mutations": mutations.load_all,
+    "soak": soak,
+}
 
 
 def main(argv: list[str] | None = None) -> list[dict]:
     parser = table.parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=[*JOBS], default=[*JOBS])
-    parser.add_argument("--count", type=int, help="of kills, or of mutations; by default 200, 50, 50 and 10,000")
+    parser.add_argument("--count", type=int, help="of kills, mutations, or minutes; by default 200, 50, 50, 10,000, 60")
     arguments = parser.parse_args(argv)
     rows = []
     for name in arguments.only:

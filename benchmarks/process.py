@@ -16,5 +16,14 @@ def in_a_process(module: str, *arguments: str) -> dict:
 
 def peak_megabytes() -> float:
     """The most memory that this process has had."""
-    (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM")]
+    return _told("VmHWM")
+
+
+def megabytes() -> float:
+    """The memory that this process has now."""
+    return _told("VmRSS")
+
+
+def _told(name: str) -> float:
+    (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith(name)]
     return int(line.split()[1]) / 1000

@@ -31,6 +31,13 @@ def test_nothing_is_lost_and_nothing_is_run(job, count, tmp_path, capsys):
     assert f"{job}, " in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_the_soak_counts_its_rounds(tmp_path):
+    row = faults.soak(0.2, tmp_path)
+    assert row["rounds"] >= 1
+    assert row["growth"] > -1
+
+
 def save_a_few_times(path, seed):
     stack = faults.small_stack(seed)
     for _ in range(5):
