@@ -134,9 +134,11 @@ def test_a_loaded_stack_is_the_same_and_trains_on(kinds, name):
         for weight, other in zip(ours.get_training_weights(), theirs.get_training_weights(), strict=True):
             np.testing.assert_array_equal(weight, other)
     histories = loaded.train(inputs, epochs=1, validation_data=valid, verbose=0)
-    for history, before in zip(histories, kinds[name][1], strict=True):
-        # Corruption and draws aren't the same twice; a start anew would be far off.
-        assert history.start_loss == pytest.approx(min(*before.history["val_loss"], before.start_loss), rel=0.1)
+    for level, history, before in zip(sae.levels, histories, kinds[name][1], strict=True):
+        # Corruption and draws aren't the same twice: 2 % of so few values move the loss by a fifth.
+        tolerance = 0.1 if level.objective.corruption is None else 0.3
+        best = min(*before.history["val_loss"], before.start_loss)
+        assert history.start_loss == pytest.approx(best, rel=tolerance)
 
 
 @pytest.mark.slow
