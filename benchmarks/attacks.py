@@ -41,11 +41,12 @@ def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 def sign(path: Path) -> None:
     """Writes the SHA-256 of every file that is there into `autoencoder.json`, as an attacker would."""
-    edit(path, lambda manifest: manifest.update(files={name: sha256(path / name) for name in there(path, manifest)}))
 
+    def update(manifest: dict[str, Any]) -> None:
+        there = [name for name in manifest["files"] if (path / name).is_file()]
+        manifest["files"] = {name: sha256(path / name) for name in there}
 
-def there(path: Path, manifest: dict[str, Any]) -> list[str]:
-    return [name for name in manifest["files"] if (path / name).is_file()]
+    edit(path, update)
 
 
 # === Weights that are more than plain numbers ===

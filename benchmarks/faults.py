@@ -5,11 +5,11 @@
 
 *saving*: a process that saves one stack over another, again and again, is killed at a random moment; what loads must be
 one of the two, whole. *encoding*: a process that encodes to a store is killed, and called again; the store must be that
-of a process that was left alone. *training*: a process that trains
-with checkpoints is killed, and called again until it is through; its weights must be those of an undisturbed one.
-*mutations*: `autoencoder.json`, weights and arrays are changed by someone who knows how they are checked, at random and
-by known attacks; what doesn't load must raise `LoadError`, nothing may be run, and none may take more than ten seconds
-or a gigabyte. *soak*: one process trains, saves, loads and encodes, again and again; the growth of its memory is told.
+of a process that was left alone. *training*: a process that trains with checkpoints is killed, and called again until
+it is through; its weights must be those of an undisturbed one. *mutations*: `autoencoder.json`, weights and arrays are
+changed by someone who knows how they are checked, at random and by known attacks; what doesn't load must raise
+`LoadError`, nothing may be run, and none may take more than ten seconds or a gigabyte. *soak*: one process trains,
+saves, loads and encodes, again and again; the growth of its memory is told.
 """
 
 import multiprocessing
@@ -42,6 +42,18 @@ def start(job: Callable[..., None], *arguments: object) -> multiprocessing.Proce
     return process
 
 
+def kill_after(process: multiprocessing.Process, has_begun: Callable[[], bool], seconds: float) -> None:
+    """Kills a process so many seconds after it has begun with what it is to be killed in."""
+    until = time.monotonic() + PATIENCE
+    while not has_begun() and process.is_alive() and time.monotonic() < until:
+        time.sleep(0.001)
+    time.sleep(seconds)
+    if not process.is_alive():
+        raise RuntimeError("The process ended before it was killed.")
+    process.kill()
+    process.join()
+
+
 # === Saving ===
 
 
@@ -67,14 +79,7 @@ def kill_saving(count: int, folder: Path) -> dict[str, int]:
     for kill in range(count):
         began = folder / f"began{kill}"
         process = start(save_again_and_again, path, ((1, 2), (2, 1))[kill % 2], began)
-        until = time.monotonic() + PATIENCE
-        while not began.exists() and process.is_alive() and time.monotonic() < until:
-            time.sleep(0.001)
-        time.sleep(rng.uniform(0, 3 * seconds))  # in the first save, or the one after it
-        if not process.is_alive():
-            raise RuntimeError("The process ended before it was killed.")
-        process.kill()
-        process.join()
+        kill_after(process, began.exists, rng.uniform(0, 3 * seconds))  # in the first save, or the one after it
         seen[prints[Autoencoder.load(path).fingerprint(0)]] += 1
         if (path / "notes.txt").read_text() != "mine":
             raise RuntimeError("A file that isn't ours was changed.")
@@ -96,33 +101,29 @@ def kill_encoding(count: int, folder: Path) -> dict[str, int]:
     """Kills so many processes that encode; one that is left alone at the end must finish the same store."""
     stack, images, path = small_stack(1), folder / "images.npy", folder / "store"
     model = stack.save(folder / "model")
-    np.save(images, np.random.default_rng(1).integers(0, 256, (50 * count, 16, 16, 3), dtype=np.uint8))
+    np.save(images, np.random.default_rng(1).integers(0, 256, (100 * count, 16, 16, 3), dtype=np.uint8))
     stack.encode_to(folder / "whole", np.load(images), shard_size=8, verbose=0)
     rng, shards = np.random.default_rng(2), [0]
-    for kill in range(count + 1):
+    for _ in range(count):
         process = start(encode, model, images, path)
-        if kill < count:
-            until = time.monotonic() + PATIENCE
-            while process.is_alive() and time.monotonic() < until and len(list(path.glob("*.npy"))) <= shards[-1]:
-                time.sleep(0.001)
-            time.sleep(rng.uniform(0, 0.02))
-            process.kill()
-        process.join()
-        shards.append(len(list(path.glob("*.npy"))))
+        kill_after(process, lambda: n_shards(path) > shards[-1], rng.uniform(0, 0.02))
+        shards.append(n_shards(path))
+    process = start(encode, model, images, path)
+    process.join(PATIENCE)
     if process.exitcode != 0 or contents(path) != contents(folder / "whole"):
         raise RuntimeError("The store isn't that of a process that was left alone.")
     return {"kills": count, "the same store": 1, "moments": len(set(shards)) - 1}
 
 
+def n_shards(store: Path) -> int:
+    return len(list(store.glob("*.npy")))
+
+
 # === Training ===
 
 
-def training_stack() -> Autoencoder:
-    return small_stack(1, n_levels=2)
-
-
 def train(images: Path, checkpoints: Path, model: Path) -> None:
-    stack = training_stack()
+    stack = small_stack(1, n_levels=2)
     stack.train(np.load(images), epochs=[6, 6], batch_size=32, verbose=0, checkpoint_dir=checkpoints)
     stack.save(model)
 

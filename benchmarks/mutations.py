@@ -40,11 +40,10 @@ def write_bases(folder: Path) -> list[Path]:
     for name, stack in stacks.items():
         stack.train(rng.uniform(-1, 1, (64, *stack.shape)).astype(np.float32), epochs=0, verbose=0)
         path = stack.save(folder / name)
-        manifest = json.loads((path / MANIFEST).read_text())
-        read = {name for name in manifest["files"] if name.endswith((".h5", ".npz", "config.json"))}
-        for name in manifest["files"].keys() - read:
-            (path / name).unlink()
-        (path / MANIFEST).write_text(json.dumps(manifest | {"files": {name: manifest["files"][name] for name in read}}))
+        for name in json.loads((path / MANIFEST).read_text())["files"]:
+            if not name.endswith((".h5", ".npz", "config.json")):
+                (path / name).unlink()
+        sign(path)
         paths.append(path)
     return paths
 

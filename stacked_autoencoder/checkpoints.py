@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from stacked_autoencoder.checkpoint_files import in_order, numbered, random_state, read, set_random_state, write
-from stacked_autoencoder.durable import replacing
+from stacked_autoencoder.durable import write_json
 from stacked_autoencoder.level import Level
 from stacked_autoencoder.optimizer import LearningRate
 from stacked_autoencoder.principal import LinearCode
@@ -44,12 +44,11 @@ class Checkpoints:
     def __init__(self, folder: Path, call: Mapping[str, Any]) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(call, indent=1, default=str)
+        now = json.loads(json.dumps(call, default=str))
         if not (folder / CALL).exists():
-            with replacing(folder / CALL) as stream:
-                stream.write(text.encode())
+            write_json(folder / CALL, now)
             return
-        before, now = json.loads((folder / CALL).read_text(encoding="utf-8")), json.loads(text)
+        before = json.loads((folder / CALL).read_text(encoding="utf-8"))
         other = [name for name in now if now[name] != before.get(name)]
         if other:
             name = other[0]

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -68,14 +68,15 @@ def only_writer(folder: Path) -> Iterator[None]:
     Raises:
         RuntimeError: another process has it.
     """
-    try:
-        with _locked(folder, wait=False):
-            yield
-    except BlockingIOError:
-        raise RuntimeError(
-            "Another process is writing to this folder. Wait for it, or give each process a share of its own with "
-            f"`shard=(i, n)`. Received: {str(folder)!r}"
-        ) from None
+    with ExitStack() as held:
+        try:
+            held.enter_context(_locked(folder, wait=False))
+        except BlockingIOError:
+            raise RuntimeError(
+                "Another process is writing to this folder. Wait for it, or give each process a share of its own with "
+                f"`shard=(i, n)`. Received: {str(folder)!r}"
+            ) from None
+        yield
 
 
 @contextmanager

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterator
 from functools import cached_property
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from stacked_autoencoder.seeds import Passes
 from stacked_autoencoder.shards import LOG, MANIFEST, Shard, moments, part_name, read_manifest
 from stacked_autoencoder.sources.base import index_batches
 from stacked_autoencoder.sources.blocks import Shape
@@ -105,12 +105,11 @@ class EncodingStore:
             seed: the order is a function of this and of the number of the epoch, counted per dataset.
             repeat: whether to go on without end.
         """
-        epochs = itertools.count()
+        epochs = Passes(seed if shuffle else None)
 
         def generate() -> Iterator[Any]:
-            for epoch in epochs:
-                rng = np.random.default_rng([seed, epoch]) if shuffle else None
-                for indices in self.index_batches(batch_size, rng):
+            while True:
+                for indices in self.index_batches(batch_size, epochs.next()):
                     batch = self.batch(indices)
                     yield batch if self.labels is None else (batch, self.labels[indices])
                 if not repeat:

@@ -54,20 +54,17 @@ def write(
             remove_abandoned(path.parent.glob(f".{glob.escape(path.name)}.*{NEW}"))
             fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=NEW, dir=path.parent))
             held.enter_context(only_writer(fresh))  # as long as this lives
+            held.callback(shutil.rmtree, fresh, ignore_errors=True)  # is gone by then, if all went well
         try:
             _write_all(fresh, state, models, arrays)
             with in_turn(path.parent):
                 _recover(path)  # another one that was killed meanwhile
                 _swap(fresh, path)
         except OSError as error:
-            shutil.rmtree(fresh, ignore_errors=True)
             raise OSError(
                 f"The stack couldn't be saved, and what was at `path` is as it was: {error}. Make room there, or give "
                 f"another `path`. Received: path={str(path)!r}"
             ) from error
-        except BaseException:
-            shutil.rmtree(fresh, ignore_errors=True)
-            raise
     return path
 
 

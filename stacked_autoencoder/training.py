@@ -180,15 +180,14 @@ def fit(
                 shuffle=False,  # the source has shuffled
                 verbose=verbose,
             )
-    except KeyboardInterrupt:
+    except BaseException as error:
         best.put_back()
+        if not isinstance(error, KeyboardInterrupt):
+            raise
         how = "" if checkpoint is None else ": the same call goes on after the last whole epoch"
         raise KeyboardInterrupt(
             f"{title} was interrupted. Its best weights so far are in place; `save` keeps them, `train` goes on{how}."
         ) from None
-    except BaseException:
-        best.put_back()
-        raise
     finally:
         tie(levels)
     history.start_loss = start_loss

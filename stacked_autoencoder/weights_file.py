@@ -70,11 +70,10 @@ def read_arrays(file: Path, *, finite: bool = True) -> dict[str, np.ndarray]:
     """
     try:
         with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            raise LoadError("`save` doesn't compress arrays, and these are compressed.")
-        for entry in entries:
-            _check_header(file, entry)
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise LoadError("`save` doesn't compress arrays, and these are compressed.")
+            for entry in archive.infolist():
+                _check_header(archive, entry, file.stat().st_size)
         with np.load(file, allow_pickle=False) as arrays:
             read = dict(arrays)
     except LoadError as error:
@@ -88,14 +87,14 @@ def read_arrays(file: Path, *, finite: bool = True) -> dict[str, np.ndarray]:
     return read
 
 
-def _check_header(file: Path, entry: zipfile.ZipInfo) -> None:
+def _check_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> None:
     """Whether an array is as large as its entry: memory is taken by what its header says."""
-    with zipfile.ZipFile(file) as archive, archive.open(entry) as stream:
+    with archive.open(entry) as stream:
         version = np.lib.format.read_magic(stream)
         if version != (1, 0):
             raise LoadError(f"Arrays of version 1.0 were expected, not {version}.")
         shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-        if dtype.hasobject or math.prod(shape) * dtype.itemsize > min(entry.file_size, file.stat().st_size):
+        if dtype.hasobject or math.prod(shape) * dtype.itemsize > min(entry.file_size, most):
             raise LoadError(f"{entry.filename} says that it is larger than it is, or holds more than numbers.")
 
 

@@ -22,7 +22,7 @@ def test_nothing_is_lost_and_nothing_is_run(job, count, tmp_path, capsys):
         assert min(row["the first"], row["the second"]) > 0  # it was killed before and after a swap
     elif job == "encoding":
         assert row["the same store"] == 1
-        assert row["moments"] > 3
+        assert row["moments"] >= 4  # it was killed early and late, and always went on
     else:
         assert row["changed"] >= 0.9 * count  # hypothesis may run out of new ones
         assert row["bytes of h5: refused"] > row["bytes of h5: loaded"] > 0

@@ -1,7 +1,5 @@
 import json
-import multiprocessing
 import resource
-import time
 
 import keras
 import numpy as np
@@ -302,37 +300,3 @@ def test_a_second_process_is_told(sae, tmp_path):
     (tmp_path / "store").mkdir()
     with only_writer(tmp_path / "store"), pytest.raises(RuntimeError, match="Another process is writing"):
         sae.encode_to(tmp_path / "store", PIXELS, verbose=0)
-
-
-def encode_in_a_process(model, pixels, store):
-    Autoencoder.load(model).encode_to(store, np.load(pixels, mmap_mode="r"), shard_size=8, verbose=0)
-
-
-def count(path):
-    return len(list(path.glob("*.npy")))
-
-
-@pytest.mark.slow
-def test_a_job_that_is_killed_again_and_again_ends_with_the_same_store(sae, tmp_path):
-    model, pixels, path = sae.save(tmp_path / "model"), tmp_path / "pixels.npy", tmp_path / "store"
-    np.save(pixels, np.random.default_rng(1).integers(0, 256, (1200, 16, 16, 3), dtype=np.uint8))
-    whole = sae.encode_to(tmp_path / "whole", np.load(pixels), shard_size=8, verbose=0).path
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["stacked_autoencoder.autoencoder"])  # so that each process starts at once
-    rng, there, kills = np.random.default_rng(2), [0], 8
-    for attempt in range(kills + 1):
-        process = context.Process(target=encode_in_a_process, args=(model, pixels, path))
-        process.start()
-        if attempt < kills:  # at a random moment after it has begun to write
-            until = time.monotonic() + 60
-            while process.is_alive() and time.monotonic() < until and count(path) <= there[-1]:
-                time.sleep(0.001)
-            time.sleep(rng.uniform(0, 0.05))
-            assert process.is_alive()
-            process.kill()
-        process.join(60)
-        there.append(count(path))
-    assert process.exitcode == 0
-    assert there == sorted(there)
-    assert there[1] < there[-2] < there[-1]  # it was killed early and late, and always went on
-    assert files(path) == files(whole)  # also without leftovers

@@ -15,7 +15,6 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.checks import check_image_shape, check_size, check_values
-from stacked_autoencoder.seeds import rng_of
 from stacked_autoencoder.sources.blocks import Block, Shape, add_image, fitting, joined_neighbours
 
 DIGESTED = 256  # images
@@ -98,7 +97,7 @@ class Source(ABC):
 
     def from_step(self, batch_size: int, step: int) -> tf.data.Dataset:
         """Shuffled batches without end, as they come after so many; whole passes before that aren't read."""
-        batches = None if step == 0 else self.n_batches(batch_size)
+        batches = None if step == 0 else self.n_batches(batch_size)  # which may have to read all of them
         passes, rest = divmod(step, batches) if batches else (0, step)
         return self.dataset(batch_size, shuffle=True, first_pass=passes).repeat().skip(rest)
 
@@ -167,27 +166,6 @@ class DatasetSource(Source):
             else:
                 batches = self.raw_batches(fitting(batch_size, self.shape), False)
                 yield from batches.map(prepare).prefetch(2).as_numpy_iterator()
-
-
-class Passes:
-    """What shuffles each pass over the images: a generator that only a seed and the number of the pass decide.
-
-    The seed is drawn when a dataset is made, not in its generator, so `keras.utils.set_random_seed` fixes all orders.
-
-    Args:
-        shuffle: whether to; if not, the images have the order that they have.
-        first: number of the first pass, for training that goes on.
-    """
-
-    def __init__(self, shuffle: bool, first: int) -> None:
-        self.seed = int(rng_of().integers(2**31)) if shuffle else None
-        self.number = first
-
-    def next(self) -> np.random.Generator | None:
-        if self.seed is None:
-            return None
-        self.number += 1
-        return np.random.default_rng([self.seed, self.number - 1])
 
 
 def index_batches(

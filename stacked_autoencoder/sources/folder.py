@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.image_folder import ImageFolder
-from stacked_autoencoder.sources.base import DatasetSource, Passes, everything, index_batches
+from stacked_autoencoder.seeds import Passes
+from stacked_autoencoder.sources.base import DatasetSource, everything, index_batches
 from stacked_autoencoder.sources.blocks import Block, Shape, fitting, joined_neighbours
 from stacked_autoencoder.sources.pictures import picture_reader
 from stacked_autoencoder.sources.unreadable import Unreadable
@@ -93,7 +94,7 @@ class FolderSource(DatasetSource):
     def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
         if None not in self.shape:
             return self._passes(self._whole(shuffle, first_pass), batch_size)
-        sizes, passes = self._sizes(), Passes(shuffle, first_pass)
+        sizes, passes = self._sizes(), Passes.drawn(shuffle, first_pass)
         rows = np.array(list(sizes), np.int64)
 
         def orders() -> Iterator[Order]:  # a pass for each batch, since it holds one size
@@ -147,7 +148,7 @@ class FolderSource(DatasetSource):
         return self.sizes
 
     def _whole(self, shuffle: bool, first_pass: int = 0) -> Callable[[], Iterator[Order]]:
-        passes = Passes(shuffle, first_pass)
+        passes = Passes.drawn(shuffle, first_pass)
         return lambda: iter([self._order(range(len(self.folder)), passes.next())])
 
     def _order(self, rows: range, rng: np.random.Generator | None = None) -> Order:

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.checks import check_image_shape
-from stacked_autoencoder.sources.base import Passes, Source, everything, index_batches, scaled
+from stacked_autoencoder.seeds import Passes
+from stacked_autoencoder.sources.base import Source, everything, index_batches, scaled
 from stacked_autoencoder.sources.blocks import ImageBlock, Shape, fitting
 
 CHECKED_AT_ONCE = 1 << 24  # values; bounds the memory of a check
@@ -81,7 +82,7 @@ class ArraySource(Source):
         return [self.images.shape[1:]] if isinstance(self.images, np.ndarray) else [each.shape for each in self.images]
 
     def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
-        passes = Passes(shuffle, first_pass)
+        passes = Passes.drawn(shuffle, first_pass)
         dtype = self.images.dtype if isinstance(self.images, np.ndarray) else self.images[0].dtype
         signature = tf.TensorSpec((None, *self.shape), dtype)
         return tf.data.Dataset.from_generator(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -24,21 +24,11 @@ class Pairs(NamedTuple):
 
     def dataset(self, batch_size: int, *, shuffle: bool = False) -> tf.data.Dataset:
         """Batches of inputs, or of `(inputs, targets)`."""
-        if self.targets is None:
-            return self.inputs.dataset(batch_size, shuffle=shuffle)
-        state = np.random.get_state()  # that decides the order, the same for both
-        inputs = self.inputs.dataset(batch_size, shuffle=shuffle)
-        np.random.set_state(state)
-        return tf.data.Dataset.zip((inputs, self.targets.dataset(batch_size, shuffle=shuffle)))
+        return self._in_step(lambda source: source.dataset(batch_size, shuffle=shuffle))
 
     def from_step(self, batch_size: int, step: int) -> tf.data.Dataset:
         """Shuffled batches of `dataset` without end, as they come after so many."""
-        if self.targets is None:
-            return self.inputs.from_step(batch_size, step)
-        state = np.random.get_state()
-        inputs = self.inputs.from_step(batch_size, step)
-        np.random.set_state(state)
-        return tf.data.Dataset.zip((inputs, self.targets.from_step(batch_size, step)))
+        return self._in_step(lambda source: source.from_step(batch_size, step))
 
     def batches(
         self, batch_size: int, *, shuffle: bool = False, most: int | None = None
@@ -49,3 +39,11 @@ class Pairs(NamedTuple):
             return
         dataset = self.dataset(batch_size, shuffle=shuffle)
         yield from (dataset if most is None else dataset.take(most)).as_numpy_iterator()
+
+    def _in_step(self, make: Callable[[Source], tf.data.Dataset]) -> tf.data.Dataset:
+        if self.targets is None:
+            return make(self.inputs)
+        state = np.random.get_state()  # that decides the order, the same for both
+        inputs = make(self.inputs)
+        np.random.set_state(state)
+        return tf.data.Dataset.zip((inputs, make(self.targets)))

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.encodings import EncodingStore
-from stacked_autoencoder.sources.base import DatasetSource, Passes, everything
+from stacked_autoencoder.seeds import Passes
+from stacked_autoencoder.sources.base import DatasetSource, everything
 from stacked_autoencoder.sources.blocks import ImageBlock, Shape
 
 
@@ -36,7 +37,7 @@ class StoreSource(DatasetSource):
         self.shape = store.shape[1:]
 
     def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
-        passes = Passes(shuffle, first_pass)
+        passes = Passes.drawn(shuffle, first_pass)
         return self._generated(lambda: self.store.index_batches(batch_size, passes.next()))
 
     def raw_singles(self) -> tf.data.Dataset:
