@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, warm_cosine
+from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, WarmCosine
 
 FINENESS = 10_000  # steps that stand for the whole time
 
@@ -38,7 +38,7 @@ class OverTime(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(self, limit: TimeLimit) -> None:
         self.limit = limit
-        self.over_steps = warm_cosine(PEAK_LEARNING_RATE, FINENESS)
+        self.over_steps = WarmCosine(PEAK_LEARNING_RATE, FINENESS)
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         return self.over_steps(FINENESS * self.limit.elapsed)

@@ -28,7 +28,7 @@ class Corruption(layers.Layer, ABC):
             raise ValueError(f"`rate` is the share of values to change, from 0 to 1. Received: rate={rate!r}")
         self.rate = float(rate)
         self.seed = seed
-        self.seed_generator = random.SeedGenerator(seed)
+        self.seed_generator = random.SeedGenerator(seed, name="corruption")
         self.supports_masking = True
         self.built = True
 

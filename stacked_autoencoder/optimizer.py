@@ -60,6 +60,12 @@ class ConvMuon(keras.optimizers.Muon):
     def _should_use_adamw(self, variable: keras.Variable) -> bool:
         return len(variable.shape) < 3
 
+    def _all_reduce_sum_gradients(self, gradients: Any) -> Any:
+        """Nothing to sum on one device, where TensorFlow would keep the whole traced step for good."""
+        context = tf.distribute.get_replica_context()
+        is_alone = context is None or context.num_replicas_in_sync == 1
+        return gradients if is_alone else super()._all_reduce_sum_gradients(gradients)
+
     def zeropower_via_newtonschulz5(self, x: tf.Tensor, steps: int) -> tf.Tensor:
         matrix = ops.reshape(x, (-1, x.shape[-1]))
         matrix = matrix / (ops.norm(matrix) + SMALLEST)  # Keras adds 1e-7, more than some gradients
@@ -81,7 +87,8 @@ class LevelMuon(ConvMuon):
     """
 
     def __init__(self, learning_rate: LearningRate, *, scales: dict[int, float], unit: float) -> None:
-        super().__init__(learning_rate, epsilon=1e-7 * unit, global_clipnorm=CLIP * unit)
+        # One name for all: of variables with names of their own TensorFlow keeps something for good.
+        super().__init__(learning_rate, epsilon=1e-7 * unit, global_clipnorm=CLIP * unit, name="level_muon")
         self.scales = scales
 
     def _should_use_adamw(self, variable: keras.Variable) -> bool:
@@ -126,9 +133,21 @@ def step_scales(levels: Sequence[Level], inputs: np.ndarray, error: float) -> di
     return scales
 
 
-def warm_cosine(peak: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """A linear warm-up to `peak` and a cosine to zero, over `steps` steps."""
-    warm_up = max(1, math.ceil(WARM_UP * steps))
-    return keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warm_up), warmup_target=peak, warmup_steps=warm_up
-    )
+@keras.saving.register_keras_serializable("stacked_autoencoder")
+class WarmCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """A linear warm-up to `peak` and a cosine to zero, over `steps` steps.
+
+    Keras's `CosineDecay` is the same, but branches: of every branch in a traced step TensorFlow keeps a copy for good.
+    """
+
+    def __init__(self, peak: float, steps: int) -> None:
+        self.peak = peak
+        self.steps = steps
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        step, warm_up = ops.cast(step, "float32"), max(1, math.ceil(WARM_UP * self.steps))
+        done = ops.clip((step - warm_up) / max(1, self.steps - warm_up), 0.0, 1.0)
+        return self.peak * ops.where(step < warm_up, step / warm_up, 0.5 * (1 + ops.cos(math.pi * done)))
+
+    def get_config(self) -> dict[str, float]:
+        return {"peak": self.peak, "steps": self.steps}

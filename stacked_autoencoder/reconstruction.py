@@ -38,7 +38,7 @@ class LevelInTraining(layers.Layer):
         self.encoder = level.encoder if level.posterior is None else level.posterior
         self.decoder = tied(level.decoder, level.ties())
         self.corruption = level.objective.corruption
-        self.seed_generator = random.SeedGenerator()
+        self.seed_generator = random.SeedGenerator(name="sampling")
         self.terms: dict[str, tf.Tensor] = {}
         self.built = True
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from stacked_autoencoder.budget import Mean, counted, squared_error
 from stacked_autoencoder.keep_checkpoints import KeepCheckpoints
 from stacked_autoencoder.level import Level, Shape
-from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate, optimizer_for, warm_cosine
+from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate, WarmCosine, optimizer_for
 from stacked_autoencoder.reconstruction import Reconstruction
 from stacked_autoencoder.sources.pairs import Pairs
 from stacked_autoencoder.tied import copy_out
@@ -153,7 +153,7 @@ def fit(
         length = tf.data.experimental.assert_cardinality(validation.inputs.n_batches(batch_size))
     if optimizer is None:
         if not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
-            learning_rate = warm_cosine(PEAK_LEARNING_RATE if learning_rate is None else learning_rate, steps * epochs)
+            learning_rate = WarmCosine(PEAK_LEARNING_RATE if learning_rate is None else learning_rate, steps * epochs)
         is_plain = all(level.objective.is_plain for level in levels)
         inputs, targets = sample[0]
         # With what acts in training alone: a code of as many values as the image restores all but what is corrupted.
@@ -161,6 +161,8 @@ def fit(
         optimizer = optimizer_for(levels, inputs, start_loss if is_plain else total / count, learning_rate, start_loss)
     else:
         optimizer = type(optimizer).from_config(optimizer.get_config())  # another one has its slots for other weights
+    # Here, not in the traced step, where each slot's initial value would stay in memory for good.
+    optimizer.build(model.trainable_variables)
     model.compile(optimizer=optimizer, steps_per_execution=min(STEPS_PER_EXECUTION, steps))
     best = KeepBest(loss_of, start_loss)
     followed = [StopAtNaN(title), keras.callbacks.History(), best, LevelProgress(title), *callbacks]

@@ -202,12 +202,12 @@ def test_batches_of_many_sizes_come_one_by_one(tmp_path, monkeypatch):
     assert source.n_batches(8) == 40
     read, one_pass = [], source._one_pass
 
-    def counted(rows, seed, batch_size):
+    def counted(rows, seed, **options):
         def count(batch):
             read.append(len(batch))
             return batch
 
-        return one_pass(rows, seed, batch_size).map(lambda images: tf.numpy_function(count, [images], tf.uint8))
+        return one_pass(rows, seed, **options).map(lambda images: tf.numpy_function(count, [images], tf.uint8))
 
     monkeypatch.setattr(source, "_one_pass", counted)
     batches = iter(source.raw_batches(8, shuffle=True))

@@ -4,16 +4,20 @@ import pytest
 import tensorflow as tf
 
 from stacked_autoencoder import ConvLevel
-from stacked_autoencoder.optimizer import WEIGHT_DECAY, LevelMuon, step_scales, warm_cosine
+from stacked_autoencoder.optimizer import WEIGHT_DECAY, LevelMuon, WarmCosine, step_scales
 
 
 def test_the_schedule_warms_up_and_ends_at_zero():
-    schedule = warm_cosine(0.01, 200)
+    schedule = WarmCosine(0.01, 200)
     rates = [float(schedule(step)) for step in range(201)]
     assert rates[0] == 0
     assert max(rates) == pytest.approx(0.01, rel=1e-3)
     assert np.argmax(rates) == 10
     assert rates[200] == pytest.approx(0, abs=1e-7)
+    keras_own = keras.optimizers.schedules.CosineDecay(0.0, 190, warmup_target=0.01, warmup_steps=10)
+    np.testing.assert_allclose(rates, [float(keras_own(step)) for step in range(201)], atol=1e-8)
+    again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))
+    assert [float(again(step)) for step in range(201)] == rates
 
 
 def test_biases_and_layers_that_write_an_output_take_adams_steps_scaled():

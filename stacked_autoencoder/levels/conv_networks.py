@@ -70,7 +70,7 @@ def conv_decoder(level: ConvLevel, name: str) -> keras.Model:
         )(hidden)
     else:
         for stage in range(level.patch.bit_length() - 1):
-            hidden = layers.Activation(level.activation)(hidden)
+            hidden = _activated(level, hidden)
             hidden = _double(level, hidden, max(channels, level.widths[0] >> (stage + 1)), f"grow{stage}")
         hidden = layers.Activation("tanh")(hidden)
         residual = layers.Conv2D(channels, 3, padding="same", kernel_initializer="zeros", name="residual")(hidden)
@@ -78,6 +78,12 @@ def conv_decoder(level: ConvLevel, name: str) -> keras.Model:
     if level.output_activation != "linear":
         outputs = layers.Activation(level.output_activation, name="output")(outputs)
     return keras.Model(inputs, outputs, name=name)
+
+
+def _activated(level: ConvLevel, hidden: keras.KerasTensor) -> keras.KerasTensor:
+    if level.activation == "silu":  # TensorFlow's own would keep every graph that it is traced in, for good
+        return layers.Multiply()([hidden, layers.Activation("sigmoid")(hidden)])
+    return layers.Activation(level.activation)(hidden)
 
 
 def _double(level: ConvLevel, hidden: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
@@ -96,9 +102,9 @@ def _blocks(level: ConvLevel, hidden: keras.KerasTensor, width: int, stage: int)
     """
     for index in range(level.depth):
         name = f"block{stage}_{index}"
-        inner = layers.Activation(level.activation)(hidden)
+        inner = _activated(level, hidden)
         inner = layers.Conv2D(width, 3, padding="same", kernel_initializer="he_normal", name=f"{name}_first")(inner)
-        inner = layers.Activation(level.activation)(inner)
+        inner = _activated(level, inner)
         inner = layers.Conv2D(width, 1, kernel_initializer="zeros", name=f"{name}_second")(inner)
         hidden = layers.Add()([hidden, inner])
     return hidden

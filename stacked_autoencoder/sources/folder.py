@@ -20,6 +20,7 @@ from stacked_autoencoder.seeds import Passes
 from stacked_autoencoder.sources.base import DatasetSource, everything, index_batches
 from stacked_autoencoder.sources.blocks import Block, Shape, fitting, joined_neighbours
 from stacked_autoencoder.sources.pictures import picture_reader
+from stacked_autoencoder.sources.released import Released
 from stacked_autoencoder.sources.unreadable import Unreadable
 
 Order = tuple[np.ndarray, int]  # indices in the folder, and a seed for crops
@@ -161,10 +162,11 @@ class FolderSource(DatasetSource):
     def _marked(self, orders: Callable[[], Iterator[Order]], batch_size: int) -> tf.data.Dataset:
         """The batches of one pass over the folder or a part of it after the other, with an empty one after each."""
         signature = (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((), tf.int64))
-        passes = tf.data.Dataset.from_generator(orders, output_signature=signature)
-        return passes.flat_map(partial(self._one_pass, batch_size=batch_size))
+        orders, look = Released(orders), Released(self._look)
+        passes = orders.with_dataset(tf.data.Dataset.from_generator(orders, output_signature=signature))
+        return look.with_dataset(passes.flat_map(partial(self._one_pass, look=look, batch_size=batch_size)))
 
-    def _one_pass(self, rows: tf.Tensor, seed: tf.Tensor, batch_size: int) -> tf.data.Dataset:
+    def _one_pass(self, rows: tf.Tensor, seed: tf.Tensor, look: Released, batch_size: int) -> tf.data.Dataset:
         """Batches in the order of `rows`, and an empty one at the end; without Python but for what is missing.
 
         Pictures that are unreadable or of a wrong shape drop out, and the places of the others tell.
@@ -181,12 +183,12 @@ class FolderSource(DatasetSource):
         def checked(expected: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
             places, images = batch
             after = places[-1] + 1
-            look = tf.cond(
+            looked = tf.cond(
                 after - expected == tf.size(places, tf.int64),
                 lambda: True,
-                lambda: tf.numpy_function(self._look, [rows, expected, places], tf.bool),
+                lambda: tf.numpy_function(look, [rows, expected, places], tf.bool),
             )
-            with tf.control_dependencies([look]):
+            with tf.control_dependencies([looked]):
                 return after, tf.identity(images)
 
         end = count[None], tf.zeros((0, *(side or 0 for side in self.shape)), tf.uint8)

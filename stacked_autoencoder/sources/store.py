@@ -11,6 +11,7 @@ from stacked_autoencoder.encodings import EncodingStore
 from stacked_autoencoder.seeds import Passes
 from stacked_autoencoder.sources.base import DatasetSource, everything
 from stacked_autoencoder.sources.blocks import ImageBlock, Shape
+from stacked_autoencoder.sources.released import Released
 
 
 class StoreBlock(ImageBlock):
@@ -66,4 +67,5 @@ class StoreSource(DatasetSource):
                     raise self.remember(error) from None
 
         signature = tf.TensorSpec((None, *self.shape), tf.float32)
-        return tf.data.Dataset.from_generator(generate, output_signature=signature)
+        released = Released(generate)
+        return released.with_dataset(tf.data.Dataset.from_generator(released, output_signature=signature))

@@ -14,6 +14,7 @@ import tensorflow as tf
 from stacked_autoencoder.checks import described
 from stacked_autoencoder.sources.base import DatasetSource, everything
 from stacked_autoencoder.sources.blocks import ImageBlock, Shape, add_image
+from stacked_autoencoder.sources.released import Released
 
 
 class StreamBlock(ImageBlock):
@@ -117,12 +118,14 @@ class StreamSource(DatasetSource):
             seen += len(images)
             return images
 
+        released = Released(check)
+
         def checked(images: tf.Tensor) -> tf.Tensor:
-            result = tf.numpy_function(check, [images], images.dtype)
+            result = tf.numpy_function(released, [images], images.dtype)
             result.set_shape((None, *self.shape))
             return result
 
-        return dataset.map(checked)
+        return released.with_dataset(dataset.map(checked))
 
     @property
     def is_endless(self) -> bool:

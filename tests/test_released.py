@@ -1,0 +1,70 @@
+"""Nothing is kept of a training that is over: no image, no traced step."""
+
+import gc
+import weakref
+
+import pytest
+import tensorflow as tf
+from tensorflow.python.eager import context
+from tensorflow.python.framework.func_graph import FuncGraph
+
+from stacked_autoencoder import Autoencoder, ConvLevel, ImageFolder
+from stacked_autoencoder.sources.released import Released
+from tests.conftest import blobs
+
+
+def graphs():
+    gc.collect()
+    held = sum(isinstance(thing, FuncGraph) for thing in gc.get_objects())
+    return held, len(context.context().list_function_names())
+
+
+def test_a_function_goes_with_its_dataset():
+    function = Released(lambda: iter(range(3)))
+    dataset = function.with_dataset(
+        tf.data.Dataset.from_generator(function, output_signature=tf.TensorSpec((), tf.int64))
+    )
+    batches = dataset.batch(2).as_numpy_iterator()
+    del dataset
+    gc.collect()
+    assert [batch.tolist() for batch in batches] == [[0, 1], [2]]
+    del batches
+    gc.collect()
+    with pytest.raises(RuntimeError, match="The dataset that this function belongs to is gone"):
+        function()
+
+
+def a_folder(tmp_path):
+    for index, image in enumerate(blobs(8)):
+        tf.io.write_file(str(tmp_path / f"{index}.png"), tf.io.encode_png(tf.cast(image * 127 + 128, tf.uint8)))
+    return ImageFolder(tmp_path, side=16)
+
+
+KINDS = {
+    "array": lambda _: blobs(8),
+    "folder": a_folder,
+    "dataset": lambda _: tf.data.Dataset.from_tensor_slices(blobs(8)).batch(4),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_are_let_go_after_training(kind, tmp_path):
+    images = KINDS[kind](tmp_path)
+    held = weakref.ref(images)
+    Autoencoder(size=4, n_out=4, n_scalings=1, n_levels=2).train(images, epochs=1, batch_size=4, verbose=0)
+    assert held() is not None
+    del images
+    gc.collect()
+    assert held() is None
+
+
+@pytest.mark.slow
+def test_no_traced_step_stays_after_training(images):
+    def train():
+        levels = [ConvLevel(size=4, n_out=4, n_scalings=1) for _ in range(2)]
+        Autoencoder(shape=images.shape[1:], levels=levels).train(images, epochs=1, verbose=0)
+
+    train()
+    before = graphs()
+    train()
+    assert graphs() == before
