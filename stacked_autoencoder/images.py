@@ -102,6 +102,11 @@ def _from_py_dataset(batches: keras.utils.PyDataset, rank: int) -> tf.data.Datas
 
 def _as_array(images: Any) -> np.ndarray:
     array = images.numpy() if hasattr(images, "numpy") else np.asarray(images)
+    if array.dtype == object and not array.shape:
+        raise ValueError(
+            "`images` must be an array, a list of arrays, a `tf.data.Dataset`, a PyDataset, an `ImageFolder` or "
+            f"the path of a folder. Received: images={images!r}"
+        )
     if array.dtype == object:
         raise ValueError(
             "`images` is an object array, which numpy makes of images of different sizes. Pass them as a list of "

@@ -16,6 +16,7 @@ import json
 import re
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -60,7 +61,7 @@ def write(
             with in_turn(path.parent):
                 _recover(path)  # another one that was killed meanwhile
                 _swap(fresh, path)
-        except OSError as error:
+        except (OSError, tf.errors.OpError) as error:
             raise OSError(
                 f"The stack couldn't be saved, and what was at `path` is as it was: {error}. Make room there, or give "
                 f"another `path`. Received: path={str(path)!r}"
@@ -75,9 +76,8 @@ def _write_all(
     arrays: Mapping[str, Mapping[str, Any]],
 ) -> None:
     for name, model in models.items():
-        # In this order: saving onto an export fails half-way.
-        keras.saving.save_model(model, fresh / name, zipped=False)
-        model.export(fresh / name, verbose=False)
+        _save_keras(model, fresh / name)
+        model.export(fresh / name, verbose=False)  # not before: saving onto an export fails half-way
     for name, values in arrays.items():
         np.savez(fresh / f"{name}.npz", **values)
     sums = {file.relative_to(fresh).as_posix(): sha256(file) for file in _files(fresh)}
@@ -86,6 +86,18 @@ def _write_all(
     for file in [*_files(fresh), *(folder for folder in fresh.rglob("*") if folder.is_dir()), fresh]:
         sync(file)
     fresh.chmod(0o755)  # mkdtemp's own mode would keep others from reading the model
+
+
+def _save_keras(model: keras.Model, folder: Path) -> None:
+    """The folder that `keras.saving.save_model(…, zipped=False)` writes.
+
+    By way of an archive, whose weights HDF5 makes in memory: when a disk is full under it, it crashes the process.
+    """
+    archive = folder.with_suffix(".keras")
+    keras.saving.save_model(model, archive)
+    with zipfile.ZipFile(archive) as parts:
+        parts.extractall(folder)
+    archive.unlink()
 
 
 def versions() -> dict[str, str]:

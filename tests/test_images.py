@@ -131,6 +131,7 @@ WRONG = {
     "0-255 dataset": (tf.data.Dataset.from_tensor_slices(PIXELS.astype(np.float32)).batch(4), r"look like pixels"),
     "dataset of rank 2": (tf.data.Dataset.from_tensor_slices(SCALED[0, 0]), r"must yield single images \(H, W, C\)"),
     "PyDataset of single images": (Batches(SCALED[:, 0]), r"must yield batches \(N, H, W, C\)"),
+    "nothing": (None, r"`images` must be an array, a list of arrays.*Received: images=None"),
     "text": (np.array(["a"]), r"must be uint8"),
 }
 
@@ -144,6 +145,11 @@ def test_wrong_images_get_an_error_that_says_what_to_do(name):
         sae.train(images, epochs=1, verbose=0)
     for weight, old in zip(sae.encoder.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, old)
+
+
+def test_a_batch_may_be_larger_than_the_data():
+    (history,) = Autoencoder(size=4, n_out=4, n_scalings=2).train(SCALED[:3], epochs=5, batch_size=1000, verbose=0)
+    assert min(history.history["loss"]) < history.start_loss
 
 
 def test_a_size_that_the_model_is_not_made_for_names_the_open_shape():

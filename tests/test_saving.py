@@ -1,5 +1,9 @@
 import json
+import os
+import resource
 import shutil
+import signal
+import tempfile
 
 import keras
 import numpy as np
@@ -108,6 +112,35 @@ def test_a_save_that_fails_leaves_the_old_stack_whole(saved, images, monkeypatch
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("most", [100, 5_000, 12_000, 32_768, 69_700])
+def test_a_full_disk_is_told_and_leaves_the_old_stack_whole(saved, images, most):
+    """A limit on the size of files stands for the disk, for it meets the libraries that write, too."""
+    sae, path = saved
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python has it by default
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        with pytest.raises(OSError, match=r"what was at `path` is as it was: .*File too large.*Make room"):
+            Autoencoder(shape=(16, 16, 3), size=4).save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    np.testing.assert_array_equal(Autoencoder.load(path).encode(images), sae.encode(images))
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_place_that_can_only_be_read_is_told_before_training(images):
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o555)
+        user = os.geteuid()
+        if user == 0:  # who may write everywhere
+            os.seteuid(65534)
+        try:
+            with pytest.raises(OSError, match=r"`save_path` can't be written: .*Permission denied.*another folder"):
+                Autoencoder(save_path=f"{folder}/model").train(images, epochs=100_000, verbose=0)
+        finally:
+            os.seteuid(user)
+
+
 @pytest.mark.parametrize("moment", ["old aside", "new in place"])
 def test_a_swap_that_was_cut_short_is_finished_on_load(saved, images, moment):
     sae, path = saved
@@ -133,23 +166,31 @@ def test_a_missing_path_and_half_a_folder_are_told(saved, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"decoder1 missing.*Whole levels there: 0\. Copy the folder again"):
         Autoencoder.load(path)
     (path / "autoencoder.json").unlink()
-    with pytest.raises(
-        FileNotFoundError, match=r"autoencoder\.json is missing, so this isn't a whole saved autoencoder"
-    ):
-        Autoencoder.load(path)
+    for folder in (path, path / "encoder0"):  # the second as plain Keras saves it
+        with pytest.raises(
+            FileNotFoundError,
+            match=r"autoencoder\.json is missing, so this isn't a whole saved autoencoder.*load_model",
+        ):
+            Autoencoder.load(folder)
 
 
-@pytest.mark.parametrize("name", ["encoder0/model.weights.h5", "decoder1/config.json", "linear0.npz"])
-def test_a_changed_or_missing_file_is_named(saved, name):
+def test_a_changed_a_cut_and_a_missing_file_are_named(saved):
     _, path = saved
-    content = bytearray((path / name).read_bytes())
-    content[len(content) // 2] ^= 1
-    (path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=f"{name} is not what was saved"):
-        Autoencoder.load(path)
-    (path / name).unlink()
-    with pytest.raises(ValueError, match=f"{name} is missing"):
-        Autoencoder.load(path)
+    names = json.loads((path / "autoencoder.json").read_text())["files"]
+    assert len(names) > 20
+    for name in names:
+        content = (path / name).read_bytes()
+        middle = len(content) // 2
+        flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        for broken in (flipped, content[:middle]):
+            (path / name).write_bytes(broken)
+            with pytest.raises(ValueError, match=f"{name} is not what was saved"):
+                Autoencoder.load(path)
+        (path / name).unlink()
+        with pytest.raises(ValueError, match=f"{name} is missing"):
+            Autoencoder.load(path)
+        (path / name).write_bytes(content)
+    Autoencoder.load(path)
 
 
 def test_a_newer_format_says_to_upgrade(saved):
