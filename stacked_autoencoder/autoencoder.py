@@ -145,10 +145,10 @@ class Autoencoder(Coder):
             cache_dir: folder for encodings that don't fit into memory. They stay there, and the next run on the same
                 images uses them again as long as the level below is the same; by default they are temporary.
             memory_budget: bytes of one level's encodings that may be kept in memory; half of what is free by default.
-            checkpoint_dir: folder for what is needed to go on, written after each epoch. The same call, in another
-                process after a kill, then goes on with the epoch that was cut short, and ends with the weights and the
-                histories that it would have had; but for a `tf.data.Dataset` that shuffles itself anew whenever it is
-                read, whose order can't be known.
+            checkpoint_dir: folder for what is needed to go on, written after each epoch, and every five minutes within
+                longer ones. The same call, in another process after a kill, then goes on from there, and ends with the
+                weights and the histories that it would have had; but for a `tf.data.Dataset` that shuffles itself anew
+                whenever it is read, whose order can't be known.
 
         Returns:
             One Keras `History` per trained level, with the loss before the first step as `start_loss`.

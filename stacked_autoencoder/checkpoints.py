@@ -2,7 +2,7 @@
 
     <folder>/call.json     what was called for; another call is refused
     <folder>/start0.npz    level 0 before its first step, and the state of all random numbers
-    <folder>/now0.npz      what changes while it trains, after its last whole epoch
+    <folder>/now0.npz      what changes while it trains, after an epoch or within a long one
     <folder>/done0.npz     level 0 when it was done
 
 A level that goes on is set up again from its start, which gives the same optimizer, the same sample and the same order

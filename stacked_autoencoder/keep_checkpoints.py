@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from stacked_autoencoder.checkpoint_files import (
     write,
 )
 
+WITHIN_EPOCH = 300.0  # seconds: most of what a kill can cost
+
 
 class KeepCheckpoints(keras.callbacks.Callback):
-    """Writes what changes in training after each epoch, and puts it back before the first.
+    """Writes what changes in training after each epoch, and in long ones on the way; puts it back before the first.
 
     Args:
         file: to write to, and to go on from if it is there.
@@ -32,6 +35,7 @@ class KeepCheckpoints(keras.callbacks.Callback):
 
     Attributes:
         epoch: the first one to train.
+        step: of this epoch, the first one to train.
         is_over: whether a callback had ended training before.
     """
 
@@ -39,13 +43,15 @@ class KeepCheckpoints(keras.callbacks.Callback):
         super().__init__()
         self.file, self.best, self.others = file, best, others
         self.meta, self.arrays = read(file) if file.exists() else (None, {})
-        self.epoch = 0 if self.meta is None else self.meta["epoch"][-1] + 1
-        self.is_over = self.meta is not None and self.meta["is_over"]
+        self.epoch, self.step, self.is_over = 0, 0, False
+        if self.meta is not None:
+            self.epoch, self.step, self.is_over = len(self.meta["epoch"]), self.meta["step"], self.meta["is_over"]
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self.written = time.monotonic()
         if self.meta is None:
             return
-        self.model.optimizer.build(self.model.trainable_variables)
+        self.model.passed = self.step
         for variable, value in zip(self._variables(), in_order("variable", self.arrays), strict=True):
             variable.assign(value)
         self.best.best, self.best.last = self.meta["best"], self.meta["last"]
@@ -56,10 +62,24 @@ class KeepCheckpoints(keras.callbacks.Callback):
             for name in self.meta["lists"][index]:
                 setattr(callback, name, in_order(f"callback{index}_{name}", self.arrays))
         set_random_state(self.meta["random"])
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self.model.passed:  # Keras has just set what it measures to zero
+            for variable, value in zip(self.model.metrics_variables, in_order("metric", self.arrays), strict=True):
+                variable.assign(value)
         self.arrays = {}
 
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        is_due = time.monotonic() - self.written > WITHIN_EPOCH
+        if is_due and not self.model.passed and batch + 1 < self.model.steps:
+            self._write(batch + 1)
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._write(0)
+
+    def _write(self, step: int) -> None:
         arrays = numbered("variable", [np.asarray(variable) for variable in self._variables()])
+        arrays |= numbered("metric", [np.asarray(variable) for variable in self.model.metrics_variables])
         arrays |= numbered("best", self.best.weights)
         lists: list[list[str]] = []
         for index, callback in enumerate(self.others):
@@ -67,10 +87,11 @@ class KeepCheckpoints(keras.callbacks.Callback):
             lists.append([*held])
             for name, value in held.items():
                 arrays |= numbered(f"callback{index}_{name}", value)
-        meta = {"epoch": self.model.history.epoch, "history": self.model.history.history}
+        meta = {"epoch": self.model.history.epoch, "step": step, "history": self.model.history.history}
         meta |= {"best": self.best.best, "last": self.best.last, "is_over": bool(self.model.stop_training)}
         plain = [plain_state(callback) for callback in self.others]
         write(self.file, arrays, meta | {"callbacks": plain, "lists": lists, "random": random_state()})
+        self.written = time.monotonic()
 
     def _variables(self) -> list[keras.Variable]:
         """All that training changes: weights, the states of noises and draws, the optimizer's."""

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 from keras import layers, ops, random
 
+from stacked_autoencoder.exact_steps import ExactSteps
 from stacked_autoencoder.tied import tied
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class LevelInTraining(layers.Layer):
         return self.decoder(encodings, training=training)
 
 
-class Reconstruction(keras.Model):
+class Reconstruction(ExactSteps):
     """What `train` fits: levels there and back, against what the first of them sees, or against targets.
 
     The loss is that of the first level's objective; penalties and divergences of all levels are added to it. Its parts

@@ -37,6 +37,9 @@ class LevelProgress(keras.callbacks.ProgbarLogger):
         self._reset_progbar()
         self._maybe_init_progbar()
 
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        super().on_train_batch_end(min(batch, self.target - 1), logs)  # Keras counts beyond the epoch
+
 
 class KeepBest(keras.callbacks.Callback):
     """Puts the best weights back when training ends: those of the start if no epoch did better.
@@ -84,7 +87,7 @@ class StopAtNaN(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if not np.isfinite(logs["loss"]):
-            first, last = self.before + 2, batch + 1
+            first, last = self.before + 2, min(batch + 1, self.params["steps"])
             raise FloatingPointError(
                 f"{self.title}: the loss isn't a finite number any more, in epoch {self.epoch + 1}, "
                 f"{f'batch {last}' if first >= last else f'one of the batches {first} to {last}'}. The best weights "
@@ -164,16 +167,17 @@ def fit(
     # Here, not in the traced step, where each slot's initial value would stay in memory for good.
     optimizer.build(model.trainable_variables)
     model.compile(optimizer=optimizer, steps_per_execution=min(STEPS_PER_EXECUTION, steps))
+    model.steps = steps
     best = KeepBest(loss_of, start_loss)
     followed = [StopAtNaN(title), keras.callbacks.History(), best, LevelProgress(title), *callbacks]
-    done, is_over = 0, False
+    done, step, is_over = 0, 0, False
     if checkpoint is not None:
         followed.append(keeper := KeepCheckpoints(checkpoint, best, callbacks))
-        done, is_over = keeper.epoch, keeper.is_over
+        done, step, is_over = keeper.epoch, keeper.step, keeper.is_over
     try:
         with seen.inputs.own_errors():
             history = model.fit(
-                seen.from_step(batch_size, done * steps),
+                seen.from_step(batch_size, done * steps + step),
                 initial_epoch=done,
                 epochs=done if is_over else epochs,
                 steps_per_epoch=steps,
@@ -186,7 +190,7 @@ def fit(
         best.put_back()
         if not isinstance(error, KeyboardInterrupt):
             raise
-        how = "" if checkpoint is None else ": the same call goes on after the last whole epoch"
+        how = "" if checkpoint is None else ": the same call goes on after the last checkpoint"
         raise KeyboardInterrupt(
             f"{title} was interrupted. Its best weights so far are in place; `save` keeps them, `train` goes on{how}."
         ) from None

@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras.optimizers.schedules import ExponentialDecay
 
 from benchmarks import faults
-from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, SequenceLevel
+from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, SequenceLevel, checkpoint_files, keep_checkpoints
 from stacked_autoencoder.checkpoint_files import random_state, set_random_state
 from stacked_autoencoder.corruption import Mask
 from tests.conftest import blobs, waves
@@ -101,6 +101,25 @@ def test_training_that_is_killed_ends_as_if_it_had_not_been(tmp_path, source, ki
         histories = train(again, images, path, **validation)
         assert_same(again, whole, (histories, expected))
         assert not list(path.glob("now*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("source", "kills"), [("array", [2, 5, 8]), ("dataset", [3]), ("folder", [6])])
+def test_training_goes_on_within_an_epoch(tmp_path, monkeypatch, source, kills):
+    """Of 40 steps, 16 at once: killed in the first epoch, in the second, in the second level."""
+    monkeypatch.setattr(keep_checkpoints, "WITHIN_EPOCH", 0.0)
+    images = SOURCES[source](tmp_path)
+    whole = stack()
+    expected = train(whole, images, batch_size=1)
+    for kill in kills:
+        path = tmp_path / f"checkpoints{kill}"
+        with pytest.raises(Killed):
+            train(stack(), images, path, kill, batch_size=1)
+        (now,) = path.glob("now*")
+        assert checkpoint_files.read(now)[0]["step"] == 16 * ((kill - 1) % 3)
+        again = stack(seed=7)
+        histories = train(again, images, path, batch_size=1)
+        assert_same(again, whole, (histories, expected))
 
 
 @pytest.mark.slow
