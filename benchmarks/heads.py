@@ -2,6 +2,7 @@
 
     python -m benchmarks.heads                                     # all of them, five minutes each, an hour
     python -m benchmarks.heads --only Flow --minutes 10 --enlarge 2
+    python -m benchmarks.heads --only Flow --minutes 2 --code 7x7x8 14x14x2
 
 Fashion-MNIST, `--enlarge` times 28 pixels wide; encodings are 7x7x8, or 14x14x2 of a flow, and what a head draws of
 them is decoded. The judge is a classifier of real images, trained beforehand: *Fréchet* is the distance of its features
@@ -14,7 +15,7 @@ of its own.
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -125,18 +126,22 @@ def equal_after(curve: list[dict], distance: float) -> float | None:
     return None
 
 
-def compare_heads(names: list[str], minutes: float, enlarge: int, count: int | None) -> list[dict]:
-    data, rows = clothes.load(count=count, enlarge=enlarge), []
+def compare_heads(
+    names: list[str], codes: dict[str, Sequence[str]], minutes: float, enlarge: int, count: int | None
+) -> list[dict]:
+    data, rows, on_pixels = clothes.load(count=count, enlarge=enlarge), [], {}
     with tempfile.TemporaryDirectory() as folder:
         judge = prepare(Path(folder), data)
         job = partial(in_a_process, "benchmarks.heads", f"--minutes={minutes}", f"--folder={folder}")
-        for code, fitting in CODES.items():
+        for code, fitting in codes.items():
             chosen = [name for name in fitting if name in names]
             rows += encode(Path(folder), data, code, judge) if chosen else []
             for name in chosen:
-                sources = [code, "pixels", *([code + THROUGH] if name in THROUGH_DECODER else [])]
-                done = [job("--job", name, on) for on in sources]
-                distance = done[1]["frechet"]
+                done = [job("--job", name, code)]
+                if name not in on_pixels:
+                    done.append(on_pixels.setdefault(name, job("--job", name, "pixels")))
+                done += [job("--job", name, code + THROUGH)] if name in THROUGH_DECODER else []
+                distance = on_pixels[name]["frechet"]
                 rows += [row | {"equal": equal_after(row["curve"], distance)} for row in done]
                 show(rows)
     return rows
@@ -153,6 +158,9 @@ def show(rows: list[dict]) -> None:
 def main(argv: list[str] | None = None) -> list[dict]:
     parser = table.parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=[*HEADS], default=[*HEADS])
+    parser.add_argument(
+        "--code", nargs="+", metavar="HxWxC", help="encodings for each head, instead of those that fit it"
+    )
     parser.add_argument("--minutes", type=float, default=5, help="of training, for each head")
     clothes.add_enlarge(parser)
     parser.add_argument("--count", type=int, help="of training images at most, to try it out")
@@ -163,7 +171,8 @@ def main(argv: list[str] | None = None) -> list[dict]:
         row = train(arguments.folder, *arguments.job, 60 * arguments.minutes)
         print(json.dumps(row))
         return [row]
-    rows = compare_heads(arguments.only, arguments.minutes, arguments.enlarge, arguments.count)
+    codes = dict.fromkeys(arguments.code, arguments.only) if arguments.code else CODES
+    rows = compare_heads(arguments.only, codes, arguments.minutes, arguments.enlarge, arguments.count)
     return table.write(rows, arguments.json)
 
 

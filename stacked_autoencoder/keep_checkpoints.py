@@ -57,27 +57,33 @@ class KeepCheckpoints(keras.callbacks.Callback):
         self.best.best, self.best.last = self.meta["best"], self.meta["last"]
         self.best.weights = in_order("best", self.arrays)
         self.model.history.epoch, self.model.history.history = list(self.meta["epoch"]), self.meta["history"]
-        for index, (callback, plain) in enumerate(zip(self.others, self.meta["callbacks"], strict=True)):
-            vars(callback).update(plain)
-            for name in self.meta["lists"][index]:
-                setattr(callback, name, in_order(f"callback{index}_{name}", self.arrays))
+        self._put_back_others()
         set_random_state(self.meta["random"])
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.model.passed:  # Keras has just set what it measures to zero
             for variable, value in zip(self.model.metrics_variables, in_order("metric", self.arrays), strict=True):
                 variable.assign(value)
-        self.arrays = {}
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        is_due = time.monotonic() - self.written > WITHIN_EPOCH
-        if is_due and not self.model.passed and batch + 1 < self.model.steps:
-            self._write(batch + 1)
+        done = batch + 1
+        if self.model.passed:
+            if done == self.step:  # the other callbacks have seen all of these batches a second time
+                self._put_back_others()
+        elif time.monotonic() - self.written > WITHIN_EPOCH and done < self.model.steps:
+            self._write(done)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._write(0)
 
+    def _put_back_others(self) -> None:
+        for index, (callback, plain) in enumerate(zip(self.others, self.meta["callbacks"], strict=True)):
+            vars(callback).update(plain)
+            for name in self.meta["lists"][index]:
+                setattr(callback, name, in_order(f"callback{index}_{name}", self.arrays))
+
     def _write(self, step: int) -> None:
+        self.arrays = {}  # what was read has been put back
         arrays = numbered("variable", [np.asarray(variable) for variable in self._variables()])
         arrays |= numbered("metric", [np.asarray(variable) for variable in self.model.metrics_variables])
         arrays |= numbered("best", self.best.weights)

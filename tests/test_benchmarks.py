@@ -148,7 +148,9 @@ def test_pretraining(clothes_there, monkeypatch, capsys):
 @pytest.mark.slow
 def test_heads(clothes_there, tmp_path, capsys):
     file = tmp_path / "rows.json"
-    rows = heads_benchmark.main(["--only", "WGAN", "--minutes", "0.02", "--count", "300", "--json", str(file)])
+    rows = heads_benchmark.main(
+        ["--only", "WGAN", "--code", "7x7x8", "--minutes", "0.02", "--count", "300", "--json", str(file)]
+    )
     restored, gaussian, encodings, pixels = rows
     assert restored["frechet"] < gaussian["frechet"]
     assert restored["seconds"] > 0

@@ -38,6 +38,15 @@ class KillAfter(keras.callbacks.Callback):
             raise Killed
 
 
+class Count(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.batches = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches += 1
+
+
 def stack(seed=0):
     keras.utils.set_random_seed(seed)
     noisy = ConvLevel(n_out=4, n_scalings=1, size=4, corruption=Mask(0.2), penalty="l1")
@@ -109,17 +118,18 @@ def test_training_goes_on_within_an_epoch(tmp_path, monkeypatch, source, kills):
     """Of 40 steps, 16 at once: killed in the first epoch, in the second, in the second level."""
     monkeypatch.setattr(keep_checkpoints, "WITHIN_EPOCH", 0.0)
     images = SOURCES[source](tmp_path)
-    whole = stack()
-    expected = train(whole, images, batch_size=1)
+    whole, count = stack(), Count()
+    expected = train(whole, images, batch_size=1, callbacks=[count, KillAfter(None)])
     for kill in kills:
         path = tmp_path / f"checkpoints{kill}"
         with pytest.raises(Killed):
-            train(stack(), images, path, kill, batch_size=1)
+            train(stack(), images, path, batch_size=1, callbacks=[Count(), KillAfter(kill)])
         (now,) = path.glob("now*")
         assert checkpoint_files.read(now)[0]["step"] == 16 * ((kill - 1) % 3)
-        again = stack(seed=7)
-        histories = train(again, images, path, batch_size=1)
+        again, count_again = stack(seed=7), Count()
+        histories = train(again, images, path, batch_size=1, callbacks=[count_again, KillAfter(None)])
         assert_same(again, whole, (histories, expected))
+        assert count_again.batches == count.batches
 
 
 @pytest.mark.slow
