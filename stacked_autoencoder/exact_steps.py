@@ -14,13 +14,17 @@ class ExactSteps(keras.Model):
     Keras runs `steps_per_execution` steps each time, beyond the end of an epoch where data go on: of 20 steps, 32.
 
     Attributes:
-        steps: in an epoch, as `steps_per_epoch` says; set before `fit`.
+        steps: in an epoch, as `fit` is told.
         passed: steps of the first epoch that an earlier run has done, a whole number of executions. They are passed
             over: callbacks see them, with the metrics as they are, and no data are taken.
     """
 
     steps: int
-    passed: int = 0
+    passed = 0
+
+    def fit(self, *arguments: Any, steps_per_epoch: int, **named: Any) -> keras.callbacks.History:
+        self.steps = steps_per_epoch
+        return super().fit(*arguments, steps_per_epoch=steps_per_epoch, **named)
 
     def make_train_function(self, force: bool = False) -> Any:
         if self.train_function is not None and not force:

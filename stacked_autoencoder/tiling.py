@@ -26,7 +26,7 @@ from stacked_autoencoder.sources.base import padded_shape, scaled
 from stacked_autoencoder.sources.blocks import PIXELS, Shape
 
 TILE = 2048  # default side: as many pixels as a batch of small images
-POINTWISE = (layers.Activation, layers.Add)
+POINTWISE = (layers.Activation, layers.Add, layers.Multiply)
 
 Window = tuple[slice, slice]  # rows and columns
 

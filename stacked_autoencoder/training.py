@@ -167,7 +167,6 @@ def fit(
     # Here, not in the traced step, where each slot's initial value would stay in memory for good.
     optimizer.build(model.trainable_variables)
     model.compile(optimizer=optimizer, steps_per_execution=min(STEPS_PER_EXECUTION, steps))
-    model.steps = steps
     best = KeepBest(loss_of, start_loss)
     followed = [StopAtNaN(title), keras.callbacks.History(), best, LevelProgress(title), *callbacks]
     done, step, is_over = 0, 0, False
