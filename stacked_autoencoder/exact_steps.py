@@ -15,22 +15,23 @@ class ExactSteps(keras.Model):
 
     Attributes:
         steps: in an epoch, as `fit` is told.
+        begin: steps of the present epoch that are done.
         passed: steps of the first epoch that an earlier run has done, a whole number of executions. They are passed
             over: callbacks see them, with the metrics as they are, and no data are taken.
     """
 
     steps: int
+    begin: int
     passed = 0
 
     def fit(self, *arguments: Any, steps_per_epoch: int, **named: Any) -> keras.callbacks.History:
-        self.steps = steps_per_epoch
+        self.steps, self.begin = steps_per_epoch, 0
         return super().fit(*arguments, steps_per_epoch=steps_per_epoch, **named)
 
     def make_train_function(self, force: bool = False) -> Any:
         if self.train_function is not None and not force:
             return
         strategy = self.distribute_strategy
-        begin = 0
 
         def one_step(data: Any) -> dict[str, tf.Tensor]:
             logs = strategy.run(self.train_step, args=(data,))
@@ -48,9 +49,8 @@ class ExactSteps(keras.Model):
         several_steps = tf.function(several_steps, autograph=False, reduce_retracing=True)
 
         def execute(iterator: Any) -> dict[str, Any]:
-            nonlocal begin
-            count = min(self.steps_per_execution, self.steps - begin)
-            is_done, begin = begin < self.passed, (begin + count) % self.steps
+            count = min(self.steps_per_execution, self.steps - self.begin)
+            is_done, self.begin = self.begin < self.passed, (self.begin + count) % self.steps
             if is_done:
                 return self.get_metrics_result()
             self.passed = 0

@@ -48,6 +48,17 @@ def test_steps_that_were_done_take_no_data():
     np.testing.assert_allclose(history.history["loss"], [5.0, 10.0])
 
 
+def test_an_epoch_that_was_stopped_does_not_shorten_the_next():
+    model = Counting()
+    model.compile("sgd", "mse", steps_per_execution=2)
+    data = tf.data.Dataset.range(100, output_type=tf.float32).batch(1)
+    stop = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: setattr(model, "stop_training", True))
+    model.fit(data, steps_per_epoch=5, shuffle=False, verbose=0, callbacks=[stop])
+    assert model.count == 2
+    model.fit(data, steps_per_epoch=5, shuffle=False, verbose=0)
+    assert model.count == 7
+
+
 class Rates(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.steps = int(self.model.optimizer.iterations)
