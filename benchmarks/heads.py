@@ -137,12 +137,12 @@ def compare_heads(
             chosen = [name for name in fitting if name in names]
             rows += encode(Path(folder), data, code, judge) if chosen else []
             for name in chosen:
-                done = [job("--job", name, code)]
-                if name not in on_pixels:
-                    done.append(on_pixels.setdefault(name, job("--job", name, "pixels")))
-                done += [job("--job", name, code + THROUGH)] if name in THROUGH_DECODER else []
-                distance = on_pixels[name]["frechet"]
-                rows += [row | {"equal": equal_after(row["curve"], distance)} for row in done]
+                sources = [code, *(["pixels"] if name not in on_pixels else [])]
+                sources += [code + THROUGH] if name in THROUGH_DECODER else []
+                done = {on: job("--job", name, on) for on in sources}
+                if "pixels" in done:
+                    on_pixels[name] = done["pixels"]["frechet"]
+                rows += [row | {"equal": equal_after(row["curve"], on_pixels[name])} for row in done.values()]
                 show(rows)
     return rows
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from stacked_autoencoder.durable import replacing
@@ -46,6 +47,11 @@ def numbered(name: str, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
 def in_order(name: str, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     count = sum(key.rpartition("_")[0] == name for key in arrays)
     return [arrays[f"{name}_{number}"] for number in range(count)]
+
+
+def put_back(variables: Sequence[keras.Variable], name: str, arrays: Mapping[str, np.ndarray]) -> None:
+    for variable, value in zip(variables, in_order(name, arrays), strict=True):
+        variable.assign(value)
 
 
 def random_state() -> dict[str, Any]:

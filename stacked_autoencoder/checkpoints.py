@@ -19,7 +19,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from stacked_autoencoder.checkpoint_files import in_order, numbered, random_state, read, set_random_state, write
+from stacked_autoencoder.checkpoint_files import (
+    in_order,
+    numbered,
+    put_back,
+    random_state,
+    read,
+    set_random_state,
+    write,
+)
 from stacked_autoencoder.durable import write_json
 from stacked_autoencoder.level import Level
 from stacked_autoencoder.optimizer import LearningRate
@@ -106,8 +114,7 @@ class Checkpoints:
         for name, model in level.models().items():
             model.set_weights(in_order(name, arrays))
         level.set_training_weights(in_order("training", arrays))
-        for variable, value in zip(_states(level), in_order("corruption", arrays), strict=True):
-            variable.assign(value)
+        put_back(_states(level), "corruption", arrays)
         level.set_state(meta["level"])
         code = {name.removeprefix("linear_"): value for name, value in arrays.items() if name.startswith("linear_")}
         level.linear_code = LinearCode(**code) if code else None

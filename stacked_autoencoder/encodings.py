@@ -20,6 +20,7 @@ from stacked_autoencoder.seeds import Passes
 from stacked_autoencoder.shards import LOG, MANIFEST, Shard, moments, part_name, read_manifest
 from stacked_autoencoder.sources.base import index_batches
 from stacked_autoencoder.sources.blocks import Shape
+from stacked_autoencoder.sources.released import generated
 
 
 class EncodingStore:
@@ -118,7 +119,7 @@ class EncodingStore:
         signature: Any = tf.TensorSpec((None, *self.shape[1:]), tf.float32)
         if self.labels is not None:
             signature = (signature, tf.TensorSpec((None, *self.labels.shape[1:]), self.labels.dtype))
-        batches = tf.data.Dataset.from_generator(generate, output_signature=signature)
+        batches = generated(generate, signature)
         count = tf.data.INFINITE_CARDINALITY if repeat else len(self.index_batches(batch_size, None))
         return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)
 

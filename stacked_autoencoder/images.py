@@ -28,6 +28,7 @@ from stacked_autoencoder.sources.base import Source
 from stacked_autoencoder.sources.blocks import Shape
 from stacked_autoencoder.sources.folder import FolderSource
 from stacked_autoencoder.sources.memory import ArraySource
+from stacked_autoencoder.sources.released import generated
 from stacked_autoencoder.sources.store import StoreSource
 from stacked_autoencoder.sources.stream import StreamSource
 
@@ -96,7 +97,7 @@ def _from_py_dataset(batches: keras.utils.PyDataset, rank: int) -> tf.data.Datas
         )
     signature = [tf.TensorSpec((*(None,) * rank, sample.shape[-1]), sample.dtype)]
     signature += [tf.TensorSpec((None, *each.shape[1:]), each.dtype) for each in labels]
-    dataset = tf.data.Dataset.from_generator(generate, output_signature=tuple(signature))
+    dataset = generated(generate, tuple(signature))
     return dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
 
 

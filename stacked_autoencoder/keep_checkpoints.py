@@ -15,6 +15,7 @@ from stacked_autoencoder.checkpoint_files import (
     as_plain,
     in_order,
     numbered,
+    put_back,
     random_state,
     read,
     set_random_state,
@@ -52,8 +53,7 @@ class KeepCheckpoints(keras.callbacks.Callback):
         if self.meta is None:
             return
         self.model.passed = self.step
-        for variable, value in zip(self._variables(), in_order("variable", self.arrays), strict=True):
-            variable.assign(value)
+        put_back(self._variables(), "variable", self.arrays)
         self.best.best, self.best.last = self.meta["best"], self.meta["last"]
         self.best.weights = in_order("best", self.arrays)
         self.model.history.epoch, self.model.history.history = list(self.meta["epoch"]), self.meta["history"]
@@ -62,8 +62,7 @@ class KeepCheckpoints(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.model.passed:  # Keras has just set what it measures to zero
-            for variable, value in zip(self.model.metrics_variables, in_order("metric", self.arrays), strict=True):
-                variable.assign(value)
+            put_back(self.model.metrics_variables, "metric", self.arrays)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         done = batch + 1

@@ -16,7 +16,6 @@ class Counting(ExactSteps):
     def __init__(self):
         super().__init__()
         self.count = self.add_weight(initializer="zeros", trainable=False)
-        self.seen = []
 
     def call(self, inputs):
         return inputs

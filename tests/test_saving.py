@@ -1,8 +1,6 @@
 import json
 import os
-import resource
 import shutil
-import signal
 import tempfile
 
 import keras
@@ -11,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from stacked_autoencoder import Autoencoder, ConvLevel, saving
-from tests.conftest import blobs, run_without_this_package
+from tests.conftest import blobs, files_of_at_most, run_without_this_package
 
 
 @pytest.fixture
@@ -114,16 +112,10 @@ def test_a_save_that_fails_leaves_the_old_stack_whole(saved, images, monkeypatch
 
 @pytest.mark.parametrize("most", [100, 5_000, 12_000, 32_768, 69_700])
 def test_a_full_disk_is_told_and_leaves_the_old_stack_whole(saved, images, most):
-    """A limit on the size of files stands for the disk, for it meets the libraries that write, too."""
     sae, path = saved
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python has it by default
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
-    try:
-        with pytest.raises(OSError, match=r"what was at `path` is as it was: .*File too large.*Make room"):
-            Autoencoder(shape=(16, 16, 3), size=4).save(path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    expected_error = pytest.raises(OSError, match=r"what was at `path` is as it was: .*File too large.*Make room")
+    with files_of_at_most(most), expected_error:
+        Autoencoder(shape=(16, 16, 3), size=4).save(path)
     np.testing.assert_array_equal(Autoencoder.load(path).encode(images), sae.encode(images))
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 

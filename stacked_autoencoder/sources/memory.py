@@ -12,7 +12,7 @@ from stacked_autoencoder.checks import check_image_shape
 from stacked_autoencoder.seeds import Passes
 from stacked_autoencoder.sources.base import Source, everything, index_batches, scaled
 from stacked_autoencoder.sources.blocks import ImageBlock, Shape, fitting
-from stacked_autoencoder.sources.released import Released
+from stacked_autoencoder.sources.released import generated
 
 CHECKED_AT_ONCE = 1 << 24  # values; bounds the memory of a check
 
@@ -86,8 +86,7 @@ class ArraySource(Source):
         passes = Passes.drawn(shuffle, first_pass)
         dtype = self.images.dtype if isinstance(self.images, np.ndarray) else self.images[0].dtype
         signature = tf.TensorSpec((None, *self.shape), dtype)
-        generate = Released(lambda: self._generate(batch_size, passes.next()))
-        return generate.with_dataset(tf.data.Dataset.from_generator(generate, output_signature=signature))
+        return generated(lambda: self._generate(batch_size, passes.next()), signature)
 
     def in_order(self, batch_size: int, *, scale: bool = True) -> Iterator[np.ndarray]:
         """Not by `tf.data`, which would copy images, and read what is only mapped into memory."""

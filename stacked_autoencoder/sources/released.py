@@ -6,7 +6,7 @@ TensorFlow keeps each such function until the process ends, and with it all the 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -16,8 +16,8 @@ class Released:
     """Calls a function for as long as the dataset lives that it was made for.
 
     Example:
-        >>> generate = Released(lambda: iter(images))
-        >>> generate.with_dataset(tf.data.Dataset.from_generator(generate, output_signature=signature))
+        >>> check = Released(check)
+        >>> check.with_dataset(dataset.map(lambda images: tf.numpy_function(check, [images], tf.uint8)))
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -35,3 +35,9 @@ class Released:
 
     def _release(self) -> None:
         self.function = None
+
+
+def generated(generator: Callable[[], Iterator[Any]], signature: Any) -> tf.data.Dataset:
+    """What a generator yields, as `tf.data.Dataset.from_generator` has it."""
+    released = Released(generator)
+    return released.with_dataset(tf.data.Dataset.from_generator(released, output_signature=signature))

@@ -11,7 +11,7 @@ from stacked_autoencoder.encodings import EncodingStore
 from stacked_autoencoder.seeds import Passes
 from stacked_autoencoder.sources.base import DatasetSource, everything
 from stacked_autoencoder.sources.blocks import ImageBlock, Shape
-from stacked_autoencoder.sources.released import Released
+from stacked_autoencoder.sources.released import generated
 
 
 class StoreBlock(ImageBlock):
@@ -66,6 +66,4 @@ class StoreSource(DatasetSource):
                 except ValueError as error:
                     raise self.remember(error) from None
 
-        signature = tf.TensorSpec((None, *self.shape), tf.float32)
-        released = Released(generate)
-        return released.with_dataset(tf.data.Dataset.from_generator(released, output_signature=signature))
+        return generated(generate, tf.TensorSpec((None, *self.shape), tf.float32))
