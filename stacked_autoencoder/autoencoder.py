@@ -12,7 +12,7 @@ import keras
 from stacked_autoencoder import greedy, loading, restoring, saving, training
 from stacked_autoencoder.arguments import positive_int
 from stacked_autoencoder.cache import EncodingCache
-from stacked_autoencoder.checkpoints import Checkpoints, described
+from stacked_autoencoder.checkpoints import ALL, Checkpoints, described
 from stacked_autoencoder.coding import Coder
 from stacked_autoencoder.errors import LoadError
 from stacked_autoencoder.images import Images
@@ -190,7 +190,7 @@ class Autoencoder(Coder):
             saving.check_writable(Path(checkpoint_dir), "checkpoint_dir")
             call = described(
                 self,
-                {"images": training_data, "validation_data": validation},
+                {"images": training_data.pairs, "validation_data": None if validation is None else validation.pairs},
                 epochs=epochs_of,
                 batch_size=batch_size,
                 steps_per_epoch=steps_per_epoch,
@@ -198,7 +198,7 @@ class Autoencoder(Coder):
                 optimizer=optimizer,
                 callbacks=callbacks,
             )
-            checkpoints = Checkpoints(Path(checkpoint_dir), call)
+            checkpoints = Checkpoints(Path(checkpoint_dir), "train", call)
         if memory_budget is not None:
             positive_int("memory_budget", memory_budget, least=0)
         with EncodingCache(None if cache_dir is None else Path(cache_dir), memory_budget) as cache:
@@ -229,14 +229,17 @@ class Autoencoder(Coder):
         steps_per_epoch: int | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: int | str = 1,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
     ) -> keras.callbacks.History:
         """Trains all levels jointly on the image loss of the whole stack; keeps the best weights, as `train` does.
 
         The arguments are those of `train`; the peak of the learning rate is a fifth of `train`'s by default. Encodings
-        of the levels in between may drift from what they were, so encode again what you have kept.
+        of the levels in between may drift from what they were, so encode again what you have kept. `checkpoint_dir` may
+        be the one of `train`: the same two calls then go on wherever they were killed.
 
         Raises:
-            ValueError: images that the model isn't made for, or a level that has never been trained.
+            ValueError: images that the model isn't made for, or a level that has never been trained; or
+                `checkpoint_dir` is of another call.
         """
         unstarted = [index for index, level in enumerate(self.levels) if not level.started]
         if unstarted:
@@ -246,23 +249,47 @@ class Autoencoder(Coder):
             )
         source = self.source_of(images)
         valid = None if validation_data is None else Pairs(self.finite_source_of(validation_data, "validation_data"))
+        positive_int("epochs", epochs)
+        positive_int("batch_size", batch_size)
         greedy.steps_needed(source, batch_size, steps_per_epoch)
+        optimizer = _as_optimizer(optimizer, learning_rate)
+        learning_rate = PEAK_LEARNING_RATE / 5 if learning_rate is None else learning_rate
+        checkpoints, checkpoint = None, None
+        if checkpoint_dir is not None:
+            saving.check_writable(Path(checkpoint_dir), "checkpoint_dir")
+            call = described(
+                self,
+                {"images": Pairs(source), "validation_data": valid},
+                epochs=epochs,
+                batch_size=batch_size,
+                steps_per_epoch=steps_per_epoch,
+                learning_rate=learning_rate,
+                optimizer=optimizer,
+                callbacks=callbacks,
+            )
+            checkpoints = Checkpoints(Path(checkpoint_dir), "fine_tune", call)
+            if finished := checkpoints.finished(ALL, self.levels):
+                return finished[0]
+            checkpoint = checkpoints.begin(ALL, self.levels)
         history = training.fit(
             self.levels,
             Pairs(source),
             validation=valid,
             title=f"All levels ({show(self.shape)} -> {show(self.encoding_shape)})",
-            epochs=positive_int("epochs", epochs),
-            batch_size=positive_int("batch_size", batch_size),
+            epochs=epochs,
+            batch_size=batch_size,
             steps=steps_per_epoch,
-            learning_rate=PEAK_LEARNING_RATE / 5 if learning_rate is None else learning_rate,
-            optimizer=_as_optimizer(optimizer, learning_rate),
+            learning_rate=learning_rate,
+            optimizer=optimizer,
             callbacks=callbacks,
             verbose=verbose,
+            checkpoint=checkpoint,
         )
         sample = list(source.batches(batch_size, shuffle=True, most=training.SAMPLE))
         for level in self.levels:
             sample = level.measure(sample)
+        if checkpoints:
+            checkpoints.finish(ALL, self.levels, history, self.value_range)
         return history
 
     # === On disk ===

@@ -1,12 +1,13 @@
-"""Where a call of `train` is, on disk, so that the same call goes on after a kill as if nothing had happened.
+"""Where a call of `train` or `fine_tune` is, on disk: the same call goes on after a kill as if nothing had happened.
 
-    <folder>/call.json     what was called for; another call is refused
+    <folder>/train.json    what was called for; another call is refused
     <folder>/start0.npz    level 0 before its first step, and the state of all random numbers
     <folder>/now0.npz      what changes while it trains, after an epoch or within a long one
     <folder>/done0.npz     level 0 when it was done
 
-A level that goes on is set up again from its start, which gives the same optimizer, the same sample and the same order
-of the data, and then takes over what `now` holds. Each file is there whole, or the one before it is.
+`fine_tune` has `fine_tune.json`, `start_all.npz`, … for all levels at once, so one folder holds those of both calls.
+What goes on is set up again from its start, which gives the same optimizer, the same sample and the same order of the
+data, and then takes over what `now` holds. Each file is there whole, or the one before it is.
 """
 
 from __future__ import annotations
@@ -32,106 +33,124 @@ from stacked_autoencoder.durable import write_json
 from stacked_autoencoder.level import Level
 from stacked_autoencoder.optimizer import LearningRate
 from stacked_autoencoder.principal import LinearCode
-from stacked_autoencoder.seen import Seen
+from stacked_autoencoder.sources.pairs import Pairs
 from stacked_autoencoder.stack import Stack
 
-CALL = "call.json"
+ALL = "_all"  # in place of a level's index in the names of files
 
 
 class Checkpoints:
-    """Of one call of `train`.
+    """Of one call of a method.
 
     Args:
         folder: is made if it isn't there.
+        method: `"train"` or `"fine_tune"`.
         call: what decides the result, as plain values.
 
     Raises:
         ValueError: the folder holds those of another call.
     """
 
-    def __init__(self, folder: Path, call: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, method: str, call: Mapping[str, Any]) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{method}.json"
         now = json.loads(json.dumps(call, default=str))
-        if not (folder / CALL).exists():
-            write_json(folder / CALL, now)
+        if not file.exists():
+            write_json(file, now)
             return
-        before = json.loads((folder / CALL).read_text(encoding="utf-8"))
+        before = json.loads(file.read_text(encoding="utf-8"))
         other = [name for name in now if now[name] != before.get(name)]
         if other:
             name = other[0]
             raise ValueError(
                 f"`checkpoint_dir` holds the checkpoints of another call, with another {', '.join(other)}: {name} was "
-                f"{_short(before.get(name))} and is {_short(now[name])}. Call `train` as before to go on, or give "
+                f"{_short(before.get(name))} and is {_short(now[name])}. Call `{method}` as before to go on, or give "
                 f"another folder to begin anew. Received: checkpoint_dir={str(folder)!r}"
             )
 
     # === Whole levels ===
 
-    def finished(self, index: int, level: Level) -> tuple[keras.callbacks.History, tuple[float, float]] | None:
-        """Makes a level what it was when it was done, if it was; its history, and the value range of its inputs."""
-        file = self.folder / f"done{index}.npz"
+    def finished(
+        self, part: int | str, levels: Sequence[Level]
+    ) -> tuple[keras.callbacks.History, tuple[float, float]] | None:
+        """Makes levels what they were when they were done, if they were; the history, and the value range of inputs.
+
+        Args:
+            part: the index of a level that is trained alone, or `ALL`.
+        """
+        file = self.folder / f"done{part}.npz"
         if not file.exists():
             return None
-        meta, _ = self._restore(file, level)
+        meta = _restore(file, levels)
         history = keras.callbacks.History()
         history.epoch, history.history, history.start_loss = meta["epoch"], meta["history"], meta["start_loss"]
         return history, tuple(meta["value_range"])
 
     def finish(
-        self, index: int, level: Level, history: keras.callbacks.History, value_range: tuple[float, float]
+        self,
+        part: int | str,
+        levels: Sequence[Level],
+        history: keras.callbacks.History,
+        value_range: tuple[float, float],
     ) -> None:
         told = {"epoch": history.epoch, "history": history.history, "start_loss": history.start_loss}
-        self._keep(self.folder / f"done{index}.npz", level, told | {"value_range": value_range})
-        (self.folder / f"now{index}.npz").unlink(missing_ok=True)
+        _keep(self.folder / f"done{part}.npz", levels, told | {"value_range": value_range})
+        (self.folder / f"now{part}.npz").unlink(missing_ok=True)
 
-    def begin(self, index: int, level: Level, start: Callable[[], None]) -> Path:
-        """Makes a level what it was before its first step, or starts it now.
+    def begin(self, part: int | str, levels: Sequence[Level], start: Callable[[], None] | None = None) -> Path:
+        """Makes levels what they were before the first step, or starts them now.
 
         Returns:
             The file for what changes from then on.
         """
-        file = self.folder / f"start{index}.npz"
+        file = self.folder / f"start{part}.npz"
         if file.exists():
-            self._restore(file, level)
+            _restore(file, levels)
         else:
-            start()
-            self._keep(file, level, {})
-        return self.folder / f"now{index}.npz"
+            if start is not None:
+                start()
+            _keep(file, levels, {})
+        return self.folder / f"now{part}.npz"
 
-    def _keep(self, file: Path, level: Level, meta: Mapping[str, Any]) -> None:
-        arrays = {}
+
+def _keep(file: Path, levels: Sequence[Level], meta: Mapping[str, Any]) -> None:
+    arrays = {}
+    for position, level in enumerate(levels):
         for name, model in level.models().items():
-            arrays |= numbered(name, model.get_weights())
-        arrays |= numbered("training", level.get_training_weights())
-        arrays |= numbered("corruption", [np.asarray(state) for state in _states(level)])
+            arrays |= numbered(f"{name}{position}", model.get_weights())
+        arrays |= numbered(f"training{position}", level.get_training_weights())
+        arrays |= numbered(f"corruption{position}", [np.asarray(state) for state in _states(level)])
         if level.linear_code is not None:
-            arrays |= {f"linear_{name}": value for name, value in vars(level.linear_code).items()}
-        write(file, arrays, {**meta, "level": level.get_state(), "random": random_state()})
+            arrays |= {f"linear{position}_{name}": value for name, value in vars(level.linear_code).items()}
+    write(file, arrays, {**meta, "levels": [level.get_state() for level in levels], "random": random_state()})
 
-    def _restore(self, file: Path, level: Level) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        meta, arrays = read(file)
+
+def _restore(file: Path, levels: Sequence[Level]) -> dict[str, Any]:
+    meta, arrays = read(file)
+    for position, level in enumerate(levels):
         for name, model in level.models().items():
-            model.set_weights(in_order(name, arrays))
-        level.set_training_weights(in_order("training", arrays))
-        put_back(_states(level), "corruption", arrays)
-        level.set_state(meta["level"])
-        code = {name.removeprefix("linear_"): value for name, value in arrays.items() if name.startswith("linear_")}
+            model.set_weights(in_order(f"{name}{position}", arrays))
+        level.set_training_weights(in_order(f"training{position}", arrays))
+        put_back(_states(level), f"corruption{position}", arrays)
+        level.set_state(meta["levels"][position])
+        linear = f"linear{position}_"
+        code = {name.removeprefix(linear): value for name, value in arrays.items() if name.startswith(linear)}
         level.linear_code = LinearCode(**code) if code else None
-        set_random_state(meta["random"])
-        return meta, arrays
+    set_random_state(meta["random"])
+    return meta
 
 
 def described(
     stack: Stack,
-    data: Mapping[str, Seen | None],
+    data: Mapping[str, Pairs | None],
     *,
     learning_rate: LearningRate,
     optimizer: Any,
     callbacks: Sequence[keras.callbacks.Callback],
     **numbers: Any,
 ) -> dict[str, Any]:
-    """What decides the result of a call of `train`, as plain values: its arguments, the stack as it is, the data.
+    """What decides the result of a call, as plain values: its arguments, the stack as it is, the data.
 
     Weights that the start will set are left out: they are random.
     """
@@ -142,7 +161,7 @@ def described(
         "shape": stack.shape,
         "levels": [[level.kind, level.get_config()] for level in stack.levels],
         "trained before": [started, known],
-        **{name: None if seen is None else _described(seen) for name, seen in data.items()},
+        **{name: None if pairs is None else _described(pairs) for name, pairs in data.items()},
         "learning_rate": keras.optimizers.schedules.serialize(learning_rate) if is_schedule else learning_rate,
         "optimizer": None if optimizer is None else _optimizer_described(keras.optimizers.get(optimizer)),
         "callbacks": [type(callback).__name__ for callback in callbacks],
@@ -155,8 +174,8 @@ def _optimizer_described(optimizer: keras.optimizers.Optimizer) -> list[Any]:
     return [type(optimizer).__name__, config]
 
 
-def _described(data: Seen) -> list[Any]:
-    return [[source.describe(), source.digest()] for source in data.pairs if source is not None]
+def _described(pairs: Pairs) -> list[Any]:
+    return [[source.describe(), source.digest()] for source in pairs if source is not None]
 
 
 def _states(level: Level) -> list[keras.Variable]:

@@ -63,7 +63,7 @@ def train(
     most = steps_needed(images.pairs.inputs, batch_size, steps_per_epoch)
     seen, valid, histories = images.pairs, None if validation is None else validation.pairs, []
     for index, level in enumerate(stack.levels[: top + 1]):
-        finished = checkpoints.finished(index, level) if checkpoints and index in epochs else None
+        finished = checkpoints.finished(index, [level]) if checkpoints and index in epochs else None
         if finished:
             histories.append(finished[0])
             if index == 0:
@@ -71,7 +71,7 @@ def train(
         elif index in epochs:
             start = partial(_start, stack, index, images, seen.inputs, batch_size, most)
             if checkpoints:
-                options["checkpoint"] = checkpoints.begin(index, level, start)
+                options["checkpoint"] = checkpoints.begin(index, [level], start)
             else:
                 start()
             history = training.fit(
@@ -90,7 +90,7 @@ def train(
             if index == 0:
                 stack.value_range = (seen.targets or seen.inputs).value_range
             if checkpoints:
-                checkpoints.finish(index, level, history, stack.value_range)
+                checkpoints.finish(index, [level], history, stack.value_range)
         if images.level <= index < top:
             some = seen if most is None else Pairs(seen.inputs.first(most, batch_size))
             seen = encoded(index, some, images.shape, "training")

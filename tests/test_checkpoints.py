@@ -177,9 +177,38 @@ def test_a_finished_call_gives_what_it_gave(tmp_path):
     assert_same(again, first, (train(again, images, path), expected))
     assert time.perf_counter() - began < 30
     assert {file.name for file in path.iterdir()} == {
-        "call.json",
+        "train.json",
         *(f"{n}{i}.npz" for n in ("start", "done") for i in (0, 1)),
     }
+
+
+def both(sae, images, path=None, kill=None):
+    """`train` and `fine_tune` as a script has them, killed in the latter."""
+    trained = train(sae, images, path, epochs=[1, 1], callbacks=[])
+    tuned = sae.fine_tune(
+        images, 3, batch_size=1, verbose=0, callbacks=[KillAfter(kill)], checkpoint_dir=path, validation_data=images[:8]
+    )
+    return [*trained, tuned]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [[1], [6], [5, 4]])
+def test_fine_tuning_goes_on_from_the_folder_of_train(tmp_path, monkeypatch, kills):
+    """Of three times 40 steps, 16 at once: killed in the first epoch, in the second, and once more in the third."""
+    monkeypatch.setattr(keep_checkpoints, "WITHIN_EPOCH", 0.0)
+    images, path = blobs(40, 8, 1), tmp_path / "checkpoints"
+    whole = stack()
+    expected = both(whole, images)
+    for number, kill in enumerate(kills):
+        with pytest.raises(Killed):
+            both(stack(seed=number), images, path, kill)
+    again = stack(seed=9)
+    assert_same(again, whole, (both(again, images, path), expected))
+    assert again.levels[1].get_state() == whole.levels[1].get_state()  # what its encodings' statistics now are
+    finished = stack(seed=10)
+    assert_same(finished, whole, (both(finished, images, path), expected))
+    with pytest.raises(ValueError, match=r"another trained before.*Call `fine_tune` as before"):
+        finished.fine_tune(images, checkpoint_dir=path)
 
 
 @pytest.mark.parametrize(
