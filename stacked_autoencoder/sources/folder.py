@@ -20,7 +20,7 @@ from stacked_autoencoder.seeds import Passes
 from stacked_autoencoder.sources.base import DatasetSource, everything, index_batches
 from stacked_autoencoder.sources.blocks import Block, Shape, fitting, joined_neighbours
 from stacked_autoencoder.sources.pictures import picture_reader
-from stacked_autoencoder.sources.released import Released, generated
+from stacked_autoencoder.sources.released import Released, generated, released
 from stacked_autoencoder.sources.unreadable import Unreadable
 
 Order = tuple[np.ndarray, int]  # indices in the folder, and a seed for crops
@@ -162,8 +162,10 @@ class FolderSource(DatasetSource):
     def _marked(self, orders: Callable[[], Iterator[Order]], batch_size: int) -> tf.data.Dataset:
         """The batches of one pass over the folder or a part of it after the other, with an empty one after each."""
         signature = (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((), tf.int64))
-        passes, look = generated(orders, signature), Released(self._look)
-        return look.with_dataset(passes.flat_map(partial(self._one_pass, look=look, batch_size=batch_size)))
+        passes = generated(orders, signature)
+        return released(
+            self._look, lambda look: passes.flat_map(partial(self._one_pass, look=look, batch_size=batch_size))
+        )
 
     def _one_pass(self, rows: tf.Tensor, seed: tf.Tensor, look: Released, batch_size: int) -> tf.data.Dataset:
         """Batches in the order of `rows`, and an empty one at the end; without Python but for what is missing.

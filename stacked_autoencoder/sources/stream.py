@@ -6,6 +6,7 @@ import hashlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import tensorflow as tf
 from stacked_autoencoder.checks import described
 from stacked_autoencoder.sources.base import DatasetSource, everything
 from stacked_autoencoder.sources.blocks import ImageBlock, Shape, add_image
-from stacked_autoencoder.sources.released import Released
+from stacked_autoencoder.sources.released import Released, released
 
 
 class StreamBlock(ImageBlock):
@@ -118,14 +119,12 @@ class StreamSource(DatasetSource):
             seen += len(images)
             return images
 
-        released = Released(check)
-
-        def checked(images: tf.Tensor) -> tf.Tensor:
-            result = tf.numpy_function(released, [images], images.dtype)
+        def checked(images: tf.Tensor, check: Released) -> tf.Tensor:
+            result = tf.numpy_function(check, [images], images.dtype)
             result.set_shape((None, *self.shape))
             return result
 
-        return released.with_dataset(dataset.map(checked))
+        return released(check, lambda check: dataset.map(partial(checked, check=check)))
 
     @property
     def is_endless(self) -> bool:
