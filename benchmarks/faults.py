@@ -167,7 +167,7 @@ def soak(count: float, folder: Path) -> dict[str, float]:
     round to the next memory goes up and down by a twentieth.
     """
     images = np.random.default_rng(1).uniform(-1, 1, (256, 16, 16, 3)).astype(np.float32)
-    began, held = time.monotonic(), []
+    began, held, told = time.monotonic(), [], 5
     while time.monotonic() - began < 60 * count:
         stack = small_stack(len(held), n_levels=2)
         stack.train(images, epochs=1, verbose=0)
@@ -175,6 +175,9 @@ def soak(count: float, folder: Path) -> dict[str, float]:
         if not np.array_equal(loaded.encode(images), stack.encode(images)):
             raise RuntimeError("What was loaded doesn't encode as what was saved.")
         held.append(megabytes())
+        if time.monotonic() - began > 60 * told:  # an hour that is cut short has told this much
+            print(f"{told} minutes, {len(held)} rounds: {held[-1]:.0f} MB", flush=True)
+            told += 5
     sixth = math.ceil(len(held) / 6)
     first, last = np.median(held[-5 * sixth :][:sixth]), np.median(held[-sixth:])
     return {"rounds": len(held), "MB": first, "growth": last / first - 1}
