@@ -67,9 +67,21 @@ class ConvMuon(keras.optimizers.Muon):
         return gradients if is_alone else super()._all_reduce_sum_gradients(gradients)
 
     def zeropower_via_newtonschulz5(self, x: tf.Tensor, steps: int) -> tf.Tensor:
+        """Keras's iteration, on the Gram matrix of the shorter side.
+
+        Every iterate is the one before times `a + b * gram + c * gram**2`, and these factors commute. So only the first
+        product and the last see the longer side, which for a 3x3 convolution is nine times the shorter.
+        """
         matrix = ops.reshape(x, (-1, x.shape[-1]))
         matrix = matrix / (ops.norm(matrix) + SMALLEST)  # Keras adds 1e-7, more than some gradients
-        return ops.reshape(super().zeropower_via_newtonschulz5(matrix, steps), x.shape)
+        is_tall = matrix.shape[0] >= matrix.shape[1]
+        gram = tf.matmul(matrix, matrix, transpose_a=is_tall, transpose_b=not is_tall)
+        identity = product = tf.eye(gram.shape[0])
+        for step in range(steps):
+            factor = self.muon_a * identity + self.muon_b * gram + self.muon_c * (gram @ gram)
+            product = product @ factor if step else factor
+            gram = factor @ gram @ factor
+        return ops.reshape(matrix @ product if is_tall else product @ matrix, x.shape)
 
     def lr_adjust(self, x: tf.Tensor) -> tf.Tensor:
         """Makes the root mean square of an update about that of Adam's, whatever the shape of the kernel."""

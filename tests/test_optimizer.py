@@ -40,6 +40,19 @@ def test_kernels_move_by_a_nearly_orthogonal_matrix(size):
     assert np.sum(moved * gradient) < 0  # downhill
 
 
+@pytest.mark.parametrize("shape", [(3, 3, 8, 6), (4, 30), (5, 5)])
+def test_the_orthogonal_matrix_is_keras_own(shape):
+    rng = np.random.default_rng(0)
+    tall = rng.standard_normal((int(np.prod(shape[:-1])), shape[-1]))
+    left, strengths, right = np.linalg.svd(tall, full_matrices=False)
+    matrix = left * np.logspace(0, -5, len(strengths)) @ right  # directions down to what float32 can tell
+    expected = keras.optimizers.Muon().zeropower_via_newtonschulz5(tf.constant(matrix, tf.float32), 3)
+    ours = LevelMuon(0.1, scales={}, unit=1.0).zeropower_via_newtonschulz5(
+        tf.constant(matrix.reshape(shape), tf.float32), 3
+    )
+    np.testing.assert_allclose(ours.numpy().reshape(matrix.shape), expected, atol=2e-5)
+
+
 def test_only_muons_kernels_decay():
     kernel, end, bias = (keras.Variable(np.ones(shape, np.float32)) for shape in ((3, 3), (3, 3), (3,)))
     optimizer = LevelMuon(0.1, scales={id(end): 1.0}, unit=1.0)
