@@ -33,6 +33,36 @@ class TimeLimit(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
+class Curve(keras.callbacks.Callback):
+    """The validation loss over the seconds since this was made: starts, compiling and looks count.
+
+    Attributes:
+        rows: `seconds` and `loss` of each look.
+        steps: taken.
+        start: seconds at the first, before it.
+        ended: seconds after the last.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began = time.perf_counter()
+        self.rows: list[dict[str, float]] = []
+        self.steps, self.start, self.ended = 0, 0.0, 0.0
+
+    def add(self, loss: float) -> None:
+        self.rows.append({"seconds": time.perf_counter() - self.began, "loss": loss})
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self.start = time.perf_counter() - self.began
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self.steps += 1
+        self.ended = time.perf_counter() - self.began
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.add(logs["val_loss"])
+
+
 class OverTime(keras.optimizers.schedules.LearningRateSchedule):
     """The learning rate that `train` would use, by the clock: how many steps will fit isn't known beforehand."""
 

@@ -38,6 +38,11 @@ def training_crops(count: int = CROPS, swap_colours: bool = True, side: int = SI
     return random_crops([photograph(name) for name in TRAINING], count, side, swap_colours=swap_colours)
 
 
+def validation_crops(count: int, side: int) -> np.ndarray:
+    """`(count, side, side, 3)` uint8, of the two of `validation_tiles`, for sides of which few tiles fit in."""
+    return random_crops([photograph(name) for name in HELD_OUT], count, side, swap_colours=False)
+
+
 def validation_tiles() -> np.ndarray:
     """`(N, 64, 64, 3)` uint8, of two others in the wheel."""
     return tiles([photograph(name) for name in HELD_OUT], SIDE)

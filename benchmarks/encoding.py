@@ -7,7 +7,6 @@ Images are 64x64x3 crops, the level's encodings 16x16x32 or what `--code` says. 
 turns in one run, the best round of each, since others on the machine only ever add time.
 """
 
-import argparse
 import itertools
 import shutil
 import tempfile
@@ -18,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import data
+from benchmarks import data, table
 from benchmarks.clocks import best_times
 from benchmarks.photographs import CODES, level_for
 from stacked_autoencoder import Autoencoder, ConvLevel, ImageFolder
@@ -28,7 +27,7 @@ from stacked_autoencoder.stack import BATCH
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = table.parser(__doc__)
     parser.add_argument("--code", choices=list(CODES), default="16x16x32")
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
@@ -46,9 +45,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         ratios |= flatness(sae, crops, folder)
     finally:
         shutil.rmtree(folder)
-    for name, ratio in ratios.items():
-        print(f"{ratio:8.2f}  {name}")
-    return ratios
+    return table.figures(ratios, arguments.json)
 
 
 def from_array(sae: Autoencoder, images: np.ndarray, folder: Path, rounds: int) -> dict[str, float]:

@@ -8,11 +8,11 @@ much the peak lies above that of the same job on 1,000 images. *Large*: one imag
 and decoded by two levels, tile by tile; the figures are the peak and the time per pixel, of that of 512x512 whole.
 """
 
-import argparse
 import json
 import tempfile
 from functools import partial
 
+from benchmarks import table
 from benchmarks.process import in_a_process, peak_megabytes
 
 FEW = 1000
@@ -20,7 +20,7 @@ SMALL = 512
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = table.parser(__doc__)
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--side", type=int, default=6144)
     parser.add_argument("--job", choices=list(JOBS), help="what a process of its own does, with --size")
@@ -41,9 +41,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         f"MB that an image of {arguments.side}x{arguments.side} takes": large["megabytes"],
         f"time per pixel of {arguments.side}x{arguments.side}, of that of {SMALL}x{SMALL}": large["ratio"],
     }
-    for name, figure in figures.items():
-        print(f"{figure:8.2f}  {name}")
-    return figures
+    return table.figures(figures, arguments.json)
 
 
 def many(count: int, width: int) -> dict[str, float]:

@@ -21,7 +21,12 @@ LOOK = 250  # steps between two looks at the validation set
 
 
 def train_ours(
-    levels: Sequence[ConvLevel], images: np.ndarray, valid: np.ndarray, seconds: float, batch_size: int = BATCH
+    levels: Sequence[ConvLevel],
+    images: np.ndarray,
+    valid: np.ndarray,
+    seconds: float,
+    batch_size: int = BATCH,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> tuple[Autoencoder, float]:
     """Trains a stack for so long; returns it and the seconds it took.
 
@@ -42,7 +47,7 @@ def train_ours(
             batch_size=batch_size,
             steps_per_epoch=min(LOOK, len(images) // batch_size),  # of level 0; the other's is one pass
             learning_rate=OverTime(limit),
-            callbacks=[limit],
+            callbacks=[limit, *callbacks],
             verbose=2,
         )
     return sae, time.perf_counter() - began

@@ -1,6 +1,8 @@
 """The designs that ours is held against."""
 
+import math
 import time
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -31,6 +33,33 @@ def usual_design(shape: tuple[int, ...], n_scalings: int, n_out: int, size: int)
     return model
 
 
+def keras_blog(shape: tuple[int, ...], n_scalings: int, n_out: int, size: int) -> keras.Model:
+    """The convolutional autoencoder of the Keras blog, for images in [-1, 1]: maxima down, repeated pixels up."""
+
+    def convolution(filters: int) -> layers.Layer:
+        return layers.Conv2D(filters, 3, padding="same", activation="relu")
+
+    model = keras.Sequential([keras.Input(shape)])
+    for scaling in range(n_scalings):
+        model.add(convolution(n_out if scaling == n_scalings - 1 else size))
+        model.add(layers.MaxPooling2D())
+    for _ in range(n_scalings):
+        model.add(convolution(size))
+        model.add(layers.UpSampling2D())
+    model.add(layers.Conv2D(shape[-1], 3, padding="same"))
+    model.compile(optimizer="adam", loss="mse")
+    return model
+
+
+def dense_code(shape: tuple[int, ...], values: int) -> keras.Model:
+    """One hidden layer, with as many units as the code has values."""
+    hidden = [layers.Flatten(), layers.Dense(values, activation="relu")]
+    outputs = [layers.Dense(math.prod(shape)), layers.Reshape(shape)]
+    model = keras.Sequential([keras.Input(shape), *hidden, *outputs])
+    model.compile(optimizer="adam", loss="mse")
+    return model
+
+
 def textbook_dense() -> keras.Model:
     """Géron's stacked autoencoder for Fashion-MNIST, 784-100-30-100-784."""
     model = keras.Sequential(
@@ -49,7 +78,13 @@ def textbook_dense() -> keras.Model:
 
 
 def train_plain(
-    model: keras.Model, images: np.ndarray, valid: np.ndarray, seconds: float, batch_size: int, steps: int
+    model: keras.Model,
+    images: np.ndarray,
+    valid: np.ndarray,
+    seconds: float,
+    batch_size: int,
+    steps: int,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> float:
     """Fits a Keras autoencoder for so long, keeps the weights that were best on `valid`, returns the seconds it took.
 
@@ -65,7 +100,7 @@ def train_plain(
         epochs=10_000,
         steps_per_epoch=steps,
         validation_data=(scaled(valid), scaled(valid)),
-        callbacks=[TimeLimit(seconds), best],
+        callbacks=[TimeLimit(seconds), best, *callbacks],
         shuffle=False,
         verbose=0,
     )

@@ -18,6 +18,14 @@ def write(rows: list[dict], file: Path | None) -> list[dict]:
     return rows
 
 
+def figures(values: dict[str, float], file: Path | None) -> dict[str, float]:
+    """Prints single figures by what they are, and writes a row for each; returns them."""
+    for what, figure in values.items():
+        print(f"{figure:8.2f}  {what}")
+    write([{"what": what, "figure": figure} for what, figure in values.items()], file)
+    return values
+
+
 def row(
     source: str,
     code: str,

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from benchmarks import __main__ as every_benchmark
 from benchmarks import (
     began_step,
     classifiers,
@@ -16,11 +17,16 @@ from benchmarks import (
     encoding,
     fashion,
     kinds,
+    levels,
     memory,
+    operations,
     ours,
     photographs,
     pretraining,
     quality,
+    results,
+    roofline,
+    traced,
 )
 from benchmarks import heads as heads_benchmark
 from examples import clothes
@@ -70,6 +76,116 @@ def test_quality_of_photographs(tmp_path, capsys):
     assert usual["step_ms"] > 0
     assert json.loads(file.read_text()) == rows
     assert "usual design" in capsys.readouterr().out
+
+
+def test_operations_are_counted():
+    level = ConvLevel(n_out=4, n_scalings=1, size=8, depth=1)
+    level.build((16, 16, 3))
+    patches = 2 * 64 * 2 * 2 * 3  # of a convolution from 2x2x3 to one of 8x8 places, per filter
+    seen_by_data = patches * (4 + 8)  # linear and patchify
+    block = 2 * 64 * (9 * 8 * 8 + 8 * 8)
+    assert operations.forward_operations(level.encoder) == seen_by_data + block + 2 * 64 * 8 * 4
+    forward = operations.forward_operations(level.encoder) + operations.forward_operations(level.decoder)
+    assert operations.forward_operations(level.decoder) == seen_by_data + block + 2 * 64 * 9 * 4 * 8
+    assert operations.training_operations(level) == 3 * forward - seen_by_data
+
+
+def test_the_time_of_operations_is_told_by_kind():
+    matrix = tf.ones((256, 256))
+    job = tf.function(lambda: tf.transpose(matrix @ tf.math.sin(matrix), (1, 0)) @ matrix)
+    job()
+    times = traced.operation_times(job)
+    assert any("MatMul" in name for name in times)
+    assert not any(" " in name or "::" in name for name in times)
+    shares = traced.shares(job)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["products"] > 0
+    assert shares["optimizer"] == 0
+
+
+@pytest.mark.slow
+def test_roofline(monkeypatch, capsys):
+    monkeypatch.setattr(roofline, "MATRIX", 64)
+    rows = roofline.main(["--codes", "8x8x32", "--batch-size", "2", "--rounds", "1"])
+    assert [row["what"] for row in rows] == ["encoding", "there and back", "training step"]
+    assert all(row["share"] > 0 for row in rows)
+    assert rows[-1]["optimizer"] > rows[0]["optimizer"] == 0
+    assert "us/image" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", ["16x16x32", "4x4x32"])
+def test_the_twin_in_pytorch_computes_what_ours_does(code):
+    torch_twin = pytest.importorskip("benchmarks.torch_twin", reason="needs PyTorch", exc_type=ImportError)
+    images = blobs(4, 64)
+    sae = Autoencoder(shape=(64, 64, 3), levels=[photographs.level_for(code)])
+    sae.train(images, epochs=1, verbose=0)
+    net = torch_twin.twin(sae.levels[0])
+    encodings = torch_twin.encoding(net, images)().permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(encodings, sae.encode(images), atol=1e-4)
+    before = torch_twin.loss_of(net, images)
+    assert before == pytest.approx(np.mean(np.square(sae.reconstruct(images) - images)), rel=1e-3)
+    step = torch_twin.training(net, learning_rate=1e-5)
+    for _ in range(5):
+        step(images)
+    assert torch_twin.loss_of(net, images) < before
+
+
+@pytest.mark.slow
+def test_peers(monkeypatch, tmp_path, capsys):
+    peers = pytest.importorskip("benchmarks.peers", reason="needs PyTorch and scikit-learn", exc_type=ImportError)
+    monkeypatch.setattr(peers, "SIZE", 4)
+    file = tmp_path / "peers.json"
+    rows = peers.main(["--code", "4x4x32", "--minutes", "0.01", "--json", str(file)])
+    found = {row["design"]: row for row in rows}
+    assert list(found) == ["PCA", "ours", "PyTorch", "usual", "Keras blog", "dense"]
+    assert found["ours"]["curve"][0]["loss"] == pytest.approx(found["PCA"]["loss"], rel=0.05)  # it starts there
+    assert found["usual"]["sooner"] == 1
+    assert all(row["images_per_second"] > 0 for row in rows[1:])
+    assert "images/s" in capsys.readouterr().out
+    kept = results.keep(tmp_path, "peers", [], file, seconds=1.0)
+    assert json.loads(kept.read_text())["rows"] == rows
+    assert kept.with_suffix(".png").stat().st_size > 1000
+
+
+def test_when_a_loss_is_reached():
+    peers = pytest.importorskip("benchmarks.peers", reason="needs PyTorch and scikit-learn", exc_type=ImportError)
+    curve = [{"seconds": 1.0, "loss": 0.5}, {"seconds": 2.0, "loss": 0.1}, {"seconds": 3.0, "loss": 0.2}]
+    assert peers.reached(curve, 0.2) == 2.0
+    assert peers.reached(curve, 0.05) is None
+
+
+@pytest.mark.slow
+def test_levels(monkeypatch, capsys):
+    monkeypatch.setattr(data, "validation_crops", lambda count, side: pixels(count, side, seed=1))
+    rows = levels.main(
+        ["--side", "64", "--size", "4", "--batch-size", "4", "--rounds", "1", "--count", "64", "--epochs", "1"]
+    )
+    assert [(row["part"], row["what"]) for row in rows] == [
+        *(("steps", f"level {index}") for index in range(3)),
+        ("greedy", "greedy"),
+        ("greedy", "joint"),
+        ("load", "first"),
+        ("load", "again"),
+    ]
+    assert rows[0]["times"] == 1
+    greedy, joint = rows[3:5]
+    assert joint["there"] == (joint["loss"] <= greedy["loss"])
+    assert joint["of"] == pytest.approx(greedy["seconds"] / joint["seconds"])
+    assert "times cheaper" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_all_benchmarks_by_one_command(tmp_path, monkeypatch, capfd):
+    monkeypatch.setitem(every_benchmark.QUESTIONS, "roofline", ["--codes=nonsense"])
+    failed = every_benchmark.main(["--quick", "--only", "roofline", "began_step", "--out", str(tmp_path)])
+    assert failed == ["roofline"]
+    assert [file.name for file in tmp_path.iterdir()] == ["began_step.json"]
+    kept = results.load("began_step", tmp_path)
+    assert kept["arguments"] == every_benchmark.QUESTIONS["began_step"]
+    assert {"machine", "versions", "seed", "seconds"} < set(kept)
+    assert [row["on"] for row in kept["rows"]] == ["pixels, usual design", "pixels, ours", "encodings"]
+    assert "failed: roofline" in capfd.readouterr().out
 
 
 @pytest.mark.slow

@@ -1,0 +1,69 @@
+"""The files in which figures are kept: what was asked, where, and what came out."""
+
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+FOLDER = Path(__file__).parent / "results"
+PACKAGES = ("tensorflow", "keras", "numpy", "torch", "scikit-learn")
+SEED = 0  # of every benchmark
+
+
+def keep(folder: Path, name: str, arguments: list[str], rows: Path, seconds: float) -> Path:
+    """Writes the rows of a benchmark with all that a reader needs to judge them, and a picture if they are curves."""
+    values = json.loads(rows.read_text())
+    result = {"benchmark": name, "arguments": arguments, "seconds": round(seconds), "seed": SEED}
+    result |= {"machine": machine(), "versions": versions(), "rows": values}
+    file = folder / f"{name}.json"
+    file.write_text(json.dumps(result, indent=1) + "\n")
+    if any("curve" in row for row in values):
+        draw([row for row in values if "curve" in row]).savefig(file.with_suffix(".png"), dpi=100)
+    return file
+
+
+def load(name: str, folder: Path = FOLDER) -> dict:
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+def machine() -> dict[str, str | int]:
+    """The processor, and how many threads of it a benchmark may use."""
+    names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "threads": len(os.sched_getaffinity(0)),
+        "system": platform.system(),
+    }
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def draw(rows: list[dict]) -> Figure:
+    """Losses or distances over seconds, both on logarithmic scales."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for row in rows:
+        measure = "loss" if "loss" in row["curve"][0] else "frechet"
+        label = row.get("design") or f"{row['head']} on {row['on']}"
+        seconds, values = ([look[key] for look in row["curve"]] for key in ("seconds", measure))
+        axes.plot(seconds, values, marker="o" if len(values) < 8 else "", label=label)
+    axes.set(xscale="log", yscale="log", xlabel="seconds", ylabel=measure)
+    axes.grid(which="both", alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def _lines(file: str) -> list[str]:
+    path = Path(file)
+    return path.read_text().splitlines() if path.exists() else []

@@ -1,0 +1,104 @@
+"""How near levels come to what the machine can compute, and where the rest goes.
+
+    python -m benchmarks.roofline                          # 64x64x3 at `size=64` and batch 64: three minutes
+    python -m benchmarks.roofline --codes 8x8x32 --batch-size 32
+
+The machine's rate is that of a single-precision product of two 2048x2048 matrices, measured in turns with the rest;
+every time is the best of several rounds. *Share* is the counted operations of convolutions and dense layers over the
+time, of that rate. A training step is what `train` compiles: forward, backward, Muon. *twin* is the time of the same
+network in PyTorch over ours: above 1 it is slower (channels-last, fused Adam; `pip install ".[bench]"`). The last
+columns say where the time of all operations goes, by TensorFlow's profiler.
+"""
+
+import importlib.util
+from collections.abc import Callable
+from functools import partial
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import data, table, traced
+from benchmarks.clocks import best_times
+from benchmarks.operations import forward_operations, training_operations
+from benchmarks.ours import reconstruction
+from benchmarks.photographs import CODES, level_for
+from stacked_autoencoder import Autoencoder
+from stacked_autoencoder.level import Level, compiled
+from stacked_autoencoder.sources.base import scaled
+
+MATRIX = 2048
+WHAT = ("encoding", "there and back", "training step")
+
+
+def compare_with_machine(code: str, images: np.ndarray, rounds: int) -> list[dict]:
+    """Rows for one level: times, shares of the machine's rate, shares of kinds of operations, the twin's times."""
+    keras.utils.set_random_seed(0)
+    sae, batch = Autoencoder(shape=images.shape[1:], levels=[level_for(code)]), scaled(images)
+    sae.train(images, epochs=0, verbose=0)
+    level, model = sae.levels[0], reconstruction(sae, images)
+    step = tf.function(model.train_step)
+    matrix = tf.random.normal((MATRIX, MATRIX), seed=0)
+    ours: dict[str, Callable[[], object]] = {
+        "encoding": partial(compiled(level.encoder), batch),
+        "there and back": partial(compiled(model), batch),
+        "training step": partial(step, (batch, batch)),
+    }
+    torchs = twin_jobs(level, batch.numpy())
+    jobs = (
+        {"matrix": lambda: tf.matmul(matrix, matrix).numpy()}
+        | ours
+        | {f"twin {name}": job for name, job in torchs.items()}
+    )
+    times = best_times(jobs, rounds)
+    rate = 2 * MATRIX**3 / times["matrix"]
+    forward = forward_operations(level.encoder), forward_operations(level.decoder)
+    operations = dict(zip(WHAT, (forward[0], sum(forward), training_operations(level)), strict=True))
+    rows = []
+    for what, job in ours.items():
+        row = {"code": code, "batch": len(images), "what": what, "us_per_image": 1e6 * times[what] / len(images)}
+        row |= {"share": operations[what] * len(images) / times[what] / rate, "gigaflops": rate / 1e9}
+        if what in torchs:
+            row["twin"] = times[f"twin {what}"] / times[what]
+        rows.append(row | traced.shares(job))
+    return rows
+
+
+def twin_jobs(level: Level, batch: np.ndarray) -> dict[str, Callable[[], object]]:
+    """What the same network takes in PyTorch, where that is installed."""
+    if importlib.util.find_spec("torch") is None:
+        return {}
+    from benchmarks import torch_twin
+
+    step = torch_twin.training(torch_twin.twin(level), learning_rate=1e-6)
+    return {"encoding": torch_twin.encoding(torch_twin.twin(level), batch), "training step": partial(step, batch)}
+
+
+def show(rows: list[dict]) -> None:
+    print(
+        f"\n{'code':9}{'batch':>6}  {'what':16}{'us/image':>9}{'share':>7}{'twin':>7}"
+        + "".join(f"{kind:>13}" for kind in traced.KINDS)
+    )
+    for row in rows:
+        twin = f"{row['twin']:7.2f}" if "twin" in row else " " * 7
+        kinds = "".join(f"{row[kind]:13.0%}" for kind in traced.KINDS)
+        about = f"{row['code']:9}{row['batch']:6}  {row['what']:16}"
+        print(f"{about}{row['us_per_image']:9.0f}{row['share']:7.2f}{twin}{kinds}")
+
+
+def main(argv: list[str] | None = None) -> list[dict]:
+    parser = table.parser(__doc__)
+    parser.add_argument("--codes", nargs="+", choices=list(CODES), default=list(CODES))
+    parser.add_argument("--batch-size", type=int, nargs="+", default=[64])
+    parser.add_argument("--rounds", type=int, default=20)
+    arguments = parser.parse_args(argv)
+    rows = []
+    for code in arguments.codes:
+        for batch_size in arguments.batch_size:
+            rows += compare_with_machine(code, data.training_crops(batch_size), arguments.rounds)
+            show(rows[-len(WHAT) :])
+    return table.write(rows, arguments.json)
+
+
+if __name__ == "__main__":
+    main()
