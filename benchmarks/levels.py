@@ -36,7 +36,7 @@ def compare_steps(side: int, size: int, batch_size: int, rounds: int) -> list[di
     inputs = [scaled(images), *(sae.encode(images, level=level) for level in (0, 1))]
     times = []
     for level, seen in zip(sae.levels, inputs, strict=True):  # each by itself: larger ones would empty the caches
-        alone = Autoencoder(shape=level.input_shape, levels=[ConvLevel(32, 2, size)])
+        alone = Autoencoder(shape=level.input_shape, levels=[ConvLevel(32, 2, size)], check_range=False)
         alone.train(np.asarray(seen), epochs=0, verbose=0)
         times.append(step_times({"step": reconstruction(alone, np.asarray(seen))}, seen, rounds, steps=4)["step"])
     return [
