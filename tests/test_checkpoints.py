@@ -284,6 +284,9 @@ def test_random_numbers_go_on_where_they_were():
 
 
 class Interrupt(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None):
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in what it starts with `&`
+
     def on_epoch_begin(self, epoch, logs=None):
         if epoch == 2:
             os.kill(os.getpid(), signal.SIGINT)
