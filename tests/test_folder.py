@@ -1,3 +1,4 @@
+import contextlib
 import os
 import warnings
 from pathlib import Path
@@ -222,6 +223,14 @@ def test_more_than_a_twentieth_unreadable_is_an_error(folder):
         list(as_source(folder, ANY).in_order(8))
     with pytest.raises(ValueError, match=expected):
         Autoencoder(size=4, n_out=4).train(ImageFolder(folder, side=8), epochs=1, verbose=0)
+
+
+def test_too_many_unreadable_in_batches_read_ahead_are_an_error_as_well(folder):
+    source = as_source(folder, ANY)
+    with pytest.raises(ValueError, match="More than 5% of 60 pictures"), source.own_errors():
+        for row in range(4):
+            with contextlib.suppress(ValueError):  # as in a thread whose batch no one takes
+                source.unreadable.add(row, "Invalid PNG")
 
 
 def test_pictures_smaller_than_the_crop_are_skipped(folder):

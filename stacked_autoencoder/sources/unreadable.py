@@ -24,14 +24,11 @@ class Unreadable:
 
     def add(self, row: int, reason: str) -> None:
         self.reasons[row] = f"{self.folder.path / self.folder.names[row]} ({reason})"
-        if len(self.reasons) > MOST * len(self.folder):
-            raise ValueError(
-                f"More than {MOST:.0%} of {len(self.folder)} pictures can't be read: "
-                f"{_listed(list(self.reasons.values()))}. Mend or remove them. Received: {self.folder!r}"
-            )
+        self._refuse_too_many()
 
     def tell(self) -> None:
         """Warns of those that it hasn't warned of yet."""
+        self._refuse_too_many()  # an error in a batch that was read ahead stays there when no one takes that batch
         fresh = list(self.reasons.values())[self.told :]
         if fresh:
             self.told += len(fresh)  # more may have been found meanwhile
@@ -39,6 +36,13 @@ class Unreadable:
                 f"Skipped, since they can't be read ({self.told} of {len(self.folder)} pictures up to now): "
                 f"{_listed(fresh)}",
                 stacklevel=2,
+            )
+
+    def _refuse_too_many(self) -> None:
+        if len(self.reasons) > MOST * len(self.folder):
+            raise ValueError(
+                f"More than {MOST:.0%} of {len(self.folder)} pictures can't be read: "
+                f"{_listed(list(self.reasons.values()))}. Mend or remove them. Received: {self.folder!r}"
             )
 
 
