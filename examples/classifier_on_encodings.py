@@ -19,10 +19,9 @@ import keras
 import numpy as np
 from clothes import CLASSES, add_enlarge, load, parser, show
 from judge import BATCH, train_autoencoder
-from on_encodings import grid
 from stopwatch import Clock
 
-from stacked_autoencoder import heads
+from stacked_autoencoder import heads, plots
 
 EPOCHS = {"encodings": 2.0, "pixels": 1.0, "whole": 2 / 3}  # times `--epochs`; together still less than on pixels
 RATE, TUNING_RATE = 2e-3, 1e-3
@@ -69,7 +68,9 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     }
     for name, which in kinds.items():
         print(f"{name}: {np.mean(which):.1%}")
-    grid({name: data.test_images[which][:SHOWN] for name, which in kinds.items()}, arguments.out / "mistakes.png")
+    figure = plots.grid({name: data.test_images[which][:SHOWN] for name, which in kinds.items()}, value_range=(0, 1))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    figure.savefig(arguments.out / "mistakes.png", dpi=150)
     return rows
 
 

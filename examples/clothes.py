@@ -82,14 +82,6 @@ def show(title: str, rows: Mapping[str, Mapping[str, float]]) -> None:
         print(f"{name:{width}}{''.join(cells)}")
 
 
-def mosaic(images: np.ndarray, columns: int) -> np.ndarray:
-    """Images in [0, 1], `(N, H, W, 1)`, in rows, as one picture `(rows * H, columns * W)`; what is left is white."""
-    rows, (height, width) = -(-len(images) // columns), images.shape[1:3]
-    tiles = np.ones((rows * columns, height, width))
-    tiles[: len(images)] = np.clip(images[..., 0], 0, 1)
-    return tiles.reshape(rows, columns, height, width).transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
-
-
 def _enlarged(images: np.ndarray, times: int) -> np.ndarray:
     grow = keras.layers.UpSampling2D(times, interpolation="bilinear")
     return np.concatenate([np.asarray(grow(images[first : first + 1000])) for first in range(0, len(images), 1000)])

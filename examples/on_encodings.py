@@ -1,15 +1,16 @@
 """What the examples of generative heads share: one comparison, on encodings and on pixels, under one judge."""
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import clothes
 import keras
 import numpy as np
 from judge import Judge, gaussian, train_autoencoder, train_judge
-from matplotlib.figure import Figure
 from stopwatch import Stopwatch
+
+from stacked_autoencoder import plots
 
 SHOWN = 40
 
@@ -37,7 +38,7 @@ class Comparison:
         sae: the autoencoder.
         values: what heads are trained on: `{"encodings": …, "pixels": …}`.
         rows: the table.
-        pictures: images in [0, 1], for `grid`.
+        pictures: title → images in [0, 1].
     """
 
     def __init__(self, arguments: argparse.Namespace, **code: int) -> None:
@@ -91,21 +92,7 @@ class Comparison:
 
     def save(self) -> Path:
         file = self.out / "samples.png"
-        grid(self.pictures, file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        plots.grid(self.pictures, value_range=(0, 1)).savefig(file, dpi=150)
         print(f"\n{file}")
         return file
-
-
-def grid(rows: Mapping[str, np.ndarray], file: Path) -> None:
-    """Draws images in [0, 1], `(N, H, W, 1)` for each title, ten in a line."""
-    pictures = {title: clothes.mosaic(images, 10) for title, images in rows.items()}
-    heights = [-(-len(images) // 10) for images in rows.values()]  # in lines
-    figure = Figure(figsize=(6, 0.62 * sum(heights) + 0.3 * len(rows)))
-    parts = figure.subfigures(len(rows), 1, height_ratios=[lines + 0.5 for lines in heights])
-    for part, lines, (title, picture) in zip(np.atleast_1d(parts), heights, pictures.items(), strict=True):
-        ax = part.add_axes((0.01, 0.02, 0.98, lines / (lines + 0.5)))
-        ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
-        ax.axis("off")
-        part.text(0.02, 0.98, title, fontsize=9, va="top")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=150)

@@ -21,6 +21,7 @@ import numpy as np
 from photographs import HELD_OUT, PICTURE_SUFFIXES, TRAINING, open_picture, photograph, random_crops, tiles
 
 from stacked_autoencoder import Autoencoder, plots
+from stacked_autoencoder.budget import table
 
 SIDE = 64
 CROPS = 4000
@@ -59,12 +60,7 @@ def main(argv: list[str] | None = None) -> dict[int, dict[str, float]]:
 
     # === What it loses, on the held-out pictures ===
     budget = sae.evaluate(valid, return_dict=True)
-    print("\nlevel   values  ratio  full loss  PCA's loss  of PCA's  PSNR dB   SSIM")
-    for index, row in budget.items():
-        print(
-            f"{index:5}  {row['values']:7.0f}  {row['ratio']:5.1f}  {row['full_loss']:9.2e}  {row['pca_loss']:10.2e}"
-            f"  {row['full_loss'] / row['pca_loss']:8.2f}  {row['psnr']:7.1f}  {row['ssim']:5.3f}"
-        )
+    print("\n" + "\n".join(table(budget)))
 
     # === Look ===
     shown = valid[np.linspace(0, len(valid) - 1, SHOWN).astype(int)]

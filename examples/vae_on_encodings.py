@@ -16,10 +16,9 @@ Written to ./vae:
 """
 
 import keras
-import numpy as np
-from on_encodings import Comparison, grid, parser
+from on_encodings import Comparison, parser
 
-from stacked_autoencoder import heads
+from stacked_autoencoder import heads, plots
 
 PAIRS, STEPS = 6, 10
 
@@ -43,9 +42,9 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     comparison.save()
 
     # === From one to another ===
-    ends = sae.encode(comparison.data.test_images[: 2 * PAIRS])
-    between = [trained["VAE on encodings"].interpolate(*ends[2 * pair : 2 * pair + 2], STEPS) for pair in range(PAIRS)]
-    grid({"from one to another": sae.decode(np.concatenate(between))}, arguments.out / "interpolated.png")
+    ends, vae = comparison.data.test_images[: 2 * PAIRS], trained["VAE on encodings"]
+    figure = plots.interpolations(sae, ends[::2], ends[1::2], STEPS, head=vae)
+    figure.savefig(arguments.out / "interpolated.png", dpi=150)
     return comparison.rows
 
 

@@ -26,8 +26,7 @@ from statistics import NormalDist
 
 import keras
 import numpy as np
-from clothes import CLASSES, compare, load, mosaic, parser
-from matplotlib.axes import Axes
+from clothes import CLASSES, compare, load, parser
 from matplotlib.figure import Figure
 
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, plots
@@ -106,26 +105,19 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
 
 
 def draw_samples(samples: Mapping[str, np.ndarray], folder: Path) -> None:
-    figure = Figure(figsize=(6 * len(samples), 3.4), layout="constrained")
-    for ax, (name, images) in zip(figure.subplots(1, len(samples)), samples.items(), strict=True):
-        show(ax, images, columns=SHOWN)
-        ax.set_title(f"{name}: draws from the prior")
-    figure.savefig(folder / "samples.png", dpi=110)
+    titled = {f"{name}: draws from the prior": images for name, images in samples.items()}
+    plots.grid(titled, SHOWN, (0, 1)).savefig(folder / "samples.png", dpi=110)
 
 
 def draw_plane(sae: Autoencoder, images: np.ndarray, labels: np.ndarray, names: list[str], folder: Path) -> None:
-    encodings = sae.encode(images)  # (10000, 2)
     figure = Figure(figsize=(13, 6.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for digit, name in enumerate(names):
-        one = encodings[labels == digit]
-        left.scatter(*one.T, s=3, color=f"C{digit}", label=name, linewidths=0)
-    left.legend(markerscale=4, fontsize=8)
-    left.set(title="encodings of test images", aspect="equal")
+    plots.latent_plane(sae.encode(images), labels, names, left)
+    left.set_title("encodings of test images")
     # Places between which the standard normal is equally likely to fall.
     steps = [NormalDist().inv_cdf((index + 0.5) / SIDE) for index in range(SIDE)]
     places = np.array([(x, y) for y in reversed(steps) for x in steps], np.float32)
-    show(right, sae.decode(places), columns=SIDE)
+    plots.grid(sae.decode(places), SIDE, (0, 1), right)
     right.set_title("decoded, at quantiles of the prior")
     figure.savefig(folder / "plane.png", dpi=110)
 
@@ -139,11 +131,6 @@ def draw_losses(histories: Mapping[str, keras.callbacks.History], folder: Path) 
         ax.set(title=name, xlabel="epoch", ylim=(0, None))
         ax.legend(fontsize=7, frameon=False)
     figure.savefig(folder / "losses.png", dpi=110)
-
-
-def show(ax: Axes, images: np.ndarray, columns: int) -> None:
-    ax.imshow(mosaic(images, columns), cmap="gray", vmin=0, vmax=1)
-    ax.axis("off")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stacked_autoencoder import heads, metrics, plots
+    from stacked_autoencoder import callbacks, heads, metrics, plots
     from stacked_autoencoder.autoencoder import Autoencoder
     from stacked_autoencoder.corruption import Mask, SaltAndPepper
     from stacked_autoencoder.encodings import EncodingStore
@@ -32,6 +32,7 @@ __all__ = [
     "Mask",
     "SaltAndPepper",
     "SequenceLevel",
+    "callbacks",
     "heads",
     "metrics",
     "plots",

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from stacked_autoencoder import greedy, loading, restoring, saving, training
+from stacked_autoencoder import exports, greedy, loading, restoring, saving, training
 from stacked_autoencoder.arguments import positive_int
 from stacked_autoencoder.cache import EncodingCache
 from stacked_autoencoder.checkpoints import ALL, Checkpoints, described
 from stacked_autoencoder.coding import Coder
+from stacked_autoencoder.distribute import in_scope
 from stacked_autoencoder.errors import LoadError
 from stacked_autoencoder.images import Images
-from stacked_autoencoder.level import Level, Shape
+from stacked_autoencoder.level import Level, Shape, chain
+from stacked_autoencoder.level_state import change
 from stacked_autoencoder.levels.conv import ConvLevel
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate
 from stacked_autoencoder.seen import seen_by
+from stacked_autoencoder.sources.base import Source
 from stacked_autoencoder.sources.pairs import Pairs
 from stacked_autoencoder.stack import show
+from stacked_autoencoder.workers import is_chief, of_chief
 
 
 class Autoencoder(Coder):
@@ -98,6 +103,7 @@ class Autoencoder(Coder):
 
     # === Training ===
 
+    @in_scope
     def train(
         self,
         images: Images,
@@ -134,7 +140,7 @@ class Autoencoder(Coder):
             validation_data: images that decide which weights are kept; without, a sample of `images` does. With
                 `targets` a pair `(images, targets)`.
             levels: which levels to train, by index (`[-1]` for the last); all by default.
-            batch_size: images per step; batched datasets keep theirs on level 0.
+            batch_size: images per step, of all devices and workers together; batched datasets keep theirs on level 0.
             learning_rate: of Muon (arXiv:2502.16982), the peak of a warm-up and cosine decay, 0.01 by default; or a
                 Keras schedule.
             optimizer: a Keras optimizer to use instead, with its own learning rate; every level gets one like it.
@@ -149,6 +155,9 @@ class Autoencoder(Coder):
                 longer ones. The same call, in another process after a kill, then goes on from there, and ends with the
                 weights and the histories that it would have had; but for a `tf.data.Dataset` that shuffles itself anew
                 whenever it is read, whose order can't be known.
+
+        A stack made in the scope of a `tf.distribute.MirroredStrategy` or `MultiWorkerMirroredStrategy` trains on all
+        its devices; all workers make the same call, with the same images (`docs/many-machines.md`).
 
         Returns:
             One Keras `History` per trained level, with the loss before the first step as `start_loss`.
@@ -182,12 +191,12 @@ class Autoencoder(Coder):
                 f"hasn't been trained yet: include it in `levels`. Received: levels={chosen}"
             )
         if self.chosen_path is not None:
-            saving.check_writable(self.chosen_path)
+            _check_writable(self.chosen_path, "save_path")
         if cache_dir is not None:
-            saving.check_writable(Path(cache_dir), "cache_dir")
+            _check_writable(cache_dir, "cache_dir")
         checkpoints = None
         if checkpoint_dir is not None:
-            saving.check_writable(Path(checkpoint_dir), "checkpoint_dir")
+            _check_writable(checkpoint_dir, "checkpoint_dir")
             call = described(
                 self,
                 {"images": training_data.pairs, "validation_data": None if validation is None else validation.pairs},
@@ -217,6 +226,7 @@ class Autoencoder(Coder):
                 verbose=verbose,
             )
 
+    @in_scope
     def fine_tune(
         self,
         images: Images,
@@ -256,7 +266,7 @@ class Autoencoder(Coder):
         learning_rate = PEAK_LEARNING_RATE / 5 if learning_rate is None else learning_rate
         checkpoints, checkpoint = None, None
         if checkpoint_dir is not None:
-            saving.check_writable(Path(checkpoint_dir), "checkpoint_dir")
+            _check_writable(checkpoint_dir, "checkpoint_dir")
             call = described(
                 self,
                 {"images": Pairs(source), "validation_data": valid},
@@ -285,17 +295,23 @@ class Autoencoder(Coder):
             verbose=verbose,
             checkpoint=checkpoint,
         )
-        sample = list(source.batches(batch_size, shuffle=True, most=training.SAMPLE))
-        for level in self.levels:
-            sample = level.measure(sample)
+        change(self.levels, partial(self._measure, source, batch_size))
         if checkpoints:
             checkpoints.finish(ALL, self.levels, history, self.value_range)
         return history
+
+    def _measure(self, source: Source, batch_size: int) -> None:
+        """Sets the statistics of all levels' encodings."""
+        sample = list(source.batches(batch_size, shuffle=True, most=training.SAMPLE))
+        for level in self.levels:
+            sample = level.measure(sample)
 
     # === On disk ===
 
     def save(self, path: str | os.PathLike[str] | None = None) -> Path:
         """Writes `encoder<i>/`, `decoder<i>/` and `autoencoder.json`, all or nothing; returns the folder.
+
+        Of several workers that train together, only the chief writes; the others don't wait for it.
 
         Args:
             path: folder; `save_path` by default. A stack that is there already is replaced when the new one is whole.
@@ -303,6 +319,9 @@ class Autoencoder(Coder):
         Raises:
             OSError: the folder can't be written. What was there is untouched.
         """
+        path = self.save_path if path is None else Path(path)
+        if not is_chief(self.levels[0].encoder.distribute_strategy):
+            return path.resolve()
         state = {
             "shape": self.shape,
             "check_range": self.check_range,
@@ -318,7 +337,26 @@ class Autoencoder(Coder):
             weights = level.get_training_weights()
             if weights:
                 arrays[f"training{index}"] = {f"weight{number}": weight for number, weight in enumerate(weights)}
-        return saving.write(self.save_path if path is None else Path(path), state, models, arrays)
+        return saving.write(path, state, models, arrays)
+
+    def export(self, path: str | os.PathLike[str], format: str = "onnx", level: int | None = None) -> list[Path]:
+        """Writes the encoder and the decoder of the stack, down to a level, for runtimes without Keras.
+
+        Args:
+            path: folder for `encoder.onnx` and `decoder.onnx`, or `encoder.tflite` and `decoder.tflite`.
+            format: `"onnx"`, which needs the extra `onnx`, or `"litert"` (formerly TensorFlow Lite).
+            level: how deep, an index; the deepest by default.
+
+        Returns:
+            Paths of the two files. Their inputs, `images` and `encodings`, are those of `encoder` and `decoder`:
+            float32 in the range of the training images, sides multiples of `factor`, any number at once.
+        """
+        levels = self.levels[: self.depth_of(level) + 1]
+        models = {
+            "encoder": chain([each.encoder for each in levels]),
+            "decoder": chain([each.decoder for each in reversed(levels)]),
+        }
+        return exports.export(models, path, format)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], trusted: bool = False) -> Autoencoder:
@@ -352,6 +390,10 @@ class Autoencoder(Coder):
             raise LoadError(f"{error} Received: {str(path)!r}") from None
         self.value_range = tuple(manifest["value_range"])
         restoring.fill(self, manifest, path, trusted)
+
+
+def _check_writable(path: str | os.PathLike[str], argument: str) -> None:
+    of_chief(lambda: saving.check_writable(Path(path), argument))  # it alone writes
 
 
 def _as_optimizer(optimizer: Any, learning_rate: LearningRate) -> keras.optimizers.Optimizer | None:

@@ -78,3 +78,14 @@ def error_budget(
                 mean["pca_loss"].add(code.squared_error(patches), patches.size)
             given = encodings
     return {index: {name: row[name].value for name in names} for index, row in enumerate(means)}
+
+
+def table(budget: Budget) -> list[str]:
+    """The budget of a stack as lines to print, a row for each level; of images, not of sequences."""
+    rows = [["level", "values", "ratio", "full loss", "PCA's loss", "of PCA's", "PSNR dB", "SSIM"]]
+    for index, row in budget.items():
+        losses = f"{row['full_loss']:.2e}", f"{row['pca_loss']:.2e}", f"{row['full_loss'] / row['pca_loss']:.2f}"
+        sizes = f"{row['values']:,.0f}", f"{row['ratio']:.1f}"
+        rows.append([str(index), *sizes, *losses, f"{row['psnr']:.1f}", f"{row['ssim']:.3f}"])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from stacked_autoencoder.sources.memory import ArraySource
 from stacked_autoencoder.sources.store import StoreSource
 from stacked_autoencoder.stack import BATCH, Stack, gather
 from stacked_autoencoder.store_writer import StaleStore, made_by, write_store
+from stacked_autoencoder.workers import of_chief
 
 DTYPE = "float16"  # of a store; what it rounds is a ten-millionth of the variance
 
@@ -33,7 +35,7 @@ class EncodingCache:
 
     def __init__(self, folder: Path | None, budget: int | None) -> None:
         self.folder = folder
-        self.budget = available_memory() // 2 if budget is None else budget
+        self.budget = of_chief(lambda: available_memory() // 2) if budget is None else budget
         self.temporary: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> EncodingCache:
@@ -77,12 +79,19 @@ class EncodingCache:
             self.temporary = tempfile.TemporaryDirectory(prefix="stacked_autoencoder-")
         folder = (self.folder or Path(self.temporary.name)) / f"level{depth}-{name}"
         made = made_by(stack, depth, images, DTYPE)
-        encoders = [stack.levels[depth].encoder]
-        try:
-            write_store(folder, source, encoders, made, verbose=verbose)
-        except StaleStore:
-            shutil.rmtree(folder)
-            write_store(folder, source, encoders, made, verbose=verbose)
+        write = partial(write_store, folder, source, [stack.levels[depth].encoder], made, verbose=verbose)
+
+        def write_anew() -> None:
+            try:
+                write()
+            except StaleStore:
+                shutil.rmtree(folder)
+                write()
+
+        if self.folder is None:
+            write_anew()
+        else:
+            of_chief(write_anew)
         return EncodingStore(folder)
 
 

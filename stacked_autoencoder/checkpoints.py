@@ -18,23 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from stacked_autoencoder.checkpoint_files import (
-    in_order,
-    numbered,
-    put_back,
-    random_state,
-    read,
-    set_random_state,
-    write,
-)
+from stacked_autoencoder.checkpoint_files import read, write
 from stacked_autoencoder.durable import write_json
 from stacked_autoencoder.level import Level
+from stacked_autoencoder.level_state import state_of, take_over
 from stacked_autoencoder.optimizer import LearningRate
-from stacked_autoencoder.principal import LinearCode
 from stacked_autoencoder.sources.pairs import Pairs
 from stacked_autoencoder.stack import Stack
+from stacked_autoencoder.workers import is_chief, of_chief
 
 ALL = "_all"  # in place of a level's index in the names of files
 
@@ -53,9 +45,11 @@ class Checkpoints:
 
     def __init__(self, folder: Path, method: str, call: Mapping[str, Any]) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"{method}.json"
-        now = json.loads(json.dumps(call, default=str))
+        of_chief(lambda: self._begin(method, json.loads(json.dumps(call, default=str))))
+
+    def _begin(self, method: str, now: dict[str, Any]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / f"{method}.json"
         if not file.exists():
             write_json(file, now)
             return
@@ -66,7 +60,7 @@ class Checkpoints:
             raise ValueError(
                 f"`checkpoint_dir` holds the checkpoints of another call, with another {', '.join(other)}: {name} was "
                 f"{_short(before.get(name))} and is {_short(now[name])}. Call `{method}` as before to go on, or give "
-                f"another folder to begin anew. Received: checkpoint_dir={str(folder)!r}"
+                f"another folder to begin anew. Received: checkpoint_dir={str(self.folder)!r}"
             )
 
     # === Whole levels ===
@@ -79,10 +73,9 @@ class Checkpoints:
         Args:
             part: the index of a level that is trained alone, or `ALL`.
         """
-        file = self.folder / f"done{part}.npz"
-        if not file.exists():
+        meta = _restore(levels, self.folder / f"done{part}.npz")
+        if meta is None:
             return None
-        meta = _restore(file, levels)
         history = keras.callbacks.History()
         history.epoch, history.history, history.start_loss = meta["epoch"], meta["history"], meta["start_loss"]
         return history, tuple(meta["value_range"])
@@ -96,7 +89,8 @@ class Checkpoints:
     ) -> None:
         told = {"epoch": history.epoch, "history": history.history, "start_loss": history.start_loss}
         _keep(self.folder / f"done{part}.npz", levels, told | {"value_range": value_range})
-        (self.folder / f"now{part}.npz").unlink(missing_ok=True)
+        if is_chief():
+            (self.folder / f"now{part}.npz").unlink(missing_ok=True)
 
     def begin(self, part: int | str, levels: Sequence[Level], start: Callable[[], None] | None = None) -> Path:
         """Makes levels what they were before the first step, or starts them now.
@@ -105,40 +99,25 @@ class Checkpoints:
             The file for what changes from then on.
         """
         file = self.folder / f"start{part}.npz"
-        if file.exists():
-            _restore(file, levels)
-        else:
+        if _restore(levels, file) is None:
             if start is not None:
                 start()
             _keep(file, levels, {})
         return self.folder / f"now{part}.npz"
 
 
-def _keep(file: Path, levels: Sequence[Level], meta: Mapping[str, Any]) -> None:
-    arrays = {}
-    for position, level in enumerate(levels):
-        for name, model in level.models().items():
-            arrays |= numbered(f"{name}{position}", model.get_weights())
-        arrays |= numbered(f"training{position}", level.get_training_weights())
-        arrays |= numbered(f"corruption{position}", [np.asarray(state) for state in _states(level)])
-        if level.linear_code is not None:
-            arrays |= {f"linear{position}_{name}": value for name, value in vars(level.linear_code).items()}
-    write(file, arrays, {**meta, "levels": [level.get_state() for level in levels], "random": random_state()})
+def _keep(file: Path, levels: Sequence[Level], told: Mapping[str, Any]) -> None:
+    meta, arrays = state_of(levels)
+    of_chief(lambda: write(file, arrays, {**told, **meta}))
 
 
-def _restore(file: Path, levels: Sequence[Level]) -> dict[str, Any]:
-    meta, arrays = read(file)
-    for position, level in enumerate(levels):
-        for name, model in level.models().items():
-            model.set_weights(in_order(f"{name}{position}", arrays))
-        level.set_training_weights(in_order(f"training{position}", arrays))
-        put_back(_states(level), f"corruption{position}", arrays)
-        level.set_state(meta["levels"][position])
-        linear = f"linear{position}_"
-        code = {name.removeprefix(linear): value for name, value in arrays.items() if name.startswith(linear)}
-        level.linear_code = LinearCode(**code) if code else None
-    set_random_state(meta["random"])
-    return meta
+def _restore(levels: Sequence[Level], file: Path) -> dict[str, Any] | None:
+    """What a file tells, of levels that are as it says now; `None` if it isn't there."""
+    found = of_chief(lambda: read(file) if file.exists() else None)
+    if found is None:
+        return None
+    take_over(levels, *found)
+    return found[0]
 
 
 def described(
@@ -176,11 +155,6 @@ def _optimizer_described(optimizer: keras.optimizers.Optimizer) -> list[Any]:
 
 def _described(pairs: Pairs) -> list[Any]:
     return [[source.describe(), source.digest()] for source in pairs if source is not None]
-
-
-def _states(level: Level) -> list[keras.Variable]:
-    """Of the random numbers that corrupt what it sees."""
-    return [] if level.objective.corruption is None else level.objective.corruption.variables
 
 
 def _short(value: Any) -> str:

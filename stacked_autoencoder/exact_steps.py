@@ -7,8 +7,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from stacked_autoencoder.distribute import OnDevices
 
-class ExactSteps(keras.Model):
+
+class ExactSteps(OnDevices):
     """A model for data without end, whose training can go on within an epoch.
 
     Keras runs `steps_per_execution` steps each time, beyond the end of an epoch where data go on: of 20 steps, 32.
@@ -54,6 +56,6 @@ class ExactSteps(keras.Model):
             if is_done:
                 return self.get_metrics_result()
             self.passed = 0
-            return several_steps(iterator, tf.constant(count))
+            return several_steps(iterator, tf.constant(count)) or self.get_metrics_result()
 
         self.train_function = execute

@@ -12,6 +12,7 @@ import keras
 from stacked_autoencoder import training
 from stacked_autoencoder.cache import EncodingCache
 from stacked_autoencoder.checkpoints import Checkpoints
+from stacked_autoencoder.level_state import change
 from stacked_autoencoder.principal import LinearCode, fit_linear_code
 from stacked_autoencoder.seen import Seen
 from stacked_autoencoder.sources.base import Source
@@ -71,9 +72,9 @@ def train(
         elif index in epochs:
             start = partial(_start, stack, index, images, seen.inputs, batch_size, most)
             if checkpoints:
-                options["checkpoint"] = checkpoints.begin(index, [level], start)
+                options["checkpoint"] = checkpoints.begin(index, [level], partial(change, [level], start))
             else:
-                start()
+                change([level], start)
             history = training.fit(
                 [level],
                 seen,
@@ -86,7 +87,8 @@ def train(
                 **options,
             )
             histories.append(history)
-            level.measure(seen.inputs.batches(batch_size, shuffle=True, most=training.SAMPLE))
+            sample = partial(seen.inputs.batches, batch_size, shuffle=True, most=training.SAMPLE)
+            change([level], lambda level=level, sample=sample: level.measure(sample()))
             if index == 0:
                 stack.value_range = (seen.targets or seen.inputs).value_range
             if checkpoints:

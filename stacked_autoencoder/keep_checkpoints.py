@@ -21,6 +21,7 @@ from stacked_autoencoder.checkpoint_files import (
     set_random_state,
     write,
 )
+from stacked_autoencoder.workers import of_chief
 
 WITHIN_EPOCH = 300.0  # seconds: most of what a kill can cost
 
@@ -43,7 +44,7 @@ class KeepCheckpoints(keras.callbacks.Callback):
     def __init__(self, file: Path, best: Any, others: Sequence[keras.callbacks.Callback]) -> None:
         super().__init__()
         self.file, self.best, self.others = file, best, others
-        self.meta, self.arrays = read(file) if file.exists() else (None, {})
+        self.meta, self.arrays = of_chief(lambda: read(file) if file.exists() else (None, {}))
         self.epoch, self.step, self.is_over = 0, 0, False
         if self.meta is not None:
             self.epoch, self.step, self.is_over = len(self.meta["epoch"]), self.meta["step"], self.meta["is_over"]
@@ -69,7 +70,7 @@ class KeepCheckpoints(keras.callbacks.Callback):
         if self.model.passed:
             if done == self.step:  # the other callbacks have seen all of these batches a second time
                 self._put_back_others()
-        elif time.monotonic() - self.written > WITHIN_EPOCH and done < self.model.steps:
+        elif done < self.model.steps and of_chief(lambda: time.monotonic() - self.written > WITHIN_EPOCH):
             self._write(done)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -95,7 +96,8 @@ class KeepCheckpoints(keras.callbacks.Callback):
         meta = {"epoch": self.model.history.epoch, "step": step, "history": self.model.history.history}
         meta |= {"best": self.best.best, "last": self.best.last, "is_over": bool(self.model.stop_training)}
         plain = [plain_state(callback) for callback in self.others]
-        write(self.file, arrays, meta | {"callbacks": plain, "lists": lists, "random": random_state()})
+        meta |= {"callbacks": plain, "lists": lists, "random": random_state()}
+        of_chief(lambda: write(self.file, arrays, meta))
         self.written = time.monotonic()
 
     def _variables(self) -> list[keras.Variable]:

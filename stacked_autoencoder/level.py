@@ -19,6 +19,7 @@ from stacked_autoencoder.reconstruction import LevelInTraining
 from stacked_autoencoder.sparsity import KLSparsity
 
 LOG_VARIANCE = "log_variance"  # name of the layer that only a posterior has
+EXACT = "float32"  # of the layers that write a level's output, and of linear paths, whatever Keras's dtype policy is
 Shape = tuple[int | None, ...]
 
 
@@ -94,6 +95,11 @@ class Level(ABC):
     def is_within_unit_interval(self) -> bool:
         """Whether every value of the code lies in [0, 1], whatever the weights."""
         return False
+
+    @property
+    def is_judged_by_image(self) -> bool:
+        """Whether its loss for a batch is the mean of those for its images."""
+        return not isinstance(self.objective.penalty, KLSparsity)
 
     def ties(self) -> dict[str, keras.layers.Layer]:
         """Names of the decoder's layers that use an encoder's kernel in training, and the layers whose it is."""
@@ -171,12 +177,12 @@ class Level(ABC):
 
     def get_state(self) -> dict[str, Any]:
         """What `autoencoder.json` says of this level."""
-        statistics = {name: None if value is None else value.tolist() for name, value in self._statistics().items()}
+        statistics = {name: None if value is None else value.tolist() for name, value in self.statistics().items()}
         return {"kind": self.kind, "config": self.get_config(), "started": self.started, **statistics}
 
     def set_state(self, state: dict[str, Any]) -> None:
         self.started = bool(state["started"])
-        for name in self._statistics():
+        for name in self.statistics():
             setattr(self, name, None if state[name] is None else np.asarray(state[name], np.float64))
 
     def get_training_weights(self) -> list[np.ndarray]:
@@ -187,7 +193,8 @@ class Level(ABC):
         if self.posterior is not None:
             self.posterior.get_layer(LOG_VARIANCE).set_weights(weights)
 
-    def _statistics(self) -> dict[str, np.ndarray | None]:
+    def statistics(self) -> dict[str, np.ndarray | None]:
+        """What was measured of its encodings, by name; `None` before training."""
         return {"mean": self.mean, "std": self.std}
 
     def count_params(self) -> int:

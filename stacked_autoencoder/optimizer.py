@@ -60,11 +60,16 @@ class ConvMuon(keras.optimizers.Muon):
     def _should_use_adamw(self, variable: keras.Variable) -> bool:
         return len(variable.shape) < 3
 
-    def _all_reduce_sum_gradients(self, gradients: Any) -> Any:
-        """Nothing to sum on one device, where TensorFlow would keep the whole traced step for good."""
+    def _clip_gradients(self, gradients: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+        """Clips their sum over all devices, where Keras clips those of each before it sums them."""
         context = tf.distribute.get_replica_context()
-        is_alone = context is None or context.num_replicas_in_sync == 1
-        return gradients if is_alone else super()._all_reduce_sum_gradients(gradients)
+        if context is not None and context.num_replicas_in_sync > 1:
+            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients))
+        return super()._clip_gradients(gradients)
+
+    def _all_reduce_sum_gradients(self, gradients: Any) -> Any:
+        """They are summed already. On one device TensorFlow would keep the whole traced step for good."""
+        return gradients
 
     def zeropower_via_newtonschulz5(self, x: tf.Tensor, steps: int) -> tf.Tensor:
         """Keras's iteration, on the Gram matrix of the shorter side.

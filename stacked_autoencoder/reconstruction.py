@@ -33,7 +33,7 @@ class LevelInTraining(layers.Layer):
     """
 
     def __init__(self, level: Level) -> None:
-        super().__init__()
+        super().__init__(dtype="float32")  # inputs aren't rounded on the way to layers that compute in another
         self.level = level
         self.objective = level.objective
         self.encoder = level.encoder if level.posterior is None else level.posterior
@@ -74,7 +74,7 @@ class Reconstruction(ExactSteps):
     """
 
     def __init__(self, levels: Sequence[Level]) -> None:
-        super().__init__()
+        super().__init__(dtype="float32")
         self.first = levels[0]
         self.parts = [level.in_training() for level in levels]
         names = ["kl"] * any(level.posterior is not None for level in levels)
@@ -90,17 +90,21 @@ class Reconstruction(ExactSteps):
             values = part.decode(values, training)
         return values
 
-    def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> tf.Tensor:
-        targets = x if y is None else y
+    def terms_of(self, inputs: tf.Tensor, targets: tf.Tensor, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
         of_reconstruction = self.first.objective.of_reconstruction
-        terms = {"reconstruction": of_reconstruction(targets, y_pred, self.first.counted(targets))}
+        terms = {"reconstruction": of_reconstruction(targets, outputs, self.first.counted(targets))}
         for part in self.parts:
             for name, value in part.terms.items():
                 terms[name] = terms.get(name, 0.0) + value
+        return terms
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> tf.Tensor:
+        terms = self.terms_of(x, x if y is None else y, y_pred)
+        images = ops.shape(x)[0] if sample_weight is None else sample_weight
         for tracker in self.trackers:  # each batch by its images, as Keras weighs the loss
-            tracker.update_state(terms[tracker.name], sample_weight=ops.shape(x)[0])
+            tracker.update_state(terms[tracker.name], sample_weight=images)
         return sum(terms.values())
 
 

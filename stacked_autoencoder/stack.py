@@ -87,11 +87,14 @@ class Stack:
         return digest.hexdigest()
 
     def summary(self, print_fn: Callable[[str], None] = print) -> None:
-        """Prints a line per level: what it sees, its encoding, its factor, its weights."""
-        rows = [("level", "kind", "input", "encoding", "factor", "weights")]
+        """Prints a line per level: what it sees, its encoding, its factor, values per image and how many times fewer
+        these are than the image's, its weights."""
+        rows = [("level", "kind", "input", "encoding", "factor", "values", "ratio", "weights")]
         for index, level in enumerate(self.levels):
             shapes = (show(level.input_shape), show(level.encoding_shape))
-            rows.append((str(index), level.kind, *shapes, str(level.factor), f"{level.count_params():,}"))
+            values, ratio = self.values_at(index)
+            sizes = ("?" if values is None else f"{values:,}", "?" if ratio is None else f"{ratio:.4g}")
+            rows.append((str(index), level.kind, *shapes, str(level.factor), *sizes, f"{level.count_params():,}"))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         for row in rows:
             print_fn("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -110,6 +113,15 @@ class Stack:
             return shape
         height, width, _ = padded_shape(images, self.factor)
         return (*(side if side is None else side // self.factor_at(depth) for side in (height, width)), shape[-1])
+
+    def values_at(self, depth: int) -> tuple[int | None, float | None]:
+        """Numbers per image at a depth, and input values for each of them; `None` where open sides decide."""
+        level = self.levels[depth]
+        shape = level.encoding_shape
+        values = None if None in shape else math.prod(shape)
+        if values is not None and None not in self.shape:
+            return values, math.prod(self.shape) / values
+        return values, self.factor_at(depth) ** 2 * self.shape[-1] / shape[-1] if level.is_image else None
 
     def depth_of(self, level: int | None) -> int:
         """An index as users give it (`None` for the deepest, negative from the end) → the index of a level."""

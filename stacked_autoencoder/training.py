@@ -12,12 +12,14 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.budget import Mean, counted, squared_error
+from stacked_autoencoder.distribute import Validate, spread
 from stacked_autoencoder.keep_checkpoints import KeepCheckpoints
 from stacked_autoencoder.level import Level, Shape
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate, WarmCosine, optimizer_for
 from stacked_autoencoder.reconstruction import Reconstruction
 from stacked_autoencoder.sources.pairs import Pairs
 from stacked_autoencoder.tied import copy_out
+from stacked_autoencoder.workers import is_chief
 
 SAMPLE = 16  # batches that decide which weights are best where there is no validation data
 # Python's share of `fit` at batch 16 and up falls below a tenth; more would only make the progress bar coarse.
@@ -99,6 +101,8 @@ class StopAtNaN(keras.callbacks.Callback):
 
 def loss_over(model: Reconstruction, shape: Shape, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
     """The loss of a model as it is, over all of `batches` of inputs and targets of such a shape."""
+    if tf.distribute.has_strategy():
+        return model.means_over(batches)["loss"]
 
     def loss_as_it_is(inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         return model.compute_loss(inputs, targets, model(inputs, training=False), training=False)
@@ -140,6 +144,7 @@ def fit(
     Returns:
         The Keras `History`, with the loss before the first step as `history.start_loss`.
     """
+    is_spread = tf.distribute.has_strategy()
     steps = steps or seen.inputs.n_batches(batch_size)
     tie(levels)  # the user may have trained the encoder elsewhere
     model = Reconstruction(levels)
@@ -148,12 +153,10 @@ def fit(
     sample = list(seen.batches(batch_size, shuffle=True, most=SAMPLE if validation is None else 1))
     check_targets(levels[0], seen, sample)
     if validation is None:
-        loss_of, length = partial(measured, sample), None
+        loss_of = partial(measured, sample)
         start_loss = loss_of()
     else:
         loss_of, start_loss = None, measured(validation.batches(batch_size))
-        # Keras would warn of a length that it doesn't know. After the loss of all of it, it is known here.
-        length = tf.data.experimental.assert_cardinality(validation.inputs.n_batches(batch_size))
     if optimizer is None:
         if not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
             learning_rate = WarmCosine(PEAK_LEARNING_RATE if learning_rate is None else learning_rate, steps * epochs)
@@ -169,21 +172,29 @@ def fit(
     model.compile(optimizer=optimizer, steps_per_execution=min(STEPS_PER_EXECUTION, steps))
     best = KeepBest(loss_of, start_loss)
     followed = [StopAtNaN(title), keras.callbacks.History(), best, LevelProgress(title), *callbacks]
+    validation_data = None
+    if validation is not None and is_spread:
+        followed.insert(0, Validate(partial(validation.batches, batch_size)))
+    elif validation is not None:
+        # Keras would warn of a length that it doesn't know. After the loss of all of it, it is known here.
+        length = tf.data.experimental.assert_cardinality(validation.inputs.n_batches(batch_size))
+        validation_data = validation.dataset(batch_size).apply(length)
     done, step, is_over = 0, 0, False
     if checkpoint is not None:
         followed.append(keeper := KeepCheckpoints(checkpoint, best, callbacks))
         done, step, is_over = keeper.epoch, keeper.step, keeper.is_over
     try:
         with seen.inputs.own_errors():
+            data = seen.from_step(batch_size, done * steps + step)
             history = model.fit(
-                seen.from_step(batch_size, done * steps + step),
+                spread(data) if is_spread else data,
                 initial_epoch=done,
                 epochs=done if is_over else epochs,
                 steps_per_epoch=steps,
-                validation_data=None if validation is None else validation.dataset(batch_size).apply(length),
+                validation_data=validation_data,
                 callbacks=followed,
                 shuffle=False,  # the source has shuffled
-                verbose=verbose,
+                verbose=verbose if is_chief() else 0,
             )
     except BaseException as error:
         best.put_back()

@@ -165,6 +165,18 @@ def test_heads_on_larger_images(clothes_example):
     assert rows["test images, restored"]["frechet"] < rows["a Gaussian of encodings"]["frechet"]
 
 
+@pytest.mark.slow
+def test_multi_worker(example, capsys):
+    result = example("multi_worker").main(
+        ["--local-workers", "2", "--levels", "1", "--epochs", "2", "--count", "128", "--size", "4"]
+    )
+    assert result["equal"]
+    assert result["ratio"] > 0
+    losses = [row["losses"] for row in (result["alone"], *result["workers"])]
+    np.testing.assert_allclose(losses[1:], [losses[0]] * 2, rtol=1e-3)
+    assert "The weights of the workers are equal." in capsys.readouterr().out
+
+
 def test_the_judge_sees_the_mean_of_every_patch(example):
     judge = example("judge")
     images = np.random.default_rng(0).random((3, 28, 28, 1), dtype=np.float32)

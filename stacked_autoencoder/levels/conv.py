@@ -238,5 +238,5 @@ class ConvLevel(Level):
         """
         features = keras.Model(self.encoder.input, self.encoder.get_layer("features").input)
         units = np.eye(self.latent_dim + 1, self.latent_dim, dtype=np.float32)  # the last is the zero vector
-        seen = features(self.decoder(units)).numpy().reshape(len(units), -1)
+        seen = features(self.decoder(units)).numpy().astype(np.float32).reshape(len(units), -1)
         return seen[:-1] - seen[-1], seen[-1]

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from stacked_autoencoder.level import LOG_VARIANCE
+from stacked_autoencoder.level import EXACT, LOG_VARIANCE
 
 if TYPE_CHECKING:
     from stacked_autoencoder.levels.conv import ConvLevel
@@ -24,25 +24,24 @@ def conv_encoder(level: ConvLevel, name: str) -> keras.Model:
         hidden = _blocks(level, hidden, width, stage)
     hidden = layers.Activation("tanh", name="features")(hidden)
     if level.latent_dim is None:
-        linear = layers.Conv2D(level.n_out, level.factor, strides=level.factor, name="linear")(inputs)
-        residual = layers.Conv2D(level.n_out, 1, kernel_initializer="zeros", name="residual")(hidden)
+        linear = layers.Conv2D(level.n_out, level.factor, strides=level.factor, dtype=EXACT, name="linear")(inputs)
+        residual = layers.Conv2D(level.n_out, 1, kernel_initializer="zeros", dtype=EXACT, name="residual")(hidden)
     else:
-        linear = layers.Dense(level.latent_dim, name="linear")(layers.Flatten()(inputs))
+        linear = layers.Dense(level.latent_dim, dtype=EXACT, name="linear")(layers.Flatten(dtype=EXACT)(inputs))
         residual = layers.Flatten()(hidden)
-        residual = layers.Dense(level.latent_dim, kernel_initializer="zeros", name="residual")(residual)
-    return keras.Model(inputs, layers.Add(name="encoding")([linear, residual]), name=name)
+        residual = layers.Dense(level.latent_dim, kernel_initializer="zeros", dtype=EXACT, name="residual")(residual)
+    return keras.Model(inputs, layers.Add(dtype=EXACT, name="encoding")([linear, residual]), name=name)
 
 
 def conv_posterior(level: ConvLevel) -> keras.Model:
     """Image → the encoding as a distribution's mean, and its log-variance from the same features."""
     features = level.encoder.get_layer("features").output
     if level.latent_dim is None:
-        log_variance = layers.Conv2D(level.n_out, 1, kernel_initializer="zeros", name=LOG_VARIANCE)(features)
+        top = layers.Conv2D(level.n_out, 1, kernel_initializer="zeros", dtype=EXACT, name=LOG_VARIANCE)
     else:
-        log_variance = layers.Dense(level.latent_dim, kernel_initializer="zeros", name=LOG_VARIANCE)(
-            layers.Flatten()(features)
-        )
-    return keras.Model(level.encoder.input, [level.encoder.output, log_variance])
+        top = layers.Dense(level.latent_dim, kernel_initializer="zeros", dtype=EXACT, name=LOG_VARIANCE)
+        features = layers.Flatten()(features)
+    return keras.Model(level.encoder.input, [level.encoder.output, top(features)])
 
 
 def conv_decoder(level: ConvLevel, name: str) -> keras.Model:
@@ -50,13 +49,15 @@ def conv_decoder(level: ConvLevel, name: str) -> keras.Model:
     channels = level.input_shape[-1]
     if level.latent_dim is None:
         inputs = keras.Input((*level.encoder.output_shape[1:-1], level.n_out))
-        linear = layers.Conv2DTranspose(channels, level.factor, strides=level.factor, name="linear")(inputs)
+        linear = layers.Conv2DTranspose(channels, level.factor, strides=level.factor, dtype=EXACT, name="linear")(
+            inputs
+        )
         hidden = layers.Conv2D(level.widths[-1], 3, padding="same", name="widen")(inputs)
     else:
         height, width = (side // level.factor for side in level.input_shape[:2])
         inputs = keras.Input((level.latent_dim,))
-        linear = layers.Dense(int(np.prod(level.input_shape)), name="linear")(inputs)
-        linear = layers.Reshape(level.input_shape)(linear)
+        linear = layers.Dense(int(np.prod(level.input_shape)), dtype=EXACT, name="linear")(inputs)
+        linear = layers.Reshape(level.input_shape, dtype=EXACT)(linear)
         hidden = layers.Dense(height * width * level.widths[-1], name="widen")(inputs)
         hidden = layers.Reshape((height, width, level.widths[-1]))(hidden)
     for stage in reversed(range(len(level.widths))):
@@ -66,17 +67,19 @@ def conv_decoder(level: ConvLevel, name: str) -> keras.Model:
     if level.upsampling is None:
         hidden = layers.Activation("tanh")(hidden)
         residual = layers.Conv2DTranspose(
-            channels, level.patch, strides=level.patch, kernel_initializer="zeros", name="residual"
+            channels, level.patch, strides=level.patch, kernel_initializer="zeros", dtype=EXACT, name="residual"
         )(hidden)
     else:
         for stage in range(level.patch.bit_length() - 1):
             hidden = _activated(level, hidden)
             hidden = _double(level, hidden, max(channels, level.widths[0] >> (stage + 1)), f"grow{stage}")
         hidden = layers.Activation("tanh")(hidden)
-        residual = layers.Conv2D(channels, 3, padding="same", kernel_initializer="zeros", name="residual")(hidden)
-    outputs = layers.Add(name="decoding")([linear, residual])
+        residual = layers.Conv2D(channels, 3, padding="same", kernel_initializer="zeros", dtype=EXACT, name="residual")(
+            hidden
+        )
+    outputs = layers.Add(dtype=EXACT, name="decoding")([linear, residual])
     if level.output_activation != "linear":
-        outputs = layers.Activation(level.output_activation, name="output")(outputs)
+        outputs = layers.Activation(level.output_activation, dtype=EXACT, name="output")(outputs)
     return keras.Model(inputs, outputs, name=name)
 
 

@@ -12,7 +12,7 @@ from keras import layers
 
 from stacked_autoencoder.arguments import positive_ints
 from stacked_autoencoder.least_squares import least_squares
-from stacked_autoencoder.level import LOG_VARIANCE, Level, Shape
+from stacked_autoencoder.level import EXACT, LOG_VARIANCE, Level, Shape
 from stacked_autoencoder.levels import activations
 from stacked_autoencoder.principal import SMALLEST, LinearCode, Stream, fit_linear_code, variational_gains
 from stacked_autoencoder.sparsity import KLSparsity
@@ -126,20 +126,21 @@ class DenseLevel(Level):
 
     def _build_encoder(self, name: str) -> None:
         inputs = keras.Input(self.input_shape)
-        hidden = inputs if len(self.input_shape) == 1 else layers.Flatten()(inputs)
+        hidden = inputs if len(self.input_shape) == 1 else layers.Flatten(dtype=EXACT)(inputs)
         for depth, (units, activation) in enumerate(zip(self.units, self.activations, strict=True)):
-            below, hidden = hidden, layers.Dense(units, activation, name=f"dense{depth}")(hidden)
+            dtype = EXACT if depth == len(self.units) - 1 else None
+            below, hidden = hidden, layers.Dense(units, activation, dtype=dtype, name=f"dense{depth}")(hidden)
         self.encoder = keras.Model(inputs, hidden, name=name)
         if self.objective.kl_weight > 0:
-            log_variance = layers.Dense(self.units[-1], kernel_initializer="zeros", name=LOG_VARIANCE)(below)
-            self.posterior = keras.Model(inputs, [hidden, log_variance])
+            log_variance = layers.Dense(self.units[-1], kernel_initializer="zeros", dtype=EXACT, name=LOG_VARIANCE)
+            self.posterior = keras.Model(inputs, [hidden, log_variance(below)])
 
     def _build_decoder(self, name: str) -> None:
         inputs = hidden = keras.Input((self.units[-1],))
         for depth in reversed(range(1, len(self.units))):
             hidden = layers.Dense(self.units[depth - 1], self.activations[depth - 1], name=f"dense{depth}")(hidden)
-        hidden = layers.Dense(math.prod(self.input_shape), self.output_activation, name="dense0")(hidden)
-        outputs = hidden if len(self.input_shape) == 1 else layers.Reshape(self.input_shape)(hidden)
+        hidden = layers.Dense(math.prod(self.input_shape), self.output_activation, dtype=EXACT, name="dense0")(hidden)
+        outputs = hidden if len(self.input_shape) == 1 else layers.Reshape(self.input_shape, dtype=EXACT)(hidden)
         self.decoder = keras.Model(inputs, outputs, name=name)
 
     def _down(self) -> list[layers.Dense]:

@@ -12,7 +12,7 @@ from keras import layers, ops
 
 from stacked_autoencoder.arguments import did_you_mean, positive_ints
 from stacked_autoencoder.least_squares import least_squares
-from stacked_autoencoder.level import Level, Shape
+from stacked_autoencoder.level import EXACT, Level, Shape
 from stacked_autoencoder.principal import SMALLEST, LinearCode, Stream, fit_linear_code
 
 TARGETS = ("input", "next", "both")
@@ -148,32 +148,33 @@ class SequenceLevel(Level):
     def _build_encoder(self, name: str) -> keras.Model:
         inputs = seen = keras.Input(self.input_shape)
         if self.mask_value is not None:
-            seen = layers.Masking(self.mask_value)(inputs)  # also sets what it masks to zero
+            seen = layers.Masking(self.mask_value, dtype=EXACT)(inputs)  # also sets what it masks to zero
         hidden, (recurrent, _) = seen, CELLS[self.cell]
         for depth, units in enumerate(self.units):
             goes_on = self.return_sequences or depth < len(self.units) - 1
             hidden = recurrent(units, return_sequences=goes_on, name=f"{self.cell}{depth}")(hidden)
         # Not `Flatten`, which would warn that it drops the mask.
         flat = seen if self.return_sequences else ops.reshape(seen, (-1, self._size))
-        linear = layers.Dense(self.units[-1], name="linear")(flat)
-        residual = layers.Dense(self.units[-1], kernel_initializer="zeros", name="residual")(hidden)
-        return keras.Model(inputs, layers.Add(name="encoding")([linear, residual]), name=name)
+        linear = layers.Dense(self.units[-1], dtype=EXACT, name="linear")(flat)
+        residual = layers.Dense(self.units[-1], kernel_initializer="zeros", dtype=EXACT, name="residual")(hidden)
+        return keras.Model(inputs, layers.Add(dtype=EXACT, name="encoding")([linear, residual]), name=name)
 
     def _build_decoder(self, name: str, *, reverse: bool) -> keras.Model:
         inputs = keras.Input(self.encoding_shape)
-        linear = layers.Dense(self.input_shape[-1] if self.return_sequences else self._size, name="linear")(inputs)
+        written = self.input_shape[-1] if self.return_sequences else self._size
+        linear = layers.Dense(written, dtype=EXACT, name="linear")(inputs)
         if not self.return_sequences:
-            linear = layers.Reshape(self.input_shape)(linear)
+            linear = layers.Reshape(self.input_shape, dtype=EXACT)(linear)
         if self.conditional:
             return keras.Model(inputs, self._step_by_step(inputs, linear, reverse), name=name)
         hidden = inputs if self.return_sequences else layers.RepeatVector(self.input_shape[0])(inputs)
         for depth in reversed(range(len(self.units))):
             recurrent, _ = CELLS[self.cell]
             hidden = recurrent(self.units[depth], return_sequences=True, name=f"{self.cell}{depth}")(hidden)
-        residual = layers.Dense(self.input_shape[-1], kernel_initializer="zeros", name="residual")(hidden)
+        residual = layers.Dense(self.input_shape[-1], kernel_initializer="zeros", dtype=EXACT, name="residual")(hidden)
         if reverse and not self.return_sequences:
             residual = ops.flip(residual, axis=1)
-        return keras.Model(inputs, layers.Add(name="decoding")([linear, residual]), name=name)
+        return keras.Model(inputs, layers.Add(dtype=EXACT, name="decoding")([linear, residual]), name=name)
 
     def _step_by_step(self, inputs: keras.KerasTensor, linear: keras.KerasTensor, reverse: bool) -> keras.KerasTensor:
         """Each step is given what was written before: unrolled, so that the model is made of Keras's own layers."""
@@ -184,7 +185,7 @@ class SequenceLevel(Level):
             [layers.Dense(self.units[depth], "tanh", name=f"state{depth}_{part}")(inputs) for part in range(self.parts)]
             for depth in depths
         ]
-        residual = layers.Dense(self.input_shape[-1], kernel_initializer="zeros", name="residual")
+        residual = layers.Dense(self.input_shape[-1], kernel_initializer="zeros", dtype=EXACT, name="residual")
         written: dict[int, keras.KerasTensor] = {}
         hidden, before = states[-1][0], None
         for step in reversed(range(steps)) if reverse else range(steps):
@@ -192,10 +193,12 @@ class SequenceLevel(Level):
                 hidden = layers.Concatenate()([inputs, layers.Flatten()(before)])
                 for depth, cell in enumerate(cells):
                     hidden, states[depth] = cell(hidden, states[depth])
-            here = layers.Cropping1D((step, steps - 1 - step))(linear)
-            before = layers.Add()([here, layers.Reshape((1, self.input_shape[-1]))(residual(hidden))])
+            here = layers.Cropping1D((step, steps - 1 - step), dtype=EXACT)(linear)
+            added = layers.Reshape((1, self.input_shape[-1]), dtype=EXACT)(residual(hidden))
+            before = layers.Add(dtype=EXACT)([here, added])
             written[step] = before
-        return layers.Concatenate(axis=1)([written[step] for step in range(steps)]) if steps > 1 else before
+        whole = [written[step] for step in range(steps)]
+        return layers.Concatenate(axis=1, dtype=EXACT)(whole) if steps > 1 else before
 
     @property
     def parts(self) -> int:
@@ -215,6 +218,10 @@ class SequenceLevel(Level):
 
     def seen(self, inputs: Any) -> Any:
         return delayed(inputs) if self.target == "next" else inputs
+
+    @property
+    def is_judged_by_image(self) -> bool:
+        return super().is_judged_by_image and self.mask_value is None
 
     def counted(self, inputs: Any) -> Any:
         if self.target == "next":

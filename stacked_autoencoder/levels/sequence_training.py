@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras import layers, ops
 
+from stacked_autoencoder.level import EXACT
 from stacked_autoencoder.levels.sequence import SequenceLevel, delayed
 from stacked_autoencoder.reconstruction import LevelInTraining
 
@@ -59,7 +60,7 @@ class TeacherForcing(layers.Layer):
     """
 
     def __init__(self, level: SequenceLevel, decoder: keras.Model, *, reverse: bool) -> None:
-        super().__init__()
+        super().__init__(dtype=EXACT)
         depths = list(reversed(range(len(level.units))))
         self.states = [[decoder.get_layer(f"state{depth}_{part}") for part in range(level.parts)] for depth in depths]
         self.recurrent = [layers.RNN(decoder.get_layer(f"cell{depth}"), return_sequences=True) for depth in depths]

@@ -1,0 +1,7 @@
+"""`python -m stacked_autoencoder` is the command `stacked-autoencoder`."""
+
+import sys
+
+from stacked_autoencoder.cli import main
+
+sys.exit(main())

@@ -1,0 +1,90 @@
+"""Keras callbacks for a stack that trains."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stacked_autoencoder.arguments import positive_int
+from stacked_autoencoder.autoencoder import Autoencoder
+from stacked_autoencoder.images import Images
+from stacked_autoencoder.plots.drawing import as_shown, mosaic
+from stacked_autoencoder.stack import BATCH
+from stacked_autoencoder.training import tie
+
+PLUGIN = "images"  # of TensorBoard, which shows what is written for it
+
+
+class ReconstructionImages(keras.callbacks.Callback):
+    """Shows in TensorBoard how images come back while a stack trains.
+
+    For each level there is a picture of its own, `level 0`, `level 1`, …, and `all levels` in `fine_tune`: originals
+    over what is decoded from that depth. Its step is the number of epochs the level has been trained for in this call;
+    0 is the closed-form start. TensorBoard itself needn't be installed where training is.
+
+    Args:
+        sae: the stack that trains.
+        images: a few of one size, as in `train`.
+        log_dir: folder that TensorBoard reads.
+        freq: epochs from one picture to the next.
+
+    Raises:
+        ValueError: images of several sizes, or that can't be drawn.
+
+    Example:
+        >>> shown = callbacks.ReconstructionImages(sae, images[:8], "logs")
+        >>> sae.train(images, callbacks=[shown])        # then: tensorboard --logdir logs
+    """
+
+    def __init__(self, sae: Autoencoder, images: Images, log_dir: str | os.PathLike[str], freq: int = 1) -> None:
+        super().__init__()
+        self.sae = sae
+        self.log_dir = os.fspath(log_dir)
+        self.freq = positive_int("freq", freq)
+        source = sae.finite_source_of(images)
+        batches = list(source.in_order(BATCH))
+        if len({batch.shape[1:] for batch in batches}) > 1:
+            raise ValueError(
+                "`images` must have one size, to be drawn side by side. Received: images of the shapes "
+                f"{', '.join(str(batch.shape[1:]) for batch in batches)}"
+            )
+        self.images = np.concatenate(batches)
+        self.value_range = source.value_range
+        self.originals = as_shown(self.images, self.value_range)
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        trained = [part.level for part in getattr(self.model, "parts", [])]
+        depths = [depth for depth, level in enumerate(self.sae.levels) if any(level is other for other in trained)]
+        if not depths or len(depths) < len(trained):
+            raise ValueError(
+                "`sae` must be the stack whose `train` or `fine_tune` is given this callback. "
+                f"Received: a stack of {self.sae.levels!r}"
+            )
+        self.depth = depths[-1]
+        self.tag = f"level {self.depth}" if len(depths) == 1 else "all levels"
+        self.writer = tf.summary.create_file_writer(self.log_dir)
+        self._write(0)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if (epoch + 1) % self.freq == 0:
+            self._write(epoch + 1)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self.writer.close()
+
+    def _write(self, step: int) -> None:
+        tie(self.sae.levels[: self.depth + 1])  # a tied decoder's own kernels rest while it trains
+        restored = as_shown(self.sae.reconstruct(self.images, level=self.depth), self.value_range)
+        picture = np.nan_to_num(mosaic(np.concatenate([self.originals, restored]), len(restored)), nan=1.0)
+        png = tf.io.encode_png(np.round(255 * picture).astype(np.uint8))
+        height, width = picture.shape[:2]
+        # What `tf.summary.image` writes, which is TensorBoard's.
+        metadata = tf.compat.v1.SummaryMetadata(display_name=self.tag)
+        metadata.plugin_data.plugin_name = PLUGIN
+        with self.writer.as_default():
+            tf.summary.write(self.tag, tf.stack([str(width), str(height), png]), step, metadata)
+        self.writer.flush()  # what is there can be looked at, also after a kill

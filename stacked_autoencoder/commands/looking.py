@@ -1,0 +1,44 @@
+"""`info` and `evaluate`: what a saved stack is, and what it loses."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+
+from stacked_autoencoder import budget
+from stacked_autoencoder.autoencoder import Autoencoder
+from stacked_autoencoder.commands.shared import Result, Say, pictures_of
+from stacked_autoencoder.saving import MANIFEST
+from stacked_autoencoder.stack import show
+
+
+def info(arguments: Namespace, say: Say) -> Result:
+    sae = Autoencoder.load(arguments.model)
+    manifest = json.loads((arguments.model / MANIFEST).read_text(encoding="utf-8"))
+    versions = manifest["versions"]
+    low, high = sae.value_range
+    say(f"Images {show(sae.shape)}, floats from {low:g} to {high:g}, sides in multiples of {sae.factor}")
+    sae.summary(say)
+    levels = []
+    for index, level in enumerate(sae.levels):
+        values, ratio = sae.values_at(index)
+        statistics = {name: None if each is None else each.tolist() for name, each in level.statistics().items()}
+        shapes = {"input_shape": level.input_shape, "encoding_shape": level.encoding_shape}
+        levels.append(
+            {"kind": level.kind, **shapes, "factor": level.factor, "values": values, "ratio": ratio, **statistics}
+        )
+        if level.std is not None:
+            say(
+                f"level {index}: encodings' means from {level.mean.min():.3g} to {level.mean.max():.3g}, standard "
+                f"deviations from {level.std.min():.3g} to {level.std.max():.3g}"
+            )
+    say("saved by " + ", ".join(f"{name} {version!s:.20}" for name, version in versions.items()))
+    return {"shape": sae.shape, "value_range": sae.value_range, "levels": levels, "versions": versions}
+
+
+def evaluate(arguments: Namespace, say: Say) -> Result:
+    sae = Autoencoder.load(arguments.model)
+    images = pictures_of(arguments.folder, arguments, sae)
+    result = sae.evaluate(images, return_dict=True)
+    say("\n".join(budget.table(result)))
+    return {"pictures": len(images), "levels": [{"level": index, **row} for index, row in result.items()]}

@@ -1,0 +1,82 @@
+"""Numbers of a stack: its losses over the epochs, and its error budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+
+from stacked_autoencoder.plots.drawing import BLUE, GREY, ORANGE, axes_of, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+BAR = 0.38  # width of a bar, of the distance between levels
+
+
+def loss_curves(
+    histories: Sequence[keras.callbacks.History],
+    labels: Sequence[str] | None = None,
+    figure: Figure | SubFigure | None = None,
+) -> Figure | SubFigure:
+    """Loss of every level over the epochs, its start a dashed line; one panel each, since their units differ.
+
+    Args:
+        histories: what `Autoencoder.train` returns.
+        labels: a title per history; `level 0`, `level 1` … by default.
+        figure: to draw into.
+    """
+    figure = figure or new_figure(3.4 * len(histories), 2.8)
+    axes = figure.subplots(1, len(histories), squeeze=False)[0]
+    for index, (ax, history) in enumerate(zip(axes, histories, strict=True)):
+        epochs = np.arange(1, len(history.history["loss"]) + 1)
+        marker = "o" if len(epochs) < 2 else None  # a single point has no line
+        ax.plot(epochs, history.history["loss"], color=BLUE, marker=marker, label="training")
+        if "val_loss" in history.history:
+            ax.plot(epochs, history.history["val_loss"], color=ORANGE, marker=marker, label="validation")
+        ax.axhline(history.start_loss, color=GREY, linestyle="--", linewidth=1, label="start (PCA)")
+        ax.set(title=labels[index] if labels else f"level {index}", xlabel="epoch", yscale="log")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        _few_ticks(ax)
+        ax.legend(fontsize=7, frameon=False)
+    axes[0].set_ylabel("loss")
+    return figure
+
+
+def error_budget(budget: Mapping[int, Mapping[str, float]], ax: Axes | None = None) -> Figure | SubFigure:
+    """What each level loses in image units, beside the best linear code of as many values.
+
+    Args:
+        budget: `sae.evaluate(images, return_dict=True)`.
+        ax: to draw into.
+    """
+    ax = axes_of(ax, 1.2 + 1.7 * len(budget), 3.2)
+    for side, (column, colour, label) in enumerate(
+        (("full_loss", BLUE, "level"), ("pca_loss", ORANGE, "PCA of as many values"))
+    ):
+        losses = [row[column] for row in budget.values()]
+        bars = ax.bar(np.arange(len(losses)) + (side - 0.5) * (BAR + 0.02), losses, BAR, color=colour, label=label)
+        # A level that was trained without the images has no PCA of them.
+        ax.bar_label(bars, ["" if np.isnan(loss) else f"{loss:.2e}" for loss in losses], fontsize=8, padding=1)
+    names = [f"level {index}\n{row['values']:,.0f} values" for index, row in budget.items()]
+    ax.set_xticks(range(len(names)), names)
+    ax.set(yscale="log", ylabel="mean squared error of images")
+    ax.margins(y=0.15)
+    ax.legend(fontsize=8, frameon=False, loc="upper left")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax.figure
+
+
+def _few_ticks(ax: Axes) -> None:
+    """Round numbers at a few heights of a logarithmic axis, all of which Matplotlib labels within a power of ten."""
+    from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
+
+    low, high = ax.get_ylim()
+    if high < 10 * low:
+        ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        ax.yaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_major_formatter(ScalarFormatter(useMathText=True))
+        ax.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))

@@ -1,0 +1,129 @@
+"""Images, and what a stack makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stacked_autoencoder.arguments import positive_int
+from stacked_autoencoder.metrics import psnr
+from stacked_autoencoder.plots.drawing import Range, as_shown, axes_of, mosaic, new_figure, show
+from stacked_autoencoder.sources.base import scaled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+    from stacked_autoencoder.autoencoder import Autoencoder
+    from stacked_autoencoder.heads.vae import VAE
+
+
+def reconstructions(
+    images: np.ndarray,
+    rows: Mapping[str, np.ndarray] | Autoencoder,
+    value_range: Range | None = None,
+    figure: Figure | SubFigure | None = None,
+) -> Figure | SubFigure:
+    """Originals over their reconstructions, a row each, with the PSNR of every picture.
+
+    Args:
+        images: `(N, H, W, C)`, `uint8` or floats; `N` columns.
+        rows: a stack, for a row per level; or title of a row → `(N, H, W, C)` floats, such as
+            `{"level 0": sae.reconstruct(images, level=0)}`.
+        value_range: lowest and highest value of the images; by default the stack's, or -1 and 1.
+        figure: to draw into.
+    """
+    if not isinstance(rows, Mapping):
+        value_range = rows.value_range if value_range is None else value_range
+        rows = {f"level {depth}": rows.reconstruct(images, level=depth) for depth in range(len(rows.levels))}
+    value_range = (-1.0, 1.0) if value_range is None else value_range
+    images = scaled(np.asarray(images)).numpy()
+    everything = {"original": images, **rows}
+    count, height, width = images.shape[:3]
+    figure = figure or new_figure(1.3 * count + 0.4, (1.3 * height / width + 0.25) * len(everything))
+    axes = figure.subplots(len(everything), count, squeeze=False)
+    for line, (title, pictures) in zip(axes, everything.items(), strict=True):
+        quality = None if pictures is images else psnr(images, pictures, value_range)
+        for column, (ax, picture) in enumerate(zip(line, as_shown(pictures, value_range), strict=True)):
+            show(ax, picture)
+            if quality is not None:
+                ax.set_xlabel(f"{quality[column]:.1f} dB", fontsize=7, labelpad=1)
+        line[0].set_ylabel(title, fontsize=8)
+    return figure
+
+
+def grid(
+    images: np.ndarray | Mapping[str, np.ndarray],
+    columns: int = 10,
+    value_range: Range = (-1.0, 1.0),
+    ax: Axes | None = None,
+) -> Figure | SubFigure:
+    """Images side by side, such as samples of a model; several sets of them one below the other, under their titles.
+
+    Args:
+        images: `(N, H, W, C)`, `uint8` or floats; or title → images.
+        columns: images in a row.
+        value_range: lowest and highest value of floats.
+        ax: to draw into, where there is one set.
+    """
+    positive_int("columns", columns)
+    sets = images if isinstance(images, Mapping) else {"": images}
+    if ax is not None and len(sets) > 1:
+        raise ValueError(f"`ax` has room for one set of images: leave it out. Received: {len(sets)} sets")
+    pictures = {title: mosaic(as_shown(each, value_range), columns) for title, each in sets.items()}
+    if ax is not None:
+        axes = [ax]
+    else:
+        heights = [6.0 * len(picture) / picture.shape[1] for picture in pictures.values()]
+        figure = new_figure(6.0, sum(heights) + 0.3 * sum(map(bool, sets)))
+        axes = figure.subplots(len(sets), squeeze=False, height_ratios=heights)[:, 0]
+    for one, (title, picture) in zip(axes, pictures.items(), strict=True):
+        show(one, picture)
+        one.set_title(title, fontsize=9, loc="left", pad=3)
+    return axes[0].figure
+
+
+def interpolations(
+    sae: Autoencoder,
+    first: np.ndarray,
+    last: np.ndarray,
+    n: int = 8,
+    level: int | None = None,
+    head: VAE | None = None,
+    ax: Axes | None = None,
+) -> Figure | SubFigure:
+    """From one image to another in even steps between their encodings, a row per pair, the originals at both ends.
+
+    Args:
+        sae: encodes and decodes.
+        first: `(N, H, W, C)`, where rows begin.
+        last: `(N, H, W, C)`, where they end.
+        n: decoded steps, both ends among them.
+        level: whose encodings the steps are between; the deepest by default.
+        head: a VAE of these encodings, whose own codes the steps are between instead.
+        ax: to draw into.
+    """
+    positive_int("n", n, least=2)
+    if len(first) != len(last):
+        raise ValueError(f"`first` and `last` must be as many images. Received: {len(first)} and {len(last)}")
+    start, end = sae.encode(first, level), sae.encode(last, level)
+    if head is None:
+        shares = np.linspace(0, 1, n, dtype=np.float32).reshape(n, *[1] * (start.ndim - 1))
+        between = [one + shares * (other - one) for one, other in zip(start, end, strict=True)]
+    else:
+        between = [head.interpolate(one, other, n) for one, other in zip(start, end, strict=True)]
+    parts = [scaled(first).numpy(), sae.decode(np.concatenate(between), level), scaled(last).numpy()]
+    ends_and_steps = [
+        mosaic(as_shown(part, sae.value_range), columns) for part, columns in zip(parts, (1, n, 1), strict=True)
+    ]
+    height, side = ends_and_steps[0].shape[:2]
+    space = np.full((height, side // 4, 3), np.nan, np.float32)
+    picture = np.concatenate([ends_and_steps[0], space, ends_and_steps[1], space, ends_and_steps[2]], axis=1)
+    ax = axes_of(ax, 7.0, 7.0 * height / picture.shape[1] + 0.25)
+    show(ax, picture)
+    centres = side / 2, picture.shape[1] / 2, picture.shape[1] - side / 2
+    for centre, title in zip(centres, ("original", "decoded", "original"), strict=True):
+        ax.annotate(title, (centre, 0), (0, 3), textcoords="offset points", ha="center", fontsize=8)
+    return ax.figure

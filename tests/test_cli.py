@@ -1,0 +1,261 @@
+"""The command, from its arguments to its exit code."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from stacked_autoencoder import Autoencoder, EncodingStore, cli, heads
+from stacked_autoencoder.picture_files import as_bytes
+from tests.conftest import blobs
+
+COMMAND = [sys.executable, "-m", "stacked_autoencoder"]
+QUIETER = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command in this process; returns its exit code, what it printed, and what it said went wrong."""
+
+    def run(*words):
+        code = cli.main([str(word) for word in words])
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pictures")
+    for index, image in enumerate(as_bytes(blobs(24), (-1, 1))):
+        (path / "some").mkdir(exist_ok=True)
+        Image.fromarray(image).save(path / (f"{index:02d}.png" if index < 12 else f"some/{index:02d}.png"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("stack") / "model"
+    sizes = ["--size", "8", "--n-out", "4", "--n-scalings", "1", "--n-levels", "2", "--batch-size", "4"]
+    assert cli.main(["train", str(folder), "--save-path", str(path), "--side", "16", "--epochs", "1", "2", *sizes]) == 0
+    return path
+
+
+# === Its arguments ===
+
+
+def test_help_doesnt_wait_for_tensorflow():
+    began = []
+    for _ in range(3):
+        before = time.perf_counter()
+        done = subprocess.run([*COMMAND, "--help"], check=True, capture_output=True, text=True)
+        began.append(time.perf_counter() - before)
+    assert min(began) < 0.5
+    assert all(name in done.stdout for name in ("train", "reconstruct", "demo"))
+    program = "import sys; from stacked_autoencoder import cli; cli.parser(); sys.exit('numpy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["fly"], "invalid choice: 'fly'"),
+        (["train", "folder"], "required: --save-path"),
+        (["train", "folder", "--save-path", "m", "--side", "8", "--crop", "8"], "not allowed with argument --side"),
+        (["encode", "m", "folder", "enc", "--shard", "half"], "expected I/N, such as 0/4. Received: 'half'"),
+    ],
+)
+def test_arguments_that_cant_be_are_told_at_once(words, told, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(words)
+    assert told in capsys.readouterr().err
+
+
+# === What it does ===
+
+
+def test_train_saves_what_the_library_trains(folder, model, run):
+    sae = Autoencoder.load(model)
+    assert [level.encoding_shape for level in sae.levels] == [(8, 8, 4), (4, 4, 4)]
+    code, out, _ = run("train", folder, "--save-path", model, "--continue", "--epochs", 1, "--valid", folder, "--json")
+    assert code == 0
+    result = json.loads(out)
+    assert len(result["histories"]) == 2
+    assert result["budget"]["1"]["full_loss"] == pytest.approx(Autoencoder.load(model).evaluate(folder), rel=1e-3)
+    assert Autoencoder.load(model).fingerprint(1) != sae.fingerprint(1)
+
+
+def test_train_with_a_seed_gives_the_same_model_twice(folder, tmp_path, run):
+    for name in ("one", "two"):
+        words = ("--side", 16, "--size", 8, "--n-out", 4, "--epochs", 1, "--grey", "--fine-tune", 1, "--json")
+        assert run("train", folder, "--save-path", tmp_path / name, *words)[0] == 0
+    one, two = (Autoencoder.load(tmp_path / name) for name in ("one", "two"))
+    assert one.shape == (16, 16, 1)
+    assert one.fingerprint(0) == two.fingerprint(0)
+
+
+def test_info_and_evaluate_say_what_a_stack_is_and_loses(folder, model, run):
+    code, out, _ = run("info", model)
+    assert code == 0
+    assert "16x16x3" in out
+    assert f"keras {keras.__version__}" in out
+    told = json.loads(run("info", model, "--json")[1])
+    assert told["levels"][1]["encoding_shape"] == [4, 4, 4]
+    assert told["levels"][1]["values"] == 64
+    assert told["levels"][1]["ratio"] == 12
+    np.testing.assert_allclose(told["levels"][0]["std"], Autoencoder.load(model).levels[0].std)
+    code, out, _ = run("evaluate", model, folder, "--json")
+    assert json.loads(out)["levels"][1]["full_loss"] == pytest.approx(Autoencoder.load(model).evaluate(folder))
+    assert "PCA's loss" in run("evaluate", model, folder)[1]
+
+
+def test_encode_and_decode_give_each_picture_its_own_file(folder, model, tmp_path, run):
+    for part in ("0/2", "1/2"):
+        assert (
+            run("encode", model, folder, tmp_path / "enc", "--level", 0, "--shard", part, "--dtype", "float32")[0] == 0
+        )
+    store = EncodingStore(tmp_path / "enc")
+    assert len(store) == 24
+    code, out, _ = run("decode", model, tmp_path / "enc", tmp_path / "out")
+    assert code == 0
+    assert "24 pictures" in out
+    sae = Autoencoder.load(model)
+    for name in ("03.png", "some/20.png"):
+        expected = sae.reconstruct(np.asarray(Image.open(folder / name))[None], level=0)
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / name)), as_bytes(expected, (-1, 1))[0])
+
+
+def test_decode_takes_encodings_of_pictures_that_differ_in_size(tmp_path, run):
+    sizes = {"a.png": 16, "b.png": 20, "c.png": 16}
+    (tmp_path / "pictures").mkdir()
+    for seed, (name, side) in enumerate(sizes.items()):
+        Image.fromarray(as_bytes(blobs(1, side, seed=seed), (-1, 1))[0]).save(tmp_path / "pictures" / name)
+    words = ("--size", 8, "--n-out", 6, "--n-scalings", 1, "--epochs", 0, "--batch-size", 2)
+    assert run("train", tmp_path / "pictures", "--save-path", tmp_path / "m", *words)[0] == 0
+    assert run("encode", tmp_path / "m", tmp_path / "pictures", tmp_path / "enc")[0] == 0
+    assert run("decode", tmp_path / "m", tmp_path / "enc", tmp_path / "out")[0] == 0
+    for name, side in sizes.items():
+        back, picture = (np.asarray(Image.open(tmp_path / where / name), float) for where in ("out", "pictures"))
+        assert back.shape == (side, side, 3)
+        assert np.abs(back - picture).mean() < 10
+
+
+def test_reconstruct_writes_a_picture_per_picture_and_a_sheet(folder, model, tmp_path, run):
+    out = tmp_path / "out"
+    assert run("reconstruct", model, folder, out, "--level", 0)[0] == 0
+    assert len(list(out.rglob("*.png"))) == 25
+    expected = Autoencoder.load(model).reconstruct(np.asarray(Image.open(folder / "00.png"))[None], level=0)
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "00.png")), as_bytes(expected, (-1, 1))[0])
+    whole = np.asarray(Image.open(out / "sheet.png"))
+    assert whole.shape == (2 * 20 + 4, 8 * 20 + 4, 3)
+    np.testing.assert_array_equal(whole[4:20, 4:20], np.asarray(Image.open(folder / "00.png")))
+    np.testing.assert_array_equal(whole[24:40, 4:20], np.asarray(Image.open(out / "00.png")))
+
+
+def test_generate_draws_with_a_saved_head(folder, model, tmp_path, run):
+    sae = Autoencoder.load(model)
+    flow = heads.Flow(sae.encoding_shape, n_classes=2, width=8)
+    flow.fit(sae.encode(folder), np.arange(24) % 2, epochs=0, verbose=0)
+    flow.save(tmp_path / "flow.keras")
+    code, out, _ = run(
+        "generate", model, tmp_path / "flow.keras", tmp_path / "out", "-n", 9, "--label", 1, "--guidance", 1.5
+    )
+    assert code == 0
+    assert "9 pictures" in out
+    expected = as_bytes(sae.decode(flow.generate(9, seed=0, labels=1, guidance=1.5)), (-1, 1))[8]
+    drawn = np.asarray(Image.open(tmp_path / "out" / "000008.png")).astype(int)
+    assert np.abs(drawn - expected).max() <= 1
+    code, _, told = run("generate", model, tmp_path / "flow.keras", tmp_path / "more", "--level", 0)
+    assert code == 1
+    assert "draws encodings of shape 4x4x4, and those of level 0 are 8x8x4: give the --level" in told
+
+
+@pytest.mark.slow
+def test_demo_shows_the_other_commands(tmp_path, run):
+    code, out, _ = run("demo", "--out", tmp_path / "demo", "--crops", 64, "--size", 4, "--epochs", 1, 1)
+    assert code == 0
+    assert out.count("$ stacked-autoencoder ") == 3
+    assert (tmp_path / "demo" / "reconstructed" / "sheet.png").stat().st_size > 10_000
+    assert len(Autoencoder.load(tmp_path / "demo" / "model").levels) == 2
+
+
+# === What goes wrong ===
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("info {tmp}/nothing", "There is no saved autoencoder here"),
+        ("evaluate {model} {tmp}/nothing", "This folder of pictures isn't there."),
+        ("evaluate {model} {folder} --side 12", "made for images of shape"),
+        ("train {folder} --save-path {model}", "--continue trains it further, --overwrite replaces it. Received:"),
+        ("train {folder} --save-path {model} --continue --n-out 3", "as it was saved: leave out --n-out."),
+        ("train {folder} --save-path {tmp}/m --latent-dim 3", "image size"),
+        ("decode {model} {tmp}/nothing {tmp}/out", "There is no store of encodings here."),
+        ("reconstruct {model} {folder} {folder}", "nothing in it is to be lost: name another. Received:"),
+        ("encode {model} {folder} {tmp}/enc --shard 4/4", "`shard=(i, n)` is the i-th of n parts"),
+    ],
+)
+def test_errors_come_in_one_line(words, told, folder, model, tmp_path, run):
+    code, out, err = run(*(word.format(tmp=tmp_path, model=model, folder=folder) for word in words.split()))
+    assert code == 1
+    assert err.startswith("stacked-autoencoder: error: ")
+    assert told in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in out + err
+    assert (
+        "Traceback"
+        in run(*(word.format(tmp=tmp_path, model=model, folder=folder) for word in words.split()), "--debug")[2]
+    )
+
+
+def test_encodings_of_another_stack_are_refused(folder, model, tmp_path, run):
+    assert run("encode", model, folder, tmp_path / "enc")[0] == 0
+    assert run("train", folder, "--save-path", tmp_path / "m", "--side", 16, "--size", 8, "--epochs", 0)[0] == 0
+    code, _, told = run("decode", tmp_path / "m", tmp_path / "enc", tmp_path / "out")
+    assert code == 1
+    assert "made by another stack" in told
+
+
+def test_names_that_a_terminal_would_obey_are_told_without_that(tmp_path, run):
+    code, _, told = run("info", tmp_path / "\x1b[2Jcleared")
+    assert code == 1
+    assert "\x1b" not in told
+
+
+@pytest.mark.slow
+def test_an_interrupt_keeps_what_was_trained(folder, tmp_path):
+    words = ["train", folder, "--save-path", "m", "--side", "16", "--size", "8", "--n-out", "4", "--epochs", "100000"]
+    process = subprocess.Popen(
+        [*COMMAND, *words], cwd=tmp_path, env=QUIETER, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    for line in process.stdout:
+        if "epoch 3/" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert (
+        told == "stacked-autoencoder: interrupted. The best weights so far are in m; --continue trains them further.\n"
+    )
+    assert Autoencoder.load(tmp_path / "m").levels[0].started
+
+
+@pytest.mark.slow
+def test_as_a_process_it_prints_what_was_asked_for_alone(folder, model):
+    done = subprocess.run([*COMMAND, "evaluate", model, folder, "--json"], check=True, capture_output=True, text=True)
+    assert json.loads(done.stdout)["pictures"] == 24
+    assert done.stderr == ""
+    head = subprocess.run(
+        f"{sys.executable} -m stacked_autoencoder info {model} | true", shell=True, capture_output=True
+    )
+    assert b"Traceback" not in head.stderr

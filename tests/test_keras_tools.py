@@ -1,0 +1,82 @@
+"""What Keras itself offers works on the models of a stack: pictures of models, and mixed precision."""
+
+import json
+import shutil
+from importlib.util import find_spec
+
+import keras
+import numpy as np
+import pytest
+
+from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, SequenceLevel, heads
+from tests.conftest import blobs, waves
+
+STACKS = {
+    "conv": ((16, 16, 3), lambda: [ConvLevel(8, 2, 8), ConvLevel(n_scalings=1, size=8, latent_dim=6)]),
+    "grown, tied": ((16, 16, 3), lambda: [ConvLevel(4, 2, 8, upsampling="nearest", tied=True)]),
+    "variational": ((16, 16, 3), lambda: [ConvLevel(4, 2, 8, kl_weight=0.1), DenseLevel([12, 4], kl_weight=0.1)]),
+    "dense, tied": ((16, 16, 3), lambda: [DenseLevel([30, 10], tied=True)]),
+    "recurrent": ((10, 2), lambda: [SequenceLevel(6), SequenceLevel(3, target="both", cell="gru")]),
+    "conditional": ((10, 2), lambda: [SequenceLevel(4, conditional=True)]),
+}
+
+
+def stack_and_data(name):
+    shape, levels = STACKS[name]
+    return Autoencoder(shape=shape, levels=levels()), blobs(64) if len(shape) == 3 else waves(64)
+
+
+def models_of(sae):
+    return [model for level in sae.levels for model in level.models().values()]
+
+
+@pytest.mark.skipif(find_spec("pydot") is None or shutil.which("dot") is None, reason="needs pydot and graphviz")
+@pytest.mark.parametrize("name", STACKS)
+def test_keras_draws_every_model(tmp_path, name):
+    sae, _ = stack_and_data(name)
+    for model in [*models_of(sae), sae.encoder, sae.decoder, keras.Sequential([sae.encoder, sae.decoder])]:
+        # Keras's default, orthogonal lines, crash Graphviz 2.43 ("Trapezoid-table overflow") on the grown decoder.
+        keras.utils.plot_model(model, tmp_path / "model.png", show_shapes=True, splines="spline")
+        assert (tmp_path / "model.png").stat().st_size > 5_000
+        (tmp_path / "model.png").unlink()
+
+
+@pytest.mark.skipif(find_spec("pydot") is None or shutil.which("dot") is None, reason="needs pydot and graphviz")
+@pytest.mark.parametrize("head", [heads.VAE, heads.Flow, heads.WGAN, heads.BEGAN])
+def test_keras_draws_every_generator(tmp_path, head):
+    keras.utils.plot_model(head((4, 4, 8)).generator, tmp_path / "model.png", show_shapes=True, expand_nested=True)
+    assert (tmp_path / "model.png").stat().st_size > 5_000
+
+
+@pytest.fixture
+def mixed_precision():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STACKS)
+def test_a_stack_trains_in_mixed_precision_and_gives_float32(tmp_path, mixed_precision, name):
+    sae, data = stack_and_data(name)
+    for history in sae.train(data, epochs=1, verbose=0):
+        assert np.isfinite(history.history["loss"]).all()
+    encodings = sae.encode(data)
+    assert encodings.dtype == sae.decode(encodings).dtype == sae.reconstruct(data).dtype == np.float32
+    assert {model.output.dtype for model in models_of(sae)} == {"float32"}
+    again = Autoencoder.load(sae.save(tmp_path / "sae"))
+    np.testing.assert_array_equal(again.encode(data), encodings)
+    saved = keras.models.load_model(tmp_path / "sae" / "encoder0")
+    np.testing.assert_allclose(saved.predict(data, verbose=0), sae.encode(data, level=0), atol=1e-3)
+    config = json.loads((tmp_path / "sae" / "encoder0" / "config.json").read_text())
+    assert "mixed_bfloat16" in json.dumps(config)  # most layers do compute in half the bits
+
+
+def test_the_start_is_exact_in_mixed_precision(images, held_out, mixed_precision):
+    mixed = Autoencoder(shape=(16, 16, 3), size=8, n_out=8)
+    mixed.train(images, epochs=0, verbose=0)
+    keras.config.set_dtype_policy("float32")
+    single = Autoencoder(shape=(16, 16, 3), size=8, n_out=8)
+    single.train(images, epochs=0, verbose=0)
+    np.testing.assert_allclose(mixed.encode(held_out), single.encode(held_out), atol=1e-5)
+    assert mixed.evaluate(held_out) == pytest.approx(single.evaluate(held_out), rel=1e-5)
