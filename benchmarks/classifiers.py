@@ -12,9 +12,9 @@ import keras
 import numpy as np
 
 from benchmarks import table
-from examples.photographs import TRAINING, photograph, random_crops
 from examples.stopwatch import Clock
 from stacked_autoencoder import Autoencoder, ConvLevel, heads
+from stacked_autoencoder.photographs import TRAINING, photograph, random_crops
 
 BATCH = 64
 WIDTH = 32

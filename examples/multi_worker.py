@@ -73,10 +73,10 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
     strategy = tf.distribute.MultiWorkerMirroredStrategy() if is_one_of_many else tf.distribute.get_strategy()
 
     import keras
-    from photographs import HELD_OUT, TRAINING, photograph, random_crops, tiles
     from stopwatch import Clock
 
     from stacked_autoencoder import Autoencoder
+    from stacked_autoencoder.photographs import HELD_OUT, TRAINING, photograph, random_crops, tiles
 
     keras.utils.set_random_seed(0)
     images = random_crops([photograph(name) for name in TRAINING], arguments.count, SIDE)  # (4096, 64, 64, 3) uint8

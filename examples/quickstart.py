@@ -18,10 +18,18 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from photographs import HELD_OUT, PICTURE_SUFFIXES, TRAINING, open_picture, photograph, random_crops, tiles
 
 from stacked_autoencoder import Autoencoder, plots
 from stacked_autoencoder.budget import table
+from stacked_autoencoder.photographs import (
+    HELD_OUT,
+    PICTURE_SUFFIXES,
+    TRAINING,
+    open_picture,
+    photograph,
+    random_crops,
+    tiles,
+)
 
 SIDE = 64
 CROPS = 4000

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from stacked_autoencoder.arguments import positive_int
 from stacked_autoencoder.autoencoder import Autoencoder
+from stacked_autoencoder.workers import is_chief
 from stacked_autoencoder.images import Images
 from stacked_autoencoder.plots.drawing import as_shown, mosaic
 from stacked_autoencoder.stack import BATCH
@@ -66,7 +67,8 @@ class ReconstructionImages(keras.callbacks.Callback):
             )
         self.depth = depths[-1]
         self.tag = f"level {self.depth}" if len(depths) == 1 else "all levels"
-        self.writer = tf.summary.create_file_writer(self.log_dir)
+        # Of several workers, who all come here, one writes.
+        self.writer = tf.summary.create_file_writer(self.log_dir) if is_chief() else tf.summary.create_noop_writer()
         self._write(0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

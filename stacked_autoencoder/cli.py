@@ -40,6 +40,7 @@ def _run(arguments: argparse.Namespace) -> int:
         with nullcontext() if arguments.debug else _deaf():
             from stacked_autoencoder import commands
 
+            commands.find_devices()
         result = commands.run(arguments)
         if arguments.json:
             print(json.dumps(_plain(result), default=float))
@@ -58,7 +59,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """Drops what C++ writes to standard error: on importing, TensorFlow tells of graphics cards that aren't there."""
+    """Drops what C++ writes to standard error: TensorFlow tells of graphics cards that aren't there."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

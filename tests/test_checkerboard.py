@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from examples.photographs import photograph, random_crops, tiles
 from stacked_autoencoder import Autoencoder, ConvLevel
+from stacked_autoencoder.photographs import photograph, random_crops, tiles
 
 
 def grid_energy(errors: np.ndarray, factor: int) -> float:

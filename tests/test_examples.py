@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from examples import clothes
-from examples.photographs import photograph, random_crops, tiles
+from stacked_autoencoder.photographs import photograph, random_crops, tiles
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

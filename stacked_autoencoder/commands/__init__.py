@@ -22,6 +22,11 @@ COMMANDS = {
 }
 
 
+def find_devices() -> None:
+    """Looks for them now, since TensorFlow writes what it doesn't find to standard error."""
+    tf.config.list_physical_devices()
+
+
 def run(arguments: Namespace) -> Result:
     """Runs the command that was asked for."""
     tf.get_logger().setLevel("ERROR")  # it warns of tracing anew, which users of a command can't change

@@ -1,1 +1,0 @@
-from stacked_autoencoder.photographs import *  # noqa: F403
