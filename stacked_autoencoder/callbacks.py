@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from stacked_autoencoder.arguments import positive_int
 from stacked_autoencoder.autoencoder import Autoencoder
-from stacked_autoencoder.workers import is_chief
 from stacked_autoencoder.images import Images
 from stacked_autoencoder.plots.drawing import as_shown, mosaic
 from stacked_autoencoder.stack import BATCH
 from stacked_autoencoder.training import tie
+from stacked_autoencoder.workers import is_chief
 
 PLUGIN = "images"  # of TensorBoard, which shows what is written for it
 

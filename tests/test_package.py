@@ -27,3 +27,30 @@ def test_importing_the_package_does_not_import_tensorflow():
 def test_the_version_is_in_one_place():
     assert version("stacked_autoencoder") == stacked_autoencoder.__version__
     assert "version" not in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.mark.slow
+def test_the_wheel_trains_by_itself(tmp_path):
+    """Built by way of the sdist, and run without the checkout."""
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path, ROOT]
+    done = subprocess.run(build, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list(tmp_path.glob("*.tar.gz"))) == 1
+    (wheel,) = tmp_path.glob("*.whl")
+    there = tmp_path / "there"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", there, wheel]
+    subprocess.run(install, check=True, capture_output=True)
+    files = {path.relative_to(there).as_posix() for path in there.rglob("*.py")}
+    assert files == {path.relative_to(ROOT).as_posix() for path in (ROOT / "stacked_autoencoder").rglob("*.py")}
+    assert (there / "stacked_autoencoder" / "py.typed").is_file()
+    program = f"""
+import sys
+sys.path.insert(0, {str(there)!r})
+import numpy as np, stacked_autoencoder
+assert stacked_autoencoder.__file__.startswith({str(there)!r})
+sae = stacked_autoencoder.Autoencoder(size=4, n_out=4)
+sae.train(np.zeros((8, 16, 16, 3), np.uint8), epochs=1, verbose=0)
+sae.save("model")
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
+    assert (tmp_path / "model" / "encoder0" / "saved_model.pb").is_file()
