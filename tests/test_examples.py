@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from examples import clothes
+from stacked_autoencoder import Autoencoder
 from stacked_autoencoder.photographs import photograph, random_crops, tiles
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -246,3 +247,13 @@ def test_crops_are_the_same_but_for_their_colours():
     swapped, kept = (random_crops([picture], 12, 32, swap_colours=swap) for swap in (True, False))
     assert np.any(swapped != kept)
     np.testing.assert_array_equal(np.sort(swapped, axis=-1), np.sort(kept, axis=-1))
+
+
+@pytest.mark.slow
+def test_tuner(example, tmp_path, capsys):
+    rows = example("tuner").main(["--out", str(tmp_path), "--trials", "1", "--epochs", "0", "--crops", "32"])
+    assert [row["full_loss"] for row in rows] == sorted(row["full_loss"] for row in rows)
+    best = Autoencoder.load(tmp_path / "best")
+    assert best.encoding_shape == (4, 4, 32)
+    assert (best.levels[0].size, best.levels[0].n_out) == (rows[0]["size"], rows[0]["n_out"])
+    assert "The best is in" in capsys.readouterr().out
