@@ -36,6 +36,11 @@ def mixed(sae, tmp_path_factory):
     return sae.encode_to(path, images, shard_size=3, dtype="float32", verbose=0), sae.encode(images)
 
 
+def assert_same(ours: np.ndarray, expected: np.ndarray) -> None:
+    """But for the last bit: on some processors it depends on how many images are encoded at once."""
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6)
+
+
 KEYS = [
     0,
     -1,
@@ -53,7 +58,7 @@ KEYS = [
 @pytest.mark.parametrize("key", KEYS, ids=str)
 def test_a_store_is_indexed_like_an_array(written, key):
     store, expected = written
-    np.testing.assert_array_equal(store[key], expected[key])
+    assert_same(store[key], expected[key])
     assert store[key].dtype == np.float32
 
 
@@ -65,7 +70,7 @@ def test_a_store_says_what_it_holds(written, sae):
     np.testing.assert_array_equal(store.labels, np.arange(50) % 7)
     np.testing.assert_allclose(store.mean, expected.mean(axis=(0, 1, 2)), atol=1e-6)
     np.testing.assert_allclose(store.std, expected.std(axis=(0, 1, 2)), rtol=1e-5)
-    np.testing.assert_array_equal(np.asarray(store), expected)
+    assert_same(np.asarray(store), expected)
     store.verify()
     with pytest.raises(IndexError):
         store[50]
@@ -75,8 +80,8 @@ def test_a_store_of_several_sizes_gives_lists(mixed):
     store, expected = mixed
     assert store.shape == (8, None, None, 4)
     for ours, theirs in zip(store[:], expected, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    np.testing.assert_array_equal(store[3], expected[3])
+        assert_same(ours, theirs)
+    assert_same(store[3], expected[3])
     values = np.concatenate([encoding.reshape(-1, 4) for encoding in expected])
     np.testing.assert_allclose(store.mean, values.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(store.std, values.std(axis=0), rtol=1e-5)
@@ -89,7 +94,7 @@ def test_the_dataset_in_order_has_all_encodings_with_their_labels(written):
     dataset = store.dataset(16)
     assert int(dataset.cardinality()) == 4
     batches = list(dataset.as_numpy_iterator())
-    np.testing.assert_array_equal(np.concatenate([batch for batch, _ in batches]), expected)
+    assert_same(np.concatenate([batch for batch, _ in batches]), expected)
     np.testing.assert_array_equal(np.concatenate([labels for _, labels in batches]), store.labels)
 
 
@@ -148,12 +153,12 @@ def kilobytes_mapped(folder):
 
 def test_reading_gives_mapped_pages_back(written):
     store, expected = written
-    np.testing.assert_array_equal(store[:], expected)
+    assert_same(store[:], expected)
     assert all("_values" in vars(shard) for shard in store.shards)  # still mapped
     assert kilobytes_mapped(store.path) == 0
     assert float(store.shards[0].row(0).sum()) == pytest.approx(float(expected[0].sum()))
     assert kilobytes_mapped(store.path) > 0
-    np.testing.assert_array_equal(store[0], expected[0])
+    assert_same(store[0], expected[0])
 
 
 # === What can be wrong ===
