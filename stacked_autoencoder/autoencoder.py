@@ -18,7 +18,7 @@ from stacked_autoencoder.coding import Coder
 from stacked_autoencoder.distribute import in_scope
 from stacked_autoencoder.errors import LoadError
 from stacked_autoencoder.images import Images
-from stacked_autoencoder.level import Level, Shape, chain
+from stacked_autoencoder.level import Level, Shape
 from stacked_autoencoder.level_state import change
 from stacked_autoencoder.levels.conv import ConvLevel
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate
@@ -351,11 +351,8 @@ class Autoencoder(Coder):
             Paths of the two files. Their inputs, `images` and `encodings`, are those of `encoder` and `decoder`:
             float32 in the range of the training images, sides multiples of `factor`, any number at once.
         """
-        levels = self.levels[: self.depth_of(level) + 1]
-        models = {
-            "encoder": chain([each.encoder for each in levels]),
-            "decoder": chain([each.decoder for each in reversed(levels)]),
-        }
+        depth = self.depth_of(level)
+        models = {"encoder": self.encoder_to(depth), "decoder": self.decoder_from(depth)}
         return exports.export(models, path, format)
 
     @classmethod

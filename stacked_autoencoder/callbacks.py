@@ -12,6 +12,7 @@ import tensorflow as tf
 from stacked_autoencoder.arguments import positive_int
 from stacked_autoencoder.autoencoder import Autoencoder
 from stacked_autoencoder.images import Images
+from stacked_autoencoder.picture_files import as_bytes
 from stacked_autoencoder.plots.drawing import as_shown, mosaic
 from stacked_autoencoder.stack import BATCH
 from stacked_autoencoder.training import tie
@@ -82,7 +83,7 @@ class ReconstructionImages(keras.callbacks.Callback):
         tie(self.sae.levels[: self.depth + 1])  # a tied decoder's own kernels rest while it trains
         restored = as_shown(self.sae.reconstruct(self.images, level=self.depth), self.value_range)
         picture = np.nan_to_num(mosaic(np.concatenate([self.originals, restored]), len(restored)), nan=1.0)
-        png = tf.io.encode_png(np.round(255 * picture).astype(np.uint8))
+        png = tf.io.encode_png(as_bytes(picture, (0.0, 1.0)))
         height, width = picture.shape[:2]
         # What `tf.summary.image` writes, which is TensorBoard's.
         metadata = tf.compat.v1.SummaryMetadata(display_name=self.tag)

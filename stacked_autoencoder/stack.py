@@ -51,12 +51,20 @@ class Stack:
 
         It shares its weights with the levels, so a model stacked on it can fine-tune them.
         """
-        return chain([level.encoder for level in self.levels])
+        return self.encoder_to(len(self.levels) - 1)
 
     @property
     def decoder(self) -> keras.Model:
         """All decoders as one Keras model: the deepest encodings → images."""
-        return chain([level.decoder for level in reversed(self.levels)])
+        return self.decoder_from(len(self.levels) - 1)
+
+    def encoder_to(self, depth: int) -> keras.Model:
+        """The encoders down to a level as one Keras model."""
+        return chain([level.encoder for level in self.levels[: depth + 1]])
+
+    def decoder_from(self, depth: int) -> keras.Model:
+        """The decoders from a level up as one Keras model."""
+        return chain([level.decoder for level in self.levels[depth::-1]])
 
     def add(self, level: Level) -> None:
         """Puts one more level on top; `train(images, levels=[-1])` then trains it alone."""
