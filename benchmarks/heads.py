@@ -28,7 +28,6 @@ from examples import clothes
 from examples.judge import BATCH, Judge, gaussian, train_autoencoder, train_judge
 from stacked_autoencoder import heads
 
-SAMPLES = 2000
 EPOCHS = 2  # of the autoencoder
 LOOKS = 4  # at what is drawn: after half of the time, a quarter of it, and so on
 HEADS = {"VAE": {}, "WGAN": {}, "BEGAN": {}, "Flow": {"n_classes": 10}}
@@ -75,22 +74,22 @@ def prepare(folder: Path, data: clothes.Data) -> Judge:
     return Judge(net, data.test_images, data.test_labels)
 
 
-def encode(folder: Path, data: clothes.Data, code: str, judge: Judge) -> list[dict]:
+def encode(folder: Path, data: clothes.Data, code: str, judge: Judge, samples: int) -> list[dict]:
     """Writes encodings and their decoder; rows of what heads on them are compared with."""
     side, _, n_out = map(int, code.split("x"))
     sae, seconds = train_autoencoder(data.images, data.valid_images, EPOCHS, side, n_out)
     sae.save(folder / code)
     encodings = sae.encode(data.images)
     np.save(folder / f"{code}.npy", encodings)
-    restored = judge.row(sae.reconstruct(data.test_images[:SAMPLES]))
-    drawn = judge.row(sae.decode(gaussian(encodings, SAMPLES)))
+    restored = judge.row(sae.reconstruct(data.test_images[:samples]))
+    drawn = judge.row(sae.decode(gaussian(encodings, samples)))
     return [
         {"head": "", "on": f"{code}: the autoencoder itself", "seconds": seconds} | restored,
         {"head": "", "on": f"{code}: one Gaussian"} | drawn,
     ]
 
 
-def train(folder: Path, name: str, on: str, seconds: float) -> dict:
+def train(folder: Path, name: str, on: str, seconds: float, samples: int) -> dict:
     """Trains one head: what this process is for."""
     source, is_through_decoder = on.removesuffix(THROUGH), on.endswith(THROUGH)
     values = np.load(folder / f"{source}.npy")
@@ -99,10 +98,10 @@ def train(folder: Path, name: str, on: str, seconds: float) -> dict:
         judge = Judge(keras.saving.load_model(folder / "judge.keras"), test["images"], test["labels"])
     keras.utils.set_random_seed(0)
     head = getattr(heads, name)(values.shape[1:], **HEADS[name])
-    asked = np.arange(SAMPLES) % 10 if head.takes_labels else None
+    asked = np.arange(samples) % 10 if head.takes_labels else None
 
     def look(head: keras.Model) -> dict[str, float]:
-        drawn = head.generate(SAMPLES, seed=0, **({} if asked is None else {"labels": asked}))
+        drawn = head.generate(samples, seed=0, **({} if asked is None else {"labels": asked}))
         return judge.row(drawn if decoder is None else decoder.predict(drawn, BATCH, verbose=0), asked)
 
     looks = Looks([seconds / 2**halvings for halvings in range(LOOKS - 1, -1, -1)], look)
@@ -127,15 +126,21 @@ def equal_after(curve: list[dict], distance: float) -> float | None:
 
 
 def compare_heads(
-    names: list[str], codes: dict[str, Sequence[str]], minutes: float, enlarge: int, count: int | None
+    names: list[str],
+    codes: dict[str, Sequence[str]],
+    minutes: float,
+    enlarge: int,
+    count: int | None,
+    samples: int,
 ) -> list[dict]:
     data, rows, on_pixels = clothes.load(count=count, enlarge=enlarge), [], {}
     with tempfile.TemporaryDirectory() as folder:
         judge = prepare(Path(folder), data)
-        job = partial(in_a_process, "benchmarks.heads", f"--minutes={minutes}", f"--folder={folder}")
+        options = (f"--minutes={minutes}", f"--samples={samples}", f"--folder={folder}")
+        job = partial(in_a_process, "benchmarks.heads", *options)
         for code, fitting in codes.items():
             chosen = [name for name in fitting if name in names]
-            rows += encode(Path(folder), data, code, judge) if chosen else []
+            rows += encode(Path(folder), data, code, judge, samples) if chosen else []
             for name in chosen:
                 sources = [code, *(["pixels"] if name not in on_pixels else [])]
                 sources += [code + THROUGH] if name in THROUGH_DECODER else []
@@ -164,15 +169,17 @@ def main(argv: list[str] | None = None) -> list[dict]:
     parser.add_argument("--minutes", type=float, default=5, help="of training, for each head")
     clothes.add_enlarge(parser)
     parser.add_argument("--count", type=int, help="of training images at most, to try it out")
+    parser.add_argument("--samples", type=int, default=2000, help="that are judged at a look")
     parser.add_argument("--job", nargs=2, metavar=("HEAD", "ON"), help="what a process of its own does, in --folder")
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args(argv)
     if arguments.job is not None:
-        row = train(arguments.folder, *arguments.job, 60 * arguments.minutes)
+        row = train(arguments.folder, *arguments.job, 60 * arguments.minutes, arguments.samples)
         print(json.dumps(row))
         return [row]
     codes = dict.fromkeys(arguments.code, arguments.only) if arguments.code else CODES
-    rows = compare_heads(arguments.only, codes, arguments.minutes, arguments.enlarge, arguments.count)
+    chosen = arguments.minutes, arguments.enlarge, arguments.count, arguments.samples
+    rows = compare_heads(arguments.only, codes, *chosen)
     return table.write(rows, arguments.json)
 
 

@@ -7,6 +7,7 @@ from keras import layers
 
 from stacked_autoencoder.level import Level
 
+FLOAT = 4  # bytes
 COUNTED = (layers.Conv2D, layers.Conv2DTranspose, layers.Dense)
 
 
@@ -26,6 +27,17 @@ def training_operations(level: Level) -> int:
     return 3 * forward - sum(
         _operations(layer) for layer in level.encoder.layers if isinstance(layer, COUNTED) and layer.input is data
     )
+
+
+def forward_bytes(model: keras.Model) -> int:
+    """Bytes that go between processor and memory for one input of known size, where caches keep nothing: the output of
+    every layer is written once, and read once by what comes after it, in single precision."""
+    return sum(2 * FLOAT * math.prod(layer.output.shape[1:]) for layer in model.layers)
+
+
+def training_bytes(level: Level) -> int:
+    """The same for a training step, per image: outputs once more for the gradients, and as many gradients."""
+    return 3 * (forward_bytes(level.encoder) + forward_bytes(level.decoder))
 
 
 def _operations(layer: layers.Layer) -> int:

@@ -21,6 +21,7 @@ from stacked_autoencoder.images import Images
 from stacked_autoencoder.level import Level, Shape
 from stacked_autoencoder.level_state import change
 from stacked_autoencoder.levels.conv import ConvLevel
+from stacked_autoencoder.levels.presets import preset_named
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate
 from stacked_autoencoder.seen import seen_by
 from stacked_autoencoder.sources.base import Source
@@ -40,7 +41,7 @@ class Autoencoder(Coder):
     and is trained from there, one after the other, so that what is trained above costs a fraction of what is below.
 
     Args:
-        size: width of the network, in filters per convolution (not the images' size: that is `shape`).
+        size: width of the network, in filters per convolution (not the images' size: that is `shape`); 64 by default.
         n_out: features per pixel of each encoding.
         n_scalings: halvings of height and width per level.
         n_levels: number of levels.
@@ -48,6 +49,8 @@ class Autoencoder(Coder):
         shape: of the images, `(height, width, channels)`; `None` for a side that may differ. Sequences have
             `(timesteps, features)`, vectors `(features,)`; their values need only be finite.
         levels: the levels themselves, instead of `size`, `n_out`, `n_scalings`, `n_levels` and `latent_dim`.
+        preset: `"fast"`, `"balanced"` or `"best"`: width and depth of the levels' networks, instead of `size`; what each
+            loses and costs is in `docs/sizes.md`.
         save_path: folder that `save` writes to; by default `autoencoder_{size}_{n_out}_{n_scalings}`.
         load: whether to load the stack from `save_path` instead of making one.
         check_range: whether float images must lie in [-1, 1]; `False` for data that isn't pixels.
@@ -68,7 +71,7 @@ class Autoencoder(Coder):
 
     def __init__(
         self,
-        size: int = 64,
+        size: int | None = None,
         n_out: int = 32,
         n_scalings: int = 2,
         n_levels: int = 1,
@@ -79,9 +82,15 @@ class Autoencoder(Coder):
         load: bool = False,
         check_range: bool = True,
         trusted: bool = False,
+        preset: str | None = None,
     ) -> None:
+        network = {"size": 64 if size is None else size}
+        if preset is not None:
+            if size is not None:
+                raise ValueError(f"Give `size` or `preset`, not both. Received: size={size!r}, preset={preset!r}")
+            network = preset_named(preset)
         self.chosen_path = None if save_path is None else Path(save_path)
-        self.default_path = Path(f"autoencoder_{size}_{n_out}_{n_scalings}")
+        self.default_path = Path(f"autoencoder_{network['size']}_{n_out}_{n_scalings}")
         if load:
             self._restore(self.save_path.resolve(), trusted)
             return
@@ -89,7 +98,7 @@ class Autoencoder(Coder):
         if levels is None:
             positive_int("n_levels", n_levels)
             levels = [
-                ConvLevel(n_out, n_scalings, size, latent_dim=latent_dim if index == n_levels - 1 else None)
+                ConvLevel(n_out, n_scalings, latent_dim=latent_dim if index == n_levels - 1 else None, **network)
                 for index in range(n_levels)
             ]
         if not levels:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stacked_autoencoder import __version__
+from stacked_autoencoder.levels.presets import PRESETS
 
 NAME = "stacked-autoencoder"
 FAILED, INTERRUPTED = 1, 130  # 2, for arguments that can't be, is argparse's
@@ -136,7 +137,9 @@ def _pictures(parser: argparse.ArgumentParser) -> None:
 def _stack(parser: argparse.ArgumentParser) -> None:
     """Defaults are those of `Autoencoder`; `None` says that nothing was asked for."""
     group = parser.add_argument_group("the stack")
-    group.add_argument("--size", type=int, help="width of the network, in filters (64)")
+    wide = group.add_mutually_exclusive_group()
+    wide.add_argument("--size", type=int, help="width of the network, in filters (64)")
+    wide.add_argument("--preset", choices=tuple(PRESETS), help="width and depth by name, from quick to thorough")
     group.add_argument("--n-out", type=int, help="features per pixel of each encoding (32)")
     group.add_argument("--n-scalings", type=int, help="halvings of height and width per level (2)")
     group.add_argument("--n-levels", type=int, help="levels, each trained on the encodings of the one below (1)")

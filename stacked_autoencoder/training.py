@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -99,20 +99,31 @@ class StopAtNaN(keras.callbacks.Callback):
         self.before = batch
 
 
-def loss_over(model: Reconstruction, shape: Shape, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
-    """The loss of a model as it is, over all of `batches` of inputs and targets of such a shape."""
-    if tf.distribute.has_strategy():
-        return model.means_over(batches)["loss"]
+class LossOver:
+    """The loss of a model as it is, over batches of inputs and targets of such a shape.
 
-    def loss_as_it_is(inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        return model.compute_loss(inputs, targets, model(inputs, training=False), training=False)
+    It is traced once for as many calls as there are: TensorFlow warns of new functions, and takes longer for one than
+    for the batches.
+    """
 
-    signature = tf.TensorSpec((None, *shape), tf.float32)
-    loss_of = tf.function(loss_as_it_is).get_concrete_function(signature, signature)  # TensorFlow warns of new ones
-    mean = Mean()
-    for inputs, targets in batches:
-        mean.add(float(loss_of(inputs, targets)) * len(inputs), len(inputs))
-    return mean.value
+    def __init__(self, model: Reconstruction, shape: Shape) -> None:
+        self.model = model
+        self.signature = tf.TensorSpec((None, *shape), tf.float32)
+
+    def __call__(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
+        if tf.distribute.has_strategy():
+            return self.model.means_over(batches)["loss"]
+        mean = Mean()
+        for inputs, targets in batches:
+            mean.add(float(self._of_batch(inputs, targets)) * len(inputs), len(inputs))
+        return mean.value
+
+    @cached_property
+    def _of_batch(self) -> Callable[[np.ndarray, np.ndarray], tf.Tensor]:
+        def loss_as_it_is(inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+            return self.model.compute_loss(inputs, targets, self.model(inputs, training=False), training=False)
+
+        return tf.function(loss_as_it_is).get_concrete_function(self.signature, self.signature)
 
 
 def fit(
@@ -148,7 +159,7 @@ def fit(
     steps = steps or seen.inputs.n_batches(batch_size)
     tie(levels)  # the user may have trained the encoder elsewhere
     model = Reconstruction(levels)
-    measured = partial(loss_over, model, levels[0].input_shape)
+    measured = LossOver(model, levels[0].input_shape)
     # One batch tells the scale of the steps; only without validation data do more have to decide what is kept.
     sample = list(seen.batches(batch_size, shuffle=True, most=SAMPLE if validation is None else 1))
     check_targets(levels[0], seen, sample)

@@ -265,7 +265,7 @@ def test_pretraining(clothes_there, monkeypatch, capsys):
 def test_heads(clothes_there, tmp_path, capsys):
     file = tmp_path / "rows.json"
     rows = heads_benchmark.main(
-        ["--only", "WGAN", "--code", "7x7x8", "--minutes", "0.02", "--count", "300", "--json", str(file)]
+        ["--only=WGAN", "--code=7x7x8", "--minutes=0.02", "--count=300", "--samples=100", f"--json={file}"]
     )
     restored, gaussian, encodings, pixels = rows
     assert restored["frechet"] < gaussian["frechet"]

@@ -64,7 +64,6 @@ def pictures(path):
 
 SOURCES = {
     "array": lambda path: blobs(40, 8, 1),
-    "list": lambda path: list(blobs(40, 8, 1)),
     "dataset": lambda path: tf.data.Dataset.from_tensor_slices(blobs(40, 8, 1)),
     "folder": pictures,
 }
@@ -92,10 +91,7 @@ def assert_same(one, other, histories):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("source", "kills"),
-    [("array", [3, 5]), ("list", [1]), ("dataset", [2]), ("folder", [2])],
-)
+@pytest.mark.parametrize(("source", "kills"), [("array", [3, 5]), ("dataset", [1]), ("folder", [2])])
 def test_training_that_is_killed_ends_as_if_it_had_not_been(tmp_path, source, kills):
     """In the first epoch, in a later one, in the second level."""
     images, valid = SOURCES[source](tmp_path), blobs(16, 8, 1, seed=1)
@@ -112,9 +108,9 @@ def test_training_that_is_killed_ends_as_if_it_had_not_been(tmp_path, source, ki
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("source", "kills"), [("array", [2, 5, 8]), ("dataset", [3]), ("folder", [6])])
+@pytest.mark.parametrize(("source", "kills"), [("array", [2, 8]), ("dataset", [5])])
 def test_training_goes_on_within_an_epoch(tmp_path, monkeypatch, source, kills):
-    """Of 40 steps, 16 at once: killed in the first epoch, in the second, in the second level."""
+    """Of 40 steps, 16 at once: killed in the first epoch, in the second level; in the second epoch."""
     monkeypatch.setattr(keep_checkpoints, "WITHIN_EPOCH", 0.0)
     images = SOURCES[source](tmp_path)
     whole, count = stack(), Count()
@@ -191,14 +187,20 @@ def both(sae, images, path=None, kill=None):
     return [*trained, tuned]
 
 
+@pytest.fixture(scope="module")
+def undisturbed():
+    keras.utils.set_random_seed(0)
+    whole = stack()
+    return whole, both(whole, blobs(40, 8, 1))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [[1], [6], [5, 4]])
-def test_fine_tuning_goes_on_from_the_folder_of_train(tmp_path, monkeypatch, kills):
-    """Of three times 40 steps, 16 at once: killed in the first epoch, in the second, and once more in the third."""
+@pytest.mark.parametrize("kills", [[1], [6, 4]])
+def test_fine_tuning_goes_on_from_the_folder_of_train(undisturbed, tmp_path, monkeypatch, kills):
+    """Of three times 40 steps, 16 at once: killed in the first epoch; in the second, and once more in the third."""
     monkeypatch.setattr(keep_checkpoints, "WITHIN_EPOCH", 0.0)
     images, path = blobs(40, 8, 1), tmp_path / "checkpoints"
-    whole = stack()
-    expected = both(whole, images)
+    whole, expected = undisturbed
     for number, kill in enumerate(kills):
         with pytest.raises(Killed):
             both(stack(seed=number), images, path, kill)
@@ -211,23 +213,23 @@ def test_fine_tuning_goes_on_from_the_folder_of_train(tmp_path, monkeypatch, kil
         finished.fine_tune(images, checkpoint_dir=path)
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"epochs": [4, 2]}, r"another epochs: epochs was \{\"0\": 3, \"1\": 2\} and is"),
-        ({"batch_size": 4}, "batch_size was 8 and is 4"),
-        ({"learning_rate": 0.02}, "learning_rate was null and is 0.02"),
-        ({"optimizer": "adam"}, "another optimizer"),
-        ({"validation_data": blobs(8, 8, 1)}, "another validation_data"),
-        ({"levels": [0], "epochs": [3]}, "another epochs"),
-    ],
-)
-def test_another_call_is_told(tmp_path, change, words):
+CHANGES = [
+    ({"epochs": [4, 2]}, r"another epochs: epochs was \{\"0\": 3, \"1\": 2\} and is"),
+    ({"batch_size": 4}, "batch_size was 8 and is 4"),
+    ({"learning_rate": 0.02}, "learning_rate was null and is 0.02"),
+    ({"optimizer": "adam"}, "another optimizer"),
+    ({"validation_data": blobs(8, 8, 1)}, "another validation_data"),
+    ({"levels": [0], "epochs": [3]}, "another epochs"),
+]
+
+
+def test_another_call_is_told(tmp_path):
     images, path = blobs(40, 8, 1), tmp_path / "checkpoints"
     with pytest.raises(Killed):
         train(stack(), images, path, 1)
-    with pytest.raises(ValueError, match=rf"`checkpoint_dir` holds.*{words}.*another folder to begin anew"):
-        train(stack(), images, path, **change)
+    for change, words in CHANGES:
+        with pytest.raises(ValueError, match=rf"`checkpoint_dir` holds.*{words}.*another folder to begin anew"):
+            train(stack(), images, path, **change)
 
 
 def test_other_images_or_another_stack_are_told(tmp_path):

@@ -13,7 +13,7 @@ from stacked_autoencoder.autoencoder import Autoencoder
 from stacked_autoencoder.commands.shared import Result, Say, pictures_of
 from stacked_autoencoder.saving import MANIFEST
 
-ARCHITECTURE = ("size", "n_out", "n_scalings", "n_levels", "latent_dim", "grey")
+ARCHITECTURE = ("size", "preset", "n_out", "n_scalings", "n_levels", "latent_dim", "grey")
 
 
 def train(arguments: Namespace, say: Say) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from stacked_autoencoder.checks import check_image_shape
 from stacked_autoencoder.seeds import Passes
-from stacked_autoencoder.sources.base import Source, everything, index_batches, scaled
+from stacked_autoencoder.sources.base import Source, everything, index_batches, pad_by_reflection, scaled
 from stacked_autoencoder.sources.blocks import ImageBlock, Shape, fitting
 from stacked_autoencoder.sources.released import generated
 
@@ -87,6 +88,12 @@ class ArraySource(Source):
         dtype = self.images.dtype if isinstance(self.images, np.ndarray) else self.images[0].dtype
         signature = tf.TensorSpec((None, *self.shape), dtype)
         return generated(lambda: self._generate(batch_size, passes.next()), signature)
+
+    def batches(self, batch_size: int, *, shuffle: bool = False, most: int | None = None) -> Iterator[np.ndarray]:
+        """Not by `tf.data` either, which takes longer to begin than some batches take to read."""
+        passes = Passes.drawn(shuffle, 0)
+        for images in islice(self._generate(batch_size, passes.next()), most):
+            yield pad_by_reflection(scaled(images), self.factor).numpy()
 
     def in_order(self, batch_size: int, *, scale: bool = True) -> Iterator[np.ndarray]:
         """Not by `tf.data`, which would copy images, and read what is only mapped into memory."""
