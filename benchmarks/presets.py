@@ -10,13 +10,13 @@ batches of 64. The learning rate falls to zero by the clock, so each of the minu
 
 from pathlib import Path
 
-from matplotlib.figure import Figure
+import numpy as np
 
 from benchmarks import data, table
 from benchmarks.clocks import best_times, step_times
 from benchmarks.ours import BATCH, reconstruction, train_ours
 from benchmarks.photographs import CODES, N_OUT
-from stacked_autoencoder import ConvLevel
+from stacked_autoencoder import Autoencoder, ConvLevel
 from stacked_autoencoder.levels.presets import PRESETS
 from stacked_autoencoder.sources.base import scaled
 
@@ -38,28 +38,12 @@ def compare_presets(code: str, minutes: list[float], test_folder: Path, rounds: 
     return rows
 
 
-def costs(sae, images, rounds: int) -> dict[str, float]:
+def costs(sae: Autoencoder, images: np.ndarray, rounds: int) -> dict[str, float]:
     """Microseconds per image of a training step and of encoding."""
     step = step_times({"step": reconstruction(sae, images[:BATCH])}, scaled(images[:BATCH]), rounds)["step"]
     batch = scaled(images[:ENCODED])
     encode = best_times({"encode": lambda: sae.levels[0].encode(batch)}, rounds)["encode"]
     return {"train_us": 1e6 * step / BATCH, "encode_us": 1e6 * encode / ENCODED}
-
-
-def draw(rows: list[dict]) -> Figure:
-    """The loss of each preset over what encoding costs, a line for each of the minutes."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    for minutes in sorted({row["minutes"] for row in rows}):
-        chosen = [row for row in rows if row["minutes"] == minutes]
-        costs, losses = [row["encode_us"] for row in chosen], [row["of_pca"] for row in chosen]
-        axes.plot(costs, losses, marker="o", label=f"trained for {minutes:g} minutes")
-    for row in chosen:
-        axes.annotate(row["preset"], (row["encode_us"], row["of_pca"]), (4, 4), textcoords="offset points")
-    axes.set(xscale="log", xlabel="encoding, microseconds per image", ylabel="loss, of PCA's")
-    axes.grid(which="both", alpha=0.3)
-    axes.legend()
-    return figure
 
 
 def show(rows: list[dict]) -> None:

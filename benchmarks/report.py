@@ -13,12 +13,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import extrapolation, results
+from benchmarks import extrapolation, pictures, results
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "docs/results.md", "docs/scaling.md", "docs/sizes.md")
 PLACE = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", flags=re.DOTALL)
-DESIGNS = {"usual": "the usual deep convolutional autoencoder", "ours": "ours", "PCA": "PCA"}
+CURVE = ROOT / "docs" / "presets.png"
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -159,6 +159,8 @@ def main(argv: list[str] | None = None) -> list[str]:
             old.append(name)
             if not check:
                 page.write_text(new, encoding="utf-8")
+    if not check:
+        pictures.presets(results.load("presets")["rows"]).savefig(CURVE, dpi=120)
     print(f"{'not as measured' if check else 'written'}: {', '.join(old) or 'none'}")
     return old
 

@@ -6,7 +6,7 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-from matplotlib.figure import Figure
+from benchmarks import pictures
 
 FOLDER = Path(__file__).parent / "results"
 PACKAGES = ("tensorflow", "keras", "numpy", "torch", "scikit-learn")
@@ -21,7 +21,7 @@ def keep(folder: Path, name: str, arguments: list[str], rows: Path, seconds: flo
     file = folder / f"{name}.json"
     file.write_text(json.dumps(result, indent=1) + "\n")
     if any("curve" in row for row in values):
-        draw([row for row in values if "curve" in row]).savefig(file.with_suffix(".png"), dpi=100)
+        pictures.curves([row for row in values if "curve" in row]).savefig(file.with_suffix(".png"), dpi=100)
     return file
 
 
@@ -36,6 +36,7 @@ def machine() -> dict[str, str | int]:
         "processor": names[0] if names else platform.processor(),
         "threads": len(os.sched_getaffinity(0)),
         "system": platform.system(),
+        "oneDNN": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "as TensorFlow decides"),
     }
 
 
@@ -47,21 +48,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def draw(rows: list[dict]) -> Figure:
-    """Losses or distances over seconds, both on logarithmic scales."""
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for row in rows:
-        measure = "loss" if "loss" in row["curve"][0] else "frechet"
-        label = row.get("design") or f"{row['head']} on {row['on']}"
-        seconds, values = ([look[key] for look in row["curve"]] for key in ("seconds", measure))
-        axes.plot(seconds, values, marker="o" if len(values) < 8 else "", label=label)
-    axes.set(xscale="log", yscale="log", xlabel="seconds", ylabel=measure)
-    axes.grid(which="both", alpha=0.3)
-    axes.legend()
-    return figure
 
 
 def _lines(file: str) -> list[str]:

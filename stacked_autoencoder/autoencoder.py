@@ -49,8 +49,8 @@ class Autoencoder(Coder):
         shape: of the images, `(height, width, channels)`; `None` for a side that may differ. Sequences have
             `(timesteps, features)`, vectors `(features,)`; their values need only be finite.
         levels: the levels themselves, instead of `size`, `n_out`, `n_scalings`, `n_levels` and `latent_dim`.
-        preset: `"fast"`, `"balanced"` or `"best"`: width and depth of the levels' networks, instead of `size`; what each
-            loses and costs is in `docs/sizes.md`.
+        preset: `"fast"`, `"balanced"` or `"best"`: width and depth of the networks, instead of `size`; what each loses
+            and costs is in `docs/sizes.md`.
         save_path: folder that `save` writes to; by default `autoencoder_{size}_{n_out}_{n_scalings}`.
         load: whether to load the stack from `save_path` instead of making one.
         check_range: whether float images must lie in [-1, 1]; `False` for data that isn't pixels.

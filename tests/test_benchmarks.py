@@ -22,15 +22,19 @@ from benchmarks import (
     operations,
     ours,
     photographs,
+    pictures,
+    presets,
     pretraining,
     quality,
     results,
     roofline,
+    scaling,
     traced,
 )
 from benchmarks import heads as heads_benchmark
 from examples import clothes
 from stacked_autoencoder import Autoencoder, ConvLevel
+from stacked_autoencoder.levels.presets import PRESETS
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE
 from tests.conftest import blobs
 
@@ -186,6 +190,43 @@ def test_all_benchmarks_by_one_command(tmp_path, monkeypatch, capfd):
     assert {"machine", "versions", "seed", "seconds"} < set(kept)
     assert [row["on"] for row in kept["rows"]] == ["pixels, usual design", "pixels, ours", "encodings"]
     assert "failed: roofline" in capfd.readouterr().out
+
+
+def test_arguments_after_two_dashes_are_for_one_benchmark(capsys):
+    with pytest.raises(SystemExit):
+        every_benchmark.main(["--only", "levels", "roofline", "--", "--rounds=3"])
+    assert "name it with --only. Received: --rounds=3" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_scaling(monkeypatch, capsys):
+    monkeypatch.setattr(scaling, "MATRIX", 64)
+    monkeypatch.setattr(scaling, "PIXELS", 2 * 64 * 64)
+    options = ["--sides", "64", "--images", "32", "64", "--rounds", "1"]
+    rows = scaling.main(["--only", "side", "images", "threads", *options])
+    assert [(row["axis"], row["value"]) for row in rows] == [
+        ("side", 64),
+        ("images", 32),
+        ("images", 64),
+        ("threads", 1),
+        ("threads", 2),
+    ]
+    assert rows[0]["batch"] == 2
+    assert rows[0]["train_megaflop"] > 2 * rows[0]["encode_megaflop"]
+    assert all(row["encode_us"] > 0 for row in rows)
+    assert rows[3]["train_megabytes"] == rows[0]["train_megabytes"]
+    assert "us per image" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_presets(monkeypatch, capsys):
+    monkeypatch.setitem(PRESETS, "best", {"size": 8, "depth": 1})
+    monkeypatch.delitem(PRESETS, "balanced")
+    rows = presets.main(["--code", "16x16x32", "--minutes", "0.01"])
+    assert [(row["preset"], row["size"]) for row in rows] == [("fast", 32), ("best", 8)]
+    assert all(0 < row["of_pca"] < 1.2 and row["train_us"] > row["encode_us"] > 0 for row in rows)
+    assert "of PCA" in capsys.readouterr().out
+    assert pictures.presets(rows).axes[0].get_xlabel().startswith("encoding")
 
 
 @pytest.mark.slow
