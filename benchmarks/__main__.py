@@ -22,6 +22,7 @@ from benchmarks import results
 # NAME → arguments with `--quick`; without it, its own defaults.
 QUESTIONS = {
     "roofline": ["--codes=8x8x32", "--rounds=3"],
+    "fit": ["--codes=8x8x32", "--batch-size=64", "--rounds=1", "--steps=4"],
     "scaling": ["--only", "side", "threads", "--sides=32", "--rounds=2"],
     "presets": ["--minutes=0.05"],
     "levels": ["--side=32", "--size=8", "--rounds=3", "--epochs=1"],

@@ -1,15 +1,12 @@
 """Training this library's levels for so long, and what is measured of them."""
 
-import statistics
 import time
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 
-from benchmarks import data
-from benchmarks.clocks import OverTime, TimeLimit, step_times
-from examples.stopwatch import Clock
+from benchmarks.clocks import OverTime, TimeLimit
 from stacked_autoencoder import Autoencoder, ConvLevel
 from stacked_autoencoder.optimizer import optimizer_for
 from stacked_autoencoder.patches import patch_by_patch
@@ -58,18 +55,6 @@ def reconstruction(sae: Autoencoder, images: np.ndarray) -> keras.Model:
     model = keras.Sequential([sae.encoder, patch_by_patch(sae.decoder)])
     model.compile(optimizer=optimizer_for(sae.levels, scaled(images).numpy(), 1.0, 1e-4), loss="mse")
     return model
-
-
-def fit_over_step(level: ConvLevel, rounds: int = 3, steps: int = 48) -> float:
-    """Time of a step within `train` over that of the bare compiled step, taken in turns; the median of the ratios."""
-    some = data.training_crops(steps * BATCH)
-    sae, clock, ratios = Autoencoder(shape=some.shape[1:], levels=[level]), Clock(), []
-    for _ in range(rounds):
-        sae.train(some, epochs=4, batch_size=BATCH, verbose=0, callbacks=[clock])
-        batch = some[:BATCH]
-        bare = step_times({"bare": reconstruction(sae, batch)}, scaled(batch), rounds=3, steps=steps)["bare"]
-        ratios.append(min(clock.epochs[1:]) / steps / bare)  # the first epoch also compiles
-    return statistics.median(ratios)
 
 
 def share_worse_than_pca(sae: Autoencoder, tiles: np.ndarray) -> float:

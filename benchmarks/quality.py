@@ -22,13 +22,12 @@ import tensorflow as tf
 
 from benchmarks import data, table
 from benchmarks.fashion import compare_fashion, compare_greedy_with_joint
-from benchmarks.ours import BATCH, fit_over_step
-from benchmarks.photographs import CODES, compare_colours, compare_photographs, level_for
+from benchmarks.photographs import CODES, compare_colours, compare_photographs
 
 
 def main(argv: list[str] | None = None) -> list[dict]:
     parser = table.parser(__doc__)
-    parts = ["photographs", "colours", "fashion", "greedy", "fit"]
+    parts = ["photographs", "colours", "fashion", "greedy"]
     parser.add_argument("--only", choices=parts, help="one part; all by default")
     parser.add_argument("--codes", nargs="+", choices=list(CODES), default=list(CODES))
     parser.add_argument("--minutes", type=float, default=5.0, help="training time of each design")
@@ -49,9 +48,6 @@ def main(argv: list[str] | None = None) -> list[dict]:
         rows += compare_fashion(60 * arguments.minutes)
     if arguments.only in (None, "greedy"):
         rows += compare_greedy_with_joint(arguments.epochs)
-    if arguments.only in (None, "fit"):
-        ratio = fit_over_step(level_for("8x8x32"))
-        print(f"\n`train` takes {ratio:.2f} times the bare compiled step (8x8x32, batch {BATCH}).")
     print(f"\n{platform.machine()}, {os.cpu_count()} cores, Keras {keras.__version__}, TensorFlow {tf.__version__}")
     table.show(rows)
     return table.write(rows, arguments.json)

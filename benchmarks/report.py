@@ -51,6 +51,14 @@ def roofline() -> str:
     return markdown(header, rows) + measured("roofline")
 
 
+def fit() -> str:
+    rows = [
+        [row["code"], str(row["batch"]), f"{row['step_ms']:.0f} ms", f"{row['ratio']:.2f}", f"{row['begins']:.1f} s"]
+        for row in results.load("fit")["rows"]
+    ]
+    return markdown(["code", "batch", "bare step", "`train`, of it", "first steps done after"], rows) + measured("fit")
+
+
 def levels() -> str:
     found = results.load("levels")["rows"]
     steps = [row for row in found if row["part"] == "steps"]
@@ -126,6 +134,7 @@ def scaling(axis: str, what: str) -> Callable[[], str]:
 
 TABLES: dict[str, Callable[[], str]] = {
     "roofline": roofline,
+    "fit": fit,
     "levels": levels,
     "photographs": photographs,
     "peers": peers,

@@ -27,16 +27,23 @@ class Stopwatch(keras.callbacks.Callback):
 
 
 class Clock(keras.callbacks.Callback):
-    """Seconds of each epoch's steps."""
+    """Times of steps.
+
+    Attributes:
+        epochs: seconds of each epoch's steps.
+        first: when the first steps had been taken.
+    """
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.epochs: list[float] = []
+        self.first: float | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.began = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self.ended = time.perf_counter()
+        self.first = self.first or self.ended
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.epochs.append(self.ended - self.began)

@@ -16,6 +16,7 @@ from benchmarks import (
     data,
     encoding,
     fashion,
+    fit,
     kinds,
     levels,
     memory,
@@ -265,8 +266,12 @@ def test_quality_on_fashion_mnist(monkeypatch, part):
 
 
 @pytest.mark.slow
-def test_fit_is_compared_with_the_bare_step():
-    assert 0.2 < ours.fit_over_step(ConvLevel(4, 2, 4), rounds=1, steps=4) < 50  # too few steps to say more
+def test_fit_is_compared_with_the_bare_step(monkeypatch, capsys):
+    monkeypatch.setattr(photographs, "SIZE", 4)
+    (row,) = fit.main(["--codes=8x8x32", "--batch-size=2", "--rounds=1", "--steps=4"])
+    assert 0.2 < row["ratio"] < 50  # too few steps to say more
+    assert row["begins"] > row["step_ms"] / 1000
+    assert "begins after" in capsys.readouterr().out
 
 
 def test_timing_a_step_leaves_the_model_as_it_was():
