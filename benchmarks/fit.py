@@ -48,10 +48,10 @@ def show(rows: list[dict]) -> None:
 
 def main(argv: list[str] | None = None) -> list[dict]:
     parser = table.parser(__doc__)
-    parser.add_argument("--codes", nargs="+", choices=list(CODES), default=["16x16x32", "8x8x32"])
+    parser.add_argument("--codes", nargs="+", choices=list(CODES), default=["8x8x32"])
     parser.add_argument("--batch-size", type=int, nargs="+", default=[16, 64])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=48, help="in an epoch")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=32, help="in an epoch")
     arguments = parser.parse_args(argv)
     rows = [
         compare(code, level_for(code), batch_size, arguments.rounds, arguments.steps)

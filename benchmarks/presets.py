@@ -30,7 +30,7 @@ def compare_presets(code: str, minutes: list[float], test_folder: Path, rounds: 
         for each in minutes:
             level = ConvLevel.preset(name, n_out=N_OUT, n_scalings=CODES[code])
             sae, seconds = train_ours([level], images, valid, 60 * each)
-            (budget,) = sae.evaluate(test, return_dict=True)
+            budget = sae.evaluate(test, return_dict=True)[0]
             row = {"preset": name, "code": code, "size": level.size, "depth": level.depth, "minutes": each}
             row |= {"loss": budget["full_loss"], "of_pca": budget["full_loss"] / budget["pca_loss"], "seconds": seconds}
             rows.append(row | {"weights": level.count_params()} | costs(sae, images, rounds))
