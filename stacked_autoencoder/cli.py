@@ -31,7 +31,6 @@ def main(argv: list[str] | None = None) -> int:
     """
     arguments = parser().parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's lines once it has started
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # convolutions are a tenth faster; it is off without AVX-512
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"{NAME}: warning: {_line(message)}", file=sys.stderr)
         return _run(arguments)
