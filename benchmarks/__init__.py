@@ -1,7 +1,9 @@
 """One file per figure that the README quotes."""
 
 import os
+import sys
 
-# Before TensorFlow is imported. By itself it leaves oneDNN out where the processor has no AVX-512, and convolutions
-# are a tenth slower; PyTorch, which benchmarks compare with, always has it.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# By itself TensorFlow leaves oneDNN out where the processor has no AVX-512, and convolutions are a tenth slower; PyTorch,
+# which benchmarks compare with, always has it. Once TensorFlow is imported it is too late for that.
+if "tensorflow" not in sys.modules:
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
