@@ -80,27 +80,6 @@ def greedy() -> str:
     ) + measured("greedy")
 
 
-def photographs() -> str:
-    rows = []
-    for row in results.load("quality")["rows"]:
-        if row["data"] == "photographs":
-            worse = "" if row["worse"] is None else f"{row['worse']:.0%}"
-            rows.append([row["code"], row["design"], f"{row['loss']:.2e}", f"{row['of_pca']:.2f}", worse])
-            rows[-1] += [f"{row['seconds']:.0f}" if row["seconds"] else ""]
-            rows[-1] += [f"{row['step_ms']:.1f} ms" if row["step_ms"] else ""]
-    return markdown(["code", "design", "loss", "of PCA's", "worse", "seconds", "step"], rows) + measured("quality")
-
-
-def peers() -> str:
-    rows = []
-    for row in results.load("peers")["rows"]:
-        speed = f"{row['images_per_second']:.0f}" if "images_per_second" in row else ""
-        equal = [f"{row['equal']:.1f}", f"{row['sooner']:.0f}"] if row["equal"] else ["never", ""]
-        rows.append([row["code"], row["design"], f"{row['loss']:.2e}", f"{row['seconds']:.0f}", speed, *equal])
-    header = ["code", "design", "best loss", "seconds", "images per second", "as good as the usual one after (s)"]
-    return markdown([*header, "times sooner"], rows) + measured("peers")
-
-
 def presets() -> str:
     rows = []
     found = results.load("presets")["rows"]
@@ -141,8 +120,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "fit": fit,
     "levels": levels,
     "greedy": greedy,
-    "photographs": photographs,
-    "peers": peers,
     "presets": presets,
     "scaling_side": scaling("side", "side of the image"),
     "scaling_n_out": scaling("n_out", "`n_out`"),

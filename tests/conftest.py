@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -67,11 +68,16 @@ def off_the_bow(points: np.ndarray) -> float:
     return float(np.abs(points[:, 1] - 5 - points[:, 0] ** 2).mean())
 
 
+def run_elsewhere(program: str, cwd: Path | None = None) -> str:
+    """Runs a program in another process; what it prints."""
+    done = subprocess.run([sys.executable, "-c", program], cwd=cwd, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def run_without_this_package(program: str) -> None:
     """Runs a program in another process, in which this package can't be imported."""
-    program = 'import sys\nsys.modules["stacked_autoencoder"] = None\n' + program
-    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_elsewhere('import sys\nsys.modules["stacked_autoencoder"] = None\n' + program)
 
 
 def assert_seeds_decide(head: keras.Model) -> None:

@@ -1,8 +1,6 @@
 """Nothing is kept of a training that is over: no image, no traced step."""
 
 import gc
-import subprocess
-import sys
 import weakref
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from tensorflow.python.framework.func_graph import FuncGraph
 
 from stacked_autoencoder import Autoencoder, ConvLevel, ImageFolder
 from stacked_autoencoder.sources.released import generated, released
-from tests.conftest import blobs
+from tests.conftest import blobs, run_elsewhere
 from tests.test_images import Batches
 
 ROOT = Path(__file__).parent.parent
@@ -75,10 +73,7 @@ def left_by_training() -> int:
 
 def alone(function):
     """What a function returns in a process of its own: what other tests leave goes away at times of its own."""
-    program = f"from tests import test_released; print(test_released.{function.__name__}())"
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout)
+    return int(run_elsewhere(f"from tests import test_released; print(test_released.{function.__name__}())", ROOT))
 
 
 @pytest.mark.slow

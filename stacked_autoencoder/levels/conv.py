@@ -124,7 +124,7 @@ class ConvLevel(Level):
         Raises:
             ValueError: there is no such name.
         """
-        return cls(**{**preset_named(name), **arguments})
+        return cls(**preset_named(name) | arguments)
 
     @property
     def factor(self) -> int:
