@@ -26,7 +26,7 @@ QUESTIONS = {
     "scaling": ["--only", "side", "threads", "--sides=32", "--rounds=2"],
     "presets": ["--minutes=0.05"],
     "levels": ["--side=32", "--size=8", "--rounds=3"],
-    "greedy": ["--side=32", "--size=8", "--count=64", "--epochs", "0", "1", "1"],
+    "greedy": ["--side=32", "--size=8", "--count=64", "--epochs=0,1,1"],
     "peers": ["--minutes=0.05"],
     "quality": ["--only=photographs", "--codes=8x8x32", "--minutes=0.05"],
     "kinds": ["--only=tied", "--epochs=1"],

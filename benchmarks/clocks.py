@@ -74,6 +74,19 @@ class OverTime(keras.optimizers.schedules.LearningRateSchedule):
         return self.over_steps(FINENESS * self.limit.elapsed)
 
 
+def reached_after(curve: list[dict], value: float, name: str) -> float | None:
+    """Seconds until a curve is as low as a value, in a straight line between two looks; `None`: it never is."""
+    earlier = None
+    for look in curve:
+        if look[name] <= value:
+            if earlier is None:
+                return look["seconds"]
+            share = (earlier[name] - value) / (earlier[name] - look[name])
+            return earlier["seconds"] + share * (look["seconds"] - earlier["seconds"])
+        earlier = look
+    return None
+
+
 def step_times(models: dict[str, keras.Model], batch: tf.Tensor, rounds: int = 10, steps: int = 3) -> dict[str, float]:
     """Seconds of one compiled training step of each model. They are real steps; the weights are put back in the end."""
     weights = {name: model.get_weights() for name, model in models.items()}

@@ -23,6 +23,7 @@ import keras
 import numpy as np
 
 from benchmarks import table
+from benchmarks.clocks import reached_after
 from benchmarks.process import in_a_process, peak_megabytes
 from examples import clothes
 from examples.judge import BATCH, Judge, gaussian, train_autoencoder, train_judge
@@ -112,19 +113,6 @@ def train(folder: Path, name: str, on: str, seconds: float, samples: int) -> dic
     return result | looks.curve[-1] | {"megabytes": peak_megabytes()}
 
 
-def equal_after(curve: list[dict], distance: float) -> float | None:
-    """Seconds until a curve is at a distance, in a straight line between two looks; `None`: it never is."""
-    earlier = None
-    for look in curve:
-        if look["frechet"] <= distance:
-            if earlier is None:
-                return look["seconds"]
-            share = (earlier["frechet"] - distance) / (earlier["frechet"] - look["frechet"])
-            return earlier["seconds"] + share * (look["seconds"] - earlier["seconds"])
-        earlier = look
-    return None
-
-
 def compare_heads(
     names: list[str],
     codes: dict[str, Sequence[str]],
@@ -147,7 +135,9 @@ def compare_heads(
                 done = {on: job("--job", name, on) for on in sources}
                 if "pixels" in done:
                     on_pixels[name] = done["pixels"]["frechet"]
-                rows += [row | {"equal": equal_after(row["curve"], on_pixels[name])} for row in done.values()]
+                rows += [
+                    row | {"equal": reached_after(row["curve"], on_pixels[name], "frechet")} for row in done.values()
+                ]
                 show(rows)
     return rows
 

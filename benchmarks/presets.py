@@ -23,10 +23,12 @@ from stacked_autoencoder.sources.base import scaled
 ENCODED = 64  # images per batch where encoding is timed
 
 
-def compare_presets(code: str, minutes: list[float], test_folder: Path, rounds: int = 10) -> list[dict]:
+def compare_presets(
+    names: list[str], code: str, minutes: list[float], test_folder: Path, rounds: int = 10
+) -> list[dict]:
     test, valid, images = data.test_tiles(test_folder), data.validation_tiles(), data.training_crops()
     rows = []
-    for name in PRESETS:
+    for name in names:
         for each in minutes:
             level = ConvLevel.preset(name, n_out=N_OUT, n_scalings=CODES[code])
             sae, seconds = train_ours([level], images, valid, 60 * each)
@@ -57,11 +59,12 @@ def show(rows: list[dict]) -> None:
 
 def main(argv: list[str] | None = None) -> list[dict]:
     parser = table.parser(__doc__)
+    parser.add_argument("--only", nargs="+", choices=list(PRESETS), default=list(PRESETS))
     parser.add_argument("--code", choices=list(CODES), default="8x8x32")
     parser.add_argument("--minutes", type=float, nargs="+", default=[2.0, 8.0])
     parser.add_argument("--test-photographs", type=Path, default=data.DEBIAN_PHOTOGRAPHS)
     arguments = parser.parse_args(argv)
-    rows = compare_presets(arguments.code, arguments.minutes, arguments.test_photographs)
+    rows = compare_presets(arguments.only, arguments.code, arguments.minutes, arguments.test_photographs)
     print("\n--- all ---")
     show(rows)
     return table.write(rows, arguments.json)

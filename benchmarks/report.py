@@ -70,14 +70,14 @@ def levels() -> str:
 
 
 def greedy() -> str:
-    kept = results.load("greedy")
-    one, joint = kept["rows"]
-    there = "had that loss after" if joint["there"] else "had not reached it after"
-    return (
-        f"Greedy training was at a loss of {one['loss']:.2e} after {one['seconds']:.0f} s. Joint training of the same "
-        f"stack from the same start {there} {joint['seconds']:.0f} s ({joint['loss']:.2e} at that look): greedy takes "
-        f"{joint['of']:.2f} of its time.\n"
-    ) + measured("greedy")
+    rows = []
+    for row in results.load("greedy")["rows"]:
+        there, last = row["joint"], row["curve"][-1]
+        joint = f"not in {last['seconds']:.0f} s" if there is None else f"{there:.0f} s"
+        of = f"{row['of']:.2f}" if there else f"below {row['of']:.2f}"
+        rows.append([", ".join(map(str, row["epochs"])), f"{row['seconds']:.0f} s", f"{row['loss']:.2e}", joint, of])
+    header = ["epochs of the levels", "greedy training", "loss", "joint training to that loss", "greedy's share"]
+    return markdown(header, rows) + measured("greedy")
 
 
 def presets() -> str:

@@ -13,7 +13,8 @@ from stacked_autoencoder import training
 from stacked_autoencoder.cache import EncodingCache
 from stacked_autoencoder.checkpoints import Checkpoints
 from stacked_autoencoder.level_state import change
-from stacked_autoencoder.principal import LinearCode, fit_linear_code
+from stacked_autoencoder.linear_fit import fit_linear_code
+from stacked_autoencoder.principal import LinearCode
 from stacked_autoencoder.seen import Seen
 from stacked_autoencoder.sources.base import Source
 from stacked_autoencoder.sources.blocks import Shape
@@ -126,7 +127,7 @@ def _linear_start(
     """Sets the start; returns the linear code of the *image*, if the images are there."""
     level = stack.levels[index]
     code = level.start(lambda: seen.batches(batch_size, shuffle=True, most=most))
-    if index == 0 and not level.is_image:  # it starts as that very code
+    if index == 0:  # it starts as that very code
         return code
     if images.level > 0:
         return None

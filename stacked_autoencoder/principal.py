@@ -1,22 +1,14 @@
-"""The best linear code of a stream of images, in closed form: the start of every level, and the bar to beat.
+"""The best linear code of `n` values: principal component analysis (Pearson 1901; Eckart and Young 1936).
 
-    images ── patches ──▶ second moments (float64) ──▶ leading eigenvectors        patches up to 4,096 values
-                     └──▶ randomised range finder, a few passes                    beyond that
-
-The best linear code of `n` values is principal component analysis (Pearson 1901; Eckart and Young 1936). The range
-finder with power iterations is algorithm 4.4 of Halko, Martinsson and Tropp, "Finding structure with randomness"
-(2011), fed by a stream instead of a matrix.
+`linear_fit` fits one to a stream of images.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-EXACT_UP_TO = 4096  # values per patch: the moment matrix takes 8 * 4096**2 bytes = 134 MB
 FULL_EIGH_UP_TO = 1024  # above, a few eigenvectors by subspace iteration come much sooner than all of them
-WORK = 4e11  # multiplications spent on second moments: a few seconds on a laptop
-RANGE_FINDER_SAMPLE = 20_000  # patches per pass of the range finder
 OVERSAMPLING = 16
 WHITENING_FLOOR = 1e-2  # of the mean variance
 SMALLEST = 1e-12  # a variance of zero still has to be divided by
@@ -108,67 +100,6 @@ def to_patches(images: np.ndarray, factor: int | None) -> np.ndarray:
     return grid.transpose(0, 1, 3, 2, 4, 5).reshape(-1, factor * factor * channels)
 
 
-def fit_linear_code(
-    stream: Stream, factor: int | None, n: int, *, channel_mean: bool = False, seed: int = 0
-) -> LinearCode:
-    """Fits the best linear code of `n` values per patch to a stream of images.
-
-    Args:
-        stream: a function that returns a fresh iterator over float images `(N, H, W, C)`, in random order: only as
-            much is read as a few seconds of work allow.
-        factor: side of a patch in pixels, or `None` for whole images.
-        n: values per code.
-        channel_mean: subtract one mean per channel instead of one per patch value. This is the best code whose
-            decoder is a single transposed convolution, which has only one bias per channel.
-        seed: of the range finder's first guess.
-
-    Raises:
-        ValueError: the stream is empty.
-    """
-    first = next(iter(stream()), None)
-    if first is None:
-        raise ValueError("The linear start needs at least one image. Received: an empty stream")
-    channels = first.shape[-1]
-    patch = to_patches(first[:1], factor).shape[1]
-    kept = min(n, patch)
-    if patch <= EXACT_UP_TO:
-        code = _exact(_limited(stream, factor, WORK / patch**2), patch, kept, channels if channel_mean else None, seed)
-    else:
-        code = _range_finder(lambda: _limited(stream, factor, RANGE_FINDER_SAMPLE), patch, kept, seed)
-    return code.widened(n)
-
-
-def _limited(stream: Stream, factor: int | None, most: float) -> Iterator[np.ndarray]:
-    seen = 0
-    for images in stream():
-        patches = to_patches(images, factor).astype(np.float64)
-        yield patches
-        seen += len(patches)
-        if seen >= most:
-            return
-
-
-def _exact(batches: Iterator[np.ndarray], patch: int, n: int, channels: int | None, seed: int) -> LinearCode:
-    count, total, second = 0, np.zeros(patch), np.zeros((patch, patch))
-    shift = None
-    for patches in batches:
-        # Moments about a value near the mean: subtracting two huge numbers later would cost digits.
-        shift = patches.mean(axis=0) if shift is None else shift
-        patches -= shift
-        count += len(patches)
-        total += patches.sum(axis=0)
-        second += patches.T @ patches
-    mean = total / count
-    scatter = second / count - np.outer(mean, mean)
-    mean += shift
-    if channels is not None:
-        flat = np.tile(mean.reshape(-1, channels).mean(axis=0), patch // channels)
-        scatter += np.outer(mean - flat, mean - flat)
-        mean = flat
-    variances, components = leading_eigenvectors(scatter, n, seed)
-    return LinearCode(mean, components, variances, max(float(np.trace(scatter) - variances.sum()), 0.0) / patch)
-
-
 def leading_eigenvectors(matrix: np.ndarray, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """The `n` largest eigenvalues `(n,)` and their eigenvectors `(size, n)` of a symmetric matrix, largest first."""
     size = len(matrix)
@@ -185,36 +116,10 @@ def leading_eigenvectors(matrix: np.ndarray, n: int, seed: int = 0) -> tuple[np.
             break
         captured = energy
         basis = np.linalg.qr(image)[0]
-    return _rotate(small, basis, n)
+    return rotate(small, basis, n)
 
 
-def _rotate(small: np.ndarray, basis: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+def rotate(small: np.ndarray, basis: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Rayleigh-Ritz: eigenvectors within the span of `basis`."""
     values, vectors = np.linalg.eigh((small + small.T) / 2)
     return np.maximum(values[::-1][:n], 0.0), basis @ vectors[:, ::-1][:, :n]
-
-
-def _range_finder(batches: Callable[[], Iterable[np.ndarray]], patch: int, n: int, seed: int) -> LinearCode:
-    count, mean, square = 0, np.zeros(patch), 0.0
-    for patches in batches():
-        count += len(patches)
-        mean += patches.sum(axis=0)
-        square += float(np.sum(np.square(patches)))
-    mean /= count
-    power = square / count - float(mean @ mean)
-    width = min(n + OVERSAMPLING + n // 2, patch)
-    basis = np.linalg.qr(np.random.default_rng(seed).standard_normal((patch, width)))[0]
-    captured = -1.0
-    for _ in range(12):  # passes over the sample; images need about four
-        image = np.zeros((patch, width))
-        for patches in batches():
-            centred = patches - mean
-            image += centred.T @ (centred @ basis)
-        small = basis.T @ image / count
-        variances, components = _rotate(small, basis, n)
-        energy = float(variances.sum())
-        if energy - captured <= 1e-4 * max(power - energy, 0.0):  # the loss no longer falls by 0.01 %
-            break
-        captured = energy
-        basis = np.linalg.qr(image)[0]
-    return LinearCode(mean, components, variances, max(power - energy, 0.0) / patch)

@@ -173,9 +173,11 @@ def test_levels(capsys):
 @pytest.mark.slow
 def test_greedy_against_joint(monkeypatch, capsys):
     monkeypatch.setattr(data, "validation_crops", lambda count, side: pixels(count, side, seed=1))
-    one, joint = greedy.main(["--side=64", "--size=4", "--count=64", "--epochs", "1", "1", "1"])
-    assert joint["there"] == (joint["loss"] <= one["loss"])
-    assert joint["of"] == pytest.approx(one["seconds"] / joint["seconds"])
+    (row,) = greedy.main(["--side=64", "--size=4", "--count=64", "--epochs", "0,1,1"])
+    assert row["epochs"] == [0, 1, 1]
+    last = row["curve"][-1]
+    assert (row["joint"] is None) == (last["loss"] > row["loss"])
+    assert row["of"] == pytest.approx(row["seconds"] / (row["joint"] or last["seconds"]))
     assert "greedy takes" in capsys.readouterr().out
 
 
@@ -221,8 +223,7 @@ def test_scaling(monkeypatch, capsys):
 @pytest.mark.slow
 def test_presets(monkeypatch, capsys):
     monkeypatch.setitem(PRESETS, "best", {"size": 8, "depth": 1})
-    monkeypatch.delitem(PRESETS, "balanced")
-    rows = presets.main(["--code", "16x16x32", "--minutes", "0.01"])
+    rows = presets.main(["--only", "fast", "best", "--code", "16x16x32", "--minutes", "0.01"])
     assert [(row["preset"], row["size"]) for row in rows] == [("fast", 32), ("best", 8)]
     assert all(0 < row["of_pca"] < 1.2 and row["train_us"] > row["encode_us"] > 0 for row in rows)
     assert "of PCA" in capsys.readouterr().out
@@ -328,9 +329,9 @@ def test_heads(clothes_there, tmp_path, capsys):
 
 def test_when_a_curve_is_as_low_as_another_one_in_the_end():
     curve = [{"seconds": 10.0, "frechet": 40.0}, {"seconds": 20.0, "frechet": 20.0}, {"seconds": 40.0, "frechet": 30.0}]
-    assert heads_benchmark.equal_after(curve, 50.0) == 10.0
-    assert heads_benchmark.equal_after(curve, 25.0) == pytest.approx(17.5)
-    assert heads_benchmark.equal_after(curve, 10.0) is None
+    assert clocks.reached_after(curve, 50.0, "frechet") == 10.0
+    assert clocks.reached_after(curve, 25.0, "frechet") == pytest.approx(17.5)
+    assert clocks.reached_after(curve, 10.0, "frechet") is None
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import pytest
 
 from stacked_autoencoder import Autoencoder, DenseLevel
 from stacked_autoencoder.least_squares import least_squares
-from stacked_autoencoder.principal import fit_linear_code
+from stacked_autoencoder.linear_fit import fit_linear_code
 from stacked_autoencoder.reconstruction import Reconstruction, divergence
 from tests.conftest import blobs
 

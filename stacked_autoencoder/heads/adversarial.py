@@ -62,8 +62,6 @@ class Adversarial(FromNormal):
 
     def apply(self, gradients: list[tf.Tensor], weights: list[keras.Variable]) -> None:
         """One step of the one optimizer, on weights of either network."""
-        if not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)  # in the order in which a saved head is loaded
         self.optimizer.apply(gradients, weights)
 
     def average(self, step: tf.Tensor) -> None:

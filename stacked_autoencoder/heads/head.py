@@ -127,6 +127,9 @@ class Head(keras.Model, ABC):
             self.start(np.asarray(self.standardised(encodings)), labels)
         if not self.compiled:
             self.compile(optimizer=self.default_optimizer())
+        if not self.optimizer.built:  # later TensorFlow would trace the step twice; the order is that of loading
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
         if isinstance(x, tf.data.Dataset):
             return super().fit(x, y, **{"shuffle": False, **options})  # else Keras would warn that it can't
         if not isinstance(x, keras.utils.PyDataset):

@@ -10,7 +10,8 @@ from keras import layers
 
 from stacked_autoencoder.heads.blocks import residual_block
 from stacked_autoencoder.level import Shape
-from stacked_autoencoder.principal import LinearCode, Stream, fit_linear_code, variational_gains
+from stacked_autoencoder.linear_fit import fit_linear_code
+from stacked_autoencoder.principal import LinearCode, Stream, variational_gains
 
 STREAMED = 1024  # encodings at a time, of which a start takes as many as it needs
 LEAST_NOISE = 1e-4  # of the start, in variances of the encodings

@@ -13,7 +13,8 @@ from stacked_autoencoder.level import LOG_VARIANCE, Level, Shape
 from stacked_autoencoder.levels import activations
 from stacked_autoencoder.levels.conv_networks import conv_decoder, conv_encoder, conv_posterior
 from stacked_autoencoder.levels.presets import preset_named
-from stacked_autoencoder.principal import WHITENING_FLOOR, LinearCode, Stream, fit_linear_code, variational_gains
+from stacked_autoencoder.linear_fit import LinearFit
+from stacked_autoencoder.principal import WHITENING_FLOOR, LinearCode, Stream, variational_gains
 
 # Of the residual path: one of 16 loses what a halving keeps (0.95 of PCA's loss against 0.91 at 4x4x32).
 LARGEST_PATCH = 8
@@ -183,7 +184,7 @@ class ConvLevel(Level):
             self.posterior = conv_posterior(self)
 
     def start(self, stream: Stream) -> LinearCode:
-        patches, code = self._linear_codes(stream)
+        patches, code, best = self._linear_codes(stream)
         gains, back = self._gains(code.variances)
         down, up = code.components * gains, code.components * back
         stretch, shift = activations.INVERSES.get(self.output_activation, (1.0, 0.0))
@@ -198,7 +199,7 @@ class ConvLevel(Level):
             linear_out.set_weights([stretch * up.T, stretch * code.mean + shift])
         self._see_evenly(patches, code.variances * np.square(gains))
         self.started = True
-        return code
+        return best
 
     def _gains(self, variances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the components are multiplied by on the way down and up."""
@@ -212,16 +213,16 @@ class ConvLevel(Level):
         scale = 1.0 / np.sqrt(power) if power > 0 and not self.tied else 1.0  # one for the whole level: no whitening
         return scale * ones, ones / scale
 
-    def _linear_codes(self, stream: Stream) -> tuple[LinearCode, LinearCode]:
-        """The code of as many components of a patch as `patchify` can take in, and the level's own."""
+    def _linear_codes(self, stream: Stream) -> tuple[LinearCode, LinearCode, LinearCode]:
+        """The code of as many components of a patch as `patchify` can take in, the level's own, and the best one."""
         seen = min(self.patch**2 * self.input_shape[-1], self.widths[0])
-        if self.latent_dim is None and self.patch == self.factor:
-            code = fit_linear_code(stream, self.factor, max(seen, self.n_out), channel_mean=True)
-            return code.leading(seen), code.leading(self.n_out)
-        patches = fit_linear_code(stream, self.patch, seen, channel_mean=True)
-        if self.latent_dim is None:
-            return patches, fit_linear_code(stream, self.factor, self.n_out, channel_mean=True)
-        return patches, fit_linear_code(stream, None, self.latent_dim)
+        patches = LinearFit(stream, self.patch)
+        looked_at = patches.code(seen, channel_mean=True)
+        if self.latent_dim is not None:
+            code = LinearFit(stream, None).code(self.latent_dim)
+            return looked_at, code, code
+        own = patches if self.patch == self.factor else LinearFit(stream, self.factor)
+        return looked_at, own.code(self.n_out, channel_mean=True), own.code(self.n_out)
 
     def _see_evenly(self, patches: LinearCode, variances: np.ndarray) -> None:
         """Lets the first convolutions of the residual paths see every principal component about equally strongly.

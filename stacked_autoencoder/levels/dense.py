@@ -14,7 +14,8 @@ from stacked_autoencoder.arguments import positive_ints
 from stacked_autoencoder.least_squares import least_squares
 from stacked_autoencoder.level import EXACT, LOG_VARIANCE, Level, Shape
 from stacked_autoencoder.levels import activations
-from stacked_autoencoder.principal import SMALLEST, LinearCode, Stream, fit_linear_code, variational_gains
+from stacked_autoencoder.linear_fit import fit_linear_code
+from stacked_autoencoder.principal import SMALLEST, LinearCode, Stream, variational_gains
 from stacked_autoencoder.sparsity import KLSparsity
 
 SAMPLE_IMAGES = 8192  # that the start is fitted on, beyond the first layer

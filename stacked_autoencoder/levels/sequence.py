@@ -13,7 +13,8 @@ from keras import layers, ops
 from stacked_autoencoder.arguments import did_you_mean, positive_ints
 from stacked_autoencoder.least_squares import least_squares
 from stacked_autoencoder.level import EXACT, Level, Shape
-from stacked_autoencoder.principal import SMALLEST, LinearCode, Stream, fit_linear_code
+from stacked_autoencoder.linear_fit import fit_linear_code
+from stacked_autoencoder.principal import SMALLEST, LinearCode, Stream
 
 TARGETS = ("input", "next", "both")
 CELLS = {"lstm": (layers.LSTM, layers.LSTMCell), "gru": (layers.GRU, layers.GRUCell)}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stacked_autoencoder.linear_fit import fit_linear_code
 from stacked_autoencoder.plots.drawing import Range, as_shown, axes_of, bare, mosaic, new_figure, number_rows, show
-from stacked_autoencoder.principal import fit_linear_code
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
