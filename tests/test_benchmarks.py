@@ -181,6 +181,14 @@ def test_greedy_against_joint(monkeypatch, capsys):
     assert "greedy takes" in capsys.readouterr().out
 
 
+def test_greedy_is_held_against_the_joint_training_that_was_there_first():
+    curve = [{"seconds": 10.0, "loss": 4.0}, {"seconds": 20.0, "loss": 2.0}]
+    rows = [{"seconds": 12.0, "loss": 3.0, "curve": curve[:1]}, {"seconds": 30.0, "loss": 1.0, "curve": curve}]
+    reached, not_reached = greedy.judged(rows)
+    assert (reached["joint"], reached["of"]) == (15.0, 0.8)
+    assert (not_reached["joint"], not_reached["of"]) == (None, 1.5)
+
+
 @pytest.mark.slow
 def test_all_benchmarks_by_one_command(tmp_path, monkeypatch, capfd):
     monkeypatch.setitem(every_benchmark.QUESTIONS, "roofline", ["--codes=nonsense"])

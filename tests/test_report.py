@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import extrapolation, report, results
+from benchmarks import extrapolation, figures, report, results
 from benchmarks.operations import forward_bytes, training_bytes
 from stacked_autoencoder import ConvLevel
 
@@ -38,7 +38,7 @@ def test_a_page_that_differs_is_told_and_written(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(report, "ROOT", tmp_path)
     monkeypatch.setattr(report, "PAGES", ["page.md"])
     monkeypatch.setattr(report, "CURVE", tmp_path / "curve.png")
-    monkeypatch.setitem(report.TABLES, "some", lambda: report.markdown(["a", "b"], [["1", "2"]]))
+    monkeypatch.setitem(report.TABLES, "some", lambda: figures.markdown(["a", "b"], [["1", "2"]]))
     assert report.main(["--check"]) == ["page.md"]
     assert "| a | b |" not in page.read_text()
     assert report.main([]) == ["page.md"]

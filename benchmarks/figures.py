@@ -1,0 +1,157 @@
+"""The tables of the pages, made of what benchmarks have measured."""
+
+from collections.abc import Callable, Sequence
+
+from benchmarks import extrapolation, results
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
+def measured(name: str) -> str:
+    """Where and when figures come from, in a line under their table."""
+    kept = results.load(name)
+    command = " ".join(["python -m", f"benchmarks.{name}", *kept["arguments"]])
+    machine, versions = kept["machine"], kept["versions"]
+    about = f"{machine['processor']}, {machine['threads']} threads, TensorFlow {versions['tensorflow']}"
+    return f"\n`{command}`, {about}, Keras {versions['keras']}.\n"
+
+
+def roofline() -> str:
+    rows = []
+    found = results.load("roofline")["rows"]
+    for code in dict.fromkeys(row["code"] for row in found):
+        of = {row["what"]: row for row in found if row["code"] == code}
+        cells = [code]
+        for what in ("training step", "encoding"):
+            cells += [f"{of[what]['us_per_image']:.0f} µs", f"{of[what]['share']:.2f}"]
+            cells += [f"{of[what]['twin']:.2f}" if "twin" in of[what] else ""]
+        cells += [f"{of['training step'][kind]:.0%}" for kind in ("elementwise", "layout", "optimizer")]
+        rows.append(cells)
+    header = ["code", "a training step, per image", "share", "PyTorch", "encoding, per image", "share", "PyTorch"]
+    header += ["a step's time in activations and sums", "in changes of layout", "in the optimizer"]
+    return markdown(header, rows) + measured("roofline")
+
+
+def fit() -> str:
+    rows = [
+        [row["code"], str(row["batch"]), f"{row['step_ms']:.0f} ms", f"{row['ratio']:.2f}", f"{row['begins']:.1f} s"]
+        for row in results.load("fit")["rows"]
+    ]
+    return markdown(["code", "batch", "bare step", "`train`, of it", "first steps done after"], rows) + measured("fit")
+
+
+def levels() -> str:
+    found = results.load("levels")["rows"]
+    steps = [row for row in found if row["part"] == "steps"]
+    told = [[f"level {index}", f"{row['ms']:.1f} ms", f"{row['times']:.1f}"] for index, row in enumerate(steps)]
+    text = markdown(["a step of", "takes", "times cheaper than level 0's"], told)
+    load = {row["what"]: row["seconds"] for row in found if row["part"] == "load"}
+    text += f"\nLoading a stack takes {load['first']:.2f} s after TensorFlow's import, then {load['again']:.2f} s.\n"
+    return text + measured("levels")
+
+
+def greedy() -> str:
+    rows = []
+    for row in results.load("greedy")["rows"]:
+        epochs, joint = ", ".join(map(str, row["epochs"])), row["joint"]
+        cells = [epochs, f"{row['seconds']:.0f} s", f"{row['loss']:.2e}", f"{joint:.0f} s" if joint else "not reached"]
+        rows.append([*cells, f"{row['of']:.2f}" if joint else ""])
+    header = ["epochs of the levels", "greedy training", "loss", "joint training to that loss", "greedy's share"]
+    return markdown(header, rows) + measured("greedy")
+
+
+def of_quality(source: str) -> dict[str, dict[str, dict]]:
+    """Code → design → row of `benchmarks.quality`."""
+    found: dict[str, dict[str, dict]] = {}
+    for row in results.load("quality")["rows"]:
+        if row["data"] == source:
+            found.setdefault(row["code"], {})[row["design"]] = row
+    return found
+
+
+def photographs_short() -> str:
+    rows = []
+    for code, of in of_quality("photographs").items():
+        ours, usual = of["ours"], of["usual design"]
+        cost = usual["step_ms"] / ours["step_ms"]
+        rows.append([code, f"{ours['of_pca']:.2f}", f"{usual['of_pca']:.0f}", f"{cost:.0f} times ours"])
+    header = ["64x64x3 to", "loss, of PCA's of as many values", "the usual deep convolutional autoencoder"]
+    return markdown([*header, "its step costs"], rows)
+
+
+def photographs() -> str:
+    rows = []
+    for code, of in of_quality("photographs").items():
+        for design, row in of.items():
+            cells = [code if design == "PCA" else "", design, f"{row['loss']:.2e}", f"{row['of_pca']:.3g}"]
+            cells.append("" if row["worse"] is None else f"{row['worse']:.0%}")
+            cells.append(f"{row['seconds']:.0f}" if row["seconds"] else "")
+            step = row["step_ms"] / of["usual design"]["step_ms"]
+            rows.append([*cells, f"{step:.2f}" if step else ""])
+    return markdown(["code", "design", "loss", "of PCA's", "worse", "seconds", "step"], rows) + measured("quality")
+
+
+def fashion() -> str:
+    rows = []
+    for row in of_quality("Fashion-MNIST")["30"].values():
+        seconds = f"{row['seconds']:.0f}" if row["seconds"] else ""
+        rows.append([row["design"].strip(), f"{row['loss']:.2e}", f"{row['of_pca']:.2f}", seconds])
+    return markdown(["design", "loss", "of PCA's", "seconds"], rows) + measured("quality")
+
+
+def presets() -> str:
+    rows = []
+    found = results.load("presets")["rows"]
+    minutes = sorted({row["minutes"] for row in found})
+    for name in dict.fromkeys(row["preset"] for row in found):
+        of = {row["minutes"]: row for row in found if row["preset"] == name}
+        one = of[minutes[0]]
+        cells = [f"`{name}`", str(one["size"]), str(one["depth"]), f"{one['weights']:,}"]
+        cells += [f"{one['train_us']:.0f} µs", f"{one['encode_us']:.0f} µs"]
+        rows.append([*cells, *(f"{of[each]['of_pca']:.3f}" for each in minutes)])
+    header = ["preset", "`size`", "`depth`", "weights", "a training step, per image", "encoding, per image"]
+    header += [f"loss after {each:g} min, of PCA's" for each in minutes]
+    return markdown(header, rows) + measured("presets")
+
+
+def scaling(axis: str, what: str) -> Callable[[], str]:
+    def table() -> str:
+        rows = []
+        for row in results.load("scaling")["rows"]:
+            if row["axis"] == axis:
+                cells = [f"{row['value']:,}"]
+                for kind in ("train", "encode"):
+                    cells.append(f"{row[f'{kind}_us']:.0f} µs" if f"{kind}_us" in row else "")
+                    cells.append(f"{row[f'{kind}_megaflop']:.1f}" if f"{kind}_megaflop" in row else "")
+                    cells.append(f"{row[f'{kind}_share']:.2f}" if f"{kind}_share" in row else "")
+                rows.append(cells)
+        header = [what]
+        for kind in ("training", "encoding"):
+            header += [f"{kind}, per image", "million operations", "share"]
+        kept = [index for index in range(len(header)) if any(row[index] for row in rows)]
+        return markdown([header[index] for index in kept], [[row[index] for index in kept] for row in rows])
+
+    return table
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "roofline": roofline,
+    "fit": fit,
+    "levels": levels,
+    "greedy": greedy,
+    "photographs_short": photographs_short,
+    "photographs": photographs,
+    "fashion": fashion,
+    "presets": presets,
+    "scaling_side": scaling("side", "side of the image"),
+    "scaling_n_out": scaling("n_out", "`n_out`"),
+    "scaling_size": scaling("size", "`size`"),
+    "scaling_levels": scaling("levels", "levels"),
+    "scaling_images": scaling("images", "images"),
+    "scaling_threads": scaling("threads", "threads"),
+    "gpus": lambda: markdown(*extrapolation.devices()),
+    "workers": lambda: markdown(*extrapolation.workers()),
+}
