@@ -55,51 +55,12 @@ def levels() -> str:
 
 def greedy() -> str:
     rows = []
-    for row in results.load("greedy")["rows"]:
+    for row in (each for each in results.load("greedy")["rows"] if "epochs" in each):
         epochs, joint = ", ".join(map(str, row["epochs"])), row["joint"]
         cells = [epochs, f"{row['seconds']:.0f} s", f"{row['loss']:.2e}", f"{joint:.0f} s" if joint else "not reached"]
         rows.append([*cells, f"{row['of']:.2f}" if joint else ""])
     header = ["epochs of the levels", "greedy training", "loss", "joint training to that loss", "greedy's share"]
     return markdown(header, rows) + measured("greedy")
-
-
-def of_quality(source: str) -> dict[str, dict[str, dict]]:
-    """Code → design → row of `benchmarks.quality`."""
-    found: dict[str, dict[str, dict]] = {}
-    for row in results.load("quality")["rows"]:
-        if row["data"] == source:
-            found.setdefault(row["code"], {})[row["design"]] = row
-    return found
-
-
-def photographs_short() -> str:
-    rows = []
-    for code, of in of_quality("photographs").items():
-        ours, usual = of["ours"], of["usual design"]
-        cost = usual["step_ms"] / ours["step_ms"]
-        rows.append([code, f"{ours['of_pca']:.2f}", f"{usual['of_pca']:.0f}", f"{cost:.0f} times ours"])
-    header = ["64x64x3 to", "loss, of PCA's of as many values", "the usual deep convolutional autoencoder"]
-    return markdown([*header, "its step costs"], rows)
-
-
-def photographs() -> str:
-    rows = []
-    for code, of in of_quality("photographs").items():
-        for design, row in of.items():
-            cells = [code if design == "PCA" else "", design, f"{row['loss']:.2e}", f"{row['of_pca']:.3g}"]
-            cells.append("" if row["worse"] is None else f"{row['worse']:.0%}")
-            cells.append(f"{row['seconds']:.0f}" if row["seconds"] else "")
-            step = row["step_ms"] / of["usual design"]["step_ms"]
-            rows.append([*cells, f"{step:.2f}" if step else ""])
-    return markdown(["code", "design", "loss", "of PCA's", "worse", "seconds", "step"], rows) + measured("quality")
-
-
-def fashion() -> str:
-    rows = []
-    for row in of_quality("Fashion-MNIST")["30"].values():
-        seconds = f"{row['seconds']:.0f}" if row["seconds"] else ""
-        rows.append([row["design"].strip(), f"{row['loss']:.2e}", f"{row['of_pca']:.2f}", seconds])
-    return markdown(["design", "loss", "of PCA's", "seconds"], rows) + measured("quality")
 
 
 def presets() -> str:
@@ -142,9 +103,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "fit": fit,
     "levels": levels,
     "greedy": greedy,
-    "photographs_short": photographs_short,
-    "photographs": photographs,
-    "fashion": fashion,
     "presets": presets,
     "scaling_side": scaling("side", "side of the image"),
     "scaling_n_out": scaling("n_out", "`n_out`"),

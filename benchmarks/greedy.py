@@ -51,19 +51,22 @@ def compare_greedy_with_joint(side: int, size: int, count: int, schedules: list[
             verbose=0,
         )
         found = [{"seconds": curve.start, "loss": history.start_loss}, *curve.rows]
-        what = f"joint, at most {limit.seconds:.0f} s"
-        rows.append({"what": what, "epochs": epochs, "seconds": taken, "loss": loss, "curve": found})
         print(f"epochs {epochs}: {taken:.0f} s to a loss of {loss:.3e}", flush=True)
+        point = {"seconds": taken, "loss": loss}
+        rows.append({"what": f"greedy, epochs {epochs}", "epochs": epochs, "curve": [point]} | point)
+        rows.append({"what": f"joint, at most {limit.seconds:.0f} s", "curve": found})
     return judged(rows)
 
 
 def judged(rows: list[dict]) -> list[dict]:
     """With what joint training took to each loss, the quickest that was there: how soon the rate falls decides much."""
+    curves = [row["curve"] for row in rows if "epochs" not in row]
+    longest = max(curve[-1]["seconds"] for curve in curves)
     for row in rows:
-        times = [reached_after(other["curve"], row["loss"], "loss") for other in rows]
-        there = min((time for time in times if time is not None), default=None)
-        longest = max(other["curve"][-1]["seconds"] for other in rows)
-        row |= {"joint": there, "of": row["seconds"] / (longest if there is None else there)}
+        if "epochs" in row:
+            times = [reached_after(curve, row["loss"], "loss") for curve in curves]
+            there = min((time for time in times if time is not None), default=None)
+            row |= {"joint": there, "of": row["seconds"] / (longest if there is None else there)}
     return rows
 
 
@@ -100,7 +103,8 @@ def main(argv: list[str] | None = None) -> list[dict]:
     arguments = parser.parse_args(argv)
     rows = compare_greedy_with_joint(arguments.side, arguments.size, arguments.count, arguments.epochs)
     for row in rows:
-        show(row)
+        if "epochs" in row:
+            show(row)
     return table.write(rows, arguments.json)
 
 

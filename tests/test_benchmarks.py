@@ -173,9 +173,9 @@ def test_levels(capsys):
 @pytest.mark.slow
 def test_greedy_against_joint(monkeypatch, capsys):
     monkeypatch.setattr(data, "validation_crops", lambda count, side: pixels(count, side, seed=1))
-    (row,) = greedy.main(["--side=64", "--size=4", "--count=64", "--epochs", "0,1,1"])
+    row, joint = greedy.main(["--side=64", "--size=4", "--count=64", "--epochs", "0,1,1"])
     assert row["epochs"] == [0, 1, 1]
-    last = row["curve"][-1]
+    last = joint["curve"][-1]
     assert (row["joint"] is None) == (last["loss"] > row["loss"])
     assert row["of"] == pytest.approx(row["seconds"] / (row["joint"] or last["seconds"]))
     assert "greedy takes" in capsys.readouterr().out
@@ -183,8 +183,8 @@ def test_greedy_against_joint(monkeypatch, capsys):
 
 def test_greedy_is_held_against_the_joint_training_that_was_there_first():
     curve = [{"seconds": 10.0, "loss": 4.0}, {"seconds": 20.0, "loss": 2.0}]
-    rows = [{"seconds": 12.0, "loss": 3.0, "curve": curve[:1]}, {"seconds": 30.0, "loss": 1.0, "curve": curve}]
-    reached, not_reached = greedy.judged(rows)
+    rows = [{"epochs": 1, "seconds": 12.0, "loss": 3.0}, {"epochs": 2, "seconds": 30.0, "loss": 1.0}]
+    reached, not_reached, *_ = greedy.judged([*rows, {"curve": curve[:1]}, {"curve": curve}])
     assert (reached["joint"], reached["of"]) == (15.0, 0.8)
     assert (not_reached["joint"], not_reached["of"]) == (None, 1.5)
 

@@ -26,8 +26,8 @@ def test_nothing_is_lost_and_nothing_is_run(job, count, tmp_path, capsys):
     else:
         assert row["changed"] >= 0.9 * count  # hypothesis may run out of new ones
         assert row["bytes of h5: refused"] > row["bytes of h5: loaded"] > 0
-        assert row["attacks in weights: refused"] > 5
-        assert row["attacks in config.json: loaded"] > 5
+        assert row["attacks in weights: refused"] > 2
+        assert row["attacks in config.json: loaded"] > 2
     assert f"{job}, " in capsys.readouterr().out
 
 

@@ -1,11 +1,14 @@
+import keras
 import numpy as np
 import pytest
 
 from stacked_autoencoder import heads
 
+KINDS = [heads.VAE, heads.Flow, heads.WGAN, heads.BEGAN]
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [heads.VAE, heads.Flow, heads.WGAN, heads.BEGAN])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_step_is_traced_once(monkeypatch, kind):
     traced = []
     step = kind.train_step
@@ -13,3 +16,44 @@ def test_a_step_is_traced_once(monkeypatch, kind):
     encodings = np.random.default_rng(0).standard_normal((150, 4), dtype=np.float32)
     kind((4,)).fit(encodings, epochs=2, verbose=0)  # batches of 128 and of 22
     assert len(traced) == 1
+
+
+@pytest.fixture
+def policy():
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_has_the_same_start_and_gives_float32(tmp_path, policy, name, kind):
+    encodings = np.random.default_rng(0).normal(1.0, 2.0, (150, 4, 4, 3)).astype(np.float32)
+    exact = kind((4, 4, 3), width=8)
+    exact.fit(encodings, epochs=0)
+    policy(name)
+    head = kind((4, 4, 3), width=8)
+    head.fit(encodings, epochs=0)
+    start = head.generate(6, seed=0)
+    np.testing.assert_allclose(start, exact.generate(6, seed=0), rtol=1e-3, atol=1e-4)
+    history = head.fit(encodings, epochs=2, verbose=0).history
+    assert np.isfinite(list(history.values())).all()
+    made = head.generate(6, seed=0)
+    assert made.dtype == np.float32
+    assert np.isfinite(made).all()
+    assert np.abs(made - start).max() > 0
+    assert head.generator.output.dtype == "float32"
+    assert name.removeprefix("mixed_") in {layer.compute_dtype for layer in head.generator._flatten_layers()}
+    head.save(tmp_path / "head.keras")
+    np.testing.assert_allclose(keras.models.load_model(tmp_path / "head.keras").generate(6, seed=0), made, rtol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mixed_bfloat16", "mixed_float16"])
+def test_a_classifier_in_mixed_precision_gives_probabilities_in_float32(policy, name):
+    policy(name)
+    head = heads.classifier((4, 4, 3), 5, mean=np.ones(3), std=np.ones(3))
+    head.fit(np.ones((20, 4, 4, 3), np.float32), np.arange(20) % 5, verbose=0)
+    given = head.predict(np.ones((3, 4, 4, 3), np.float32), verbose=0)
+    assert given.dtype == np.float32
+    np.testing.assert_allclose(given.sum(axis=1), 1, rtol=1e-6)

@@ -7,7 +7,7 @@ import pytest
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, Mask, SequenceLevel
 from stacked_autoencoder.levels.sequence import delayed
 from stacked_autoencoder.levels.sequence_training import SequenceInTraining, TeacherForcing
-from stacked_autoencoder.principal import fit_linear_code
+from stacked_autoencoder.linear_fit import fit_linear_code
 from stacked_autoencoder.reconstruction import Reconstruction
 from tests.conftest import waves
 

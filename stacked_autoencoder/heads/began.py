@@ -143,8 +143,8 @@ class BEGAN(Refined, Adversarial):
         making = self.network.trainable_variables
         with tf.GradientTape(persistent=True) as tape:
             real, made, off = self._terms(values, self.network, True)
-            judged = real - self.k * made + self.constraint * off
-            generated = made + self.constraint * off
+            judged = self.optimizer.scale_loss(real - self.k * made + self.constraint * off)
+            generated = self.optimizer.scale_loss(made + self.constraint * off)
         gradients = tape.gradient(judged, judging) + tape.gradient(generated, making)
         del tape
         self.apply(gradients, judging + making)

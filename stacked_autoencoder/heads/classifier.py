@@ -10,7 +10,7 @@ import numpy as np
 from keras import layers
 
 from stacked_autoencoder.arguments import positive_int
-from stacked_autoencoder.level import Shape
+from stacked_autoencoder.level import EXACT, Shape
 
 SMALLEST_SIDE = 8
 FILTERS = 64
@@ -59,7 +59,7 @@ def classifier(
     inputs = values = keras.Input(tuple(encoding_shape))
     if mean is not None:
         variance = np.broadcast_to(np.square(std), np.shape(mean))
-        values = layers.Normalization(mean=np.asarray(mean), variance=variance)(values)
+        values = layers.Normalization(mean=np.asarray(mean), variance=variance, dtype=EXACT)(values)
     if len(encoding_shape) == 3:
         filters = [FILTERS] * max(2, _halvings(encoding_shape)) if hidden is None else hidden
         values = _places_seen(values, filters)
@@ -69,7 +69,8 @@ def classifier(
         values = layers.Flatten()(values)
     for units in [UNITS] if hidden is None else hidden:
         values = layers.Dropout(dropout)(layers.Dense(units, activation="relu")(values))
-    model = keras.Model(inputs, layers.Dense(n_classes, activation="softmax", name="probabilities")(values))
+    outputs = layers.Dense(n_classes, activation="softmax", dtype=EXACT, name="probabilities")(values)
+    model = keras.Model(inputs, outputs)
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 

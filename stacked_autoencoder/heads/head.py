@@ -13,7 +13,7 @@ from keras import layers, ops
 
 from stacked_autoencoder.arguments import positive_int
 from stacked_autoencoder.encodings import EncodingStore
-from stacked_autoencoder.level import Shape
+from stacked_autoencoder.level import EXACT, Shape
 
 SAMPLE = 1 << 14  # encodings that tell mean and standard deviation
 GENERATED = 256  # encodings per batch
@@ -35,12 +35,14 @@ class Head(keras.Model, ABC):
         mean: `(channels,)`, a weight that isn't trained.
         std: one number; 1 if the encodings never change.
         trackers: means that training reports beside the loss.
+        is_half: whether its networks compute in float16; what they give is float32 under every policy of Keras.
     """
 
     trackers: list[keras.metrics.Mean]
 
     def __init__(self, encoding_shape: Shape, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(**{"dtype": EXACT} | options)
+        self.is_half = keras.config.dtype_policy().compute_dtype == "float16"
         if len(encoding_shape) not in (1, 2, 3) or None in encoding_shape:
             raise ValueError(
                 "`encoding_shape` is the shape of one encoding without open sides, such as `sae.encoding_shape` of an "
@@ -89,7 +91,7 @@ class Head(keras.Model, ABC):
         """`in_units` as a layer of Keras's own, with the statistics as they are: what is saved needs nothing else."""
         mean = ops.convert_to_numpy(self.mean)
         variance = np.full_like(mean, np.square(ops.convert_to_numpy(self.std)))
-        return layers.Normalization(mean=mean, variance=variance, invert=True, name="units")(values)
+        return layers.Normalization(mean=mean, variance=variance, invert=True, dtype=EXACT, name="units")(values)
 
     def fit(self, x: Any = None, y: Any = None, batch_size: int = 128, **options: Any) -> keras.callbacks.History:
         """As in Keras; `x` may be an `EncodingStore`, too, and without `compile` there is a default.
@@ -126,7 +128,8 @@ class Head(keras.Model, ABC):
             self._adapt(encodings)
             self.start(np.asarray(self.standardised(encodings)), labels)
         if not self.compiled:
-            self.compile(optimizer=self.default_optimizer())
+            optimizer = self.default_optimizer()  # small gradients are zero in float16
+            self.compile(optimizer=keras.optimizers.LossScaleOptimizer(optimizer) if self.is_half else optimizer)
         if not self.optimizer.built:  # later TensorFlow would trace the step twice; the order is that of loading
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)

@@ -9,7 +9,7 @@ import numpy as np
 from keras import layers
 
 from stacked_autoencoder.heads.blocks import residual_block
-from stacked_autoencoder.level import Shape
+from stacked_autoencoder.level import EXACT, Shape
 from stacked_autoencoder.linear_fit import fit_linear_code
 from stacked_autoencoder.principal import LinearCode, Stream, variational_gains
 
@@ -35,14 +35,15 @@ def restorer(shape: Shape, latent_dim: int, width: int, depth: int = 0) -> keras
         for _ in range(depth):
             hidden = residual_block(hidden, layers.Activation("silu")(hidden), layers.Conv2D)
         hidden = layers.Conv2D(width, 3, padding="same", activation="silu")(hidden)
-        residual = layers.Conv2D(shape[-1], 3, padding="same", kernel_initializer="zeros")(hidden)
+        residual = layers.Conv2D(shape[-1], 3, padding="same", kernel_initializer="zeros", dtype=EXACT)(hidden)
     else:
         for _ in range(depth):
             hidden = residual_block(hidden, hidden, layers.Dense)
         hidden = layers.Dense(4 * width, activation="silu")(hidden)
-        residual = layers.Reshape(shape)(layers.Dense(size, kernel_initializer="zeros")(hidden))
-    linear = layers.Reshape(shape)(layers.Dense(size, name="linear")(inputs))
-    return keras.Model(inputs, layers.Add()([linear, residual]), name="restorer")
+        residual = layers.Dense(size, kernel_initializer="zeros", dtype=EXACT)(hidden)
+        residual = layers.Reshape(shape, dtype=EXACT)(residual)
+    linear = layers.Reshape(shape, dtype=EXACT)(layers.Dense(size, dtype=EXACT, name="linear")(inputs))
+    return keras.Model(inputs, layers.Add(dtype=EXACT)([linear, residual]), name="restorer")
 
 
 def linear_code(values: np.ndarray, n: int) -> LinearCode:

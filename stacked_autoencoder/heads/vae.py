@@ -14,7 +14,7 @@ from stacked_autoencoder.arguments import non_negative, positive_int
 from stacked_autoencoder.heads.from_normal import FromNormal
 from stacked_autoencoder.heads.refined import Refined
 from stacked_autoencoder.heads.restorer import linear_code, restorer, start_restorer
-from stacked_autoencoder.level import LOG_VARIANCE, Shape
+from stacked_autoencoder.level import EXACT, LOG_VARIANCE, Shape
 from stacked_autoencoder.reconstruction import divergence, drawn
 
 SMALLEST = 1e-6  # an error of zero has no logarithm
@@ -88,11 +88,13 @@ class VAE(Refined, FromNormal):
             for _ in range(2):
                 hidden = layers.Conv2D(self.width // 2, 3, padding="same", activation="silu")(hidden)
         if len(self.encoding_shape) > 1:
-            hidden, flat = layers.Flatten()(hidden), layers.Flatten()(inputs)
+            hidden, flat = layers.Flatten()(hidden), layers.Flatten(dtype=EXACT)(inputs)
         hidden = layers.Dense(2 * self.width, activation="silu")(hidden)
-        residual = layers.Dense(self.latent_dim, kernel_initializer="zeros", name="residual")(hidden)
-        mean = layers.Add()([layers.Dense(self.latent_dim, name="linear")(flat), residual])
-        log_variance = layers.Dense(self.latent_dim, kernel_initializer="zeros", name=LOG_VARIANCE)(hidden)
+        zeros = {"kernel_initializer": "zeros", "dtype": EXACT}
+        residual = layers.Dense(self.latent_dim, name="residual", **zeros)(hidden)
+        linear = layers.Dense(self.latent_dim, dtype=EXACT, name="linear")(flat)
+        mean = layers.Add(dtype=EXACT)([linear, residual])
+        log_variance = layers.Dense(self.latent_dim, name=LOG_VARIANCE, **zeros)(hidden)
         return keras.Model(inputs, [mean, log_variance], name="posterior")
 
     def start(self, values: np.ndarray, labels: np.ndarray | None) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from keras import layers, ops
 
 from stacked_autoencoder.heads.blocks import residual_block
-from stacked_autoencoder.level import Shape
+from stacked_autoencoder.level import EXACT, Shape
 from stacked_autoencoder.principal import LinearCode
 
 FREQUENCIES = 5  # of the time, each twice the one before
@@ -35,21 +35,21 @@ def gaussian_velocity(shape: Shape, components: int, classes: int) -> keras.Mode
     """
     size = math.prod(shape)
     values, time, label = keras.Input(shape), keras.Input((1,)), keras.Input((), dtype="int32")
-    mean = layers.Embedding(classes, size, name="means")(label)
-    centred = layers.Flatten()(values) - time * mean
+    mean = layers.Embedding(classes, size, dtype=EXACT, name="means")(label)
+    centred = layers.Flatten(dtype=EXACT)(values) - time * mean
     rest = 1 - time
 
     def gain(variance: keras.KerasTensor, squared: keras.KerasTensor) -> keras.KerasTensor:
         return (variance - rest) / (squared + rest * rest)
 
-    kernels = {"use_bias": False, "kernel_initializer": "zeros"}
+    kernels = {"use_bias": False, "kernel_initializer": "zeros", "dtype": EXACT}
     variances = layers.Dense(components, name="variances", **kernels)
     residual = layers.Dense(1, name="residual", **kernels)
     plain = gain(residual(time), residual(time * time))
     along = layers.Dense(components, name="down", **kernels)(centred)
     along = along * (gain(variances(time), variances(time * time)) - plain)
     velocity = mean + plain * centred + layers.Dense(size, name="up", **kernels)(along)
-    model = keras.Model([values, time, label], layers.Reshape(shape)(velocity), name="gaussian")
+    model = keras.Model([values, time, label], layers.Reshape(shape, dtype=EXACT)(velocity), name="gaussian")
     model.trainable = False
     return model
 
@@ -83,8 +83,9 @@ def velocity_network(shape: Shape, classes: int, width: int, depth: int, name: s
     hidden = layers.Dense(GLOBAL_WIDTH * width)(layers.Flatten()(values))
     for _ in range(depth):
         hidden = _block(hidden, about, layers.Dense)
-    hidden = layers.Dense(math.prod(shape), kernel_initializer="zeros")(layers.Activation("silu")(hidden))
-    velocity = layers.Reshape(shape)(hidden)
+    zeros = {"kernel_initializer": "zeros", "dtype": EXACT}
+    hidden = layers.Dense(math.prod(shape), **zeros)(layers.Activation("silu")(hidden))
+    velocity = layers.Reshape(shape, dtype=EXACT)(hidden)
     if len(shape) > 1:
         conv = layers.Conv1D if len(shape) == 2 else layers.Conv2D
         options = {"kernel_size": 3, "padding": "same"}
@@ -92,7 +93,7 @@ def velocity_network(shape: Shape, classes: int, width: int, depth: int, name: s
         for _ in range(depth):
             hidden = _block(hidden, about, conv)
         hidden = layers.Activation("silu")(hidden)
-        velocity = velocity + conv(shape[-1], kernel_initializer="zeros", **options)(hidden)
+        velocity = velocity + conv(shape[-1], **zeros, **options)(hidden)
     return keras.Model(inputs, velocity, name=name)
 
 

@@ -10,7 +10,7 @@ from keras import layers, ops, random
 
 from stacked_autoencoder.arguments import non_negative, positive_int
 from stacked_autoencoder.heads.adversarial import Adversarial
-from stacked_autoencoder.level import Shape
+from stacked_autoencoder.level import EXACT, Shape
 
 LEARNING_RATE = 1e-3
 SMALLEST_SIDE = 4  # to which the critic shrinks an image
@@ -91,7 +91,7 @@ class WGAN(Adversarial):
         hidden = layers.Flatten()(hidden)
         for _ in range(1 if len(self.encoding_shape) == 3 else 3):
             hidden = layers.LeakyReLU(SLOPE)(layers.Dense(4 * self.width)(hidden))
-        return keras.Model(inputs, layers.Dense(1)(hidden), name="critic")
+        return keras.Model(inputs, layers.Dense(1, dtype=EXACT)(hidden), name="critic")
 
     # === Training ===
 
@@ -100,7 +100,7 @@ class WGAN(Adversarial):
         made = self.network(self.draws(values), training=True)
         with tf.GradientTape() as tape:
             distance, penalty = self._ratings(values, made)
-            loss = self.penalty * penalty - distance
+            loss = self.optimizer.scale_loss(self.penalty * penalty - distance)
         weights = self.critic.trainable_variables
         self.apply(tape.gradient(loss, weights), weights)
         self.step.assign_add(1.0)
@@ -116,7 +116,8 @@ class WGAN(Adversarial):
 
     def _move_generator(self, values: tf.Tensor) -> tf.Operation:
         with tf.GradientTape() as tape:
-            loss = -ops.mean(self.critic(self.network(self.draws(values), training=True)))
+            rating = ops.mean(self.critic(self.network(self.draws(values), training=True)))
+            loss = self.optimizer.scale_loss(-rating)
         weights = self.network.trainable_variables
         self.apply(tape.gradient(loss, weights), weights)
         self.average(self.step // self.critic_steps)
