@@ -29,17 +29,16 @@ class LinearFit:
         stream: a function that returns a fresh iterator over float images `(N, H, W, C)`, in random order: only as
             much is read as a few seconds of work allow.
         factor: side of a patch in pixels, or `None` for whole images.
-        seed: of the range finder's first guess.
 
     Raises:
         ValueError: the stream is empty.
     """
 
-    def __init__(self, stream: Stream, factor: int | None, seed: int = 0) -> None:
+    def __init__(self, stream: Stream, factor: int | None) -> None:
         first = next(iter(stream()), None)
         if first is None:
             raise ValueError("The linear start needs at least one image. Received: an empty stream")
-        self.stream, self.factor, self.seed = stream, factor, seed
+        self.stream, self.factor = stream, factor
         self.channels = first.shape[-1]
         self.patch = to_patches(first[:1], factor).shape[1]
         self._moments: tuple[np.ndarray, np.ndarray] | None = None
@@ -76,7 +75,7 @@ class LinearFit:
         if channel_mean:
             flat = self._flat(mean)
             mean, scatter = flat, scatter + np.outer(mean - flat, mean - flat)
-        variances, components = leading_eigenvectors(scatter, n, self.seed)
+        variances, components = leading_eigenvectors(scatter, n)
         return LinearCode(
             mean, components, variances, max(float(np.trace(scatter) - variances.sum()), 0.0) / self.patch
         )
@@ -105,7 +104,7 @@ class LinearFit:
         centre = self._flat(mean) if channel_mean else mean
         power = square / count - float((2 * mean - centre) @ centre)
         width = min(n + OVERSAMPLING + n // 2, self.patch)
-        basis = np.linalg.qr(np.random.default_rng(self.seed).standard_normal((self.patch, width)))[0]
+        basis = np.linalg.qr(np.random.default_rng(0).standard_normal((self.patch, width)))[0]
         captured = -1.0
         for _ in range(12):  # passes over the sample; images need about four
             image = np.zeros((self.patch, width))

@@ -108,3 +108,10 @@ def trained(images, held_out):
     sae = Autoencoder(shape=(16, 16, 3), size=8, n_out=8, n_scalings=2, n_levels=2, latent_dim=6)
     histories = sae.train(images, epochs=2, validation_data=held_out, verbose=0)
     return sae, histories
+
+
+@pytest.fixture
+def policy():
+    """Sets Keras's dtype policy, until the test is over."""
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy("float32")

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("job", "count"), [("saving", 20), ("encoding", 5), ("mutations", 200)])
+@pytest.mark.parametrize(("job", "count"), [("saving", 20), ("encoding", 5), ("mutations", 500)])
 def test_nothing_is_lost_and_nothing_is_run(job, count, tmp_path, capsys):
     (row,) = faults.main(["--only", job, "--count", str(count), "--json", str(tmp_path / "rows.json")])
     if job == "saving":
@@ -26,8 +26,8 @@ def test_nothing_is_lost_and_nothing_is_run(job, count, tmp_path, capsys):
     else:
         assert row["changed"] >= 0.9 * count  # hypothesis may run out of new ones
         assert row["bytes of h5: refused"] > row["bytes of h5: loaded"] > 0
-        assert row["attacks in weights: refused"] > 2
-        assert row["attacks in config.json: loaded"] > 2
+        assert row["attacks in weights: refused"] > 5
+        assert row["attacks in config.json: loaded"] > 5
     assert f"{job}, " in capsys.readouterr().out
 
 

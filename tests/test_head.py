@@ -18,12 +18,6 @@ def test_a_step_is_traced_once(monkeypatch, kind):
     assert len(traced) == 1
 
 
-@pytest.fixture
-def policy():
-    yield keras.config.set_dtype_policy
-    keras.config.set_dtype_policy("float32")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["mixed_bfloat16", "mixed_float16"])
@@ -57,3 +51,15 @@ def test_a_classifier_in_mixed_precision_gives_probabilities_in_float32(policy, 
     given = head.predict(np.ones((3, 4, 4, 3), np.float32), verbose=0)
     assert given.dtype == np.float32
     np.testing.assert_allclose(given.sum(axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_optimizer_of_the_users_own_scales_the_loss_in_float16(policy, kind):
+    policy("mixed_float16")
+    head = kind((4,))
+    head.compile(optimizer=keras.optimizers.Adam(1e-3))
+    assert isinstance(head.optimizer, keras.optimizers.LossScaleOptimizer)
+    encodings = np.random.default_rng(0).standard_normal((32, 4), dtype=np.float32)
+    for _ in range(4):  # the WGAN's generator moves in the third
+        assert np.isfinite(head.train_on_batch(encodings)).all()

@@ -52,10 +52,8 @@ def test_keras_draws_every_generator(tmp_path, head):
 
 
 @pytest.fixture
-def mixed_precision():
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    yield
-    keras.config.set_dtype_policy("float32")
+def mixed_precision(policy):
+    policy("mixed_bfloat16")
 
 
 @pytest.mark.slow

@@ -60,10 +60,6 @@ class Adversarial(FromNormal):
     def draws(self, values: tf.Tensor) -> tf.Tensor:
         return random.normal((ops.shape(values)[0], self.latent_dim), seed=self.seed_generator)
 
-    def apply(self, gradients: list[tf.Tensor], weights: list[keras.Variable]) -> None:
-        """One step of the one optimizer, on weights of either network."""
-        self.optimizer.apply(gradients, weights)
-
     def average(self, step: tf.Tensor) -> None:
         follow(self.restorer, self.network, step)
 

@@ -147,7 +147,7 @@ class BEGAN(Refined, Adversarial):
             generated = self.optimizer.scale_loss(made + self.constraint * off)
         gradients = tape.gradient(judged, judging) + tape.gradient(generated, making)
         del tape
-        self.apply(gradients, judging + making)
+        self.optimizer.apply(gradients, judging + making)
         self.step.assign_add(1.0)
         self.average(self.step)
         self.k.assign(ops.clip(self.k + SPEED * (self.gamma * real - made), 0.0, 1.0))

@@ -35,14 +35,12 @@ class Head(keras.Model, ABC):
         mean: `(channels,)`, a weight that isn't trained.
         std: one number; 1 if the encodings never change.
         trackers: means that training reports beside the loss.
-        is_half: whether its networks compute in float16; what they give is float32 under every policy of Keras.
     """
 
     trackers: list[keras.metrics.Mean]
 
     def __init__(self, encoding_shape: Shape, **options: Any) -> None:
-        super().__init__(**{"dtype": EXACT} | options)
-        self.is_half = keras.config.dtype_policy().compute_dtype == "float16"
+        super().__init__(autocast=False, **options)  # statistics and losses are float32 under every policy of Keras
         if len(encoding_shape) not in (1, 2, 3) or None in encoding_shape:
             raise ValueError(
                 "`encoding_shape` is the shape of one encoding without open sides, such as `sae.encoding_shape` of an "
@@ -128,16 +126,18 @@ class Head(keras.Model, ABC):
             self._adapt(encodings)
             self.start(np.asarray(self.standardised(encodings)), labels)
         if not self.compiled:
-            optimizer = self.default_optimizer()  # small gradients are zero in float16
-            self.compile(optimizer=keras.optimizers.LossScaleOptimizer(optimizer) if self.is_half else optimizer)
-        if not self.optimizer.built:  # later TensorFlow would trace the step twice; the order is that of loading
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
+            self.compile(optimizer=self.default_optimizer())
         if isinstance(x, tf.data.Dataset):
             return super().fit(x, y, **{"shuffle": False, **options})  # else Keras would warn that it can't
         if not isinstance(x, keras.utils.PyDataset):
             options["batch_size"] = batch_size
         return super().fit(x, y, **options)
+
+    def make_train_function(self, force: bool = False) -> Any:
+        if not self.optimizer.built:  # in the step, TensorFlow would trace that twice; the order is that of loading
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
 
     def track(self, *terms: tf.Tensor, count: tf.Tensor) -> None:
         """Adds what a batch of so many encodings gave to the metrics, `trackers`, in their order."""

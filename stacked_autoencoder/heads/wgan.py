@@ -102,7 +102,7 @@ class WGAN(Adversarial):
             distance, penalty = self._ratings(values, made)
             loss = self.optimizer.scale_loss(self.penalty * penalty - distance)
         weights = self.critic.trainable_variables
-        self.apply(tape.gradient(loss, weights), weights)
+        self.optimizer.apply(tape.gradient(loss, weights), weights)
         self.step.assign_add(1.0)
         is_turn = ops.equal(self.step % self.critic_steps, 0.0)
         tf.cond(is_turn, lambda: self._move_generator(values), lambda: tf.no_op())
@@ -119,7 +119,7 @@ class WGAN(Adversarial):
             rating = ops.mean(self.critic(self.network(self.draws(values), training=True)))
             loss = self.optimizer.scale_loss(-rating)
         weights = self.network.trainable_variables
-        self.apply(tape.gradient(loss, weights), weights)
+        self.optimizer.apply(tape.gradient(loss, weights), weights)
         self.average(self.step // self.critic_steps)
         return tf.no_op()
 

@@ -217,12 +217,15 @@ class ConvLevel(Level):
         """The code of as many components of a patch as `patchify` can take in, the level's own, and the best one."""
         seen = min(self.patch**2 * self.input_shape[-1], self.widths[0])
         patches = LinearFit(stream, self.patch)
+        if self.latent_dim is None and self.patch == self.factor:
+            code = patches.code(max(seen, self.n_out), channel_mean=True)
+            return code.leading(seen), code.leading(self.n_out), patches.code(self.n_out)
         looked_at = patches.code(seen, channel_mean=True)
-        if self.latent_dim is not None:
-            code = LinearFit(stream, None).code(self.latent_dim)
-            return looked_at, code, code
-        own = patches if self.patch == self.factor else LinearFit(stream, self.factor)
-        return looked_at, own.code(self.n_out, channel_mean=True), own.code(self.n_out)
+        if self.latent_dim is None:
+            own = LinearFit(stream, self.factor)
+            return looked_at, own.code(self.n_out, channel_mean=True), own.code(self.n_out)
+        code = LinearFit(stream, None).code(self.latent_dim)
+        return looked_at, code, code
 
     def _see_evenly(self, patches: LinearCode, variances: np.ndarray) -> None:
         """Lets the first convolutions of the residual paths see every principal component about equally strongly.
