@@ -3,7 +3,7 @@
     python -m benchmarks                            # all of them: seven hours on two cores
     python -m benchmarks --quick                    # the same code, too short to mean anything: under five minutes
     python -m benchmarks --only roofline encoding
-    python -m benchmarks --only quality -- --codes 4x4x32 --minutes 20      # with arguments of its own
+    python -m benchmarks --only photographs -- --codes 4x4x32 --minutes 20      # with arguments of its own
 
 Each prints a table. Of each it keeps `NAME.json`, with arguments, machine, versions and rows, and `NAME.png` where
 there are curves; with `--quick` in a folder for temporary files. `python -m benchmarks.NAME --help` says what a
@@ -28,7 +28,9 @@ QUESTIONS = {
     "levels": ["--side=32", "--size=8", "--rounds=3"],
     "greedy": ["--side=32", "--size=8", "--count=64", "--epochs=0,1,1"],
     "peers": ["--minutes=0.05"],
-    "quality": ["--only=photographs", "--codes=8x8x32", "--minutes=0.05"],
+    "photographs": ["--codes=8x8x32", "--minutes=0.05"],
+    "colours": ["--minutes=0.05"],
+    "fashion": ["--minutes=0.05"],
     "kinds": ["--only=tied", "--epochs=1"],
     "pretraining": ["--count=2000", "--epochs=1"],
     "heads": ["--only=VAE", "--minutes=0.05", "--count=2000", "--samples=200"],

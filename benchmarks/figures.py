@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 
 from benchmarks import extrapolation, results
 
+DESIGNS = {"usual design": "the usual deep convolutional autoencoder"}
+
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
@@ -17,6 +19,44 @@ def measured(name: str) -> str:
     machine, versions = kept["machine"], kept["versions"]
     about = f"{machine['processor']}, {machine['threads']} threads, TensorFlow {versions['tensorflow']}"
     return f"\n`{command}`, {about}, Keras {versions['keras']}.\n"
+
+
+def photographs() -> str:
+    rows, code = [], ""
+    for row in results.load("photographs")["rows"]:
+        cells = ["" if row["code"] == code else row["code"], DESIGNS.get(row["design"], row["design"])]
+        cells += [f"{row['loss']:.2e}", f"{row['of_pca']:.3g}", f"{row['valid']:.2e}"]
+        cells.append("" if row["worse"] is None else f"{row['worse']:.0%}")
+        cells += [
+            f"{row[name]:.0f}{unit}" if row[name] else "" for name, unit in (("seconds", " s"), ("step_ms", " ms"))
+        ]
+        rows.append(cells)
+        code = row["code"]
+    header = ["code", "design", "loss", "of PCA's", "the validation pictures' loss", "worse", "trained for", "a step"]
+    return markdown(header, rows) + measured("photographs")
+
+
+def photographs_short() -> str:
+    rows = []
+    found = results.load("photographs")["rows"]
+    for code in dict.fromkeys(row["code"] for row in found):
+        of = {row["design"]: row for row in found if row["code"] == code}
+        ours, usual = of["ours"], of["usual design"]
+        times = f"{usual['step_ms'] / ours['step_ms']:.0f} times ours"
+        rows.append([code, f"{ours['of_pca']:.2f}", f"{usual['of_pca']:.0f}", times])
+    header = ["64x64x3 to", "loss, of PCA's of as many values", "the usual deep convolutional autoencoder"]
+    return markdown([*header, "its step costs"], rows)
+
+
+def fashion() -> str:
+    rows = []
+    for row in results.load("fashion")["rows"]:
+        times = [
+            f"{row['seconds']:.0f} s" if row["seconds"] else "",
+            f"{row['step_ms']:.1f} ms" if row["step_ms"] else "",
+        ]
+        rows.append([row["design"].strip(), f"{row['loss']:.2e}", f"{row['of_pca']:.2f}", *times])
+    return markdown(["design", "loss", "of PCA's", "trained for", "a step"], rows) + measured("fashion")
 
 
 def roofline() -> str:
@@ -99,6 +139,9 @@ def scaling(axis: str, what: str) -> Callable[[], str]:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "photographs": photographs,
+    "photographs_short": photographs_short,
+    "fashion": fashion,
     "roofline": roofline,
     "fit": fit,
     "levels": levels,

@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from benchmarks import data, table, torch_twin
-from benchmarks.clocks import Curve
+from benchmarks.clocks import Curve, reached_after
 from benchmarks.ours import BATCH, train_ours
 from benchmarks.photographs import CODES, N_OUT, SIZE, level_for
 from benchmarks.rivals import dense_code, keras_blog, train_plain, usual_design
@@ -68,11 +68,6 @@ def row(design: str, curve: Curve) -> dict:
     return result | {"curve": curve.rows}
 
 
-def reached(curve: list[dict], loss: float) -> float | None:
-    """Seconds of the first look at which a loss is as low as this."""
-    return next((look["seconds"] for look in curve if look["loss"] <= loss), None)
-
-
 def compare_peers(code: str, seconds: float) -> list[dict]:
     images, valid = data.training_crops(), data.validation_tiles()
     about = images.shape[1:], CODES[code], N_OUT, SIZE
@@ -90,9 +85,9 @@ def compare_peers(code: str, seconds: float) -> list[dict]:
         rows.append({"code": code, "values": values} | row(design, train()))
         print(f"{design}: {rows[-1]['loss']:.2e} after {rows[-1]['seconds']:.0f} s", flush=True)
     (usual,) = [each for each in rows if each["design"] == "usual"]
-    taken = reached(usual["curve"], usual["loss"])
+    taken = reached_after(usual["curve"], usual["loss"], "loss")
     for each in rows:
-        there = reached(each["curve"], usual["loss"])
+        there = reached_after(each["curve"], usual["loss"], "loss")
         each |= {"equal": there, "sooner": there and taken / there}
     return rows
 

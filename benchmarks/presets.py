@@ -3,8 +3,8 @@
     python -m benchmarks.presets                        # 8x8x32, two minutes and eight for each: half an hour
     python -m benchmarks.presets --code 16x16x32 --minutes 1 5
 
-64x64x3 photographs as in `benchmarks.quality`: trained on crops of six, weights chosen by two others, judged by eleven
-more. `of PCA` is the loss there over that of PCA with as many values; *encoding* the forward pass, per image, in
+64x64x3 photographs as in `benchmarks.photographs`: trained on crops of six, weights chosen by two others, judged by
+eleven more. `of PCA` is the loss there over that of PCA with as many values; *encoding* the forward pass, per image, in
 batches of 64. The learning rate falls to zero by the clock, so each of the minutes is a training of its own.
 """
 
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
     parser.add_argument("--only", nargs="+", choices=list(PRESETS), default=list(PRESETS))
     parser.add_argument("--code", choices=list(CODES), default="8x8x32")
     parser.add_argument("--minutes", type=float, nargs="+", default=[2.0, 8.0])
-    parser.add_argument("--test-photographs", type=Path, default=data.DEBIAN_PHOTOGRAPHS)
+    table.add_test_photographs(parser)
     arguments = parser.parse_args(argv)
     rows = compare_presets(arguments.only, arguments.code, arguments.minutes, arguments.test_photographs)
     print("\n--- all ---")

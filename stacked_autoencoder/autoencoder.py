@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -203,20 +203,17 @@ class Autoencoder(Coder):
             _check_writable(self.chosen_path, "save_path")
         if cache_dir is not None:
             _check_writable(cache_dir, "cache_dir")
-        checkpoints = None
-        if checkpoint_dir is not None:
-            _check_writable(checkpoint_dir, "checkpoint_dir")
-            call = described(
-                self,
-                {"images": training_data.pairs, "validation_data": None if validation is None else validation.pairs},
-                epochs=epochs_of,
-                batch_size=batch_size,
-                steps_per_epoch=steps_per_epoch,
-                learning_rate=learning_rate,
-                optimizer=optimizer,
-                callbacks=callbacks,
-            )
-            checkpoints = Checkpoints(Path(checkpoint_dir), "train", call)
+        checkpoints = self._checkpoints_of(
+            "train",
+            checkpoint_dir,
+            {"images": training_data.pairs, "validation_data": None if validation is None else validation.pairs},
+            epochs=epochs_of,
+            batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
+            learning_rate=learning_rate,
+            optimizer=optimizer,
+            callbacks=callbacks,
+        )
         if memory_budget is not None:
             positive_int("memory_budget", memory_budget, least=0)
         with EncodingCache(None if cache_dir is None else Path(cache_dir), memory_budget) as cache:
@@ -273,20 +270,19 @@ class Autoencoder(Coder):
         greedy.steps_needed(source, batch_size, steps_per_epoch)
         optimizer = _as_optimizer(optimizer, learning_rate)
         learning_rate = PEAK_LEARNING_RATE / 5 if learning_rate is None else learning_rate
-        checkpoints, checkpoint = None, None
-        if checkpoint_dir is not None:
-            _check_writable(checkpoint_dir, "checkpoint_dir")
-            call = described(
-                self,
-                {"images": Pairs(source), "validation_data": valid},
-                epochs=epochs,
-                batch_size=batch_size,
-                steps_per_epoch=steps_per_epoch,
-                learning_rate=learning_rate,
-                optimizer=optimizer,
-                callbacks=callbacks,
-            )
-            checkpoints = Checkpoints(Path(checkpoint_dir), "fine_tune", call)
+        checkpoints = self._checkpoints_of(
+            "fine_tune",
+            checkpoint_dir,
+            {"images": Pairs(source), "validation_data": valid},
+            epochs=epochs,
+            batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
+            learning_rate=learning_rate,
+            optimizer=optimizer,
+            callbacks=callbacks,
+        )
+        checkpoint = None
+        if checkpoints:
             if finished := checkpoints.finished(ALL, self.levels):
                 return finished[0]
             checkpoint = checkpoints.begin(ALL, self.levels)
@@ -308,6 +304,15 @@ class Autoencoder(Coder):
         if checkpoints:
             checkpoints.finish(ALL, self.levels, history, self.value_range)
         return history
+
+    def _checkpoints_of(
+        self, method: str, directory: str | os.PathLike[str] | None, data: Mapping[str, Pairs | None], **arguments: Any
+    ) -> Checkpoints | None:
+        """Those of a call that gives a `checkpoint_dir`; `arguments` are the others that decide its result."""
+        if directory is None:
+            return None
+        _check_writable(directory, "checkpoint_dir")
+        return Checkpoints(Path(directory), method, described(self, data, **arguments))
 
     def _measure(self, source: Source, batch_size: int) -> None:
         """Sets the statistics of all levels' encodings."""

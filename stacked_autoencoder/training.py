@@ -178,6 +178,9 @@ def fit(
         optimizer = optimizer_for(levels, inputs, start_loss if is_plain else total / count, learning_rate, start_loss)
     else:
         optimizer = type(optimizer).from_config(optimizer.get_config())  # another one has its slots for other weights
+    if computes_in_float16(levels) and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        # As `compile` does for models of this policy. Ours is float32 outside its layers, so that it doesn't.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     # Here, not in the traced step, where each slot's initial value would stay in memory for good.
     optimizer.build(model.trainable_variables)
     model.compile(optimizer=optimizer, steps_per_execution=min(STEPS_PER_EXECUTION, steps))
@@ -219,6 +222,12 @@ def fit(
         tie(levels)
     history.start_loss = start_loss
     return history
+
+
+def computes_in_float16(levels: Sequence[Level]) -> bool:
+    """Whether gradients may be too small for the numbers that they are computed in."""
+    models = [model for level in levels for model in level.models().values()]
+    return any(layer.compute_dtype == "float16" for model in models for layer in model.layers)
 
 
 def tie(levels: Sequence[Level]) -> None:

@@ -73,6 +73,31 @@ def test_a_stack_trains_in_mixed_precision_and_gives_float32(tmp_path, mixed_pre
     assert "mixed_bfloat16" in json.dumps(config)  # most layers do compute in half the bits
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("own_optimizer", [False, True])
+def test_float16_learns_what_float32_does(images, held_out, policy, own_optimizer):
+    """Its gradients, of a mean over so many pixels, would be rounded to zero if Keras didn't scale the loss."""
+    gained = {}
+    for name in ("float32", "mixed_float16"):
+        policy(name)
+        keras.utils.set_random_seed(0)
+        sae = Autoencoder(shape=(16, 16, 3), size=8, n_out=4)
+        optimizer = keras.optimizers.Adam(1e-3, epsilon=1e-12) if own_optimizer else None
+        (history,) = sae.train(images, epochs=8, validation_data=held_out, optimizer=optimizer, verbose=0)
+        gained[name] = history.start_loss - min(history.history["val_loss"])
+    assert gained["float32"] > 0
+    assert gained["mixed_float16"] == pytest.approx(gained["float32"], rel=0.05)
+
+
+@pytest.mark.slow
+def test_recurrent_levels_train_in_float16(policy):
+    """The lower level's encodings have more features than the data: most are constant but for rounding."""
+    policy("mixed_float16")
+    sae = Autoencoder(shape=(10, 2), levels=[SequenceLevel(8, cell="gru"), SequenceLevel(6, cell="gru")])
+    for history in sae.train(waves(128), epochs=2, verbose=0):
+        assert history.history["loss"][-1] < history.history["loss"][0]
+
+
 def test_the_start_is_exact_in_mixed_precision(images, held_out, mixed_precision):
     mixed = Autoencoder(shape=(16, 16, 3), size=8, n_out=8)
     mixed.train(images, epochs=0, verbose=0)

@@ -45,6 +45,16 @@ def test_the_start_is_the_linear_code(conditional):
     assert np.square(sae.encode(SERIES)).mean() == pytest.approx(1, rel=1e-3)
 
 
+@pytest.mark.parametrize("rounding", [0.0, 1e-7])
+def test_a_feature_that_does_not_change_is_not_blown_up(rounding):
+    sequences = waves(64)
+    still = 2 + rounding * np.random.default_rng(0).normal(size=(64, 10, 1))
+    sae = Autoencoder(shape=(10, 3), levels=[SequenceLevel(4)])
+    sae.train(np.concatenate([sequences, still.astype(np.float32)], axis=2), epochs=0, verbose=0)
+    kernel = sae.levels[0].encoder.get_layer("lstm0").get_weights()[0]
+    assert 0 < np.abs(kernel[2]).max() < 1
+
+
 def test_recurrent_layers_see_every_feature_alike():
     """Whatever its unit: features a thousand times as large, and far from zero, give the same states."""
     states = []

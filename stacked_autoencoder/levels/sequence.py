@@ -19,6 +19,9 @@ from stacked_autoencoder.principal import SMALLEST, LinearCode, Stream
 TARGETS = ("input", "next", "both")
 CELLS = {"lstm": (layers.LSTM, layers.LSTMCell), "gru": (layers.GRU, layers.GRUCell)}
 SAMPLE = 4096  # sequences that the start is fitted on
+# A feature that varies by less, of the one that varies most, is noise: encodings of more features than the data has are
+# constant but for rounding, which would be blown up a million times, beyond what float16 holds.
+CONSTANT = 5e-6
 
 
 class SequenceLevel(Level):
@@ -280,7 +283,9 @@ class SequenceLevel(Level):
         steps = sample[np.asarray(self._real(sample))].astype(np.float64)
         layer = self.encoder.get_layer(f"{self.cell}0")
         kernel, recurrent, bias = layer.get_weights()
-        kernel = kernel / np.maximum(steps.std(axis=0), np.sqrt(SMALLEST))[:, None]
+        spread = steps.std(axis=0)
+        largest = max(spread.max(), np.sqrt(SMALLEST))
+        kernel = kernel / np.where(spread > CONSTANT * largest, spread, largest)[:, None]
         shift = steps.mean(axis=0) @ kernel
         bias = bias - (np.stack([shift, 0 * shift]) if bias.ndim == 2 else shift)  # a GRU has a recurrent one, too
         layer.set_weights([kernel, recurrent, bias])

@@ -1,0 +1,40 @@
+"""What it is worth to swap the colour channels of half the crops: few photographs hold few colours.
+
+    python -m benchmarks.colours            # 5 minutes of training each
+
+64x64x3 photographs to 8x8x32, as in `benchmarks.photographs`: the same crops with their own colours, and with the
+channels of half of them swapped.
+"""
+
+from pathlib import Path
+
+from benchmarks import data, table
+from benchmarks.ours import train_ours
+from benchmarks.photographs import level_for, our_row
+
+CODE = "8x8x32"
+
+
+def compare_colours(minutes: float, test_folder: Path) -> list[dict]:
+    test, valid = data.test_tiles(test_folder), data.validation_tiles()
+    rows = []
+    for swapped in (False, True):
+        images = data.training_crops(swap_colours=swapped)
+        sae, took = train_ours([level_for(CODE)], images, valid, 60 * minutes)
+        budgets = [sae.evaluate(tiles, return_dict=True)[0] for tiles in (test, valid)]
+        rows.append(our_row(CODE, f"colours {'swapped' if swapped else 'kept'}", sae, test, budgets, took))
+    return rows
+
+
+def main(argv: list[str] | None = None) -> list[dict]:
+    parser = table.parser(__doc__)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    table.add_test_photographs(parser)
+    arguments = parser.parse_args(argv)
+    rows = compare_colours(arguments.minutes, arguments.test_photographs)
+    table.show(rows)
+    return table.write(rows, arguments.json)
+
+
+if __name__ == "__main__":
+    main()
