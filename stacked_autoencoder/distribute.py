@@ -11,8 +11,9 @@ The steps are those that one device would take with the same `batch_size`, but f
 drawn in training: all devices draw alike, each for its own rows.
 
 Every worker of a `MultiWorkerMirroredStrategy` makes the same calls with the same arguments. All read the same batches
-in the same order, and each keeps its rows. What is decided once is decided by the chief and told to the others: random
-numbers, the closed-form start, whether there is something to go on from. The chief alone writes.
+in the same order, and each keeps its rows. The closed-form start sums what each finds in its part of the batches. What
+is decided once is decided by the chief and told to the others: random numbers, the weights that a level starts with,
+whether there is something to go on from. The chief alone writes.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from stacked_autoencoder.level_state import change
 from stacked_autoencoder.linear_fit import fit_linear_code
 from stacked_autoencoder.principal import LinearCode
 from stacked_autoencoder.seen import Seen
+from stacked_autoencoder.shared_stream import shared
 from stacked_autoencoder.sources.base import Source
 from stacked_autoencoder.sources.blocks import Shape
 from stacked_autoencoder.sources.pairs import Pairs
@@ -72,10 +73,11 @@ def train(
                 stack.value_range = finished[1]
         elif index in epochs:
             start = partial(_start, stack, index, images, seen.inputs, batch_size, most)
+            begin = partial(change, [level], start, together=True)
             if checkpoints:
-                options["checkpoint"] = checkpoints.begin(index, [level], partial(change, [level], start))
+                options["checkpoint"] = checkpoints.begin(index, [level], begin)
             else:
-                change([level], start)
+                begin()
             history = training.fit(
                 [level],
                 seen,
@@ -126,11 +128,13 @@ def _linear_start(
 ) -> LinearCode | None:
     """Sets the start; returns the linear code of the *image*, if the images are there."""
     level = stack.levels[index]
-    code = level.start(lambda: seen.batches(batch_size, shuffle=True, most=most))
+    options = {"shuffle": True, "most": most}
+    code = level.start(shared(lambda part: seen.batches(batch_size, part=part, **options)))
     if index == 0:  # it starts as that very code
         return code
     if images.level > 0:
         return None
     factor = stack.factor_at(index) if level.is_image else None
     values = level.encoding_shape[-1] if level.is_image else math.prod(level.encoding_shape)
-    return fit_linear_code(lambda: images.pairs.inputs.batches(batch_size, shuffle=True, most=most), factor, values)
+    whole = images.pairs.inputs
+    return fit_linear_code(shared(lambda part: whole.batches(batch_size, part=part, **options)), factor, values)

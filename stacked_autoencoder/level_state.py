@@ -8,10 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from stacked_autoencoder import workers
 from stacked_autoencoder.checkpoint_files import in_order, numbered, put_back, random_state, set_random_state
 from stacked_autoencoder.level import Level
 from stacked_autoencoder.principal import LinearCode
-from stacked_autoencoder.workers import has_workers, of_chief
 
 State = tuple[dict[str, Any], dict[str, np.ndarray]]
 
@@ -43,17 +43,24 @@ def take_over(levels: Sequence[Level], meta: Mapping[str, Any], arrays: Mapping[
     set_random_state(meta["random"])
 
 
-def change(levels: Sequence[Level], how: Callable[[], Any]) -> None:
-    """Changes levels; where there are several workers, the chief's, and the others take over what they have become."""
-    if not has_workers():
+def change(levels: Sequence[Level], how: Callable[[], Any], *, together: bool = False) -> None:
+    """Changes levels; where there are several workers, the chief's, and the others take over what they have become.
+
+    Args:
+        together: whether all workers do it, since they share the work.
+    """
+    if not workers.has_workers():
         how()
         return
 
     def changed() -> State:
-        how()
+        if not together:
+            how()
         return state_of(levels)
 
-    take_over(levels, *of_chief(changed))
+    if together:
+        workers.together(how)
+    take_over(levels, *workers.of_chief(changed))
 
 
 def _states(level: Level) -> list[keras.Variable]:

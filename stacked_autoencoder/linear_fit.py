@@ -10,10 +10,12 @@ randomness" (2011), fed by a stream instead of a matrix.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
 from stacked_autoencoder.principal import OVERSAMPLING, LinearCode, Stream, leading_eigenvectors, rotate, to_patches
+from stacked_autoencoder.shared_stream import Alone
 
 EXACT_UP_TO = 4096  # values per patch: the moment matrix takes 8 * 4096**2 bytes = 134 MB
 WORK = 1e11  # multiplications spent on second moments: a few seconds on a laptop
@@ -38,9 +40,12 @@ class LinearFit:
         first = next(iter(stream()), None)
         if first is None:
             raise ValueError("The linear start needs at least one image. Received: an empty stream")
-        self.stream, self.factor = stream, factor
-        self.channels = first.shape[-1]
-        self.patch = to_patches(first[:1], factor).shape[1]
+        self.stream = stream if isinstance(stream, Alone) else Alone(stream)
+        self.factor, self.channels = factor, first.shape[-1]
+        patches = to_patches(first, factor)
+        self.patch = patches.shape[1]
+        # A value near the mean: moments about it keep the digits that those about 0 lose.
+        self.near = patches.mean(axis=0, dtype=np.float64)
         self._moments: tuple[np.ndarray, np.ndarray] | None = None
 
     def code(self, n: int, *, channel_mean: bool = False) -> LinearCode:
@@ -55,10 +60,11 @@ class LinearFit:
         fit = self._exact if self.patch <= EXACT_UP_TO else self._range_finder
         return fit(kept, channel_mean).widened(n)
 
-    def _patches(self) -> Iterator[np.ndarray]:
-        most, seen = max(WORK / (self.patch * (self.patch + READING)), FEWEST), 0
-        for images in self.stream():
-            patches = to_patches(images, self.factor).astype(np.float64)
+    def _centred(self) -> Iterator[np.ndarray]:
+        """This process's patches, about `near`."""
+        most, seen = max(WORK / (self.patch * (self.patch + READING)), FEWEST) / self.stream.readers, 0
+        for images in self.stream.own():
+            patches = to_patches(images, self.factor) - self.near
             yield patches
             seen += len(patches)
             if seen >= most:
@@ -82,43 +88,55 @@ class LinearFit:
 
     def _read_moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean `(patch,)` and covariance `(patch, patch)`."""
-        count, total, second = 0, np.zeros(self.patch), np.zeros((self.patch, self.patch))
-        shift = None
-        for patches in self._patches():
-            # Moments about a value near the mean: subtracting two huge numbers later would cost digits.
-            shift = patches.mean(axis=0) if shift is None else shift
-            patches -= shift
-            count += len(patches)
-            total += patches.sum(axis=0)
-            second += patches.T @ patches
-        mean = total / count
-        return mean + shift, second / count - np.outer(mean, mean)
+
+        def moments() -> np.ndarray:
+            """`(patch + 1, patch + 1)`: products of patch values and of a 1, so sums and the count are in its end."""
+            summed = np.zeros((self.patch + 1, self.patch + 1))
+            for patches in self._centred():
+                patches = np.pad(patches, ((0, 0), (0, 1)), constant_values=1.0)
+                summed += patches.T @ patches
+            return summed
+
+        second = self.stream.summed(moments)
+        second /= second[-1, -1]
+        mean = second[-1, :-1]
+        return mean + self.near, second[:-1, :-1] - np.outer(mean, mean)
 
     def _range_finder(self, n: int, channel_mean: bool) -> LinearCode:
-        count, mean, square = 0, np.zeros(self.patch), 0.0
-        for patches in self._patches():
-            count += len(patches)
-            mean += patches.sum(axis=0)
-            square += float(np.sum(np.square(patches)))
-        mean /= count
-        centre = self._flat(mean) if channel_mean else mean
+        def sums() -> np.ndarray:
+            """`(patch + 2,)`: of patch values, of all their squares, of the patches."""
+            summed = np.zeros(self.patch + 2)
+            for patches in self._centred():
+                summed += [*patches.sum(axis=0), np.sum(np.square(patches)), len(patches)]
+            return summed
+
+        *mean, square, count = self.stream.summed(sums)
+        mean = np.array(mean) / count
+        centre = self._flat(mean + self.near) - self.near if channel_mean else mean
         power = square / count - float((2 * mean - centre) @ centre)
         width = min(n + OVERSAMPLING + n // 2, self.patch)
         basis = np.linalg.qr(np.random.default_rng(0).standard_normal((self.patch, width)))[0]
         captured = -1.0
         for _ in range(12):  # passes over the sample; images need about four
-            image = np.zeros((self.patch, width))
-            for patches in self._patches():
-                centred = patches - centre
-                image += centred.T @ (centred @ basis)
+            image = self.stream.summed(partial(self._image, centre, basis))
             small = basis.T @ image / count
             variances, components = rotate(small, basis, n)
             energy = float(variances.sum())
-            if energy - captured <= TOLERANCE * max(power - energy, 0.0):
+            is_over = energy - captured <= TOLERANCE * max(power - energy, 0.0)
+            # All readers, or none: what they compute of the same sums may differ by its last digit.
+            if self.stream.summed(lambda is_over=is_over: np.array([float(is_over)]))[0] > 0:
                 break
             captured = energy
             basis = np.linalg.qr(image)[0]
-        return LinearCode(centre, components, variances, max(power - energy, 0.0) / self.patch)
+        return LinearCode(centre + self.near, components, variances, max(power - energy, 0.0) / self.patch)
+
+    def _image(self, centre: np.ndarray, basis: np.ndarray) -> np.ndarray:
+        """`(patch, width)`: the scatter of the patches times a basis."""
+        image = np.zeros_like(basis)
+        for patches in self._centred():
+            patches -= centre
+            image += patches.T @ (patches @ basis)
+        return image
 
 
 def fit_linear_code(stream: Stream, factor: int | None, n: int) -> LinearCode:

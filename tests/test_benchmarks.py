@@ -185,6 +185,7 @@ def test_greedy_is_held_against_the_joint_training_that_was_there_first():
 @pytest.mark.slow
 def test_all_benchmarks_by_one_command(tmp_path, monkeypatch, capfd):
     monkeypatch.setitem(every_benchmark.QUESTIONS, "roofline", ["--codes=nonsense"])
+    monkeypatch.setitem(every_benchmark.QUESTIONS, "began_step", ["--side=16", "--filters=4", "--rounds=1"])
     failed = every_benchmark.main(["--quick", "--only", "roofline", "began_step", "--out", str(tmp_path)])
     assert failed == ["roofline"]
     assert [file.name for file in tmp_path.iterdir()] == ["began_step.json"]

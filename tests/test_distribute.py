@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import keras
 import numpy as np
@@ -18,6 +19,7 @@ import tensorflow as tf
 from examples.multi_worker import free_ports, threads
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, KLSparsity, SequenceLevel, keep_checkpoints
 from stacked_autoencoder.distribute import rows_of
+from stacked_autoencoder.linear_fit import LinearFit
 from tests.conftest import blobs, run_without_this_package, waves
 
 IMAGES, VALID = blobs(33, 8, 1), blobs(9, 8, 1, seed=1)  # in batches of 8 the last is of one image
@@ -146,7 +148,7 @@ def bow_like():
 def error_of(method, *arguments, **options):
     try:
         method(*arguments, **options)
-    except (ValueError, NotImplementedError) as error:
+    except (ValueError, NotImplementedError, OSError, RuntimeError) as error:
         return str(error)
     return "nothing"
 
@@ -171,7 +173,9 @@ def test_two_workers_train_as_one(two, tmp_path):
     folder, told = two
     assert told[0]["weights"] == told[1]["weights"]
     assert told[0]["losses"] == told[1]["losses"]
-    one, histories = trained_by_worker(tmp_path, contextlib.nullcontext())
+    one, histories, read = trained_by_worker(tmp_path, contextlib.nullcontext())
+    assert told[0]["read"] + told[1]["read"] == read  # the start of a level reads each batch once
+    assert min(told[0]["read"], told[1]["read"]) > read / 3
     np.testing.assert_allclose(told[0]["losses"], losses(histories), rtol=1e-5)
     assert_alike(weights(one), weights(Autoencoder.load(folder / "saved")))
     assert {file.name for file in folder.iterdir()} == {"cache", "checkpoints", "saved"}  # by the chief, once
@@ -187,6 +191,8 @@ def test_two_workers_that_are_killed_go_on(two, tmp_path):
     assert [each["losses"] for each in told] == [each["losses"] for each in expected]
     for each in told:  # the chief looks, and both are told
         assert "`checkpoint_dir` holds the checkpoints of another call" in each["error"]
+    assert "Another worker failed: what it printed says why" in told[0]["failed"]
+    assert told[1]["failed"] == "The disk is gone"
 
 
 class KillAfter(keras.callbacks.Callback):
@@ -201,23 +207,32 @@ class KillAfter(keras.callbacks.Callback):
 
 
 def trained_by_worker(folder, scope, kill=None):
+    """The stack, its histories, and how many patches were read to start its levels."""
     keep_checkpoints.WITHIN_EPOCH = 0.0
     keras.utils.set_random_seed(0)
     with scope:
         sae = stack()
     options = {"cache_dir": folder / "cache", "checkpoint_dir": folder / "checkpoints", "memory_budget": 0} | EXACT
-    return sae, sae.train(IMAGES, validation_data=VALID, callbacks=[KillAfter(kill)], **options)
+    read, of_fit = [], LinearFit._centred
+    with mock.patch.object(LinearFit, "_centred", lambda fit: (read.append(len(each)) or each for each in of_fit(fit))):
+        histories = sae.train(IMAGES, validation_data=VALID, callbacks=[KillAfter(kill)], **options)
+    return sae, histories, sum(read)
 
 
 def worker(folder, what=None):
     """Trains as one of several workers."""
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    sae, histories = trained_by_worker(folder, strategy.scope(), 3 if what == "kill" else None)
+    sae, histories, read = trained_by_worker(folder, strategy.scope(), 3 if what == "kill" else None)
     sae.save(folder / "saved")
-    told = {"weights": [weight.tolist() for weight in weights(sae)], "losses": losses(histories)}
+    told = {"weights": [weight.tolist() for weight in weights(sae)], "losses": losses(histories), "read": read}
     if what == "another call":
         again = EXACT | {"batch_size": 4, "checkpoint_dir": folder / "checkpoints"}
         told["error"] = error_of(sae.train, IMAGES, validation_data=VALID, **again)
+        with strategy.scope():
+            sae = stack()
+        if strategy.cluster_resolver.task_id == 1:
+            LinearFit._centred = mock.Mock(side_effect=OSError("The disk is gone"))
+        told["failed"] = error_of(sae.train, IMAGES, validation_data=VALID, **EXACT)
     return told
 
 

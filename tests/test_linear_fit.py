@@ -4,6 +4,7 @@ import pytest
 from stacked_autoencoder import linear_fit
 from stacked_autoencoder.linear_fit import LinearFit, fit_linear_code
 from stacked_autoencoder.principal import to_patches
+from stacked_autoencoder.shared_stream import Alone
 from tests.conftest import blobs
 
 
@@ -52,6 +53,35 @@ def test_the_range_finder_comes_within_a_thousandth_of_pca(monkeypatch, channel_
     found = LinearFit(stream_of(images), None).code(12, channel_mean=channel_mean)
     np.testing.assert_allclose(found.mean, exact.mean)
     assert exact.residual * (1 - 1e-9) <= found.residual <= exact.residual * 1.001
+
+
+class Readers(Alone):
+    """Stands for the processes that share a stream, one after the other in this one."""
+
+    readers = 3
+
+    def __init__(self, images):
+        self.parts = [list(stream_of(images)())[index :: self.readers] for index in range(self.readers)]
+
+    def __call__(self):
+        return [batch for part in self.parts for batch in part]
+
+    def summed(self, make):
+        found = []
+        for part in self.parts:
+            self.own = lambda part=part: part
+            found.append(make())
+        return sum(found)
+
+
+@pytest.mark.parametrize("exact_up_to", [4096, 100])
+def test_readers_that_share_a_stream_find_what_one_does(monkeypatch, exact_up_to):
+    monkeypatch.setattr(linear_fit, "EXACT_UP_TO", exact_up_to)
+    images = blobs(60, side=16)
+    alone, together = LinearFit(stream_of(images), 8).code(6), LinearFit(Readers(images), 8).code(6)
+    np.testing.assert_allclose(together.mean, alone.mean, atol=1e-12)
+    np.testing.assert_allclose(together.variances, alone.variances, rtol=1e-6)
+    assert together.residual == pytest.approx(alone.residual, rel=1e-6)
 
 
 def test_more_values_than_a_patch_has_are_left_empty():

@@ -108,11 +108,18 @@ class Source(ABC):
             add_image(digest, np.asarray(image))
         return digest.hexdigest()
 
-    def batches(self, batch_size: int, *, shuffle: bool = False, most: int | None = None) -> Iterator[np.ndarray]:
-        """The same as numpy arrays, at most `most` of them."""
-        dataset = self.dataset(batch_size, shuffle=shuffle)
+    def batches(
+        self, batch_size: int, *, shuffle: bool = False, most: int | None = None, part: tuple[int, int] = (0, 1)
+    ) -> Iterator[np.ndarray]:
+        """The same as numpy arrays.
+
+        Args:
+            most: batches to take of, all by default.
+            part: `(index, count)`, which of these: the batches `index`, `index + count`, …
+        """
+        dataset, (index, count) = self.dataset(batch_size, shuffle=shuffle), part
         with self.own_errors():
-            yield from (dataset if most is None else dataset.take(most)).as_numpy_iterator()
+            yield from (dataset if most is None else dataset.take(most)).shard(count, index).as_numpy_iterator()
 
     @property
     def value_range(self) -> tuple[float, float]:

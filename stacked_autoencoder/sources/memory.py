@@ -89,10 +89,12 @@ class ArraySource(Source):
         signature = tf.TensorSpec((None, *self.shape), dtype)
         return generated(lambda: self._generate(batch_size, passes.next()), signature)
 
-    def batches(self, batch_size: int, *, shuffle: bool = False, most: int | None = None) -> Iterator[np.ndarray]:
+    def batches(
+        self, batch_size: int, *, shuffle: bool = False, most: int | None = None, part: tuple[int, int] = (0, 1)
+    ) -> Iterator[np.ndarray]:
         """Not by `tf.data` either, which takes longer to begin than some batches take to read."""
-        passes = Passes.drawn(shuffle, 0)
-        for images in islice(self._generate(batch_size, passes.next()), most):
+        passes, (index, count) = Passes.drawn(shuffle, 0), part
+        for images in islice(self._generate(batch_size, passes.next()), index, most, count):
             yield pad_by_reflection(scaled(images), self.factor).numpy()
 
     def in_order(self, batch_size: int, *, scale: bool = True) -> Iterator[np.ndarray]:
