@@ -5,6 +5,7 @@ Nothing here was measured on these devices. A device needs at least the longer o
 """
 
 from benchmarks import results
+from benchmarks.operations import FLOAT
 
 # Published by their maker: single precision outside of tensor cores, in 1e12 operations a second; memory, 1e9 bytes.
 DEVICES = {
@@ -16,7 +17,6 @@ DEVICES = {
 REACHED = 0.5  # of the published rate; on the CPUs here it is 0.5 to 0.75 of a matrix product's
 NETWORKS = {"1 Gbit/s": 0.125e9, "10 Gbit/s": 1.25e9, "25 Gbit/s": 3.125e9}  # bytes a second
 WORKERS = (2, 8, 32)
-FLOAT = 4  # bytes
 
 
 def _typical() -> dict:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from stacked_autoencoder.encodings import EncodingStore
+from stacked_autoencoder.level import Level
 from stacked_autoencoder.sources.base import Source
 from stacked_autoencoder.sources.blocks import Shape, fitting
 from stacked_autoencoder.sources.memory import ArraySource
@@ -56,18 +57,25 @@ class EncodingCache:
         count, shape = source.count(), stack.shape_at(depth, images)
         known = count is not None and None not in shape
         if not known or count * int(np.prod(shape)) * 4 <= self.budget:
-            encodings = self._in_memory(stack, depth, source)
+            encodings = self._in_memory(stack.levels[depth], source, count if known else None)
             if encodings is not None:
                 return ArraySource(encodings, stack.levels[depth].encoding_shape, check_range=False)
         store = self._on_disk(stack, depth, source, images, name, verbose)
         return StoreSource(store, stack.levels[depth].encoding_shape)
 
-    def _in_memory(self, stack: Stack, depth: int, source: Source) -> np.ndarray | list[np.ndarray] | None:
-        """All encodings, or `None` if they turn out to be too many."""
+    def _in_memory(self, level: Level, source: Source, count: int | None) -> np.ndarray | list[np.ndarray] | None:
+        """All encodings, or `None` if they turn out to be too many.
+
+        Args:
+            count: of those that fit, if it is known.
+        """
+        encoded = (level.encode(batch) for batch in source.batches(fitting(BATCH, source.shape)))
+        if count is not None:
+            return gather(encoded, count)
         encodings, taken = [], 0
-        for batch in source.batches(fitting(BATCH, source.shape)):
-            encodings.append(stack.levels[depth].encode(batch))
-            taken += encodings[-1].nbytes
+        for batch in encoded:
+            encodings.append(batch)
+            taken += batch.nbytes
             if taken > self.budget:
                 return None
         return gather(encodings)

@@ -73,8 +73,9 @@ class Coder(Stack):
             ValueError: images that the model isn't made for, or `tile` where the level ends in a vector.
         """
         depth = self.depth_of(level)
-        batches = self.finite_source_of(images).in_order(BATCH, scale=False)
-        return gather([self._encoded(batch, depth, tile) for batch in batches])
+        source = self.finite_source_of(images)
+        batches = source.in_order(BATCH, scale=False)
+        return gather((self._encoded(batch, depth, tile) for batch in batches), source.count_of_one_shape())
 
     def encode_to(
         self,
@@ -156,7 +157,8 @@ class Coder(Stack):
         shapes = [other.encoding_shape for other in self.levels]
         for batch in batches:
             check_encodings(batch.shape, shapes, depth)
-        return gather([cropped(self._decoded(batch, depth, tile), self.shape) for batch in batches])
+        decoded = (cropped(self._decoded(batch, depth, tile), self.shape) for batch in batches)
+        return gather(decoded, None if isinstance(encodings, list) else len(array))
 
     def reconstruct(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
         """Encodes images down to a level and decodes them again; the shapes are the images'.
@@ -164,8 +166,10 @@ class Coder(Stack):
         A stack that predicts gives each step as it is predicted from those before, but for the first, which is given.
         """
         depth = self.depth_of(level)
-        batches = self.finite_source_of(images).in_order(BATCH, scale=False)
-        return gather([self._there_and_back(self.levels[0].seen(batch), depth) for batch in batches])
+        source = self.finite_source_of(images)
+        batches = source.in_order(BATCH, scale=False)
+        restored = (self._there_and_back(self.levels[0].seen(batch), depth) for batch in batches)
+        return gather(restored, source.count_of_one_shape())
 
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         """Decodes draws from the standard normal, from which the deepest level's encodings are drawn in training.

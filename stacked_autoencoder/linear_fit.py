@@ -90,11 +90,12 @@ class LinearFit:
         """Mean `(patch,)` and covariance `(patch, patch)`."""
 
         def moments() -> np.ndarray:
-            """`(patch + 1, patch + 1)`: products of patch values and of a 1, so sums and the count are in its end."""
+            """`(patch + 1, patch + 1)`: of products of patch values; in its last row those of the values, and of 1."""
             summed = np.zeros((self.patch + 1, self.patch + 1))
             for patches in self._centred():
-                patches = np.pad(patches, ((0, 0), (0, 1)), constant_values=1.0)
-                summed += patches.T @ patches
+                summed[:-1, :-1] += patches.T @ patches
+                summed[-1, :-1] += patches.sum(axis=0)
+                summed[-1, -1] += len(patches)
             return summed
 
         second = self.stream.summed(moments)

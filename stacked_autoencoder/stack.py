@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain as one_after_the_other
 
 import keras
 import numpy as np
@@ -174,8 +175,27 @@ def times(size: Shape, factor: int) -> Shape:
     return tuple(side if side is None else side * factor for side in size)
 
 
-def gather(batches: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
-    """One array where all shapes agree, a list of single ones where they don't."""
+def gather(batches: Iterable[np.ndarray], count: int | None = None) -> np.ndarray | list[np.ndarray]:
+    """One array where all shapes agree, a list of single ones where they don't.
+
+    Args:
+        count: how many there are in all batches, at most, where all are known to have one shape: they are then taken
+            into one array as they come, which needs half the memory of joining them in the end.
+    """
+    batches = iter(batches)
+    first = next(batches, None)
+    if first is None:
+        return []
+    if count is None or len(first) >= count:
+        return _joined([first, *batches])
+    whole, filled = np.empty((count, *first.shape[1:]), first.dtype), 0
+    for batch in one_after_the_other([first], batches):
+        whole[filled : filled + len(batch)] = batch
+        filled += len(batch)
+    return whole[:filled]
+
+
+def _joined(batches: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
     if len(batches) == 1 and batches[0].flags.writeable:  # nothing to join, so nothing to copy
         return batches[0]
     if len({batch.shape[1:] for batch in batches}) == 1:

@@ -80,6 +80,10 @@ class Source(ABC):
     def count(self) -> int | None:
         """Number of images, `None` if it isn't known without reading them."""
 
+    def count_of_one_shape(self) -> int | None:
+        """Number of images, where it is known, and all are known to have one shape."""
+        return None if None in self.shape else self.count()
+
     @abstractmethod
     def describe(self) -> str:
         """What these images are, in a few words for messages."""
