@@ -5,6 +5,13 @@ from collections.abc import Callable, Sequence
 from benchmarks import extrapolation, results
 
 DESIGNS = {"usual design": "the usual deep convolutional autoencoder"}
+NETS = {
+    "tied": "dense 100-30, tied",
+    "convolutional": "convolutional",
+    "dropout": "dense 100-30, denoising by `Dropout(0.5)`",
+    "L1": "dense 100-300, sparse by L1",
+    "KL": "dense 100-300, sparse by `KLSparsity`",
+}
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -57,6 +64,16 @@ def fashion() -> str:
         ]
         rows.append([row["design"].strip(), f"{row['loss']:.2e}", f"{row['of_pca']:.2f}", *times])
     return markdown(["design", "loss", "of PCA's", "trained for", "a step"], rows) + measured("fashion")
+
+
+def kinds() -> str:
+    rows = []
+    found = results.load("kinds")["rows"]
+    for name in dict.fromkeys(row["code"] for row in found):
+        of = {row["design"]: row for row in found if row["code"] == name}
+        losses = [f"{of[design]['loss']:.4f}" for design in ("PCA", "published", "ours")]
+        rows.append([NETS[name], str(of["ours"]["values"]), *losses, f"{of['ours']['seconds']:.0f} s"])
+    return markdown(["net", "values", "PCA", "published", "ours", "trained for"], rows) + measured("kinds")
 
 
 def roofline() -> str:
@@ -142,6 +159,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "photographs": photographs,
     "photographs_short": photographs_short,
     "fashion": fashion,
+    "kinds": kinds,
     "roofline": roofline,
     "fit": fit,
     "levels": levels,
