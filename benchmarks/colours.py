@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks import data, table
 from benchmarks.ours import train_ours
-from benchmarks.photographs import level_for, our_row
+from benchmarks.photographs import budgets_of, level_for, our_row
 
 CODE = "8x8x32"
 
@@ -21,7 +21,7 @@ def compare_colours(minutes: float, test_folder: Path) -> list[dict]:
     for swapped in (False, True):
         images = data.training_crops(swap_colours=swapped)
         sae, took = train_ours([level_for(CODE)], images, valid, 60 * minutes)
-        budgets = [sae.evaluate(tiles, return_dict=True)[0] for tiles in (test, valid)]
+        budgets = budgets_of(sae, test, valid)
         rows.append(our_row(CODE, f"colours {'swapped' if swapped else 'kept'}", sae, test, budgets, took))
     return rows
 
@@ -29,7 +29,7 @@ def compare_colours(minutes: float, test_folder: Path) -> list[dict]:
 def main(argv: list[str] | None = None) -> list[dict]:
     parser = table.parser(__doc__)
     parser.add_argument("--minutes", type=float, default=5.0)
-    table.add_test_photographs(parser)
+    data.add_test_photographs(parser)
     arguments = parser.parse_args(argv)
     rows = compare_colours(arguments.minutes, arguments.test_photographs)
     table.show(rows)

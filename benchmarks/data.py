@@ -4,6 +4,7 @@ Photographs come in three sets of different *pictures*: crops of one train, tile
 is kept, and this library's own default settings), tiles of the third are looked at only by the final figure.
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,12 @@ TEST = (
 )
 TEST_FILE = "contents/images/2560x1600.jpg"
 TEST_SIDE = 512  # the shorter one, about that of the others: a camera blurs and compresses its single pixels
+
+
+def add_test_photographs(parser: argparse.ArgumentParser) -> None:
+    """The argument that says where those of `test_tiles` are."""
+    text = "usr/share/wallpapers of Debian's package plasma-workspace-wallpapers"
+    parser.add_argument("--test-photographs", type=Path, default=DEBIAN_PHOTOGRAPHS, help=text)
 
 
 def training_crops(count: int = CROPS, swap_colours: bool = True, side: int = SIDE) -> np.ndarray:

@@ -28,16 +28,26 @@ def measured(name: str) -> str:
     return f"\n`{command}`, {about}, Keras {versions['keras']}.\n"
 
 
+def grouped(rows: Sequence[dict], group: str, name: str) -> dict[str, dict]:
+    """The rows of each group, in the order in which groups come, by what a column says of them."""
+    groups: dict[str, dict] = {}
+    for row in rows:
+        groups.setdefault(row[group], {})[row[name]] = row
+    return groups
+
+
+def if_measured(value: float, form: str) -> str:
+    """Nothing of times that weren't taken, which are 0."""
+    return form.format(value) if value else ""
+
+
 def photographs() -> str:
     rows, code = [], ""
     for row in results.load("photographs")["rows"]:
         cells = ["" if row["code"] == code else row["code"], DESIGNS.get(row["design"], row["design"])]
         cells += [f"{row['loss']:.2e}", f"{row['of_pca']:.3g}", f"{row['valid']:.2e}"]
         cells.append("" if row["worse"] is None else f"{row['worse']:.0%}")
-        cells += [
-            f"{row[name]:.0f}{unit}" if row[name] else "" for name, unit in (("seconds", " s"), ("step_ms", " ms"))
-        ]
-        rows.append(cells)
+        rows.append([*cells, if_measured(row["seconds"], "{:.0f} s"), if_measured(row["step_ms"], "{:.0f} ms")])
         code = row["code"]
     header = ["code", "design", "loss", "of PCA's", "the validation pictures' loss", "worse", "trained for", "a step"]
     return markdown(header, rows) + measured("photographs")
@@ -45,9 +55,7 @@ def photographs() -> str:
 
 def photographs_short() -> str:
     rows = []
-    found = results.load("photographs")["rows"]
-    for code in dict.fromkeys(row["code"] for row in found):
-        of = {row["design"]: row for row in found if row["code"] == code}
+    for code, of in grouped(results.load("photographs")["rows"], "code", "design").items():
         ours, usual = of["ours"], of["usual design"]
         times = f"{usual['step_ms'] / ours['step_ms']:.0f} times ours"
         rows.append([code, f"{ours['of_pca']:.2f}", f"{usual['of_pca']:.0f}", times])
@@ -58,19 +66,14 @@ def photographs_short() -> str:
 def fashion() -> str:
     rows = []
     for row in results.load("fashion")["rows"]:
-        times = [
-            f"{row['seconds']:.0f} s" if row["seconds"] else "",
-            f"{row['step_ms']:.1f} ms" if row["step_ms"] else "",
-        ]
+        times = if_measured(row["seconds"], "{:.0f} s"), if_measured(row["step_ms"], "{:.1f} ms")
         rows.append([row["design"].strip(), f"{row['loss']:.2e}", f"{row['of_pca']:.2f}", *times])
     return markdown(["design", "loss", "of PCA's", "trained for", "a step"], rows) + measured("fashion")
 
 
 def kinds() -> str:
     rows = []
-    found = results.load("kinds")["rows"]
-    for name in dict.fromkeys(row["code"] for row in found):
-        of = {row["design"]: row for row in found if row["code"] == name}
+    for name, of in grouped(results.load("kinds")["rows"], "code", "design").items():
         losses = [f"{of[design]['loss']:.4f}" for design in ("PCA", "published", "ours")]
         rows.append([NETS[name], str(of["ours"]["values"]), *losses, f"{of['ours']['seconds']:.0f} s"])
     return markdown(["net", "values", "PCA", "published", "ours", "trained for"], rows) + measured("kinds")
@@ -78,9 +81,7 @@ def kinds() -> str:
 
 def roofline() -> str:
     rows = []
-    found = results.load("roofline")["rows"]
-    for code in dict.fromkeys(row["code"] for row in found):
-        of = {row["what"]: row for row in found if row["code"] == code}
+    for code, of in grouped(results.load("roofline")["rows"], "code", "what").items():
         cells = [code]
         for what in ("training step", "encoding"):
             cells += [f"{of[what]['us_per_image']:.0f} µs", f"{of[what]['share']:.2f}"]
@@ -124,8 +125,7 @@ def presets() -> str:
     rows = []
     found = results.load("presets")["rows"]
     minutes = sorted({row["minutes"] for row in found})
-    for name in dict.fromkeys(row["preset"] for row in found):
-        of = {row["minutes"]: row for row in found if row["preset"] == name}
+    for name, of in grouped(found, "preset", "minutes").items():
         one = of[minutes[0]]
         cells = [f"`{name}`", str(one["size"]), str(one["depth"]), f"{one['weights']:,}"]
         cells += [f"{one['train_us']:.0f} µs", f"{one['encode_us']:.0f} µs"]

@@ -44,7 +44,7 @@ def compare_photographs(
         keras.utils.set_random_seed(0)
         usual = usual_design(images.shape[1:], CODES[code], N_OUT, SIZE)
         usual_seconds = train_plain(usual, images, valid, 60 * minutes, BATCH, steps=100)
-        budgets = [sae.evaluate(tiles, return_dict=True)[0] for tiles in (test, valid)]
+        budgets = budgets_of(sae, test, valid)
         pca = [budget["pca_loss"] for budget in budgets]
         theirs = [usual.evaluate(scaled(tiles), scaled(tiles), verbose=0) for tiles in (test, valid)]
         batch = images[:BATCH]
@@ -57,11 +57,15 @@ def compare_photographs(
         ]
         if code in longer:
             sae, seconds = train_ours([level_for(code)], images, valid, 60 * longer_minutes)
-            budgets = [sae.evaluate(tiles, return_dict=True)[0] for tiles in (test, valid)]
-            found.append(our_row(code, "ours, longer", sae, test, budgets, seconds))
+            found.append(our_row(code, "ours, longer", sae, test, budgets_of(sae, test, valid), seconds))
         table.show(found)
         rows += found
     return rows
+
+
+def budgets_of(sae: Autoencoder, *sets: np.ndarray) -> list[dict]:
+    """The error budget of a stack of one level on each set of tiles."""
+    return [sae.evaluate(tiles, return_dict=True)[0] for tiles in sets]
 
 
 def our_row(
@@ -89,7 +93,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
     parser.add_argument("--minutes", type=float, default=5.0, help="training time of each design")
     parser.add_argument("--longer", nargs="+", choices=list(CODES), default=[], help="codes that ours trains for again")
     parser.add_argument("--longer-minutes", type=float, default=20.0)
-    table.add_test_photographs(parser)
+    data.add_test_photographs(parser)
     told = parser.parse_args(argv)
     rows = compare_photographs(told.codes, told.minutes, told.test_photographs, told.longer, told.longer_minutes)
     table.show(rows)

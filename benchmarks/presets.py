@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
     parser.add_argument("--only", nargs="+", choices=list(PRESETS), default=list(PRESETS))
     parser.add_argument("--code", choices=list(CODES), default="8x8x32")
     parser.add_argument("--minutes", type=float, nargs="+", default=[2.0, 8.0])
-    table.add_test_photographs(parser)
+    data.add_test_photographs(parser)
     arguments = parser.parse_args(argv)
     rows = compare_presets(arguments.only, arguments.code, arguments.minutes, arguments.test_photographs)
     print("\n--- all ---")

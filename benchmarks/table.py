@@ -4,18 +4,11 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks.data import DEBIAN_PHOTOGRAPHS
-
 
 def parser(description: str) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--json", type=Path, help="also write the table here")
     return made
-
-
-def add_test_photographs(parser: argparse.ArgumentParser) -> None:
-    text = "usr/share/wallpapers of Debian's package plasma-workspace-wallpapers"
-    parser.add_argument("--test-photographs", type=Path, default=DEBIAN_PHOTOGRAPHS, help=text)
 
 
 def write(rows: list[dict], file: Path | None) -> list[dict]:

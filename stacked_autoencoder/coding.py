@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -73,9 +74,7 @@ class Coder(Stack):
             ValueError: images that the model isn't made for, or `tile` where the level ends in a vector.
         """
         depth = self.depth_of(level)
-        source = self.finite_source_of(images)
-        batches = source.in_order(BATCH, scale=False)
-        return gather((self._encoded(batch, depth, tile) for batch in batches), source.count_of_one_shape())
+        return self._of_each(images, lambda batch: self._encoded(batch, depth, tile))
 
     def encode_to(
         self,
@@ -149,16 +148,16 @@ class Coder(Stack):
         """
         depth = self.depth_of(level)
         if isinstance(encodings, list):
-            batches = [np.asarray(encoding, np.float32)[None] for encoding in encodings]
+            batches, count = [np.asarray(encoding, np.float32)[None] for encoding in encodings], None
         else:
             array = np.asarray(encodings, np.float32)
             step = fitting(BATCH, (*times(array.shape[1:-1], self.factor_at(depth)), array.shape[-1]))
-            batches = [array[start : start + step] for start in range(0, max(1, len(array)), step)]
+            count = len(array)
+            batches = [array[start : start + step] for start in range(0, max(1, count), step)]
         shapes = [other.encoding_shape for other in self.levels]
         for batch in batches:
             check_encodings(batch.shape, shapes, depth)
-        decoded = (cropped(self._decoded(batch, depth, tile), self.shape) for batch in batches)
-        return gather(decoded, None if isinstance(encodings, list) else len(array))
+        return gather((cropped(self._decoded(batch, depth, tile), self.shape) for batch in batches), count)
 
     def reconstruct(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
         """Encodes images down to a level and decodes them again; the shapes are the images'.
@@ -166,10 +165,7 @@ class Coder(Stack):
         A stack that predicts gives each step as it is predicted from those before, but for the first, which is given.
         """
         depth = self.depth_of(level)
-        source = self.finite_source_of(images)
-        batches = source.in_order(BATCH, scale=False)
-        restored = (self._there_and_back(self.levels[0].seen(batch), depth) for batch in batches)
-        return gather(restored, source.count_of_one_shape())
+        return self._of_each(images, lambda batch: self._there_and_back(self.levels[0].seen(batch), depth))
 
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         """Decodes draws from the standard normal, from which the deepest level's encodings are drawn in training.
@@ -199,6 +195,11 @@ class Coder(Stack):
         return self.decode(rng_of(seed).standard_normal(shape, dtype=np.float32))
 
     # === One batch ===
+
+    def _of_each(self, images: Images, make: Callable[[np.ndarray], np.ndarray]) -> np.ndarray | list[np.ndarray]:
+        """What is made of every batch of images as they are, gathered."""
+        source = self.finite_source_of(images)
+        return gather(map(make, source.in_order(BATCH, scale=False)), source.count_of_one_shape())
 
     def _encoded(self, images: np.ndarray, depth: int, tile: Tile) -> np.ndarray:
         """Images as they are → encodings."""

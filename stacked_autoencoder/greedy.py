@@ -16,7 +16,7 @@ from stacked_autoencoder.level_state import change
 from stacked_autoencoder.linear_fit import fit_linear_code
 from stacked_autoencoder.principal import LinearCode
 from stacked_autoencoder.seen import Seen
-from stacked_autoencoder.shared_stream import shared
+from stacked_autoencoder.shared_stream import SharedStream
 from stacked_autoencoder.sources.base import Source
 from stacked_autoencoder.sources.blocks import Shape
 from stacked_autoencoder.sources.pairs import Pairs
@@ -127,14 +127,16 @@ def _linear_start(
     stack: Stack, index: int, images: Seen, seen: Source, batch_size: int, most: int | None
 ) -> LinearCode | None:
     """Sets the start; returns the linear code of the *image*, if the images are there."""
+
+    def stream_of(source: Source) -> SharedStream:
+        return SharedStream(lambda part: source.batches(batch_size, shuffle=True, most=most, part=part))
+
     level = stack.levels[index]
-    options = {"shuffle": True, "most": most}
-    code = level.start(shared(lambda part: seen.batches(batch_size, part=part, **options)))
+    code = level.start(stream_of(seen))
     if index == 0:  # it starts as that very code
         return code
     if images.level > 0:
         return None
     factor = stack.factor_at(index) if level.is_image else None
     values = level.encoding_shape[-1] if level.is_image else math.prod(level.encoding_shape)
-    whole = images.pairs.inputs
-    return fit_linear_code(shared(lambda part: whole.batches(batch_size, part=part, **options)), factor, values)
+    return fit_linear_code(stream_of(images.pairs.inputs), factor, values)

@@ -108,11 +108,13 @@ class LinearFit:
             """`(patch + 2,)`: of patch values, of all their squares, of the patches."""
             summed = np.zeros(self.patch + 2)
             for patches in self._centred():
-                summed += [*patches.sum(axis=0), np.sum(np.square(patches)), len(patches)]
+                summed[:-2] += patches.sum(axis=0)
+                summed[-2] += np.sum(np.square(patches))
+                summed[-1] += len(patches)
             return summed
 
-        *mean, square, count = self.stream.summed(sums)
-        mean = np.array(mean) / count
+        summed = self.stream.summed(sums)
+        mean, square, count = summed[:-2] / summed[-1], summed[-2], summed[-1]
         centre = self._flat(mean + self.near) - self.near if channel_mean else mean
         power = square / count - float((2 * mean - centre) @ centre)
         width = min(n + OVERSAMPLING + n // 2, self.patch)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain as one_after_the_other
 
 import keras
 import numpy as np
@@ -188,8 +187,10 @@ def gather(batches: Iterable[np.ndarray], count: int | None = None) -> np.ndarra
         return []
     if count is None or len(first) >= count:
         return _joined([first, *batches])
-    whole, filled = np.empty((count, *first.shape[1:]), first.dtype), 0
-    for batch in one_after_the_other([first], batches):
+    whole = np.empty((count, *first.shape[1:]), first.dtype)
+    filled = len(first)
+    whole[:filled] = first
+    for batch in batches:
         whole[filled : filled + len(batch)] = batch
         filled += len(batch)
     return whole[:filled]

@@ -142,9 +142,7 @@ def test_a_loaded_stack_is_the_same_and_trains_on(kinds, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["conv", "conv, noisy", "conv, variational", "dense, masked", "sequence, next", "sequence, conditional"]
-)
+@pytest.mark.parametrize("name", KINDS)
 def test_one_seed_gives_the_same_numbers_twice(kinds, name):
     _, first, _ = kinds[name]
     sae, second = trained_on(name)
