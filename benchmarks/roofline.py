@@ -1,13 +1,14 @@
 """How near levels come to what the machine can compute, and where the rest goes.
 
-    python -m benchmarks.roofline                          # 64x64x3 at `size=64` and batch 64: three minutes
+    python -m benchmarks.roofline                          # 64x64x3 at `size=64`, steps of 64 images: three minutes
     python -m benchmarks.roofline --codes 8x8x32 --batch-size 32
 
 The machine's rate is that of a single-precision product of two 2048x2048 matrices, measured in turns with the rest;
 every time is the best of several rounds. *Share* is the counted operations of convolutions and dense layers over the
-time, of that rate. A training step is what `train` compiles: forward, backward, Muon. *twin* is the time of the same
-network in PyTorch over ours: above 1 it is slower (channels-last, fused Adam; `pip install ".[bench]"`). The last
-columns say where the time of all operations goes, by TensorFlow's profiler.
+time, of that rate. A training step is what `train` compiles: forward, backward, Muon. Encoding, and there and back, are
+of 256 images at once, as `encode` takes them. *twin* is the time of the same network in PyTorch over ours: above 1 it is
+slower (channels-last, fused Adam; `pip install ".[bench]"`). The last columns say where the time of all operations
+goes, by TensorFlow's profiler.
 """
 
 import importlib.util
@@ -25,26 +26,29 @@ from benchmarks.ours import reconstruction
 from benchmarks.photographs import CODES, level_for
 from stacked_autoencoder import Autoencoder
 from stacked_autoencoder.level import Level, compiled
+from stacked_autoencoder.patches import patch_by_patch
 from stacked_autoencoder.sources.base import scaled
+from stacked_autoencoder.stack import BATCH
 
 MATRIX = 2048
 WHAT = ("encoding", "there and back", "training step")
 
 
-def compare_with_machine(code: str, images: np.ndarray, rounds: int) -> list[dict]:
+def compare_with_machine(code: str, images: np.ndarray, batch_size: int, rounds: int) -> list[dict]:
     """Rows for one level: times, shares of the machine's rate, shares of kinds of operations, the twin's times."""
     keras.utils.set_random_seed(0)
-    sae, batch = Autoencoder(shape=images.shape[1:], levels=[level_for(code)]), scaled(images)
+    sae, whole = Autoencoder(shape=images.shape[1:], levels=[level_for(code)]), scaled(images)
     sae.train(images, epochs=0, verbose=0)
-    level, model = sae.levels[0], reconstruction(sae, images)
-    step = tf.function(model.train_step)
+    level, step = sae.levels[0], tf.function(reconstruction(sae, images).train_step)
+    batch = whole[:batch_size]
+    there_and_back = keras.Sequential([level.encoder, patch_by_patch(level.decoder)])
     matrix = tf.random.normal((MATRIX, MATRIX), seed=0)
     ours: dict[str, Callable[[], object]] = {
-        "encoding": partial(compiled(level.encoder), batch),
-        "there and back": partial(compiled(model), batch),
+        "encoding": partial(compiled(level.encoder), whole),
+        "there and back": partial(compiled(there_and_back), whole),
         "training step": partial(step, (batch, batch)),
     }
-    torchs = twin_jobs(level, batch.numpy())
+    torchs = twin_jobs(level, whole.numpy(), batch.numpy())
     jobs = (
         {"matrix": lambda: tf.matmul(matrix, matrix).numpy()}
         | ours
@@ -56,22 +60,23 @@ def compare_with_machine(code: str, images: np.ndarray, rounds: int) -> list[dic
     operations = dict(zip(WHAT, (forward[0], sum(forward), training_operations(level)), strict=True))
     rows = []
     for what, job in ours.items():
-        row = {"code": code, "batch": len(images), "what": what, "us_per_image": 1e6 * times[what] / len(images)}
-        row |= {"share": operations[what] * len(images) / times[what] / rate, "gigaflops": rate / 1e9}
+        count = batch_size if what == "training step" else len(images)
+        row = {"code": code, "batch": count, "what": what, "us_per_image": 1e6 * times[what] / count}
+        row |= {"share": operations[what] * count / times[what] / rate, "gigaflops": rate / 1e9}
         if what in torchs:
             row["twin"] = times[f"twin {what}"] / times[what]
         rows.append(row | traced.shares(job))
     return rows
 
 
-def twin_jobs(level: Level, batch: np.ndarray) -> dict[str, Callable[[], object]]:
+def twin_jobs(level: Level, images: np.ndarray, batch: np.ndarray) -> dict[str, Callable[[], object]]:
     """What the same network takes in PyTorch, where that is installed."""
     if importlib.util.find_spec("torch") is None:
         return {}
     from benchmarks import torch_twin
 
     step = torch_twin.training(torch_twin.twin(level), learning_rate=1e-6)
-    return {"encoding": torch_twin.encoding(torch_twin.twin(level), batch), "training step": partial(step, batch)}
+    return {"encoding": torch_twin.encoding(torch_twin.twin(level), images), "training step": partial(step, batch)}
 
 
 def show(rows: list[dict]) -> None:
@@ -89,14 +94,13 @@ def show(rows: list[dict]) -> None:
 def main(argv: list[str] | None = None) -> list[dict]:
     parser = table.parser(__doc__)
     parser.add_argument("--codes", nargs="+", choices=list(CODES), default=list(CODES))
-    parser.add_argument("--batch-size", type=int, nargs="+", default=[64])
+    parser.add_argument("--batch-size", type=int, default=64, help="of a training step")
     parser.add_argument("--rounds", type=int, default=20)
     arguments = parser.parse_args(argv)
-    rows = []
+    rows, images = [], data.training_crops(max(BATCH, arguments.batch_size))
     for code in arguments.codes:
-        for batch_size in arguments.batch_size:
-            rows += compare_with_machine(code, data.training_crops(batch_size), arguments.rounds)
-            show(rows[-len(WHAT) :])
+        rows += compare_with_machine(code, images, arguments.batch_size, arguments.rounds)
+        show(rows[-len(WHAT) :])
     return table.write(rows, arguments.json)
 
 

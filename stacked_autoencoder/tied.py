@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from keras import layers, ops
 
-from stacked_autoencoder.patches import PatchByPatch, faster
+from stacked_autoencoder.patches import TransposedByPatch, faster_in_training
 
 
 class TransposedDense(layers.Layer):
@@ -56,11 +56,11 @@ def tied(decoder: keras.Model, ties: Mapping[str, layers.Layer]) -> keras.Model:
     def with_kernel(layer: layers.Layer) -> layers.Layer:
         mirrored = ties.get(layer.name)
         if mirrored is None:
-            return faster(layer)
+            return faster_in_training(layer)
         return (
             TransposedDense(layer, mirrored)
             if isinstance(layer, layers.Dense)
-            else PatchByPatch(layer, mirrored.kernel)
+            else TransposedByPatch(layer, mirrored.kernel)
         )
 
     return keras.models.clone_model(decoder, clone_function=with_kernel)

@@ -4,6 +4,7 @@ import re
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, KLSparsity, Mask, SaltAndPepper, metrics
 from stacked_autoencoder.objective import Objective
@@ -66,6 +67,20 @@ def test_an_objective_is_made_again_from_plain_values(arguments):
     assert float(again.of_reconstruction(targets, outputs)) == float(objective.of_reconstruction(targets, outputs))
     for part in ("penalty", "corruption"):
         assert type(getattr(again, part)) is type(getattr(objective, part))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_the_mean_squared_error_and_its_gradient_are_keras_own(dtype):
+    targets, outputs = RNG.uniform(-1, 1, (2, 5, 16, 16, 3)).astype(np.float32)
+    outputs = tf.constant(outputs, dtype)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(outputs)
+        ours = Objective().of_reconstruction(targets, outputs)
+        expected = keras.losses.MeanSquaredError(dtype="float32")(targets, outputs)
+    assert float(ours) == pytest.approx(float(expected), rel=1e-6)
+    np.testing.assert_allclose(
+        tape.gradient(ours, outputs), tape.gradient(expected, outputs), rtol=1e-3 if dtype == np.float16 else 1e-5
+    )
 
 
 def test_only_what_differs_is_told():

@@ -4,7 +4,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from stacked_autoencoder.patches import PatchByPatch, patch_by_patch
+from stacked_autoencoder import ConvLevel
+from stacked_autoencoder.patches import ConvByPatch, TransposedByPatch, patch_by_patch, trained_by_patch
 
 
 def model_of(layer, inputs=(None, None, 6)):
@@ -13,26 +14,13 @@ def model_of(layer, inputs=(None, None, 6)):
 
 
 def fast_layers(model):
-    return [layer for layer in model.layers if isinstance(layer, PatchByPatch)]
+    return [layer for layer in model.layers if isinstance(layer, (ConvByPatch, TransposedByPatch))]
 
 
-@pytest.mark.parametrize(
-    ("kernel", "arguments"),
-    [
-        (2, {}),
-        (8, {"padding": "same"}),
-        ((2, 3), {"bias_initializer": "ones"}),
-        (4, {"use_bias": False}),
-        (4, {"activation": "silu"}),
-    ],
-)
-@pytest.mark.parametrize("sides", [(5, 7), (None, None)])
-def test_patch_by_patch_computes_the_same_values_and_gradients(kernel, arguments, sides):
-    model = model_of(layers.Conv2DTranspose(3, kernel, strides=kernel, **arguments), (*sides, 6))
-    fast = patch_by_patch(model)
+def computes_the_same(fast, model, inputs):
+    """With the same weights, forward and backward."""
     assert len(fast_layers(fast)) == 1
     assert fast.output_shape == model.output_shape
-    inputs = tf.random.normal((4, 5, 7, 6), seed=0)
     values, gradients = [], []
     for each in (model, fast):
         with tf.GradientTape() as tape:
@@ -46,18 +34,68 @@ def test_patch_by_patch_computes_the_same_values_and_gradients(kernel, arguments
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+ARGUMENTS = [
+    (2, {}),
+    ((2, 3), {"bias_initializer": "ones"}),
+    (4, {"use_bias": False}),
+    (4, {"activation": "silu"}),
+]
+
+
+@pytest.mark.parametrize(("kernel", "arguments"), [*ARGUMENTS, (8, {"padding": "same"})])
+@pytest.mark.parametrize("sides", [(5, 7), (None, None)])
+def test_transposed_convolutions_compute_the_same_values_and_gradients(kernel, arguments, sides):
+    model = model_of(layers.Conv2DTranspose(3, kernel, strides=kernel, **arguments), (*sides, 6))
+    computes_the_same(patch_by_patch(model), model, tf.random.normal((4, 5, 7, 6), seed=0))
+
+
+@pytest.mark.parametrize(("kernel", "arguments"), ARGUMENTS)
+@pytest.mark.parametrize("sides", [(8, 12), (9, 13), (None, None)])
+def test_convolutions_train_to_the_same_values_and_gradients(kernel, arguments, sides):
+    model = model_of(layers.Conv2D(3, kernel, strides=kernel, **arguments), (*sides, 6))
+    computes_the_same(
+        trained_by_patch(model), model, tf.random.normal((4, *(sides if sides[0] else (8, 11)), 6), seed=0)
+    )
+
+
 @pytest.mark.parametrize(
     "layer",
     [
         layers.Conv2DTranspose(3, 4, strides=2),  # patches that overlap
         layers.Conv2DTranspose(3, 2, strides=3),  # with gaps
         layers.Conv2DTranspose(3, 2, strides=2, output_padding=1),
-        layers.Conv2D(3, 2, strides=2),
+        layers.Conv2D(3, 2, strides=2),  # inference gains nothing
     ],
 )
 def test_other_layers_are_left_as_they_are(layer):
     model = model_of(layer, (6, 6, 6))
     assert patch_by_patch(model).layers[1] is layer
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Conv2D(3, 4, strides=2),
+        layers.Conv2D(3, 1),  # a product already
+        layers.Conv2D(3, 4, strides=4, padding="same"),  # which adds to 6 pixels
+        layers.Conv2D(3, 2, strides=2, groups=3),
+        layers.Dense(3),
+    ],
+)
+def test_a_model_without_such_layers_trains_as_it_is(layer):
+    model = model_of(layer, (6, 6, 6))
+    assert trained_by_patch(model) is model
+
+
+def test_a_level_trains_by_patches_at_both_ends():
+    level = ConvLevel(n_out=4, n_scalings=4, size=4)
+    level.build((32, 32, 3))
+    training = level.in_training()
+    assert len(fast_layers(training.encoder)) == 3  # linear, patchify, halve
+    assert len(fast_layers(training.decoder)) == 3
+    assert {id(weight) for weight in training.trainable_weights} == {
+        id(weight) for model in (level.encoder, level.decoder) for weight in model.trainable_weights
+    }
 
 
 def test_the_weights_are_shared_also_within_models_of_models():
