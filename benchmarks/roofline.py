@@ -6,8 +6,8 @@
 The machine's rate is that of a single-precision product of two 2048x2048 matrices, measured in turns with the rest;
 every time is the best of several rounds. *Share* is the counted operations of convolutions and dense layers over the
 time, of that rate. A training step is what `train` compiles: forward, backward, Muon. Encoding, and there and back, are
-of 256 images at once, as `encode` takes them. *twin* is the time of the same network in PyTorch over ours: above 1 it is
-slower (channels-last, fused Adam; `pip install ".[bench]"`). The last columns say where the time of all operations
+of 256 images at once, as `encode` takes them. *twin* is the time of the same network in PyTorch over ours: above 1 it
+is slower (channels-last, fused Adam; `pip install ".[bench]"`). The last columns say where the time of all operations
 goes, by TensorFlow's profiler.
 """
 
