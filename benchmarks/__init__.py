@@ -1,4 +1,4 @@
-"""One file per figure that the README quotes."""
+"""A file for each question that the figures of the pages answer (`__main__.QUESTIONS`), and what they share."""
 
 import os
 import sys

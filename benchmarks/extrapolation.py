@@ -14,7 +14,7 @@ DEVICES = {
     "NVIDIA A100, 40 GB": (19.5, 1555),
     "H100 SXM": (67, 3350),
 }
-REACHED = 0.5  # of the published rate; on the CPUs here it is 0.5 to 0.75 of a matrix product's
+REACHED = 0.5  # of the published rate; on the CPUs here it is 0.6 to 0.8 of a matrix product's in training
 NETWORKS = {"1 Gbit/s": 0.125e9, "10 Gbit/s": 1.25e9, "25 Gbit/s": 3.125e9}  # bytes a second
 WORKERS = (2, 8, 32)
 

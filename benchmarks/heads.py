@@ -109,7 +109,8 @@ def train(folder: Path, name: str, on: str, seconds: float, samples: int) -> dic
     options = {"decoder": decoder} if is_through_decoder else {}
     labels = [np.load(folder / "labels.npy")] if head.takes_labels else []
     head.fit(values, *labels, epochs=100_000, callbacks=[looks], verbose=0, **options)
-    result = {"head": name, "on": on, "curve": looks.curve, "step_ms": 1000 * float(np.median(looks.steps))}
+    result = {"head": name, "on": on, "shape": values.shape[1:], "curve": looks.curve}
+    result |= {"step_ms": 1000 * float(np.median(looks.steps))}
     return result | looks.curve[-1] | {"megabytes": peak_megabytes()}
 
 

@@ -4,19 +4,23 @@
     python -m benchmarks.peers --code 16x16x32 --minutes 5
 
 64x64x3 photographs in [-1, 1]; the loss is the mean squared error on others, looked at now and then, and the clock runs
-through starts, compiling and looks. *Usual* is the deep convolutional autoencoder of most tutorials, *Keras blog* that
-of its post with as many filters as ours, *dense* one hidden layer with as many units as the code has values, *PyTorch*
-our network there, with PyTorch's own random start and Adam at 1e-3. PCA is scikit-learn's, of all patches that give one
-pixel of the code. *Sooner* is how many times as soon a design is at the loss that the usual one ends with.
+through starts, compiling and looks; images per second are those between two looks. *Usual* is the deep convolutional
+autoencoder of most tutorials, *Keras blog* that of its post with as many filters as ours, *dense* one hidden layer with
+as many units as the code has values, *PyTorch* our network there, with PyTorch's own random start and Adam at 1e-3. PCA
+is scikit-learn's, of all patches that give one pixel of the code. *Sooner* is how many times as soon a design is at the
+loss that the usual one ends with.
 """
 
+import itertools
 import math
+import statistics
 from collections.abc import Callable
 
 import keras
 import numpy as np
 from sklearn.decomposition import PCA
 
+import benchmarks.ours
 from benchmarks import data, table, torch_twin
 from benchmarks.clocks import Curve, reached_after
 from benchmarks.ours import BATCH, train_ours
@@ -26,6 +30,7 @@ from stacked_autoencoder.principal import to_patches
 from stacked_autoencoder.sources.base import scaled
 
 LOOK = 100  # steps from one look to the next
+STEPS = {"ours": benchmarks.ours.LOOK}
 PATCHES = 200_000  # that PCA is fitted to
 
 
@@ -61,11 +66,12 @@ def of_torch(code: str, images: np.ndarray, valid: np.ndarray, seconds: float) -
     return curve
 
 
-def row(design: str, curve: Curve) -> dict:
-    result = {"design": design, "loss": min(look["loss"] for look in curve.rows), "seconds": curve.rows[-1]["seconds"]}
-    if curve.steps:
-        result["images_per_second"] = curve.steps * BATCH / (curve.ended - curve.start)
-    return result | {"curve": curve.rows}
+def row(design: str, curve: list[dict]) -> dict:
+    result = {"design": design, "loss": min(look["loss"] for look in curve), "seconds": curve[-1]["seconds"]}
+    waits = [later["seconds"] - sooner["seconds"] for sooner, later in itertools.pairwise(curve)]
+    if waits:
+        result["images_per_second"] = STEPS.get(design, LOOK) * BATCH / statistics.median(waits)
+    return result | {"curve": curve}
 
 
 def compare_peers(code: str, seconds: float) -> list[dict]:
@@ -82,7 +88,7 @@ def compare_peers(code: str, seconds: float) -> list[dict]:
     }
     rows = []
     for design, train in designs.items():
-        rows.append({"code": code, "values": values} | row(design, train()))
+        rows.append({"code": code, "values": values} | row(design, train().rows))
         print(f"{design}: {rows[-1]['loss']:.2e} after {rows[-1]['seconds']:.0f} s", flush=True)
     (usual,) = [each for each in rows if each["design"] == "usual"]
     taken = reached_after(usual["curve"], usual["loss"], "loss")

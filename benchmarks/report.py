@@ -1,6 +1,6 @@
 """Writes the figures in README.md and docs/ from what benchmarks have measured, so that none is typed in.
 
-    python -m benchmarks.report            # after `python -m benchmarks`
+    python -m benchmarks.report            # after `python -m benchmarks`, or after some of it
     python -m benchmarks.report --check    # only says which page isn't what it would write
 
 Pages have places for tables, from `<!-- figures: NAME -->` to `<!-- end of figures -->`; NAME is one of
@@ -16,9 +16,9 @@ from benchmarks import pictures, results
 from benchmarks.figures import TABLES
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/results.md", "docs/scaling.md", "docs/sizes.md")
+PAGES = ("README.md", "docs/heads.md", "docs/results.md", "docs/scaling.md", "docs/sizes.md")
 PLACE = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", flags=re.DOTALL)
-CURVE = ROOT / "docs" / "presets.png"
+PICTURES = {"presets": pictures.presets, "peers": pictures.curves}  # benchmark → what draws its rows
 
 
 def written(text: str) -> str:
@@ -40,7 +40,8 @@ def main(argv: list[str] | None = None) -> list[str]:
             if not check:
                 page.write_text(new, encoding="utf-8")
     if not check:
-        pictures.presets(results.load("presets")["rows"]).savefig(CURVE, dpi=120)
+        for name, drawn in PICTURES.items():
+            drawn(results.load(name)["rows"]).savefig(ROOT / "docs" / f"{name}.png", dpi=120)
     print(f"{'not as measured' if check else 'written'}: {', '.join(old) or 'none'}")
     return old
 

@@ -3,14 +3,18 @@
 import json
 import os
 import platform
+import time
 from importlib import metadata
 from pathlib import Path
+
+import numpy as np
 
 from benchmarks import pictures
 
 FOLDER = Path(__file__).parent / "results"
 PACKAGES = ("tensorflow", "keras", "numpy", "torch", "scikit-learn")
 SEED = 0  # of every benchmark
+MATRIX = 2048
 
 
 def keep(folder: Path, name: str, arguments: list[str], rows: Path, seconds: float) -> Path:
@@ -36,8 +40,19 @@ def machine() -> dict[str, str | int]:
         "processor": names[0] if names else platform.processor(),
         "threads": len(os.sched_getaffinity(0)),
         "system": platform.system(),
+        "gigaflops": round(matrix_rate() / 1e9),
         "oneDNN": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "as TensorFlow decides"),
     }
+
+
+def matrix_rate() -> float:
+    """Operations a second of a large matrix product: machines that call themselves alike differ by several times."""
+    matrix, times = np.ones((MATRIX, MATRIX), np.float32), []
+    for _ in range(5):
+        began = time.perf_counter()
+        matrix @ matrix
+        times.append(time.perf_counter() - began)
+    return 2 * MATRIX**3 / min(times)
 
 
 def versions() -> dict[str, str]:

@@ -91,8 +91,9 @@ def train_plain(
     Args:
         steps: from one look at `valid` to the next.
     """
+    pixels = tf.constant(images)  # an array would be written into the graph, which takes a minute
     rows = tf.data.Dataset.range(len(images)).shuffle(len(images)).batch(batch_size).repeat()
-    pairs = rows.map(lambda chosen: scaled(tf.gather(images, chosen))).map(lambda batch: (batch, batch)).prefetch(2)
+    pairs = rows.map(lambda chosen: scaled(tf.gather(pixels, chosen))).map(lambda batch: (batch, batch)).prefetch(2)
     best = keras.callbacks.EarlyStopping("val_loss", patience=10_000, restore_best_weights=True)
     began = time.perf_counter()
     model.fit(

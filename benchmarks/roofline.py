@@ -1,6 +1,6 @@
 """How near levels come to what the machine can compute, and where the rest goes.
 
-    python -m benchmarks.roofline                          # 64x64x3 at `size=64`, steps of 64 images: three minutes
+    python -m benchmarks.roofline                          # 64x64x3 at `size=64`, steps of 64 images: a minute
     python -m benchmarks.roofline --codes 8x8x32 --batch-size 32
 
 The machine's rate is that of a single-precision product of two 2048x2048 matrices, measured in turns with the rest;

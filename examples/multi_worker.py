@@ -80,7 +80,7 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
 
     keras.utils.set_random_seed(0)
     images = random_crops([photograph(name) for name in TRAINING], arguments.count, SIDE)  # (4096, 64, 64, 3) uint8
-    valid = tiles([photograph(name) for name in HELD_OUT], SIDE)  # (78, 64, 64, 3) uint8
+    valid = tiles([photograph(name) for name in HELD_OUT], SIDE)  # (82, 64, 64, 3) uint8
     with strategy.scope():
         sae = Autoencoder(shape=(SIDE, SIDE, 3), size=arguments.size, n_levels=arguments.levels)
     clocks = [Clock() for _ in sae.levels]

@@ -3,8 +3,8 @@
     python examples/quickstart.py                     # photographs that come with scikit-image
     python examples/quickstart.py --data FOLDER       # your own pictures
 
-It trains level 0 (64x64x3 to 16x16x32) and level 1 (to 4x4x32), under two minutes on two cores, prints what each level
-loses beside principal component analysis (PCA) of the same size, and writes to ./quickstart:
+It trains level 0 (64x64x3 to 16x16x32) and level 1 (to 4x4x32), one to three minutes on two cores, prints what each
+level loses beside principal component analysis (PCA) of the same size, and writes to ./quickstart:
 
     reconstructions.png    originals over what comes back from each level
     losses.png             the loss of each level over the epochs
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> dict[int, dict[str, float]]:
     else:
         training, held_out = split(arguments.data)
     images = random_crops(training, arguments.crops, SIDE)  # (4000, 64, 64, 3) uint8
-    valid = tiles(held_out, SIDE)  # (78, 64, 64, 3) uint8, of pictures that training never sees
+    valid = tiles(held_out, SIDE)  # (82, 64, 64, 3) uint8, of pictures that training never sees
 
     # === Train ===
     sae = Autoencoder(

@@ -169,7 +169,11 @@ def _encoding(parser: argparse.ArgumentParser) -> None:
     _level(parser)
     parser.add_argument("--shard", type=_shard, metavar="I/N", help="the I-th of N parts, 0/4 to 3/4")
     parser.add_argument("--dtype", choices=("float16", "float32"), default="float16")
-    parser.add_argument("--labels", action="store_true", help="keep the names of the folders right below as labels")
+    parser.add_argument(
+        "--labels",
+        action="store_true",
+        help="keep the folders right below as labels: numbers, in the order of their names",
+    )
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -121,6 +121,7 @@ def _is_by_patch(layer: layers.Layer) -> bool:
         and layer.strides == layer.kernel_size != (1, 1)
         and layer.padding == "valid"
         and layer.groups == 1
+        and not layer.lora_enabled  # whose kernel is computed
         and layer.dilation_rate == (1, 1)
         and layer.data_format == "channels_last"
     )

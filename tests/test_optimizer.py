@@ -4,7 +4,14 @@ import pytest
 import tensorflow as tf
 
 from stacked_autoencoder import ConvLevel
-from stacked_autoencoder.optimizer import WEIGHT_DECAY, LevelMuon, WarmCosine, step_scales
+from stacked_autoencoder.optimizer import WEIGHT_DECAY, ConvMuon, LevelMuon, WarmCosine, step_scales
+
+
+class AllMuon(ConvMuon):
+    """Muon for matrices, too, as Keras's."""
+
+    def _should_use_adamw(self, variable):
+        return False
 
 
 def test_the_schedule_warms_up_and_ends_at_zero():
@@ -38,6 +45,41 @@ def test_kernels_move_by_a_nearly_orthogonal_matrix(size):
     strengths = np.linalg.svd(moved, compute_uv=False) / (0.1 * 0.2 * np.sqrt(18))
     assert np.all((strengths > 0.3) & (strengths < 1.3))
     assert np.sum(moved * gradient) < 0  # downhill
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-25, 1e-21, 1e-18])
+def test_kernels_with_next_to_no_gradient_hardly_move(size):
+    kernel = keras.Variable(np.ones((3, 4), np.float32))
+    optimizer = LevelMuon(0.1, scales={}, unit=1.0)
+    optimizer.apply([tf.fill((3, 4), tf.constant(size, tf.float32))], [kernel])
+    np.testing.assert_allclose(kernel.numpy(), 1 - 0.1 * WEIGHT_DECAY, rtol=1e-5)
+
+
+@pytest.mark.parametrize("clip", [{"global_clipnorm": 0.5}, {"global_clipnorm": None, "clipnorm": 0.5}])
+def test_adams_steps_and_clipping_are_keras_own(clip):
+    rng = np.random.default_rng(0)
+    ours, theirs = (keras.Variable(np.ones((4, 5), np.float32)) for _ in range(2))
+    optimizers = ConvMuon(0.01, adam_weight_decay=0.1, **clip), keras.optimizers.AdamW(0.01, weight_decay=0.1, **clip)
+    for optimizer, variable in zip(optimizers, (ours, theirs), strict=True):
+        optimizer.build([variable])
+    for size in (1.0, 1e-3, 10.0, 1.0):
+        gradient = tf.constant(size * rng.standard_normal((4, 5)), tf.float32)
+        for optimizer, variable in zip(optimizers, (ours, theirs), strict=True):
+            optimizer.apply([gradient], [variable])
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_muons_steps_are_keras_own(nesterov):
+    options = {"weight_decay": 0.1, "nesterov": nesterov, "ns_steps": 3}
+    ours, theirs = (keras.Variable(np.ones((5, 4), np.float32)) for _ in range(2))
+    optimizers = AllMuon(0.01, global_clipnorm=None, **options), keras.optimizers.Muon(0.01, rms_rate=0.2, **options)
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        gradient = tf.constant(rng.standard_normal((5, 4)), tf.float32)
+        for optimizer, variable in zip(optimizers, (ours, theirs), strict=True):
+            optimizer.apply([gradient], [variable])
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 8, 6), (4, 30), (5, 5)])

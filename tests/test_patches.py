@@ -87,6 +87,13 @@ def test_a_model_without_such_layers_trains_as_it_is(layer):
     assert trained_by_patch(model) is model
 
 
+def test_low_rank_additions_to_a_kernel_are_trained():
+    model = model_of(layers.Conv2D(3, 2, strides=2), (6, 6, 6))
+    assert trained_by_patch(model) is not model
+    model.layers[1].enable_lora(2)
+    assert trained_by_patch(model) is model
+
+
 def test_a_level_trains_by_patches_at_both_ends():
     level = ConvLevel(n_out=4, n_scalings=4, size=4)
     level.build((32, 32, 3))

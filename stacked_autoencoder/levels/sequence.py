@@ -8,16 +8,16 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import ops
 
 from stacked_autoencoder.arguments import did_you_mean, positive_ints
 from stacked_autoencoder.least_squares import least_squares
-from stacked_autoencoder.level import EXACT, Level, Shape
+from stacked_autoencoder.level import Level, Shape
+from stacked_autoencoder.levels.sequence_networks import CELLS, sequence_decoder, sequence_encoder
 from stacked_autoencoder.linear_fit import fit_linear_code
 from stacked_autoencoder.principal import SMALLEST, LinearCode, Stream
 
 TARGETS = ("input", "next", "both")
-CELLS = {"lstm": (layers.LSTM, layers.LSTMCell), "gru": (layers.GRU, layers.GRUCell)}
 SAMPLE = 4096  # sequences that the start is fitted on
 # A feature that varies by less, of the one that varies most, is noise: encodings of more features than the data has are
 # constant but for rounding, which would be blown up a million times, beyond what float16 holds.
@@ -127,10 +127,10 @@ class SequenceLevel(Level):
                 f"To predict takes sequences of at least two steps. Received: input_shape={tuple(input_shape)}"
             )
         self.input_shape, self.index = tuple(input_shape), index
-        self.encoder = self._build_encoder(f"encoder{index}")
-        self.decoder = self._build_decoder(f"decoder{index}", reverse=self.reverse and self.target != "next")
+        self.encoder = sequence_encoder(self, f"encoder{index}")
+        self.decoder = sequence_decoder(self, f"decoder{index}", reverse=self.reverse and self.target != "next")
         if self.target == "both":
-            self.predictor = self._build_decoder(f"predictor{index}", reverse=False)
+            self.predictor = sequence_decoder(self, f"predictor{index}", reverse=False)
 
     def prepare_for(self, above: Level) -> None:
         if not isinstance(above, SequenceLevel) or self.return_sequences:
@@ -149,68 +149,14 @@ class SequenceLevel(Level):
     def models(self) -> dict[str, keras.Model]:
         return super().models() | ({"predictor": self.predictor} if self.target == "both" else {})
 
-    def _build_encoder(self, name: str) -> keras.Model:
-        inputs = seen = keras.Input(self.input_shape)
-        if self.mask_value is not None:
-            seen = layers.Masking(self.mask_value, dtype=EXACT)(inputs)  # also sets what it masks to zero
-        hidden, (recurrent, _) = seen, CELLS[self.cell]
-        for depth, units in enumerate(self.units):
-            goes_on = self.return_sequences or depth < len(self.units) - 1
-            hidden = recurrent(units, return_sequences=goes_on, name=f"{self.cell}{depth}")(hidden)
-        # Not `Flatten`, which would warn that it drops the mask.
-        flat = seen if self.return_sequences else ops.reshape(seen, (-1, self._size))
-        linear = layers.Dense(self.units[-1], dtype=EXACT, name="linear")(flat)
-        residual = layers.Dense(self.units[-1], kernel_initializer="zeros", dtype=EXACT, name="residual")(hidden)
-        return keras.Model(inputs, layers.Add(dtype=EXACT, name="encoding")([linear, residual]), name=name)
-
-    def _build_decoder(self, name: str, *, reverse: bool) -> keras.Model:
-        inputs = keras.Input(self.encoding_shape)
-        written = self.input_shape[-1] if self.return_sequences else self._size
-        linear = layers.Dense(written, dtype=EXACT, name="linear")(inputs)
-        if not self.return_sequences:
-            linear = layers.Reshape(self.input_shape, dtype=EXACT)(linear)
-        if self.conditional:
-            return keras.Model(inputs, self._step_by_step(inputs, linear, reverse), name=name)
-        hidden = inputs if self.return_sequences else layers.RepeatVector(self.input_shape[0])(inputs)
-        for depth in reversed(range(len(self.units))):
-            recurrent, _ = CELLS[self.cell]
-            hidden = recurrent(self.units[depth], return_sequences=True, name=f"{self.cell}{depth}")(hidden)
-        residual = layers.Dense(self.input_shape[-1], kernel_initializer="zeros", dtype=EXACT, name="residual")(hidden)
-        if reverse and not self.return_sequences:
-            residual = ops.flip(residual, axis=1)
-        return keras.Model(inputs, layers.Add(dtype=EXACT, name="decoding")([linear, residual]), name=name)
-
-    def _step_by_step(self, inputs: keras.KerasTensor, linear: keras.KerasTensor, reverse: bool) -> keras.KerasTensor:
-        """Each step is given what was written before: unrolled, so that the model is made of Keras's own layers."""
-        steps = self.input_shape[0]
-        depths = list(reversed(range(len(self.units))))
-        cells = [CELLS[self.cell][1](self.units[depth], name=f"cell{depth}") for depth in depths]
-        states = [
-            [layers.Dense(self.units[depth], "tanh", name=f"state{depth}_{part}")(inputs) for part in range(self.parts)]
-            for depth in depths
-        ]
-        residual = layers.Dense(self.input_shape[-1], kernel_initializer="zeros", dtype=EXACT, name="residual")
-        written: dict[int, keras.KerasTensor] = {}
-        hidden, before = states[-1][0], None
-        for step in reversed(range(steps)) if reverse else range(steps):
-            if before is not None:
-                hidden = layers.Concatenate()([inputs, layers.Flatten()(before)])
-                for depth, cell in enumerate(cells):
-                    hidden, states[depth] = cell(hidden, states[depth])
-            here = layers.Cropping1D((step, steps - 1 - step), dtype=EXACT)(linear)
-            added = layers.Reshape((1, self.input_shape[-1]), dtype=EXACT)(residual(hidden))
-            before = layers.Add(dtype=EXACT)([here, added])
-            written[step] = before
-        whole = [written[step] for step in range(steps)]
-        return layers.Concatenate(axis=1, dtype=EXACT)(whole) if steps > 1 else before
-
     @property
     def parts(self) -> int:
         """Of a cell's state."""
         return 2 if self.cell == "lstm" else 1
 
     @property
-    def _size(self) -> int:
+    def values(self) -> int:
+        """Of a whole sequence."""
         return math.prod(self.input_shape)
 
     # === Training ===
@@ -267,7 +213,7 @@ class SequenceLevel(Level):
         """What the linear path sees: `(N, timesteps * features)`, or single steps; padding is zero."""
         if self.mask_value is not None:
             batch = batch * np.asarray(self._real(batch))[..., None]
-        return batch.reshape(-1, self.input_shape[-1] if self.return_sequences else self._size)
+        return batch.reshape(-1, self.input_shape[-1] if self.return_sequences else self.values)
 
     def _sample(self, stream: Stream) -> np.ndarray:
         taken, count = [], 0
