@@ -5,7 +5,7 @@ from collections.abc import Callable
 from benchmarks import extrapolation
 from benchmarks import figures_of_quality as quality
 from benchmarks import figures_of_speed as speed
-from benchmarks.markdown import markdown
+from benchmarks.markdown import markdown, measured
 
 TABLES: dict[str, Callable[[], str]] = {
     "photographs": quality.photographs,
@@ -23,6 +23,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "flow": quality.flow,
     "flow_short": quality.flow_short,
     "presets": speed.presets,
+    "scaling_measured": lambda: measured("scaling").lstrip(),
     "scaling_side": speed.scaling("side", "side of the image"),
     "scaling_n_out": speed.scaling("n_out", "`n_out`"),
     "scaling_size": speed.scaling("size", "`size`"),
@@ -30,5 +31,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "scaling_images": speed.scaling("images", "images"),
     "scaling_threads": speed.scaling("threads", "threads"),
     "gpus": lambda: markdown(*extrapolation.devices()),
+    "corpus": extrapolation.corpus,
     "workers": lambda: markdown(*extrapolation.workers()),
 }

@@ -11,7 +11,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def measured(name: str) -> str:
-    """Where and when figures come from, in a line under their table."""
+    """Where figures come from, in a line under their table."""
     kept = results.load(name)
     command = " ".join(["python -m", f"benchmarks.{name}", *kept["arguments"]])
     machine, versions = kept["machine"], kept["versions"]

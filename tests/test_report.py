@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks import extrapolation, report, results
+from benchmarks import figures_of_quality as quality
 from benchmarks.markdown import markdown
 from benchmarks.operations import forward_bytes, training_bytes
 from stacked_autoencoder import ConvLevel
@@ -67,6 +68,30 @@ def test_workers_compute_while_they_do_not_send(one_level):
     assert header == ["network", "2 workers", "8 workers", "32 workers"]
     step, sending = 50 * 4e-3, 4 * 500_000 / 0.125e9  # of one round of all gradients, between two
     assert rows[0][:2] == ["1 Gbit/s", f"{step / (step + sending):.2f}"]
+
+
+def test_a_corpus_takes_what_the_most_images_took(monkeypatch):
+    rows = [{"axis": "images", "value": count, "encode_us": each} for count, each in ((10, 9.0), (1000, 6.0))]
+    monkeypatch.setattr(results, "load", lambda name: {"rows": [*rows, LEVEL]})
+    assert "takes this machine 1 minutes" in extrapolation.corpus()
+
+
+def test_a_flow_is_shown_beside_what_was_done_on_the_same_encodings(monkeypatch):
+    codes = [{"head": "", "on": f"{code}: one Gaussian", "frechet": 9.0} for code in ("7x7x8", "14x14x2")]
+    vae = {"head": "VAE", "on": "7x7x8", "frechet": 5.0}
+    flows = [
+        {"head": "Flow", "on": "14x14x2", "shape": [14, 14, 2], "seconds": 60.0, "equal": 7.4, "frechet": 2.0},
+        {"head": "Flow", "on": "pixels", "shape": [28, 28, 1], "seconds": 61.0, "equal": 61.0, "frechet": 3.0},
+    ]
+    kept = results.load("levels")
+    monkeypatch.setattr(results, "load", lambda name: kept | {"rows": [*codes, vae, *flows]})
+    rows = quality.flow().splitlines()[2:5]
+    assert [row.split(" | ")[0] for row in rows] == [
+        "| 14x14x2: one Gaussian",
+        "| flow on 14x14x2 encodings",
+        "| flow on 28x28 pixels",
+    ]
+    assert "after 7 seconds as the same flow on 28x28 pixels after 61" in quality.flow_short()
 
 
 def test_bytes_are_those_of_every_layers_output():
