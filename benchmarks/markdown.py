@@ -17,7 +17,7 @@ def measured(name: str) -> str:
     machine, versions = kept["machine"], kept["versions"]
     about = f"{machine['processor']}, {machine['threads']} threads"
     if "gigaflops" in machine:
-        about += f" ({machine['gigaflops']}e9 operations a second in a matrix product)"
+        about += f" ({machine['gigaflops']}e9 operations a second in numpy's matrix product)"
     about += f", TensorFlow {versions['tensorflow']}"
     return f"\n`{command}`, {about}, Keras {versions['keras']}.\n"
 

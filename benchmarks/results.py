@@ -46,7 +46,7 @@ def machine() -> dict[str, str | int]:
 
 
 def matrix_rate() -> float:
-    """Operations a second of a large matrix product: machines that call themselves alike differ by several times."""
+    """Operations a second of numpy's matrix product: machines that call themselves alike differ by several times."""
     matrix, times = np.ones((MATRIX, MATRIX), np.float32), []
     for _ in range(5):
         began = time.perf_counter()
