@@ -1,7 +1,7 @@
 """All questions that this library's figures answer, or some, each in a process of its own.
 
     python -m benchmarks                            # all of them: seven hours on two cores
-    python -m benchmarks --quick                    # the same code, too short to mean anything: under five minutes
+    python -m benchmarks --quick                    # the same code, too short to mean anything: five minutes
     python -m benchmarks --only roofline encoding
     python -m benchmarks --only photographs -- --codes 4x4x32 --minutes 20      # with arguments of its own
 
@@ -24,20 +24,20 @@ QUESTIONS = {
     "roofline": ["--codes=8x8x32", "--rounds=3"],
     "fit": ["--codes=8x8x32", "--batch-size=64", "--rounds=1", "--steps=4"],
     "scaling": ["--only", "side", "threads", "--sides=32", "--rounds=2"],
-    "presets": ["--minutes=0.05"],
-    "levels": ["--side=32", "--size=8", "--rounds=3"],
+    "presets": ["--only=fast", "--minutes=0.02"],
+    "levels": ["--side=64", "--size=8", "--rounds=3"],
     "greedy": ["--side=32", "--size=8", "--count=64", "--epochs=0,1,1"],
-    "peers": ["--minutes=0.05"],
-    "photographs": ["--codes=8x8x32", "--minutes=0.05"],
-    "colours": ["--minutes=0.05"],
-    "fashion": ["--minutes=0.05"],
+    "peers": ["--minutes=0.02"],
+    "photographs": ["--codes=8x8x32", "--minutes=0.02"],
+    "colours": ["--minutes=0.02"],
+    "fashion": ["--minutes=0.02", "--count=2000"],
     "kinds": ["--only=tied", "--epochs=1"],
-    "pretraining": ["--count=2000", "--epochs=1"],
-    "heads": ["--only=VAE", "--minutes=0.05", "--count=2000", "--samples=200"],
+    "pretraining": ["--count=500", "--epochs=1"],
+    "heads": ["--only=VAE", "--minutes=0.02", "--count=1000", "--samples=100"],
     "began_step": ["--side=32", "--filters=16", "--rounds=2"],
     "classifiers": ["--side=64", "--count=20", "--epochs=2"],
     "encoding": ["--images=1000", "--rounds=1"],
-    "memory": ["--images=2000", "--side=1024", "--width=8"],
+    "memory": ["--images=1500", "--side=512", "--width=8"],
     "faults": ["--only=saving", "--count=2"],
 }
 QUICK = Path(tempfile.gettempdir()) / "quick_benchmarks"

@@ -31,8 +31,9 @@ def fashion_levels() -> list[ConvLevel]:
     return [ConvLevel(14, 2, SIZE // 4, depth=0), ConvLevel(n_scalings=0, size=SIZE, depth=3, latent_dim=30)]
 
 
-def compare_fashion(minutes: Sequence[float]) -> list[dict]:
+def compare_fashion(minutes: Sequence[float], count: int | None = None) -> list[dict]:
     images, valid = fashion_mnist()
+    images = images[:count]
     keras.utils.set_random_seed(0)
     textbook = textbook_dense()
     textbook_seconds = train_plain(textbook, images, valid, 60 * minutes[0], BATCH, steps=len(images) // BATCH)
@@ -56,8 +57,9 @@ def compare_fashion(minutes: Sequence[float]) -> list[dict]:
 def main(argv: list[str] | None = None) -> list[dict]:
     parser = table.parser(__doc__)
     parser.add_argument("--minutes", type=float, nargs="+", default=[5.0])
+    parser.add_argument("--count", type=int, help="of training images at most, to try it out")
     arguments = parser.parse_args(argv)
-    rows = compare_fashion(arguments.minutes)
+    rows = compare_fashion(arguments.minutes, arguments.count)
     table.show(rows)
     return table.write(rows, arguments.json)
 
