@@ -38,26 +38,25 @@ class Curve(keras.callbacks.Callback):
 
     Attributes:
         rows: `seconds` and `loss` of each look.
-        steps: taken.
-        start: seconds at the first, before it.
-        ended: seconds after the last.
+        start: seconds at the first step, before it.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.began = time.perf_counter()
         self.rows: list[dict[str, float]] = []
-        self.steps, self.start, self.ended = 0, 0.0, 0.0
+        self.start = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Since this was made."""
+        return time.perf_counter() - self.began
 
     def add(self, loss: float) -> None:
-        self.rows.append({"seconds": time.perf_counter() - self.began, "loss": loss})
+        self.rows.append({"seconds": self.seconds, "loss": loss})
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        self.start = time.perf_counter() - self.began
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self.steps += 1
-        self.ended = time.perf_counter() - self.began
+        self.start = self.seconds
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.add(logs["val_loss"])

@@ -3,12 +3,13 @@
 from benchmarks import results
 from benchmarks.markdown import grouped, if_measured, markdown, measured
 
-DESIGNS = {"usual design": "the usual deep convolutional autoencoder"}
+USUAL = "the usual deep convolutional autoencoder"
+DESIGNS = {"usual design": USUAL}
 PEERS = {
     "PCA": "PCA, of scikit-learn",
     "ours": "ours",
     "PyTorch": "our network in PyTorch, random start, Adam",
-    "usual": "the usual deep convolutional autoencoder",
+    "usual": USUAL,
     "Keras blog": "the Keras blog's, as many filters",
     "dense": "one dense layer each way",
 }
@@ -39,8 +40,8 @@ def photographs_short() -> str:
         ours, usual = of["ours"], of["usual design"]
         times = f"{usual['step_ms'] / ours['step_ms']:.0f} times ours"
         rows.append([code, f"{ours['of_pca']:.2f}", f"{usual['of_pca']:.0f}", times])
-    header = ["64x64x3 to", "loss, of PCA's of as many values", "the usual deep convolutional autoencoder"]
-    return markdown([*header, "its step costs"], rows)
+    header = ["64x64x3 to", "loss, of PCA's of as many values", USUAL, "its step costs"]
+    return markdown(header, rows)
 
 
 def peers() -> str:
@@ -81,9 +82,9 @@ def pretraining() -> str:
 
 def flow() -> str:
     rows, found = [], results.load("heads")["rows"]
-    ours, _ = flows = [row for row in found if row["head"] == "Flow"]
+    ours, pixels = _flows()
     compared = [row for row in found if row["on"].startswith(f"{ours['on']}:")]  # of the same encodings, without a head
-    for row in compared + flows:
+    for row in [*compared, ours, pixels]:
         what = f"flow on {_seen(row)}" if row["head"] else row["on"]
         forms = {
             "seconds": "{:.0f} s",
@@ -98,11 +99,16 @@ def flow() -> str:
 
 
 def flow_short() -> str:
-    ours, pixels = (row for row in results.load("heads")["rows"] if row["head"] == "Flow")
+    ours, pixels = _flows()
     return (
         f"A flow of clothes on {_seen(ours)} is as near to real ones after {ours['equal']:.0f} seconds as the same "
         f"flow on {_seen(pixels)} after {pixels['seconds']:.0f} ([heads](docs/heads.md)).\n"
     )
+
+
+def _flows() -> list[dict]:
+    """The rows of the flow on encodings and of that on pixels."""
+    return [row for row in results.load("heads")["rows"] if row["head"] == "Flow"]
 
 
 def _seen(row: dict) -> str:

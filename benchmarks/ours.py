@@ -17,6 +17,11 @@ BATCH = 32
 LOOK = 250  # steps between two looks at the validation set
 
 
+def steps_to_look(count: int, batch_size: int = BATCH) -> int:
+    """From one look at the validation set to the next, of so many images: one pass at most."""
+    return min(LOOK, count // batch_size)
+
+
 def train_ours(
     levels: Sequence[ConvLevel],
     images: np.ndarray,
@@ -42,7 +47,7 @@ def train_ours(
             levels=[index],
             validation_data=valid,
             batch_size=batch_size,
-            steps_per_epoch=min(LOOK, len(images) // batch_size),  # of level 0; the other's is one pass
+            steps_per_epoch=steps_to_look(len(images), batch_size),  # of level 0; the other's is one pass
             learning_rate=OverTime(limit),
             callbacks=[limit, *callbacks],
             verbose=2,

@@ -20,10 +20,9 @@ import keras
 import numpy as np
 from sklearn.decomposition import PCA
 
-import benchmarks.ours
 from benchmarks import data, table, torch_twin
 from benchmarks.clocks import Curve, reached_after
-from benchmarks.ours import BATCH, train_ours
+from benchmarks.ours import BATCH, steps_to_look, train_ours
 from benchmarks.photographs import CODES, N_OUT, SIZE, level_for
 from benchmarks.rivals import dense_code, keras_blog, train_plain, usual_design
 from stacked_autoencoder.principal import to_patches
@@ -65,13 +64,14 @@ def of_torch(code: str, images: np.ndarray, valid: np.ndarray, seconds: float) -
     return curve
 
 
-def row(design: str, curve: list[dict], steps: int) -> dict:
-    """One design's row; the time from one look to the next, `steps` apart, tells its speed, where there are two."""
-    result = {"design": design, "loss": min(look["loss"] for look in curve), "seconds": curve[-1]["seconds"]}
-    waits = [later["seconds"] - sooner["seconds"] for sooner, later in itertools.pairwise(curve)]
-    if waits:
+def row(design: str, curve: Curve, steps: int) -> dict:
+    """One design's row. Its speed is told by the time from look to look, so many steps apart (0: it takes none)."""
+    times = [look["seconds"] for look in curve.rows]
+    result = {"design": design, "loss": min(look["loss"] for look in curve.rows), "seconds": times[-1]}
+    if steps:
+        waits = [later - sooner for sooner, later in itertools.pairwise(times)] or [times[0] - curve.start]
         result["images_per_second"] = steps * BATCH / statistics.median(waits)
-    return result | {"curve": curve}
+    return result | {"curve": curve.rows}
 
 
 def compare_peers(code: str, seconds: float) -> list[dict]:
@@ -86,10 +86,9 @@ def compare_peers(code: str, seconds: float) -> list[dict]:
         "Keras blog": lambda: of_keras(lambda: keras_blog(*about), images, valid, seconds),
         "dense": lambda: of_keras(lambda: dense_code(images.shape[1:], values), images, valid, seconds),
     }
-    rows = []
+    rows, steps = [], {"PCA": 0, "ours": steps_to_look(len(images))}
     for design, train in designs.items():
-        steps = min(benchmarks.ours.LOOK, len(images) // BATCH) if design == "ours" else LOOK
-        rows.append({"code": code, "values": values} | row(design, train().rows, steps))
+        rows.append({"code": code, "values": values} | row(design, train(), steps.get(design, LOOK)))
         print(f"{design}: {rows[-1]['loss']:.2e} after {rows[-1]['seconds']:.0f} s", flush=True)
     (usual,) = [each for each in rows if each["design"] == "usual"]
     taken = reached_after(usual["curve"], usual["loss"], "loss")

@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-import time
+import timeit
 from importlib import metadata
 from pathlib import Path
 
@@ -47,12 +47,8 @@ def machine() -> dict[str, str | int]:
 
 def matrix_rate() -> float:
     """Operations a second of numpy's matrix product: machines that call themselves alike differ by several times."""
-    matrix, times = np.ones((MATRIX, MATRIX), np.float32), []
-    for _ in range(5):
-        began = time.perf_counter()
-        matrix @ matrix
-        times.append(time.perf_counter() - began)
-    return 2 * MATRIX**3 / min(times)
+    matrix = np.ones((MATRIX, MATRIX), np.float32)
+    return 2 * MATRIX**3 / min(timeit.repeat(lambda: matrix @ matrix, number=1))
 
 
 def versions() -> dict[str, str]:

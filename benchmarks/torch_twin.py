@@ -120,15 +120,15 @@ def train(
     net: nn.Sequential, images: np.ndarray, valid: np.ndarray, seconds: float, curve: Curve, look: int, batch_size: int
 ) -> None:
     """Trains for so long on images in uint8, and looks at others after every `look` steps."""
-    rng, step = np.random.default_rng(0), training(net)
-    curve.on_train_begin()
-    while curve.ended < seconds:
+    rng, step, steps = np.random.default_rng(0), training(net), 0
+    while curve.seconds < seconds:
         for chosen in np.array_split(rng.permutation(len(images)), max(len(images) // batch_size, 1)):
             step(scaled(images[chosen]).numpy())
-            curve.on_train_batch_end(0)
-            if curve.steps % look == 0 or curve.ended > seconds:
+            steps += 1
+            is_over = curve.seconds > seconds
+            if steps % look == 0 or is_over:
                 curve.add(loss_of(net, scaled(valid).numpy()))
-            if curve.ended > seconds:
+            if is_over:
                 break
 
 

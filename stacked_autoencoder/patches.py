@@ -7,15 +7,32 @@ import tensorflow as tf
 from keras import layers, ops
 
 
-class ConvByPatch(layers.Layer):
-    """Computes a `Conv2D` whose kernel is its stride, with that layer's own weights.
+class ByPatch(layers.Layer):
+    """Computes a convolution whose kernel is its stride, with that layer's own weights.
+
+    Args:
+        convolution: the layer.
+        kernel: another one to compute it with, of the same shape.
+    """
+
+    def __init__(self, convolution: layers.Layer, kernel: keras.Variable | None = None) -> None:
+        super().__init__(dtype=convolution.dtype_policy)
+        self.kernel = convolution.kernel if kernel is None else kernel
+        self.bias = convolution.bias
+        self.activation = convolution.activation
+        self.shape_of = convolution.compute_output_shape
+        self.built = True
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return self.shape_of(input_shape)
+
+
+class ConvByPatch(ByPatch):
+    """Computes a `Conv2D`.
 
     One patch of the input alone gives one pixel of the output. TensorFlow's gradient of such a kernel takes several
     times as long as a matrix product: as one, a training step of a level takes 0.91 to 0.99 of the time on a CPU.
     Inference gains nothing.
-
-    Args:
-        convolution: the layer.
 
     Input shape:
         `(N, H, W, C)`.
@@ -23,14 +40,6 @@ class ConvByPatch(layers.Layer):
     Output shape:
         `(N, H // stride, W // stride, filters)`.
     """
-
-    def __init__(self, convolution: layers.Conv2D) -> None:
-        super().__init__(dtype=convolution.dtype_policy)
-        self.kernel = convolution.kernel
-        self.bias = convolution.bias
-        self.activation = convolution.activation
-        self.shape_of = convolution.compute_output_shape
-        self.built = True
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         tall, wide, channels, filters = self.kernel.shape
@@ -44,20 +53,13 @@ class ConvByPatch(layers.Layer):
             outputs = outputs + self.bias
         return self.activation(ops.reshape(outputs, (-1, rows, columns, filters)))
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return self.shape_of(input_shape)
 
-
-class TransposedByPatch(layers.Layer):
-    """Computes a `Conv2DTranspose` whose kernel is its stride, with that layer's own weights.
+class TransposedByPatch(ByPatch):
+    """Computes a `Conv2DTranspose`, whose kernel is `(stride, stride, filters, C)`.
 
     One pixel of the input alone gives one patch of the output. TensorFlow computes the layer as the gradient of a
     convolution, which takes a CPU several times as long as a matrix product where the output has three channels: as a
     product, a whole training step of a level takes 0.75 to 0.85 of the time.
-
-    Args:
-        transposed: the layer.
-        kernel: another one to compute it with, `(stride, stride, filters, C)`.
 
     Input shape:
         `(N, H, W, C)`.
@@ -65,14 +67,6 @@ class TransposedByPatch(layers.Layer):
     Output shape:
         `(N, H * stride, W * stride, filters)`.
     """
-
-    def __init__(self, transposed: layers.Conv2DTranspose, kernel: keras.Variable | None = None) -> None:
-        super().__init__(dtype=transposed.dtype_policy)
-        self.kernel = transposed.kernel if kernel is None else kernel
-        self.bias = transposed.bias
-        self.activation = transposed.activation
-        self.shape_of = transposed.compute_output_shape
-        self.built = True
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         tall, wide, filters, channels = self.kernel.shape
@@ -83,9 +77,6 @@ class TransposedByPatch(layers.Layer):
             patches = patches + ops.tile(self.bias, (tall * wide,))
         patches = ops.transpose(ops.reshape(patches, (-1, height, width, tall, wide, filters)), (0, 1, 3, 2, 4, 5))
         return self.activation(ops.reshape(patches, (-1, height * tall, width * wide, filters)))
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return self.shape_of(input_shape)
 
 
 def patch_by_patch(model: keras.Model) -> keras.Model:

@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras import layers
 
 from stacked_autoencoder import ConvLevel
-from stacked_autoencoder.patches import ConvByPatch, TransposedByPatch, patch_by_patch, trained_by_patch
+from stacked_autoencoder.patches import ByPatch, patch_by_patch, trained_by_patch
 
 
 def model_of(layer, inputs=(None, None, 6)):
@@ -14,7 +14,7 @@ def model_of(layer, inputs=(None, None, 6)):
 
 
 def fast_layers(model):
-    return [layer for layer in model.layers if isinstance(layer, (ConvByPatch, TransposedByPatch))]
+    return [layer for layer in model.layers if isinstance(layer, ByPatch)]
 
 
 def computes_the_same(fast, model, inputs):
