@@ -4,7 +4,8 @@ import pytest
 import tensorflow as tf
 
 from stacked_autoencoder import ConvLevel
-from stacked_autoencoder.optimizer import WEIGHT_DECAY, ConvMuon, LevelMuon, WarmCosine, step_scales
+from stacked_autoencoder.muon import WEIGHT_DECAY, ConvMuon
+from stacked_autoencoder.optimizer import LevelMuon, WarmCosine, step_scales
 
 
 class AllMuon(ConvMuon):

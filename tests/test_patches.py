@@ -49,7 +49,7 @@ def test_transposed_convolutions_compute_the_same_values_and_gradients(kernel, a
     computes_the_same(patch_by_patch(model), model, tf.random.normal((4, 5, 7, 6), seed=0))
 
 
-@pytest.mark.parametrize(("kernel", "arguments"), ARGUMENTS)
+@pytest.mark.parametrize(("kernel", "arguments"), [*ARGUMENTS, (1, {}), (1, {"padding": "same", "activation": "silu"})])
 @pytest.mark.parametrize("sides", [(8, 12), (9, 13), (None, None)])
 def test_convolutions_train_to_the_same_values_and_gradients(kernel, arguments, sides):
     model = model_of(layers.Conv2D(3, kernel, strides=kernel, **arguments), (*sides, 6))
@@ -76,7 +76,7 @@ def test_other_layers_are_left_as_they_are(layer):
     "layer",
     [
         layers.Conv2D(3, 4, strides=2),
-        layers.Conv2D(3, 1),  # a product already
+        layers.Conv2D(3, 1, strides=2),  # with gaps
         layers.Conv2D(3, 4, strides=4, padding="same"),  # which adds to 6 pixels
         layers.Conv2D(3, 2, strides=2, groups=3),
         layers.Dense(3),
@@ -94,12 +94,14 @@ def test_low_rank_additions_to_a_kernel_are_trained():
     assert trained_by_patch(model) is model
 
 
-def test_a_level_trains_by_patches_at_both_ends():
+def test_a_level_trains_by_patches_but_for_its_3x3_kernels():
     level = ConvLevel(n_out=4, n_scalings=4, size=4)
     level.build((32, 32, 3))
     training = level.in_training()
-    assert len(fast_layers(training.encoder)) == 3  # linear, patchify, halve
-    assert len(fast_layers(training.decoder)) == 3
+    for model in (training.encoder, training.decoder):
+        slow = [layer for layer in model.layers if layer.weights and not isinstance(layer, ByPatch)]
+        assert len(fast_layers(model)) >= 5  # linear, residual, patchify or its like, two of blocks
+        assert {layer.kernel_size for layer in slow} == {(3, 3)}
     assert {id(weight) for weight in training.trainable_weights} == {
         id(weight) for model in (level.encoder, level.decoder) for weight in model.trainable_weights
     }

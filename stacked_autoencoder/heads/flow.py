@@ -24,7 +24,7 @@ from stacked_autoencoder.heads.velocity import (
     velocity_network,
 )
 from stacked_autoencoder.level import Shape, compiled
-from stacked_autoencoder.optimizer import ConvMuon
+from stacked_autoencoder.muon import ConvMuon
 from stacked_autoencoder.seeds import rng_of
 
 LEARNING_RATE = 1e-2
