@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, WarmCosine
@@ -95,16 +96,25 @@ def step_times(models: dict[str, keras.Model], batch: tf.Tensor, rounds: int = 1
         for _ in range(steps):
             step((batch, batch))
 
-    times = best_times({name: partial(several, step) for name, step in compiled.items()}, rounds)
+    jobs = {f"{steps} steps of {name}": partial(several, step) for name, step in compiled.items()}
+    times = best_times(jobs, rounds).values()
     for name, model in models.items():
         model.set_weights(weights[name])
-    return {name: seconds / steps for name, seconds in times.items()}
+    return {name: seconds / steps for name, seconds in zip(models, times, strict=True)}
 
 
-def best_times(jobs: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Seconds of each job: the best of several rounds in which they take turns, after one that isn't counted.
+def best_times(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Seconds of each job: the best of `in_turns`.
 
     Others on the machine only ever add time, and more to small jobs than to large ones.
+    """
+    return {name: min(values) for name, values in in_turns(jobs, rounds).items()}
+
+
+def in_turns(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each job in several rounds in which they take turns, after one that isn't counted.
+
+    Prints medians, and between what times the middle half of the rounds lies.
     """
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(rounds + 1):
@@ -112,4 +122,9 @@ def best_times(jobs: dict[str, Callable[[], None]], rounds: int) -> dict[str, fl
             began = time.perf_counter()
             job()
             times[name].append(time.perf_counter() - began)
-    return {name: min(values[1:]) for name, values in times.items()}
+    times = {name: values[1:] for name, values in times.items()}
+    for name, values in times.items():
+        lower, median, upper = 1000 * np.percentile(values, (25, 50, 75))
+        told = f"best {1000 * min(values):.3g} ms, median {median:.3g} ms, half within {lower:.3g} and {upper:.3g} ms"
+        print(f"  {name}, {rounds} rounds: {told}", flush=True)
+    return times

@@ -15,11 +15,11 @@ from benchmarks.photographs import budgets_of, level_for, our_row
 CODE = "8x8x32"
 
 
-def compare_colours(minutes: float, test_folder: Path) -> list[dict]:
+def compare_colours(minutes: float, count: int, test_folder: Path) -> list[dict]:
     test, valid = data.test_tiles(test_folder), data.validation_tiles()
     rows = []
     for swapped in (False, True):
-        images = data.training_crops(swap_colours=swapped)
+        images = data.training_crops(count, swap_colours=swapped)
         sae, took = train_ours([level_for(CODE)], images, valid, 60 * minutes)
         budgets = budgets_of(sae, test, valid)
         rows.append(our_row(CODE, f"colours {'swapped' if swapped else 'kept'}", sae, test, budgets, took))
@@ -29,9 +29,10 @@ def compare_colours(minutes: float, test_folder: Path) -> list[dict]:
 def main(argv: list[str] | None = None) -> list[dict]:
     parser = table.parser(__doc__)
     parser.add_argument("--minutes", type=float, default=5.0)
+    data.add_count(parser)
     data.add_test_photographs(parser)
     arguments = parser.parse_args(argv)
-    rows = compare_colours(arguments.minutes, arguments.test_photographs)
+    rows = compare_colours(arguments.minutes, arguments.count, arguments.test_photographs)
     table.show(rows)
     return table.write(rows, arguments.json)
 

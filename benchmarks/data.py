@@ -40,6 +40,11 @@ def add_test_photographs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--test-photographs", type=Path, default=DEBIAN_PHOTOGRAPHS, help=text)
 
 
+def add_count(parser: argparse.ArgumentParser) -> None:
+    """The argument that says how many of `training_crops`."""
+    parser.add_argument("--count", type=int, default=CROPS, help="of crops to train on; fewer, to try it out")
+
+
 def training_crops(count: int = CROPS, swap_colours: bool = True, side: int = SIDE) -> np.ndarray:
     """`(count, side, side, 3)` uint8, of six photographs in scikit-image's wheel."""
     return random_crops([photograph(name) for name in TRAINING], count, side, swap_colours=swap_colours)

@@ -22,6 +22,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "memory": speed.singles("memory"),
     "flow": quality.flow,
     "flow_short": quality.flow_short,
+    "classifiers": speed.classifiers,
+    "began_step": speed.began_step,
     "presets": speed.presets,
     "scaling_measured": lambda: measured("scaling").lstrip(),
     "scaling_side": speed.scaling("side", "side of the image"),

@@ -48,6 +48,23 @@ def greedy() -> str:
     return markdown(header, rows) + measured("greedy")
 
 
+def classifiers() -> str:
+    rows = {row["on"]: row for row in results.load("classifiers")["rows"]}
+    shortest = rows["encodings"]["epoch"]
+    told = [
+        [f"on {on}", f"{rows[on]['epoch']:.2f} s", f"{rows[on]['epoch'] / shortest:.0f}", f"{rows[on]['accuracy']:.2f}"]
+        for on in ("pixels", "encodings")
+    ]
+    text = markdown(["the classifier", "an epoch", "times as long", "of the test crops right"], told)
+    before = " and ".join(f"{rows[name]['epoch']:.0f} s" for name in ("autoencoder, two epochs", "encoding"))
+    return f"{text}\nTraining the autoencoder and encoding took {before}.\n{measured('classifiers')}"
+
+
+def began_step() -> str:
+    rows = [[row["on"], f"{row['seconds']:.3f} s", f"{row['times']:.0f}"] for row in results.load("began_step")["rows"]]
+    return markdown(["a BEGAN's training step on", "takes", "times as long"], rows) + measured("began_step")
+
+
 def presets() -> str:
     rows = []
     found = results.load("presets")["rows"]

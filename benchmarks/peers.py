@@ -74,8 +74,8 @@ def row(design: str, curve: Curve, steps: int) -> dict:
     return result | {"curve": curve.rows}
 
 
-def compare_peers(code: str, seconds: float) -> list[dict]:
-    images, valid = data.training_crops(), data.validation_tiles()
+def compare_peers(code: str, seconds: float, count: int) -> list[dict]:
+    images, valid = data.training_crops(count), data.validation_tiles()
     about = images.shape[1:], CODES[code], N_OUT, SIZE
     values = math.prod(map(int, code.split("x")))
     designs = {
@@ -113,8 +113,9 @@ def main(argv: list[str] | None = None) -> list[dict]:
     parser = table.parser(__doc__)
     parser.add_argument("--code", choices=list(CODES), default="8x8x32")
     parser.add_argument("--minutes", type=float, default=10.0, help="training time of each design")
+    data.add_count(parser)
     arguments = parser.parse_args(argv)
-    rows = compare_peers(arguments.code, 60 * arguments.minutes)
+    rows = compare_peers(arguments.code, 60 * arguments.minutes, arguments.count)
     show(rows)
     return table.write(rows, arguments.json)
 

@@ -35,9 +35,14 @@ def level_for(code: str) -> ConvLevel:
 
 
 def compare_photographs(
-    codes: Sequence[str], minutes: float, test_folder: Path, longer: Sequence[str] = (), longer_minutes: float = 20.0
+    codes: Sequence[str],
+    minutes: float,
+    count: int,
+    test_folder: Path,
+    longer: Sequence[str] = (),
+    longer_minutes: float = 20.0,
 ) -> list[dict]:
-    test, valid, images = data.test_tiles(test_folder), data.validation_tiles(), data.training_crops()
+    test, valid, images = data.test_tiles(test_folder), data.validation_tiles(), data.training_crops(count)
     rows = []
     for code in codes:
         sae, ours_seconds = train_ours([level_for(code)], images, valid, 60 * minutes)
@@ -93,9 +98,11 @@ def main(argv: list[str] | None = None) -> list[dict]:
     parser.add_argument("--minutes", type=float, default=5.0, help="training time of each design")
     parser.add_argument("--longer", nargs="+", choices=list(CODES), default=[], help="codes that ours trains for again")
     parser.add_argument("--longer-minutes", type=float, default=20.0)
+    data.add_count(parser)
     data.add_test_photographs(parser)
     told = parser.parse_args(argv)
-    rows = compare_photographs(told.codes, told.minutes, told.test_photographs, told.longer, told.longer_minutes)
+    longer = told.longer, told.longer_minutes
+    rows = compare_photographs(told.codes, told.minutes, told.count, told.test_photographs, *longer)
     table.show(rows)
     return table.write(rows, told.json)
 

@@ -24,9 +24,9 @@ ENCODED = 64  # images per batch where encoding is timed
 
 
 def compare_presets(
-    names: list[str], code: str, minutes: list[float], test_folder: Path, rounds: int = 10
+    names: list[str], code: str, minutes: list[float], count: int, test_folder: Path, rounds: int = 10
 ) -> list[dict]:
-    test, valid, images = data.test_tiles(test_folder), data.validation_tiles(), data.training_crops()
+    test, valid, images = data.test_tiles(test_folder), data.validation_tiles(), data.training_crops(count)
     rows = []
     for name in names:
         for each in minutes:
@@ -62,12 +62,13 @@ def main(argv: list[str] | None = None) -> list[dict]:
     parser.add_argument("--only", nargs="+", choices=list(PRESETS), default=list(PRESETS))
     parser.add_argument("--code", choices=list(CODES), default="8x8x32")
     parser.add_argument("--minutes", type=float, nargs="+", default=[2.0, 8.0])
+    data.add_count(parser)
     data.add_test_photographs(parser)
-    arguments = parser.parse_args(argv)
-    rows = compare_presets(arguments.only, arguments.code, arguments.minutes, arguments.test_photographs)
+    told = parser.parse_args(argv)
+    rows = compare_presets(told.only, told.code, told.minutes, told.count, told.test_photographs)
     print("\n--- all ---")
     show(rows)
-    return table.write(rows, arguments.json)
+    return table.write(rows, told.json)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import data, table, traced
-from benchmarks.clocks import best_times
+from benchmarks.clocks import in_turns
 from benchmarks.operations import forward_operations, training_operations
 from benchmarks.ours import reconstruction
 from benchmarks.photographs import CODES, level_for
@@ -54,7 +54,8 @@ def compare_with_machine(code: str, images: np.ndarray, batch_size: int, rounds:
         | ours
         | {f"twin {name}": job for name, job in torchs.items()}
     )
-    times = best_times(jobs, rounds)
+    turns = in_turns(jobs, rounds)
+    times = {name: min(values) for name, values in turns.items()}
     rate = 2 * MATRIX**3 / times["matrix"]
     forward = forward_operations(level.encoder), forward_operations(level.decoder)
     operations = dict(zip(WHAT, (forward[0], sum(forward), training_operations(level)), strict=True))
@@ -62,6 +63,8 @@ def compare_with_machine(code: str, images: np.ndarray, batch_size: int, rounds:
     for what, job in ours.items():
         count = batch_size if what == "training step" else len(images)
         row = {"code": code, "batch": count, "what": what, "us_per_image": 1e6 * times[what] / count}
+        lower, median, upper = (1e6 * seconds / count for seconds in np.percentile(turns[what], (25, 50, 75)))
+        row |= {"median_us": median, "half_within_us": [lower, upper]}
         row |= {"share": operations[what] * count / times[what] / rate, "gigaflops": rate / 1e9}
         if what in torchs:
             row["twin"] = times[f"twin {what}"] / times[what]
@@ -81,14 +84,14 @@ def twin_jobs(level: Level, images: np.ndarray, batch: np.ndarray) -> dict[str, 
 
 def show(rows: list[dict]) -> None:
     print(
-        f"\n{'code':9}{'batch':>6}  {'what':16}{'us/image':>9}{'share':>7}{'twin':>7}"
+        f"\n{'code':9}{'batch':>6}  {'what':16}{'us/image':>9}{'median':>8}{'share':>7}{'twin':>7}"
         + "".join(f"{kind:>13}" for kind in traced.KINDS)
     )
     for row in rows:
         twin = f"{row['twin']:7.2f}" if "twin" in row else " " * 7
         kinds = "".join(f"{row[kind]:13.0%}" for kind in traced.KINDS)
         about = f"{row['code']:9}{row['batch']:6}  {row['what']:16}"
-        print(f"{about}{row['us_per_image']:9.0f}{row['share']:7.2f}{twin}{kinds}")
+        print(f"{about}{row['us_per_image']:9.0f}{row['median_us']:8.0f}{row['share']:7.2f}{twin}{kinds}")
 
 
 def main(argv: list[str] | None = None) -> list[dict]:

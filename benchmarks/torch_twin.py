@@ -119,9 +119,9 @@ def training(net: nn.Sequential, learning_rate: float = 1e-3) -> Callable[[np.nd
 def train(
     net: nn.Sequential, images: np.ndarray, valid: np.ndarray, seconds: float, curve: Curve, look: int, batch_size: int
 ) -> None:
-    """Trains for so long on images in uint8, and looks at others after every `look` steps."""
+    """Trains for so long on images in uint8, and looks at others after every `look` steps, and in the end."""
     rng, step, steps = np.random.default_rng(0), training(net), 0
-    while curve.seconds < seconds:
+    while True:
         for chosen in np.array_split(rng.permutation(len(images)), max(len(images) // batch_size, 1)):
             step(scaled(images[chosen]).numpy())
             steps += 1
@@ -129,7 +129,7 @@ def train(
             if steps % look == 0 or is_over:
                 curve.add(loss_of(net, scaled(valid).numpy()))
             if is_over:
-                break
+                return
 
 
 def loss_of(net: nn.Sequential, images: np.ndarray, batch_size: int = 256) -> float:

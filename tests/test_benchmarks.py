@@ -71,9 +71,8 @@ def clothes_there(monkeypatch):
 @pytest.mark.slow
 def test_photographs(tmp_path, capsys):
     file, code = tmp_path / "rows.json", "4x4x32"
-    rows = photographs.main(
-        ["--codes", code, "--minutes", "0.02", "--longer", code, "--longer-minutes", "0.03", "--json", str(file)],
-    )
+    options = ["--minutes", "0.02", "--longer-minutes", "0.03", "--count", "64", "--json", str(file)]
+    rows = photographs.main(["--codes", code, "--longer", code, *options])
     assert [line["design"] for line in rows] == ["PCA", "usual design", "ours", "ours, longer"]
     assert {line["values"] for line in rows} == {4 * 4 * 32}
     pca, usual, mine, longer = rows
@@ -138,12 +137,29 @@ def test_the_twin_in_pytorch_computes_what_ours_does(code):
     assert torch_twin.loss_of(net, images) < before
 
 
+def test_the_twin_is_looked_at_when_its_time_is_over_between_two_passes():
+    torch_twin = pytest.importorskip("benchmarks.torch_twin", reason="needs PyTorch", exc_type=ImportError)
+
+    class Ticking(Curve):
+        ticks = 0
+
+        @property
+        def seconds(self):
+            self.ticks += 1
+            return 0.45 * self.ticks
+
+    level, curve, images = ConvLevel(n_out=4, n_scalings=1, size=4), Ticking(), pixels(8, 16)
+    level.build((16, 16, 3))
+    torch_twin.train(torch_twin.twin(level, seed=0), images, images, 1.0, curve, look=100, batch_size=8)
+    assert len(curve.rows) == 1
+
+
 @pytest.mark.slow
 def test_peers(monkeypatch, tmp_path, capsys):
     peers = pytest.importorskip("benchmarks.peers", reason="needs PyTorch and scikit-learn", exc_type=ImportError)
     monkeypatch.setattr(peers, "SIZE", 4)
     file = tmp_path / "peers.json"
-    rows = peers.main(["--code", "4x4x32", "--minutes", "0.01", "--json", str(file)])
+    rows = peers.main(["--code", "4x4x32", "--minutes", "0.01", "--count", "64", "--json", str(file)])
     found = {row["design"]: row for row in rows}
     assert list(found) == ["PCA", "ours", "PyTorch", "usual", "Keras blog", "dense"]
     assert found["ours"]["curve"][0]["loss"] == pytest.approx(found["PCA"]["loss"], rel=0.05)  # it starts there
@@ -230,7 +246,7 @@ def test_scaling(monkeypatch, capsys):
 @pytest.mark.slow
 def test_presets(monkeypatch, capsys):
     monkeypatch.setitem(PRESETS, "best", {"size": 8, "depth": 1})
-    rows = presets.main(["--only", "fast", "best", "--code", "16x16x32", "--minutes", "0.01"])
+    rows = presets.main(["--only", "fast", "best", "--code", "16x16x32", "--minutes", "0.01", "--count", "64"])
     assert [(row["preset"], row["size"]) for row in rows] == [("fast", 32), ("best", 8)]
     assert all(0 < row["of_pca"] < 1.2 and row["train_us"] > row["encode_us"] > 0 for row in rows)
     assert "of PCA" in capsys.readouterr().out
@@ -240,10 +256,13 @@ def test_presets(monkeypatch, capsys):
 @pytest.mark.slow
 def test_crops_with_and_without_swapped_colours(monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        data, "training_crops", lambda swap_colours: asked.append(swap_colours) or pixels(64, 64, seed=len(asked))
-    )
-    kept, swapped = colours.main(["--minutes", "0.02"])
+
+    def crops(count, swap_colours):
+        asked.append(swap_colours)
+        return pixels(count, 64, seed=len(asked))
+
+    monkeypatch.setattr(data, "training_crops", crops)
+    kept, swapped = colours.main(["--minutes", "0.02", "--count", "64"])
     assert asked == [False, True]
     assert (kept["design"], swapped["design"]) == ("colours kept", "colours swapped")
     assert kept["loss"] != swapped["loss"]
@@ -278,6 +297,16 @@ def test_fit_is_compared_with_the_bare_step(monkeypatch, capsys):
     assert 0.2 < row["ratio"] < 50  # too few steps to say more
     assert row["begins"] > row["step_ms"] / 1000
     assert "begins after" in capsys.readouterr().out
+
+
+def test_jobs_take_turns_and_medians_and_spread_are_told(capsys):
+    turns = []
+    times = clocks.in_turns({"one": lambda: turns.append(1), "two": lambda: turns.append(2)}, rounds=3)
+    assert turns == [1, 2] * 4  # a round that isn't counted
+    assert {name: len(values) for name, values in times.items()} == {"one": 3, "two": 3}
+    told = capsys.readouterr().out
+    assert told.startswith("  one, 3 rounds: best ")
+    assert "median" in told
 
 
 def test_timing_a_step_leaves_the_model_as_it_was():
