@@ -1,7 +1,7 @@
 """All questions that this library's figures answer, or some, each in a process of its own.
 
     python -m benchmarks                            # all of them: seven hours on two cores
-    python -m benchmarks --quick                    # the same code, too short to mean anything: five minutes
+    python -m benchmarks --quick                    # the same code, too short to mean anything: three to eight minutes
     python -m benchmarks --only roofline encoding
     python -m benchmarks --only photographs -- --codes 4x4x32 --minutes 20      # with arguments of its own
 

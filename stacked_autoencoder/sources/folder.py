@@ -119,9 +119,12 @@ class FolderSource(DatasetSource):
         def orders() -> Iterator[Order]:
             return (self._order(part) for index, part in enumerate(parts) if wanted(index))
 
+        untuned = tf.data.Options()
+        untuned.autotune.enabled = False  # ending an iterator waits for it, for as long as half the encoding took
+
         @cache
         def reading(batch_size: int) -> Iterator[np.ndarray]:  # goes on from block to block without a pause
-            return self._marked(orders, batch_size).prefetch(2).as_numpy_iterator()
+            return self._marked(orders, batch_size).prefetch(2).with_options(untuned).as_numpy_iterator()
 
         for index, part in enumerate(parts):
             yield FolderBlock(index, self, part, reading)
