@@ -108,7 +108,17 @@ def best_times(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, 
 
     Others on the machine only ever add time, and more to small jobs than to large ones.
     """
-    return {name: min(values) for name, values in in_turns(jobs, rounds).items()}
+    return best_of(in_turns(jobs, rounds))
+
+
+def best_of(turns: dict[str, list[float]]) -> dict[str, float]:
+    return {name: min(values) for name, values in turns.items()}
+
+
+def quartiles(values: list[float]) -> tuple[float, float, float]:
+    """The median in the middle, and between what the middle half lies."""
+    lower, median, upper = np.percentile(values, (25, 50, 75))
+    return lower, median, upper
 
 
 def in_turns(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -124,7 +134,7 @@ def in_turns(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, li
             times[name].append(time.perf_counter() - began)
     times = {name: values[1:] for name, values in times.items()}
     for name, values in times.items():
-        lower, median, upper = 1000 * np.percentile(values, (25, 50, 75))
-        told = f"best {1000 * min(values):.3g} ms, median {median:.3g} ms, half within {lower:.3g} and {upper:.3g} ms"
+        best, lower, median, upper = (1000 * seconds for seconds in (min(values), *quartiles(values)))
+        told = f"best {best:.3g} ms, median {median:.3g} ms, half within {lower:.3g} and {upper:.3g} ms"
         print(f"  {name}, {rounds} rounds: {told}", flush=True)
     return times

@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import data, table, traced
-from benchmarks.clocks import in_turns
+from benchmarks.clocks import best_of, in_turns, quartiles
 from benchmarks.operations import forward_operations, training_operations
 from benchmarks.ours import reconstruction
 from benchmarks.photographs import CODES, level_for
@@ -55,7 +55,7 @@ def compare_with_machine(code: str, images: np.ndarray, batch_size: int, rounds:
         | {f"twin {name}": job for name, job in torchs.items()}
     )
     turns = in_turns(jobs, rounds)
-    times = {name: min(values) for name, values in turns.items()}
+    times = best_of(turns)
     rate = 2 * MATRIX**3 / times["matrix"]
     forward = forward_operations(level.encoder), forward_operations(level.decoder)
     operations = dict(zip(WHAT, (forward[0], sum(forward), training_operations(level)), strict=True))
@@ -63,7 +63,7 @@ def compare_with_machine(code: str, images: np.ndarray, batch_size: int, rounds:
     for what, job in ours.items():
         count = batch_size if what == "training step" else len(images)
         row = {"code": code, "batch": count, "what": what, "us_per_image": 1e6 * times[what] / count}
-        lower, median, upper = (1e6 * seconds / count for seconds in np.percentile(turns[what], (25, 50, 75)))
+        lower, median, upper = (1e6 * seconds / count for seconds in quartiles(turns[what]))
         row |= {"median_us": median, "half_within_us": [lower, upper]}
         row |= {"share": operations[what] * count / times[what] / rate, "gigaflops": rate / 1e9}
         if what in torchs:

@@ -300,3 +300,9 @@ def test_a_store_knows_its_pictures_again_and_refuses_others(folder, sae, tmp_pa
     os.utime(folder / images.names[30])
     with pytest.raises(ValueError, match=r"images have changed.*shard 1 was made of others"):
         sae.encode_to(path, images, shard_size=20, verbose=0)
+
+
+def test_no_reading_of_a_folder_is_tuned_whose_end_would_wait_for_it(folder):
+    source = as_source(ImageFolder(folder, side=16), (16, 16, 3))
+    assert source.dataset(4, shuffle=True).options().autotune.enabled is False
+    assert source.raw_singles().options().autotune.enabled is False

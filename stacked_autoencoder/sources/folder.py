@@ -68,6 +68,11 @@ class FolderBlock(Block):
         return hashlib.sha256(json.dumps([taken, known]).encode()).hexdigest()
 
 
+# As many threads decode as there are. A pipeline that ends waits for its tuning, the longer the longer it has run.
+UNTUNED = tf.data.Options()
+UNTUNED.autotune.enabled = False
+
+
 class FolderSource(DatasetSource):
     """The pictures below a folder, sorted by path."""
 
@@ -119,12 +124,9 @@ class FolderSource(DatasetSource):
         def orders() -> Iterator[Order]:
             return (self._order(part) for index, part in enumerate(parts) if wanted(index))
 
-        untuned = tf.data.Options()
-        untuned.autotune.enabled = False  # ending an iterator waits for it, for as long as half the encoding took
-
         @cache
         def reading(batch_size: int) -> Iterator[np.ndarray]:  # goes on from block to block without a pause
-            return self._marked(orders, batch_size).prefetch(2).with_options(untuned).as_numpy_iterator()
+            return self._marked(orders, batch_size).prefetch(2).as_numpy_iterator()
 
         for index, part in enumerate(parts):
             yield FolderBlock(index, self, part, reading)
@@ -168,7 +170,7 @@ class FolderSource(DatasetSource):
         passes = generated(orders, signature)
         return released(
             self._look, lambda look: passes.flat_map(partial(self._one_pass, look=look, batch_size=batch_size))
-        )
+        ).with_options(UNTUNED)
 
     def _one_pass(self, rows: tf.Tensor, seed: tf.Tensor, look: Released, batch_size: int) -> tf.data.Dataset:
         """Batches in the order of `rows`, and an empty one at the end; without Python but for what is missing.
