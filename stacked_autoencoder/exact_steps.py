@@ -38,7 +38,8 @@ class ExactSteps(OnDevices):
         def one_step(data: Any) -> None:
             strategy.run(self.train_step, args=(data,))  # what it returns is told by the metrics that it has updated
 
-        one_step = tf.function(one_step, autograph=False, reduce_retracing=True, jit_compile=self.jit_compile)
+        if self.jit_compile:  # else a function within the loop's would only take time to be made
+            one_step = tf.function(one_step, autograph=False, reduce_retracing=True, jit_compile=True)
 
         def several_steps(iterator: Any, count: tf.Tensor) -> None:
             """In a loop from the first on: TensorFlow optimises the whole step at every place that has it."""

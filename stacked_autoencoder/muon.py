@@ -103,37 +103,73 @@ class ConvMuon(keras.optimizers.Muon):
         self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor, m: keras.Variable
     ) -> None:
         """Keras's step, with the decay, in fewer passes over the kernel."""
-        moved = self.momentum * m + gradient
-        self.assign(m, moved)
-        direction = gradient + self.momentum * moved if self.nesterov else moved
-        matrix = ops.reshape(direction, (-1, direction.shape[-1]))
-        # Makes the root mean square of an update about that of Adam's, whatever the shape of the kernel.
-        rate = learning_rate if self.rms_rate is None else learning_rate * self.rms_rate * math.sqrt(max(matrix.shape))
-        update = ops.reshape(self.zeropower_via_newtonschulz5(matrix, self.ns_steps, rate), variable.shape)
         decays = self.weight_decay and self._use_weight_decay(variable)
-        kept = (1.0 - learning_rate * self.weight_decay) * variable if decays else variable
-        self.assign(variable, kept - update)
+        # As tensors: what else it is given, a traced function keeps.
+        tensors = [tf.convert_to_tensor(value) for value in (variable, gradient, m, learning_rate)]
+        moved, moment = muon_step(
+            *tensors,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            rms_rate=self.rms_rate,
+            weight_decay=self.weight_decay if decays else 0.0,
+            steps=self.ns_steps,
+            factors=(self.muon_a, self.muon_b, self.muon_c),
+        )
+        self.assign(m, moment)
+        self.assign(variable, moved)
 
-    def zeropower_via_newtonschulz5(self, x: tf.Tensor, steps: int, scale: float | tf.Tensor = 1.0) -> tf.Tensor:
-        """Keras's iteration, on the Gram matrix of the shorter side; times `scale`.
 
-        Every iterate is the one before times `a + b * gram + c * gram**2`, and these factors commute. So only the first
-        product and the last see the longer side, which for a 3x3 convolution is nine times the shorter. The Gram
-        matrix's trace tells the norm to divide by, which is left to the small matrices, too.
-        """
-        matrix = ops.reshape(x, (-1, x.shape[-1]))
-        is_tall = matrix.shape[0] >= matrix.shape[1]
-        gram = tf.matmul(matrix, matrix, transpose_a=is_tall, transpose_b=not is_tall)
-        normalised = 1.0 / (tf.linalg.trace(gram) + SMALLEST**2)  # Keras adds 1e-7 to the norm, more than some have
-        gram = normalised * gram
-        factor = product = self._factor(gram)
-        for _ in range(steps - 1):
-            gram = factor @ gram @ factor
-            factor = self._factor(gram)
-            product = product @ factor
-        product = scale * tf.sqrt(normalised) * product
-        return ops.reshape(matrix @ product if is_tall else product @ matrix, x.shape)
+@partial(tf.function, autograph=False)
+def muon_step(
+    kernel: tf.Tensor,
+    gradient: tf.Tensor,
+    moment: tf.Tensor,
+    learning_rate: tf.Tensor,
+    *,
+    momentum: float,
+    nesterov: bool,
+    rms_rate: float | None,
+    weight_decay: float,
+    steps: int,
+    factors: tuple[float, float, float],
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """A kernel and its momentum after a step.
 
-    def _factor(self, gram: tf.Tensor) -> tf.Tensor:
-        """By which one iteration multiplies."""
-        return self.muon_a * tf.eye(gram.shape[0]) + self.muon_b * gram + self.muon_c * (gram @ gram)
+    Traced once for all kernels of a shape, whoever trains them: seventy operations for each are half of what there is
+    to trace in a level, and take longer than its first steps.
+    """
+    moment = momentum * moment + gradient
+    direction = gradient + momentum * moment if nesterov else moment
+    matrix = ops.reshape(direction, (-1, direction.shape[-1]))
+    # Makes the root mean square of an update about that of Adam's, whatever the shape of the kernel.
+    rate = learning_rate if rms_rate is None else learning_rate * rms_rate * math.sqrt(max(matrix.shape))
+    update = ops.reshape(orthogonalised(matrix, steps, factors, rate), kernel.shape)
+    kept = (1.0 - learning_rate * weight_decay) * kernel if weight_decay else kernel
+    return kept - update, moment
+
+
+def orthogonalised(
+    matrix: tf.Tensor, steps: int, factors: tuple[float, float, float], scale: float | tf.Tensor = 1.0
+) -> tf.Tensor:
+    """Keras's `zeropower_via_newtonschulz5`, on the Gram matrix of the shorter side; times `scale`.
+
+    Every iterate is the one before times `a + b * gram + c * gram**2`, and these factors commute. So only the first
+    product and the last see the longer side, which for a 3x3 convolution is nine times the shorter. The Gram matrix's
+    trace tells the norm to divide by, which is left to the small matrices, too.
+    """
+    is_tall = matrix.shape[0] >= matrix.shape[1]
+    gram = tf.matmul(matrix, matrix, transpose_a=is_tall, transpose_b=not is_tall)
+    normalised = 1.0 / (tf.linalg.trace(gram) + SMALLEST**2)  # Keras adds 1e-7 to the norm, more than some have
+    gram = normalised * gram
+    factor = product = _factor(gram, *factors)
+    for _ in range(steps - 1):
+        gram = factor @ gram @ factor
+        factor = _factor(gram, *factors)
+        product = product @ factor
+    product = scale * tf.sqrt(normalised) * product
+    return matrix @ product if is_tall else product @ matrix
+
+
+def _factor(gram: tf.Tensor, a: float, b: float, c: float) -> tf.Tensor:
+    """By which one iteration multiplies."""
+    return a * tf.eye(gram.shape[0]) + b * gram + c * (gram @ gram)

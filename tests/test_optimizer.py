@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from stacked_autoencoder import ConvLevel
-from stacked_autoencoder.muon import WEIGHT_DECAY, ConvMuon
+from stacked_autoencoder.muon import WEIGHT_DECAY, ConvMuon, muon_step, orthogonalised
 from stacked_autoencoder.optimizer import LevelMuon, WarmCosine, step_scales
 
 
@@ -89,11 +89,24 @@ def test_the_orthogonal_matrix_is_keras_own(shape):
     tall = rng.standard_normal((int(np.prod(shape[:-1])), shape[-1]))
     left, strengths, right = np.linalg.svd(tall, full_matrices=False)
     matrix = left * np.logspace(0, -5, len(strengths)) @ right  # directions down to what float32 can tell
-    expected = keras.optimizers.Muon().zeropower_via_newtonschulz5(tf.constant(matrix, tf.float32), 3)
-    ours = LevelMuon(0.1, scales={}, unit=1.0).zeropower_via_newtonschulz5(
-        tf.constant(matrix.reshape(shape), tf.float32), 3
-    )
-    np.testing.assert_allclose(ours.numpy().reshape(matrix.shape), expected, atol=2e-5)
+    keras_own = keras.optimizers.Muon()
+    expected = keras_own.zeropower_via_newtonschulz5(tf.constant(matrix, tf.float32), 3)
+    factors = keras_own.muon_a, keras_own.muon_b, keras_own.muon_c
+    ours = orthogonalised(tf.constant(matrix, tf.float32), 3, factors)
+    np.testing.assert_allclose(ours.numpy(), expected, atol=2e-5)
+
+
+def test_muons_step_is_traced_once_for_kernels_of_a_shape():
+    def step_all(optimizer, kernels):
+        optimizer.build(kernels)
+        tf.function(lambda: optimizer.apply([tf.ones(kernel.shape) for kernel in kernels], kernels))()
+        return muon_step.experimental_get_tracing_count()
+
+    kernels = [keras.Variable(np.zeros((3, 3, 2, 7), np.float32)) for _ in range(3)]
+    before = muon_step.experimental_get_tracing_count()
+    assert step_all(LevelMuon(0.1, scales={}, unit=1.0), kernels) == before + 1
+    assert step_all(LevelMuon(0.2, scales={}, unit=0.1), kernels) == before + 1
+    assert step_all(ConvMuon(0.1), kernels) == before + 1
 
 
 def test_only_muons_kernels_decay():
