@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stacked_autoencoder import Autoencoder, ConvLevel, training
+from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, training
 from stacked_autoencoder.images import as_source
 from stacked_autoencoder.optimizer import optimizer_for
 from stacked_autoencoder.reconstruction import Reconstruction
-from stacked_autoencoder.training import KeepBest
+from stacked_autoencoder.training import KeepBest, LossOver
 from tests.conftest import blobs
 
 
@@ -40,6 +40,17 @@ def test_without_validation_data_a_sample_of_the_training_data_decides(images):
     assert sae.evaluate(images) <= history.start_loss
     (again,) = sae.train(images, epochs=1, learning_rate=1e5, verbose=0)
     assert sae.evaluate(images) <= again.start_loss * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(("batch_size", "batches"), [(1, 16), (4, 6), (12, 4), (48, 2)])
+def test_that_sample_is_a_quarter_of_an_epoch_within_limits(images, monkeypatch, batch_size, batches):
+    measured, of_batches = [], LossOver.__call__
+    monkeypatch.setattr(
+        LossOver, "__call__", lambda self, sample: measured.append(len(sample)) or of_batches(self, sample)
+    )
+    sae = Autoencoder(shape=(16, 16, 3), levels=[DenseLevel(4)])
+    sae.train(images, epochs=1, batch_size=batch_size, verbose=0)
+    assert measured == [batches, batches]  # before the first step, and after the epoch
 
 
 def test_the_progress_bar_names_the_level(images, capsys):
