@@ -21,11 +21,13 @@ def roofline() -> str:
 
 
 def fit() -> str:
-    rows = [
-        [row["code"], str(row["batch"]), f"{row['step_ms']:.0f} ms", f"{row['ratio']:.2f}", f"{row['begins']:.1f} s"]
-        for row in results.load("fit")["rows"]
-    ]
-    return markdown(["code", "batch", "bare step", "`train`, of it", "first steps done after"], rows) + measured("fit")
+    rows = []
+    for row in results.load("fit")["rows"]:
+        cells = [row["code"], str(row["batch"]), f"{row['step_ms']:.0f} ms", f"{row['ratio']:.2f}"]
+        rows.append([*cells, f"{row['epoch']:.2f}", f"{row['begins']:.1f} s"])
+    steps = row["steps"]
+    header = ["code", "batch", "bare step", "`train`, of it", f"an epoch of {steps} steps, of {steps} bare ones"]
+    return markdown([*header, "first steps done after"], rows) + measured("fit")
 
 
 def levels() -> str:

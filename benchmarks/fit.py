@@ -26,7 +26,8 @@ def compare(code: str, level: ConvLevel, batch_size: int, rounds: int, steps: in
     """A row: the first call of `train`, which traces, and then rounds of `train` and the bare step."""
     keras.utils.set_random_seed(0)
     images = data.training_crops(steps * batch_size)
-    sae, clock, ratios = Autoencoder(shape=images.shape[1:], levels=[level]), Clock(), []
+    sae, clock = Autoencoder(shape=images.shape[1:], levels=[level]), Clock()
+    ratios, epochs = [], []
     began = time.perf_counter()
     sae.train(images, epochs=1, batch_size=batch_size, verbose=0, callbacks=[clock])
     begins = clock.first - began
@@ -35,14 +36,16 @@ def compare(code: str, level: ConvLevel, batch_size: int, rounds: int, steps: in
         batch = images[:batch_size]
         bare = step_times({"bare": reconstruction(sae, batch)}, scaled(batch), rounds=3, steps=steps)["bare"]
         ratios.append(min(clock.epochs[1:]) / steps / bare)  # the first epoch also compiles
-    row = {"code": code, "batch": batch_size, "ratio": statistics.median(ratios), "step_ms": 1000 * bare}
-    return row | {"spread": max(ratios) - min(ratios), "begins": begins}
+        epochs.append(min(clock.whole_epochs[1:]) / steps / bare)
+    row = {"code": code, "batch": batch_size, "ratio": statistics.median(ratios), "epoch": statistics.median(epochs)}
+    return row | {"step_ms": 1000 * bare, "spread": max(ratios) - min(ratios), "steps": steps, "begins": begins}
 
 
 def show(rows: list[dict]) -> None:
-    print(f"\n{'code':9}{'batch':>6}{'step':>11}{'of the step':>13}{'spread':>8}{'begins after':>14}")
+    print(f"\n{'code':9}{'batch':>6}{'step':>11}{'of the step':>13}{'spread':>8}{'an epoch':>10}{'begins after':>14}")
     for row in rows:
-        times = f"{row['step_ms']:8.1f} ms{row['ratio']:13.2f}{row['spread']:8.2f}{row['begins']:12.1f} s"
+        times = f"{row['step_ms']:8.1f} ms{row['ratio']:13.2f}{row['spread']:8.2f}"
+        times += f"{row['epoch']:10.2f}{row['begins']:12.1f} s"
         print(f"{row['code']:9}{row['batch']:6}{times}")
 
 

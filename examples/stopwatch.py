@@ -31,11 +31,13 @@ class Clock(keras.callbacks.Callback):
 
     Attributes:
         epochs: seconds of each epoch's steps.
+        whole_epochs: the same with what follows them, such as a look at validation data.
         first: when the first steps had been taken.
     """
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.epochs: list[float] = []
+        self.whole_epochs: list[float] = []
         self.first: float | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -47,3 +49,4 @@ class Clock(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.epochs.append(self.ended - self.began)
+        self.whole_epochs.append(time.perf_counter() - self.began)
