@@ -21,11 +21,11 @@ def roofline() -> str:
 
 
 def fit() -> str:
-    rows = []
-    for row in results.load("fit")["rows"]:
+    rows, found = [], results.load("fit")["rows"]
+    for row in found:
         cells = [row["code"], str(row["batch"]), f"{row['step_ms']:.0f} ms", f"{row['ratio']:.2f}"]
         rows.append([*cells, f"{row['epoch']:.2f}", f"{row['begins']:.1f} s"])
-    steps = row["steps"]
+    steps = found[0]["steps"]
     header = ["code", "batch", "bare step", "`train`, of it", f"an epoch of {steps} steps, of {steps} bare ones"]
     return markdown([*header, "first steps done after"], rows) + measured("fit")
 

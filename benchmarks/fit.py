@@ -4,8 +4,10 @@
     python -m benchmarks.fit --codes 4x4x32 --batch-size 16
 
 64x64x3, `size=64`. *Of the step* is the time of a step within `train`, input and metrics and all, over that of the bare
-compiled step on one batch that is in memory already, taken in turns; the median of the ratios. *Begins after* are the
-seconds from the call of `train` to the end of its first steps: the start in closed form, and tracing.
+compiled step on one batch that is in memory already, taken in turns; the median of the ratios. *An epoch* is the same
+with what follows its steps: there are no validation data, so a sample of the images decides which weights are kept.
+*Begins after* are the seconds from the call of `train` to the end of its first steps: the start in closed form, and
+tracing.
 """
 
 import statistics

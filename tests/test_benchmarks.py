@@ -284,8 +284,8 @@ def test_tiles_on_which_a_level_is_worse_than_pca_are_counted():
 def test_fashion_mnist(monkeypatch):
     images = (blobs(320, 28, channels=1) + 1) / 2
     monkeypatch.setattr(fashion, "fashion_mnist", lambda: (images[:256], images[256:]))
-    rows = fashion.main(["--minutes", "0.02", "--count", "128"])
-    assert len(rows) == 2 + 2
+    rows = fashion.main(["--minutes", "0.02", "0.03", "--count", "128"])
+    assert len(rows) == 2 + 2 * 2
     assert all(0 < line["loss"] < 0.5 for line in rows)
     assert all(line["of_pca"] < 1.1 for line in rows[2:])
 
