@@ -19,15 +19,13 @@ whether there is something to go on from. The chief alone writes.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.budget import Mean
 from stacked_autoencoder.checkpoint_files import random_state, set_random_state
 from stacked_autoencoder.workers import has_workers, of_chief
 
@@ -146,56 +144,8 @@ class OnDevices(keras.Model):
         self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
         return {}  # to sum them over devices once per execution is enough
 
-    def means_over(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-        """The loss of the model as it is and its terms, over all of `batches`, by all devices together."""
-        strategy = tf.distribute.get_strategy()
-        means: dict[str, Mean] = {}
-        for batch in batches:
-            parts = strategy.experimental_distribute_values_from_function(
-                lambda context, batch=batch: rows_of(
-                    [tf.constant(values) for values in batch],
-                    context.replica_id_in_sync_group,
-                    context.num_replicas_in_sync,
-                )
-            )
-            for name, total in self._sums(*parts).items():
-                means.setdefault(name, Mean()).add(total, len(batch[0]))
-        values = {name: mean.value for name, mean in means.items()}
-        return {"loss": sum(values.values()), **values}
-
-    @functools.cached_property
-    def _sums(self) -> Callable[..., dict[str, tf.Tensor]]:
-        """What each device is given of a batch → the sums of the terms over the images of all."""
-        strategy = tf.distribute.get_strategy()
-
-        def own(inputs: tf.Tensor, targets: tf.Tensor, rows: tf.Tensor, _: tf.Tensor) -> dict[str, tf.Tensor]:
-            terms = self.terms_of(inputs, targets, self(inputs, training=False))
-            return {name: value * tf.cast(rows, value.dtype) for name, value in terms.items()}
-
-        def of_all(*parts: Any) -> dict[str, tf.Tensor]:
-            sums = strategy.run(own, args=parts)
-            return {name: strategy.reduce("SUM", value, axis=None) for name, value in sums.items()}
-
-        return tf.function(of_all, reduce_retracing=True)
-
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Nothing: weights, and the optimizer's, are there before `fit`.
 
         Keras 3.15's takes the mean of the devices' batches, which fails for several workers, and costs a batch.
         """
-
-
-class Validate(keras.callbacks.Callback):
-    """Measures the validation data after each epoch, where Keras's `evaluate` can't: it fails for several workers.
-
-    Args:
-        batches: makes those of one pass, of inputs and targets.
-    """
-
-    def __init__(self, batches: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]) -> None:
-        super().__init__()
-        self.batches = batches
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        means = self.model.means_over(self.batches())
-        logs |= {f"val_{name}": means[name] for name in ("loss", *(each.name for each in self.model.trackers))}

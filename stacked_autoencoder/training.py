@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.budget import Mean, counted, squared_error
-from stacked_autoencoder.distribute import Validate, spread
+from stacked_autoencoder.budget import counted, squared_error
+from stacked_autoencoder.distribute import spread
 from stacked_autoencoder.keep_checkpoints import KeepCheckpoints
-from stacked_autoencoder.level import Level, Shape
+from stacked_autoencoder.level import Level
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate, WarmCosine, optimizer_for
 from stacked_autoencoder.reconstruction import Reconstruction
 from stacked_autoencoder.sources.pairs import Pairs
 from stacked_autoencoder.tied import copy_out
+from stacked_autoencoder.validation import MeansOver, Validate
 from stacked_autoencoder.workers import is_chief
 
 # Batches that decide which weights are best where there is no validation data: at most and at least. In between it is a
@@ -101,33 +102,6 @@ class StopAtNaN(keras.callbacks.Callback):
         self.before = batch
 
 
-class LossOver:
-    """The loss of a model as it is, over batches of inputs and targets of such a shape.
-
-    It is traced once for as many calls as there are: TensorFlow warns of new functions, and takes longer for one than
-    for the batches.
-    """
-
-    def __init__(self, model: Reconstruction, shape: Shape) -> None:
-        self.model = model
-        self.signature = tf.TensorSpec((None, *shape), tf.float32)
-
-    def __call__(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
-        if tf.distribute.has_strategy():
-            return self.model.means_over(batches)["loss"]
-        mean = Mean()
-        for inputs, targets in batches:
-            mean.add(float(self._of_batch(inputs, targets)) * len(inputs), len(inputs))
-        return mean.value
-
-    @cached_property
-    def _of_batch(self) -> Callable[[np.ndarray, np.ndarray], tf.Tensor]:
-        def loss_as_it_is(inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-            return self.model.compute_loss(inputs, targets, self.model(inputs, training=False), training=False)
-
-        return tf.function(loss_as_it_is).get_concrete_function(self.signature, self.signature)
-
-
 def fit(
     levels: Sequence[Level],
     seen: Pairs,
@@ -161,16 +135,13 @@ def fit(
     steps = steps or seen.inputs.n_batches(batch_size)
     tie(levels)  # the user may have trained the encoder elsewhere
     model = Reconstruction(levels)
-    measured = LossOver(model, levels[0].input_shape)
+    means_over = MeansOver(model, levels[0].input_shape)
     # One batch tells the scale of the steps; only without validation data do more have to decide what is kept.
     most = min(max(steps // 4, LEAST_SAMPLE), SAMPLE) if validation is None else 1
     sample = list(seen.batches(batch_size, shuffle=True, most=most))
     check_targets(levels[0], seen, sample)
-    if validation is None:
-        loss_of = partial(measured, sample)
-        start_loss = loss_of()
-    else:
-        loss_of, start_loss = None, measured(validation.batches(batch_size))
+    measure = partial(means_over, sample) if validation is None else partial(means_over.of_all, validation, batch_size)
+    start_loss = measure()["loss"]
     if optimizer is None:
         if not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
             learning_rate = WarmCosine(PEAK_LEARNING_RATE if learning_rate is None else learning_rate, steps * epochs)
@@ -187,15 +158,10 @@ def fit(
     # Here, not in the traced step, where each slot's initial value would stay in memory for good.
     optimizer.build(model.trainable_variables)
     model.compile(optimizer=optimizer, steps_per_execution=min(STEPS_PER_EXECUTION, steps))
-    best = KeepBest(loss_of, start_loss)
+    best = KeepBest((lambda: measure()["loss"]) if validation is None else None, start_loss)
     followed = [StopAtNaN(title), keras.callbacks.History(), best, LevelProgress(title), *callbacks]
-    validation_data = None
-    if validation is not None and is_spread:
-        followed.insert(0, Validate(partial(validation.batches, batch_size)))
-    elif validation is not None:
-        # Keras would warn of a length that it doesn't know. After the loss of all of it, it is known here.
-        length = tf.data.experimental.assert_cardinality(validation.inputs.n_batches(batch_size))
-        validation_data = validation.dataset(batch_size).apply(length)
+    if validation is not None:
+        followed.insert(0, Validate(measure, callbacks))
     done, step, is_over = 0, 0, False
     if checkpoint is not None:
         followed.append(keeper := KeepCheckpoints(checkpoint, best, callbacks))
@@ -208,7 +174,6 @@ def fit(
                 initial_epoch=done,
                 epochs=done if is_over else epochs,
                 steps_per_epoch=steps,
-                validation_data=validation_data,
                 callbacks=followed,
                 shuffle=False,  # the source has shuffled
                 verbose=verbose if is_chief() else 0,

@@ -9,7 +9,8 @@ from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, training
 from stacked_autoencoder.images import as_source
 from stacked_autoencoder.optimizer import optimizer_for
 from stacked_autoencoder.reconstruction import Reconstruction
-from stacked_autoencoder.training import KeepBest, LossOver
+from stacked_autoencoder.training import KeepBest
+from stacked_autoencoder.validation import MeansOver
 from tests.conftest import blobs
 
 
@@ -44,9 +45,9 @@ def test_without_validation_data_a_sample_of_the_training_data_decides(images):
 
 @pytest.mark.parametrize(("batch_size", "batches"), [(1, 16), (4, 6), (12, 4), (48, 2)])
 def test_that_sample_is_a_quarter_of_an_epoch_within_limits(images, monkeypatch, batch_size, batches):
-    measured, of_batches = [], LossOver.__call__
+    measured, of_batches = [], MeansOver.__call__
     monkeypatch.setattr(
-        LossOver, "__call__", lambda self, sample: measured.append(len(sample)) or of_batches(self, sample)
+        MeansOver, "__call__", lambda self, sample: measured.append(len(sample)) or of_batches(self, sample)
     )
     sae = Autoencoder(shape=(16, 16, 3), levels=[DenseLevel(4)])
     sae.train(images, epochs=1, batch_size=batch_size, verbose=0)
