@@ -25,7 +25,8 @@ from benchmarks.operations import forward_operations, training_operations
 from benchmarks.ours import reconstruction
 from benchmarks.photographs import CODES, level_for
 from stacked_autoencoder import Autoencoder
-from stacked_autoencoder.level import Level, compiled
+from stacked_autoencoder.inference import compiled
+from stacked_autoencoder.level import Level
 from stacked_autoencoder.patches import patch_by_patch
 from stacked_autoencoder.sources.base import scaled
 from stacked_autoencoder.stack import BATCH

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+from stacked_autoencoder.inference import Inference
 from stacked_autoencoder.objective import Objective
 from stacked_autoencoder.patches import patch_by_patch
 from stacked_autoencoder.principal import LinearCode, Stream
@@ -143,19 +143,19 @@ class Level(ABC):
 
     def encode(self, inputs: np.ndarray) -> np.ndarray:
         """One batch `(N, *input_shape)` → `(N, *encoding_shape)`, compiled once for any batch size."""
-        return np.asarray(self._encode(tf.convert_to_tensor(inputs)))  # `.numpy()` would copy
+        return self._encode(inputs)
 
     def decode(self, encodings: np.ndarray) -> np.ndarray:
         """One batch `(N, *encoding_shape)` → `(N, *input_shape)`, compiled once for any batch size."""
-        return np.asarray(self._decode(tf.convert_to_tensor(encodings)))
+        return self._decode(encodings)
 
     @cached_property
-    def _encode(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        return compiled(self.encoder)
+    def _encode(self) -> Inference:
+        return Inference(self.encoder, self.ends[0])
 
     @cached_property
-    def _decode(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        return compiled(patch_by_patch(self.decoder))
+    def _decode(self) -> Inference:
+        return Inference(self.decoder, self.ends[1], patch_by_patch)
 
     def rebuild(self, input_shape: Shape, index: int) -> Shape:
         """Builds for inputs of another size and keeps the weights; returns the new encoding shape."""
@@ -215,13 +215,3 @@ def chain(models: list[keras.Model]) -> keras.Model:
     for model in models:
         outputs = model(outputs)
     return keras.Model(inputs, outputs)
-
-
-def compiled(model: keras.Model) -> Callable[..., tf.Tensor]:
-    """The model's inference as one graph, traced once; `predict_on_batch` would trace, and warn, per batch size."""
-    signature = [tf.TensorSpec((None, *each.shape[1:]), each.dtype) for each in model.inputs]
-
-    def infer(*inputs: tf.Tensor) -> tf.Tensor:
-        return model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
-
-    return tf.function(infer).get_concrete_function(*signature)

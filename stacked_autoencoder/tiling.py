@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, tree
 
-from stacked_autoencoder.level import compiled
+from stacked_autoencoder.inference import compiled
 from stacked_autoencoder.patches import patch_by_patch
 from stacked_autoencoder.sources.base import padded_shape, scaled
 from stacked_autoencoder.sources.blocks import PIXELS, Shape

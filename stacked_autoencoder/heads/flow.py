@@ -23,7 +23,8 @@ from stacked_autoencoder.heads.velocity import (
     set_gaussian,
     velocity_network,
 )
-from stacked_autoencoder.level import Shape, compiled
+from stacked_autoencoder.inference import compiled
+from stacked_autoencoder.level import Shape
 from stacked_autoencoder.muon import ConvMuon
 from stacked_autoencoder.seeds import rng_of
 
