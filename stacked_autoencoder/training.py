@@ -50,7 +50,7 @@ class KeepBest(keras.callbacks.Callback):
     """Puts the best weights back when training ends: those of the start if no epoch did better.
 
     Args:
-        loss_of: measures the model as it is; `None` to take the `val_loss` that `fit` measures anyway.
+        loss_of: measures the model as it is; `None` to take the `val_loss` that `Validate` has measured.
         start_loss: the loss before the first step.
     """
 
