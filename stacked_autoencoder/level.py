@@ -46,8 +46,8 @@ class Level(ABC):
         objective: what it is trained for, by what; not saved with the pair.
         posterior: the encoder with the code's logarithmic variance as a second output, where `kl_weight` asks for one.
         ends: names of the encoder's and of the decoder's layers that write its output, and start near where they are to
-            stay. What `residual` gives is added to what `linear` does by a layer `encoding` or `decoding`; as long as it
-            is zero, it isn't computed.
+            stay. What `residual` gives is added to what `linear` does by a layer `encoding` or `decoding`, and isn't
+            computed as long as it is zero.
     """
 
     kind: str
