@@ -56,9 +56,9 @@ class Inference:
 
 def linear_path(model: keras.Model) -> keras.Model:
     """What is left of a model where its residual path gives zeros, with its weights."""
-    outputs = _sum_of(model).input[0]
-    if model.layers[-1] is not _sum_of(model):
-        last = model.layers[-1]
+    total, last = _sum_of(model), model.layers[-1]
+    outputs = total.input[0]
+    if last is not total:
         outputs = layers.Activation(last.activation, dtype=last.dtype_policy)(outputs)
     return keras.Model(model.input, outputs)
 

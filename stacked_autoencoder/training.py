@@ -50,13 +50,13 @@ class KeepBest(keras.callbacks.Callback):
     """Puts the best weights back when training ends: those of the start if no epoch did better.
 
     Args:
-        loss_of: measures the model as it is; `None` to take the `val_loss` that `Validate` has measured.
+        measure: gives the loss of the model as it is; `None` to take the `val_loss` that `Validate` has measured.
         start_loss: the loss before the first step.
     """
 
-    def __init__(self, loss_of: Callable[[], float] | None, start_loss: float) -> None:
+    def __init__(self, measure: Callable[[], dict[str, float]] | None, start_loss: float) -> None:
         super().__init__()
-        self.loss_of = loss_of
+        self.measure = measure
         self.best = self.last = start_loss
         self.weights: list[np.ndarray] | None = None
 
@@ -64,7 +64,7 @@ class KeepBest(keras.callbacks.Callback):
         self.weights = self.model.get_weights()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.last = logs["val_loss"] if self.loss_of is None else self.loss_of()
+        self.last = logs["val_loss"] if self.measure is None else self.measure()["loss"]
         if self.last < self.best:  # never true for NaN
             weights = self.model.get_weights()
             # A NaN pixel can leave the loss finite and a kernel not.
@@ -158,7 +158,7 @@ def fit(
     # Here, not in the traced step, where each slot's initial value would stay in memory for good.
     optimizer.build(model.trainable_variables)
     model.compile(optimizer=optimizer, steps_per_execution=min(STEPS_PER_EXECUTION, steps))
-    best = KeepBest((lambda: measure()["loss"]) if validation is None else None, start_loss)
+    best = KeepBest(measure if validation is None else None, start_loss)
     followed = [StopAtNaN(title), keras.callbacks.History(), best, LevelProgress(title), *callbacks]
     if validation is not None:
         followed.insert(0, Validate(measure, callbacks))

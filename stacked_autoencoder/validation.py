@@ -38,12 +38,7 @@ class MeansOver:
 
     def __call__(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
         """Of all images of batches: `loss`, which is the sum of the terms, and each of these by its name."""
-        sums_of = self._sums_of_devices if tf.distribute.has_strategy() else self._sums_of_batch
-        means: dict[str, Mean] = {}
-        for inputs, targets in batches:
-            for name, total in sums_of(inputs, targets).items():
-                means.setdefault(name, Mean()).add(total, len(inputs))
-        return _with_loss({name: mean.value for name, mean in means.items()})
+        return _with_loss(self._means_over(batches))
 
     def of_all(self, pairs: Pairs, batch_size: int) -> dict[str, float]:
         """The same of all images of a source, in one execution where there is one device.
@@ -52,14 +47,24 @@ class MeansOver:
             ValueError: there is none.
         """
         if tf.distribute.has_strategy():
-            return self(pairs.batches(batch_size))
-        with pairs.inputs.own_errors():
-            sums, count = self._sums_of_all(iter(pairs.dataset(batch_size)))
-        if not count:
+            means = self._means_over(pairs.batches(batch_size))
+        else:
+            with pairs.inputs.own_errors():
+                sums, count = self._sums_of_all(iter(pairs.dataset(batch_size)))
+            means = {name: float(total / count) for name, total in sums.items()} if count else {}
+        if not means:
             raise ValueError(
                 f"`validation_data` is empty; at least one image is needed. Received: {pairs.inputs.describe()}"
             )
-        return _with_loss({name: float(total / count) for name, total in sums.items()})
+        return _with_loss(means)
+
+    def _means_over(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+        sums_of = self._sums_of_devices if tf.distribute.has_strategy() else self._sums_of_batch
+        means: dict[str, Mean] = {}
+        for inputs, targets in batches:
+            for name, total in sums_of(inputs, targets).items():
+                means.setdefault(name, Mean()).add(total, len(inputs))
+        return {name: mean.value for name, mean in means.items()}
 
     def _as_it_is(self, inputs: tf.Tensor, targets: tf.Tensor) -> Terms:
         return self.model.terms_of(inputs, targets, self.model(inputs, training=False))

@@ -49,6 +49,14 @@ def test_no_validation_data_at_all_are_told(images, known):
         sae.train(images, validation_data=empty, verbose=0)
 
 
+def test_no_validation_data_at_all_are_told_on_devices_too(images):
+    empty = tf.data.Dataset.from_tensor_slices(images[:0])
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        sae = Autoencoder(shape=SHAPE, levels=[DenseLevel(4)])
+    with pytest.raises(ValueError, match=r"`validation_data` is empty"):
+        sae.train(images, validation_data=empty, verbose=0)
+
+
 def test_a_file_that_breaks_between_epochs_is_told_in_our_words(images):
     passes = 0
 
