@@ -3,13 +3,13 @@
     python -m benchmarks.faults                              # two hours
     python -m benchmarks.faults --only saving --count 20
 
-*saving*: a process that saves one stack over another, again and again, is killed at a random moment; what loads must be
-one of the two, whole. *encoding*: a process that encodes to a store is killed, and called again; the store must be that
-of a process that was left alone. *training*: a process that trains with checkpoints is killed, and called again until
-it is through; its weights must be those of an undisturbed one. *mutations*: `autoencoder.json`, weights and arrays are
-changed by someone who knows how they are checked, at random and by known attacks; what doesn't load must raise
-`LoadError`, nothing may be run, and none may take more than ten seconds or a gigabyte. *soak*: one process trains,
-saves, loads and encodes, again and again; the growth of its memory is told.
+*saving*: a process that saves one stack over another, again and again, is killed before, in or after a swap; what
+loads must be one of the two, whole. *encoding*: a process that encodes to a store is killed, and called again; the
+store must be that of a process that was left alone. *training*: a process that trains with checkpoints is killed, and
+called again until it is through; its weights must be those of an undisturbed one. *mutations*: `autoencoder.json`,
+weights and arrays are changed by someone who knows how they are checked, at random and by known attacks; what doesn't
+load must raise `LoadError`, nothing may be run, and none may take more than ten seconds or a gigabyte. *soak*: one
+process trains, saves, loads and encodes, again and again; the growth of its memory is told.
 """
 
 import math
@@ -17,6 +17,7 @@ import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import keras
@@ -67,28 +68,42 @@ def save_again_and_again(path: Path, seeds: tuple[int, int], began: Path) -> Non
 
 
 def kill_saving(count: int, folder: Path) -> dict[str, int]:
-    """Kills so many processes that save over a model; what is there must be one of the two models, whole."""
-    path, rng = folder / "model", np.random.default_rng(0)
-    prints, seconds = {}, 0.0
+    """Kills so many processes that save over a model; what is there must be one of the two models, whole.
+
+    By turns before the first swap can have begun, as soon as it has, and a random time after it: a share of the time
+    that a save takes here would miss the swap on a machine that is busy.
+    """
+    path, aside, rng = folder / "model", folder / ".model.old", np.random.default_rng(0)
+    prints = {}
     for seed in (1, 2):
         stack, before = small_stack(seed), time.perf_counter()
         prints[stack.fingerprint(0)] = seed
         stack.save(path)
-        seconds = max(seconds, time.perf_counter() - before)
+        seconds = time.perf_counter() - before
     (path / "notes.txt").write_text("mine")
-    seen = {1: 0, 2: 0}
+    seen, there, cut_short = {1: 0, 2: 0}, 2, 0
     for kill in range(count):
-        began = folder / f"began{kill}"
-        process = start(save_again_and_again, path, ((1, 2), (2, 1))[kill % 2], began)
-        kill_after(process, began.exists, rng.uniform(0, 3 * seconds))  # in the first save, or the one after it
-        seen[prints[Autoencoder.load(path).fingerprint(0)]] += 1
+        began, was = folder / f"began{kill}", inode(path)
+        process = start(save_again_and_again, path, (3 - there, there), began)
+        has_begun = began.exists if kill % 3 == 0 else lambda was=was: aside.exists() or inode(path) != was
+        kill_after(process, has_begun, 0 if kill % 3 == 1 else rng.uniform(0, seconds))
+        cut_short += aside.exists()
+        there = prints[Autoencoder.load(path).fingerprint(0)]
+        seen[there] += 1
         if (path / "notes.txt").read_text() != "mine":
             raise RuntimeError("A file that isn't ours was changed.")
     small_stack(1).save(path)
     left = [entry.name for entry in folder.iterdir() if entry.name.startswith(".")]
     if left:
         raise RuntimeError(f"The next save left {left} behind.")
-    return {"kills": count, "whole": sum(seen.values()), "the first": seen[1], "the second": seen[2]}
+    whole = sum(seen.values())
+    return {"kills": count, "whole": whole, "the first": seen[1], "the second": seen[2], "in a swap": cut_short}
+
+
+def inode(path: Path) -> int | None:
+    """None while a swap has neither folder at its place."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_ino
 
 
 # === Encoding ===

@@ -20,6 +20,7 @@ def test_nothing_is_lost_and_nothing_is_run(job, count, tmp_path, capsys):
     if job == "saving":
         assert row["whole"] == row["kills"] == count
         assert min(row["the first"], row["the second"]) > 0  # it was killed before and after a swap
+        assert row["in a swap"] > 0
     elif job == "encoding":
         assert row["the same store"] == 1
         assert row["moments"] >= 4  # it was killed early and late, and always went on
