@@ -70,7 +70,7 @@ def save_again_and_again(path: Path, seeds: tuple[int, int], began: Path) -> Non
 def kill_saving(count: int, folder: Path) -> dict[str, int]:
     """Kills so many processes that save over a model; what is there must be one of the two models, whole.
 
-    By turns before the first swap can have begun, as soon as it has, and a random time after it: a share of the time
+    By turns in the first save, as soon as its swap has begun, and a random time after that: a share of the time
     that a save takes here would miss the swap on a machine that is busy.
     """
     path, aside, rng = folder / "model", folder / ".model.old", np.random.default_rng(0)

@@ -23,6 +23,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "flow": quality.flow,
     "flow_short": quality.flow_short,
     "classifiers": speed.classifiers,
+    "classifiers_short": speed.classifiers_short,
     "began_step": speed.began_step,
     "presets": speed.presets,
     "scaling_measured": lambda: measured("scaling").lstrip(),

@@ -381,9 +381,11 @@ def test_a_step_of_the_usual_began(capsys):
 def test_classifiers(monkeypatch, capsys):
     monkeypatch.setattr(classifiers, "WIDTH", 4)
     rows = classifiers.main(["--side", "32", "--count", "20", "--epochs", "2"])
-    assert [row["on"] for row in rows[2:]] == ["encodings", "pixels"]
-    assert all(0 <= row["accuracy"] <= 1 for row in rows[2:])
-    assert "times as long" in capsys.readouterr().out
+    assert [row["on"] for row in rows] == ["32x32x3", *["8x8x32"] * 2, *["2x2x32"] * 2]
+    assert [row["epochs"] > 2 for row in rows] == [False, False, True, False, True]
+    assert all(0 <= row["accuracy"] <= 1 for row in rows)
+    assert all(row["seconds"] > row["before"] > 0 for row in rows[1:])
+    assert "training the autoencoder and encoding" in capsys.readouterr().out
 
 
 def test_the_photographs_of_the_test_set_are_shrunk_and_cut(monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks import extrapolation, report, results
 from benchmarks import figures_of_quality as quality
+from benchmarks import figures_of_speed as speed
 from benchmarks.markdown import markdown
 from benchmarks.operations import forward_bytes, training_bytes
 from stacked_autoencoder import ConvLevel
@@ -92,6 +93,22 @@ def test_a_flow_is_shown_beside_what_was_done_on_the_same_encodings(monkeypatch)
         "| flow on 28x28 pixels",
     ]
     assert "after 7 seconds as the same flow on 28x28 pixels after 61" in quality.flow_short()
+
+
+def test_a_classifier_on_encodings_is_told_with_the_autoencoders_seconds(monkeypatch):
+    pixels = {"on": "128x128x3", "epoch": 40.0, "epochs": 4, "before": 0.0, "seconds": 161.0, "accuracy": 0.857}
+    short = {"on": "32x32x32", "epoch": 2.0, "epochs": 4, "before": 20.0, "seconds": 29.0, "accuracy": 0.853}
+    longer = short | {"epochs": 66, "seconds": 155.0, "accuracy": 0.967}
+    kept = results.load("classifiers")
+    monkeypatch.setattr(results, "load", lambda name: kept | {"rows": [pixels, short, longer]})
+    assert "97% of new ones right after 155 seconds on 32x32x32 encodings" in speed.classifiers_short()
+    assert "on pixels 86% after 161" in speed.classifiers_short()
+    assert speed.classifiers().splitlines()[2:5] == [
+        "| 128x128x3 | 40.00 s | 1 | 4 | 161 s | 0.86 |",
+        "| 32x32x32 | 2.00 s | 20 | 4 | 29 s | 0.85 |",
+        "| 32x32x32 | 2.00 s | 20 | 66 | 155 s | 0.97 |",
+    ]
+    assert "took 20 s of these" in speed.classifiers()
 
 
 def test_bytes_are_those_of_every_layers_output():
