@@ -52,7 +52,7 @@ def compare_classifiers(side: int, count: int, epochs: int) -> list[dict]:
         encodings = sae.encode(images, level)
         test = sae.encode(test_images, level), test_labels
         before = trained + time.perf_counter() - began
-        print(f"training the autoencoder and encoding: {before:.0f} s")
+        print(f"training the autoencoder and encoding: {before:.0f} s", flush=True)
         net = new_classifier(encodings)
         rows.append(learn(net, (encodings, labels), test, epochs, before))
         left = TimeLimit(max(0.1, rows[0]["seconds"] - rows[-1]["seconds"]))

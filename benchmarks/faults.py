@@ -17,7 +17,6 @@ import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import keras
@@ -26,6 +25,7 @@ import numpy as np
 from benchmarks import mutations, table
 from benchmarks.process import megabytes
 from stacked_autoencoder import Autoencoder, ConvLevel
+from stacked_autoencoder.loading import identity
 
 CONTEXT = multiprocessing.get_context("forkserver")
 COUNTS = {"saving": 200, "encoding": 50, "training": 50, "mutations": 10_000, "soak": 60}
@@ -83,9 +83,9 @@ def kill_saving(count: int, folder: Path) -> dict[str, int]:
     (path / "notes.txt").write_text("mine")
     seen, there, cut_short = {1: 0, 2: 0}, 2, 0
     for kill in range(count):
-        began, was = folder / f"began{kill}", inode(path)
+        began, was = folder / f"began{kill}", identity(path)
         process = start(save_again_and_again, path, (3 - there, there), began)
-        has_begun = began.exists if kill % 3 == 0 else lambda was=was: aside.exists() or inode(path) != was
+        has_begun = began.exists if kill % 3 == 0 else lambda was=was: identity(path) != was
         kill_after(process, has_begun, 0 if kill % 3 == 1 else rng.uniform(0, seconds))
         cut_short += aside.exists()
         there = prints[Autoencoder.load(path).fingerprint(0)]
@@ -98,12 +98,6 @@ def kill_saving(count: int, folder: Path) -> dict[str, int]:
         raise RuntimeError(f"The next save left {left} behind.")
     whole = sum(seen.values())
     return {"kills": count, "whole": whole, "the first": seen[1], "the second": seen[2], "in a swap": cut_short}
-
-
-def inode(path: Path) -> int | None:
-    """None while a swap has neither folder at its place."""
-    with suppress(FileNotFoundError):
-        return path.stat().st_ino
 
 
 # === Encoding ===

@@ -66,7 +66,7 @@ def classifiers() -> str:
 
 
 def classifiers_short() -> str:
-    """The best on encodings that had as long as that on pixels."""
+    """The best on encodings, beside that on pixels."""
     pixels, *on_encodings = results.load("classifiers")["rows"]
     best = max(on_encodings, key=lambda row: row["accuracy"])
     return (
