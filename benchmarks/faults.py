@@ -22,13 +22,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from benchmarks import mutations, table
+from benchmarks import endings, mutations, table
 from benchmarks.process import megabytes
 from stacked_autoencoder import Autoencoder, ConvLevel
-from stacked_autoencoder.loading import identity
+from stacked_autoencoder.loading import identity, read_manifest
+from stacked_autoencoder.saving import staging_folder
 
 CONTEXT = multiprocessing.get_context("forkserver")
-COUNTS = {"saving": 200, "encoding": 50, "training": 50, "mutations": 10_000, "soak": 60}
+COUNTS = {"saving": 200, "encoding": 50, "training": 50, "mutations": 10_000, "endings": 20, "soak": 60}
 PATIENCE = 60  # seconds for a process to do its work
 
 
@@ -73,7 +74,7 @@ def kill_saving(count: int, folder: Path) -> dict[str, int]:
     By turns in the first save, as soon as its swap has begun, and a random time after that: a share of the time
     that a save takes here would miss the swap on a machine that is busy.
     """
-    path, aside, rng = folder / "model", folder / ".model.old", np.random.default_rng(0)
+    path, rng = folder / "model", np.random.default_rng(0)
     prints = {}
     for seed in (1, 2):
         stack, before = small_stack(seed), time.perf_counter()
@@ -87,13 +88,13 @@ def kill_saving(count: int, folder: Path) -> dict[str, int]:
         process = start(save_again_and_again, path, (3 - there, there), began)
         has_begun = began.exists if kill % 3 == 0 else lambda was=was: identity(path) != was
         kill_after(process, has_begun, 0 if kill % 3 == 1 else rng.uniform(0, seconds))
-        cut_short += aside.exists()
+        cut_short += staging_folder(path, read_manifest(path)) is not None
         there = prints[Autoencoder.load(path).fingerprint(0)]
         seen[there] += 1
         if (path / "notes.txt").read_text() != "mine":
             raise RuntimeError("A file that isn't ours was changed.")
     small_stack(1).save(path)
-    left = [entry.name for entry in folder.iterdir() if entry.name.startswith(".")]
+    left = [entry.name for entry in (*folder.iterdir(), *path.iterdir()) if entry.name.startswith(".")]
     if left:
         raise RuntimeError(f"The next save left {left} behind.")
     whole = sum(seen.values())
@@ -201,6 +202,7 @@ JOBS = {
     "encoding": kill_encoding,
     "training": kill_training,
     "mutations": mutations.load_all,
+    "endings": endings.end_all,
     "soak": soak,
 }
 
@@ -208,7 +210,7 @@ JOBS = {
 def main(argv: list[str] | None = None) -> list[dict]:
     parser = table.parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=[*JOBS], default=[*JOBS])
-    parser.add_argument("--count", type=int, help="of kills, mutations, or minutes; by default 200, 50, 50, 10,000, 60")
+    parser.add_argument("--count", type=int, help=f"of kills, mutations, runs, or minutes; by default {COUNTS}")
     arguments = parser.parse_args(argv)
     rows = []
     for name in arguments.only:

@@ -76,9 +76,10 @@ class Autoencoder(Trainer):
                 raise ValueError(f"Give `size` or `preset`, not both. Received: size={size!r}, preset={preset!r}")
             network = preset_named(preset)
         self.chosen_path = None if save_path is None else Path(save_path)
+        self.checked_path: Path | None = None
         self.default_path = Path(f"autoencoder_{network['size']}_{n_out}_{n_scalings}")
         if load:
-            self._restore(self.save_path.resolve(), trusted)
+            self._restore(self.default_path if save_path is None else save_path, trusted)
             return
         super().__init__(shape, check_range)
         if levels is None:
@@ -105,13 +106,15 @@ class Autoencoder(Trainer):
 
         Args:
             path: folder; `save_path` by default. A stack that is there already is replaced when the new one is whole.
+                Other files in its folder stay as they are. A folder that holds other files and no stack is refused.
 
         Raises:
-            OSError: the folder can't be written. What was there is untouched.
+            OSError: the folder can't be written, or it holds files that `save` didn't write and would replace. What was
+                there is untouched.
         """
-        path = self.save_path if path is None else Path(path)
+        path = saving.resolved(self.save_path if path is None else path, "path")
         if not is_chief(self.levels[0].encoder.distribute_strategy):
-            return path.resolve()
+            return path
         state = {
             "shape": self.shape,
             "check_range": self.check_range,
@@ -127,7 +130,7 @@ class Autoencoder(Trainer):
             weights = level.get_training_weights()
             if weights:
                 arrays[f"training{index}"] = {f"weight{number}": weight for number, weight in enumerate(weights)}
-        return saving.write(path, state, models, arrays)
+        return saving.write(path, state, models, arrays, is_checked=path == self.checked_path)
 
     def export(self, path: str | os.PathLike[str], format: str = "onnx", level: int | None = None) -> list[Path]:
         """Writes the encoder and the decoder of the stack, down to a level, for runtimes without Keras.
@@ -147,11 +150,15 @@ class Autoencoder(Trainer):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], trusted: bool = False) -> Autoencoder:
-        """Reads what `save` wrote, ready for `encode` and for more training. Nothing in the folder is run.
+        """Reads what `save` wrote, ready for `encode` and for more training.
+
+        Nothing in the folder is run, and nothing is written, so that it may lie on a read-only file system.
 
         Args:
+            path: folder that `save` wrote.
             trusted: whether losses, penalties and corruption may be others than Keras's and this package's: your own,
-                registered with `@keras.saving.register_keras_serializable()`.
+                registered with `@keras.saving.register_keras_serializable()`. Files may then be larger than 4 GiB in
+                sum, too.
 
         Raises:
             FileNotFoundError: nothing is there, or a level's part is missing.
@@ -159,21 +166,24 @@ class Autoencoder(Trainer):
         """
         return cls(save_path=path, load=True, trusted=trusted)
 
-    def _restore(self, path: Path, trusted: bool) -> None:
+    def _restore(self, path: str | os.PathLike[str], trusted: bool) -> None:
+        path = loading.folder_at(path)
         while True:
             there = loading.identity(path)
             try:
-                self._read(path, trusted)
+                with saving.settled(path):
+                    self._read(path, trusted)
                 return
             except (LoadError, FileNotFoundError):
                 if loading.identity(path) == there:
                     raise  # else another process saved while this one read the half of each
 
     def _read(self, path: Path, trusted: bool) -> None:
-        manifest = loading.read(path)
+        saved = loading.read(path, trusted=trusted)
+        manifest = saved.manifest
         try:
             super().__init__(tuple(manifest["shape"]), manifest["check_range"])
         except ValueError as error:
             raise LoadError(f"{error} Received: {str(path)!r}") from None
         self.value_range = tuple(manifest["value_range"])
-        restoring.fill(self, manifest, path, trusted)
+        restoring.fill(self, saved, trusted)

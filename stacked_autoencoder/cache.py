@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import tempfile
+import hashlib
+import json
+from contextlib import ExitStack
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from stacked_autoencoder.durable import only_writer
 from stacked_autoencoder.encodings import EncodingStore
+from stacked_autoencoder.free_memory import available_memory
 from stacked_autoencoder.level import Level
+from stacked_autoencoder.manifest import ForeignFiles
+from stacked_autoencoder.shard_writer import CannotWrite, delete_store, look_into
 from stacked_autoencoder.sources.base import Source
 from stacked_autoencoder.sources.blocks import Shape, fitting
 from stacked_autoencoder.sources.memory import ArraySource
 from stacked_autoencoder.sources.store import StoreSource
 from stacked_autoencoder.stack import BATCH, Stack, gather
-from stacked_autoencoder.store_writer import StaleStore, made_by, write_store
+from stacked_autoencoder.store_writer import StaleStore, made_by, write_alone, write_store
+from stacked_autoencoder.temporary import TemporaryFolder
 from stacked_autoencoder.workers import of_chief
 
 DTYPE = "float16"  # of a store; what it rounds is a ten-millionth of the variance
@@ -28,23 +33,29 @@ DTYPE = "float16"  # of a store; what it rounds is a ten-millionth of the varian
 class EncodingCache:
     """Keeps encodings until it is left; a folder of the user's keeps them longer.
 
+    Each encoder and source has a store of its own below the folder, `level{i}-{name}-{key}`, which a later training
+    with the same ones uses again. No other process changes it while this cache is in use: a training at the same time
+    takes `level{i}-{name}-{key}-1`, and so on. A store whose images have changed is replaced. Stores of other encoders
+    and sources stay until you delete them. Files that this library didn't write are never touched.
+
     Args:
-        folder: for stores, one below it for each level and each set of images; those that match are used again, stale
-            ones are replaced. `None` for a temporary one.
+        folder: for stores. `None` for a temporary one, which is deleted however this process ends.
         budget: bytes of encodings to keep in memory at most; half of what is free by default.
     """
 
     def __init__(self, folder: Path | None, budget: int | None) -> None:
         self.folder = folder
         self.budget = of_chief(lambda: available_memory() // 2) if budget is None else budget
-        self.temporary: tempfile.TemporaryDirectory[str] | None = None
+        self.temporary: TemporaryFolder | None = None
+        self.held = ExitStack()  # of folders of the user's that this process alone may change
 
     def __enter__(self) -> EncodingCache:
         return self
 
     def __exit__(self, *_: Any) -> None:
+        self.held.close()
         if self.temporary is not None:
-            self.temporary.cleanup()
+            self.temporary.close()
 
     def encoded(self, stack: Stack, depth: int, source: Source, images: Shape, name: str, verbose: int) -> Source:
         """The encodings of one level.
@@ -83,36 +94,74 @@ class EncodingCache:
     def _on_disk(
         self, stack: Stack, depth: int, source: Source, images: Shape, name: str, verbose: int
     ) -> EncodingStore:
+        made, encoders = made_by(stack, depth, images, DTYPE), [stack.levels[depth].encoder]
+        write = partial(self._written, source, encoders, made, f"level{depth}-{name}", verbose)
+        return EncodingStore(write() if self.folder is None else of_chief(write))
+
+    def _written(self, source: Source, encoders: list[Any], made: dict[str, Any], name: str, verbose: int) -> Path:
+        """The folder of the store with these encodings."""
         if self.folder is None and self.temporary is None:
-            self.temporary = tempfile.TemporaryDirectory(prefix="stacked_autoencoder-")
-        folder = (self.folder or Path(self.temporary.name)) / f"level{depth}-{name}"
-        made = made_by(stack, depth, images, DTYPE)
-        write = partial(write_store, folder, source, [stack.levels[depth].encoder], made, verbose=verbose)
+            self.temporary = TemporaryFolder()
+        try:
+            if self.folder is None:
+                return write_store(self.temporary.path / name, source, encoders, made, verbose=verbose)
+            return self._kept(source, encoders, made, f"{name}-{_key(source, made)}", verbose)
+        except CannotWrite as error:
+            raise self._without_room(error, source, made) from error
 
-        def write_anew() -> None:
-            try:
-                write()
-            except StaleStore:
-                shutil.rmtree(folder)
-                write()
+    def _kept(self, source: Source, encoders: list[Any], made: dict[str, Any], name: str, verbose: int) -> Path:
+        """A folder of the user's with these encodings, which no other process changes until this cache is left.
 
-        if self.folder is None:
-            write_anew()
+        Folders that another process has, or that hold anything else, are passed over.
+        """
+        for number in count():
+            folder = self.folder / (f"{name}-{number}" if number else name)
+            with ExitStack() as held:
+                try:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    held.enter_context(only_writer(folder))
+                    look_into(folder)
+                except (FileExistsError, NotADirectoryError, RuntimeError, ValueError):
+                    if not self.folder.is_dir():
+                        raise
+                    continue
+                write = partial(write_alone, folder, source, encoders, made, verbose=verbose)
+                try:
+                    try:
+                        write()
+                    except StaleStore:
+                        delete_store(folder)
+                        write()
+                except ForeignFiles:
+                    continue
+                self.held.enter_context(held.pop_all())
+                return folder
+        raise AssertionError("counting has no end")
+
+    def _without_room(self, error: CannotWrite, source: Source, made: dict[str, Any]) -> OSError:
+        """What to do where the encodings of a level don't fit on the disk."""
+        count = source.count()
+        if count is not None and None not in made["shape"]:
+            size = count * int(np.prod(made["shape"])) * np.dtype(made["dtype"]).itemsize
+            needed = f"They take {size:,} bytes"
         else:
-            of_chief(write_anew)
-        return EncodingStore(folder)
+            needed = f"One file of them takes {error.size:,} bytes"
+        if self.folder is None:
+            where, more = self.temporary.path, "set `cache_dir` (or the environment variable TMPDIR) to a larger disk"
+            what = "the temporary folder, since `cache_dir` isn't given"
+        else:
+            where, more = self.folder, "choose a `cache_dir` on a larger disk"
+            what = "`cache_dir`"
+        reason = str(error.strerror).split(":")[0]
+        return OSError(
+            error.errno,
+            f"{reason}: the encodings of level {made['level']} can't be written to {what}. {needed}. Make room there, "
+            f"{more}, or give a `memory_budget` that keeps them in memory",
+            str(where),
+        )
 
 
-def available_memory() -> int:
-    """Bytes that this process may still take: what is free on the machine, within the limits of a container."""
-    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    known = _read(Path("/proc/meminfo"), r"MemAvailable:\s+(\d+) kB")
-    if known is not None:
-        free = known * 1024
-    most, used = (_read(Path("/sys/fs/cgroup") / name, r"(\d+)\s*$") for name in ("memory.max", "memory.current"))
-    return free if most is None or used is None else max(0, min(free, most - used))
-
-
-def _read(file: Path, pattern: str) -> int | None:
-    found = re.search(pattern, file.read_text()) if file.is_file() else None
-    return int(found[1]) if found else None
+def _key(source: Source, made: dict[str, Any]) -> str:
+    """What tells the encodings of one encoder and source from others."""
+    known = [made, source.describe(), source.digest()]
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]

@@ -13,14 +13,29 @@ data, and then takes over what `now` holds. Each file is there whole, or the one
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
-from stacked_autoencoder.checkpoint_files import read, write
-from stacked_autoencoder.durable import write_json
+from stacked_autoencoder.checkpoint_files import (
+    check_history,
+    check_random_state,
+    check_same_form,
+    is_number,
+    read,
+    require,
+    unusable,
+    write,
+)
+from stacked_autoencoder.durable import read_regular, write_json
+from stacked_autoencoder.errors import printable
+from stacked_autoencoder.keep_checkpoints import check_now
 from stacked_autoencoder.level import Level
 from stacked_autoencoder.level_state import state_of, take_over
 from stacked_autoencoder.optimizer import LearningRate
@@ -29,6 +44,10 @@ from stacked_autoencoder.stack import Stack
 from stacked_autoencoder.workers import is_chief, of_chief
 
 ALL = "_all"  # in place of a level's index in the names of files
+NPZ = {"train": re.compile(r"(start|now|done)\d+\.npz"), "fine_tune": re.compile(rf"(start|now|done){ALL}\.npz")}
+MARK = "trained before"  # what `described` has, and no other program's JSON
+LARGEST_CALL = 1 << 24  # bytes
+LINEAR = ("mean", "components", "variances", "residual")
 
 
 class Checkpoints:
@@ -50,10 +69,11 @@ class Checkpoints:
     def _begin(self, method: str, now: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / f"{method}.json"
-        if not file.exists():
+        if not os.path.lexists(file):
+            self._check_free(method)
             write_json(file, now)
             return
-        before = json.loads(file.read_text(encoding="utf-8"))
+        before = _called_before(file)
         other = [name for name in now if now[name] != before.get(name)]
         if other:
             name = other[0]
@@ -61,6 +81,16 @@ class Checkpoints:
                 f"`checkpoint_dir` holds the checkpoints of another call, with another {', '.join(other)}: {name} was "
                 f"{_short(before.get(name))} and is {_short(now[name])}. Call `{method}` as before to go on, or give "
                 f"another folder to begin anew. Received: checkpoint_dir={str(self.folder)!r}"
+            )
+
+    def _check_free(self, method: str) -> None:
+        """Refuses a folder with files of the user's own where checkpoints would be written."""
+        taken = sorted(entry.name for entry in self.folder.iterdir() if NPZ[method].fullmatch(entry.name))
+        if taken:
+            raise ValueError(
+                f"`checkpoint_dir` holds {taken[0]}, but no {method}.json, which `{method}` writes first: it would "
+                "overwrite a file that isn't its own. Nothing was changed. Give another folder, or move the file away. "
+                f"Received: checkpoint_dir={str(self.folder)!r}"
             )
 
     # === Whole levels ===
@@ -73,7 +103,7 @@ class Checkpoints:
         Args:
             part: the index of a level that is trained alone, or `ALL`.
         """
-        meta = _restore(levels, self.folder / f"done{part}.npz")
+        meta = _restore(levels, self.folder / f"done{part}.npz", _check_done)
         if meta is None:
             return None
         history = keras.callbacks.History()
@@ -98,12 +128,13 @@ class Checkpoints:
         Returns:
             The file for what changes from then on.
         """
-        file = self.folder / f"start{part}.npz"
+        file, now = self.folder / f"start{part}.npz", self.folder / f"now{part}.npz"
+        of_chief(partial(_check_now, now))  # before any level is changed
         if _restore(levels, file) is None:
             if start is not None:
                 start()
             _keep(file, levels, {})
-        return self.folder / f"now{part}.npz"
+        return now
 
 
 def _keep(file: Path, levels: Sequence[Level], told: Mapping[str, Any]) -> None:
@@ -111,13 +142,80 @@ def _keep(file: Path, levels: Sequence[Level], told: Mapping[str, Any]) -> None:
     of_chief(lambda: write(file, arrays, {**told, **meta}))
 
 
-def _restore(levels: Sequence[Level], file: Path) -> dict[str, Any] | None:
-    """What a file tells, of levels that are as it says now; `None` if it isn't there."""
-    found = of_chief(lambda: read(file) if file.exists() else None)
+def _restore(
+    levels: Sequence[Level], file: Path, check: Callable[[Mapping[str, Any]], None] | None = None
+) -> dict[str, Any] | None:
+    """What a file tells, of levels that are as it says now; `None` if it isn't there.
+
+    Raises:
+        ValueError: it is damaged, or of other levels, which stay as they are.
+    """
+
+    def check_all(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        if check is not None:
+            check(meta)
+        _check_levels(levels, meta, arrays)
+
+    found = of_chief(lambda: read(file, check_all) if os.path.lexists(file) else None)
     if found is None:
         return None
     take_over(levels, *found)
     return found[0]
+
+
+def _check_now(file: Path) -> None:
+    if os.path.lexists(file):
+        read(file, check_now)
+
+
+def _called_before(file: Path) -> dict[str, Any]:
+    """What a method was called for."""
+    try:
+        before = json.loads(read_regular(file, LARGEST_CALL))
+        require(isinstance(before, dict) and MARK in before, "it doesn't describe a call")
+    except Exception as error:  # not JSON, not even text
+        raise unusable(file, error) from error
+    return before
+
+
+def _check_done(meta: Mapping[str, Any]) -> None:
+    """Raises `ValueError` if this isn't what `finish` writes."""
+    check_history(meta)
+    ends = meta.get("value_range")
+    require(is_number(meta.get("start_loss")), "`start_loss` isn't a number")
+    require(isinstance(ends, list) and len(ends) == 2 and all(map(is_number, ends)), "`value_range` isn't a range")
+
+
+def _check_levels(levels: Sequence[Level], meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Raises `ValueError` if `take_over` couldn't make levels what a file tells."""
+    states, present = meta.get("levels"), state_of(levels)[1]
+    require(isinstance(states, list) and len(states) == len(levels), f"it isn't of {len(levels)} levels")
+    check_same_form(((name, array) for name, array in present.items() if not name.startswith("linear")), arrays)
+    for position, (level, state) in enumerate(zip(levels, states, strict=True)):
+        require(isinstance(state, dict) and state.get("kind") == level.kind, f"level {position} is of another kind")
+        require(isinstance(state.get("started"), bool), f"`started` of level {position} isn't true or false")
+        for name in level.statistics():
+            require(
+                name in state and _is_statistic(state[name], level.encoding_shape[-1]),
+                f"`{name}` of level {position} isn't a number for each channel",
+            )
+        _check_linear_code(f"linear{position}_", arrays)
+    known = {*present, *(f"linear{position}_{name}" for position in range(len(levels)) for name in LINEAR)}
+    require(known.issuperset(arrays), "there are arrays that belong to no level")
+    check_random_state(meta.get("random"))
+
+
+def _is_statistic(values: Any, channels: int) -> bool:
+    return values is None or (isinstance(values, list) and len(values) == channels and all(map(is_number, values)))
+
+
+def _check_linear_code(prefix: str, arrays: Mapping[str, np.ndarray]) -> None:
+    parts = [arrays.get(prefix + name) for name in LINEAR]
+    if all(part is None for part in parts):
+        return
+    require(all(part is not None and part.dtype.kind == "f" for part in parts), "a part of a linear code is missing")
+    mean, components, variances, residual = (part.shape for part in parts)
+    require(len(components) == 2 and (*mean, *variances) == components and not residual, "a linear code isn't whole")
 
 
 def described(
@@ -139,7 +237,7 @@ def described(
     return {
         "shape": stack.shape,
         "levels": [[level.kind, level.get_config()] for level in stack.levels],
-        "trained before": [started, known],
+        MARK: [started, known],
         **{name: None if pairs is None else _described(pairs) for name, pairs in data.items()},
         "learning_rate": keras.optimizers.schedules.serialize(learning_rate) if is_schedule else learning_rate,
         "optimizer": None if optimizer is None else _optimizer_described(keras.optimizers.get(optimizer)),
@@ -158,5 +256,4 @@ def _described(pairs: Pairs) -> list[Any]:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) < 100 else f"{text[:100]}…"
+    return printable(json.dumps(value), 100)

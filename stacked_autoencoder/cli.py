@@ -9,31 +9,81 @@ import argparse
 import json
 import math
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from stacked_autoencoder import __version__
+from stacked_autoencoder.errors import printable
 from stacked_autoencoder.levels.presets import PRESETS
 
 NAME = "stacked-autoencoder"
-FAILED, INTERRUPTED = 1, 130  # 2, for arguments that can't be, is argparse's
+FAILED = 1  # 2, for invalid arguments, is argparse's
+# A batch system ends a job by SIGTERM, a closed terminal by SIGHUP: both must leave what an interrupt leaves.
+TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+LONGEST_LINE = 10_000  # characters of a message
+
+
+class Terminated(KeyboardInterrupt):
+    """A signal has asked the process to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; returns its exit code: 0, 1 if it failed, 130 if it was interrupted.
+    """Runs one command; returns its exit code: 0, 1 if it failed, 130 if it was interrupted, 128 + n after signal n.
 
-    What goes wrong is told in one line on standard error.
+    Errors are printed in one line on standard error.
     """
+    _open_standard_streams()
     arguments = parser().parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's lines once it has started
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: print(f"{NAME}: warning: {_line(message)}", file=sys.stderr)
+    with warnings.catch_warnings(), _terminated_as_interrupted():
+        warnings.showwarning = lambda message, *_, **__: _print_error(f"warning: {_line(message)}")
         return _run(arguments)
+
+
+def _open_standard_streams() -> None:
+    """Opens the null device for streams that the caller has closed, so that no other file gets their numbers."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  as long as the process
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Raises `Terminated` in the main thread when a signal asks the process to end, so that work is saved."""
+
+    def terminate(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+        raise Terminated(number)
+
+    if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+        yield
+        return
+    # A signal that the caller ignores, as `nohup` does, stays ignored.
+    before = {number: signal.getsignal(number) for number in TERMINATING}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, terminate)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -45,15 +95,19 @@ def _run(arguments: argparse.Namespace) -> int:
         result = commands.run(arguments)
         if arguments.json:
             print(json.dumps(_plain(result), default=float))
+        sys.stdout.flush()  # here, where a reader that is gone can be dealt with
     except KeyboardInterrupt as error:
-        _tell("interrupted.", error, arguments.debug)
-        return INTERRUPTED
+        number = getattr(error, "number", None) or getattr(error.__context__, "number", signal.SIGINT)
+        what = "interrupted." if number == signal.SIGINT else f"ended by {signal.Signals(number).name}."
+        _report(what, error, arguments)
+        return 128 + number
     except BrokenPipeError:  # what reads our output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(OSError, ValueError):  # no file behind it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
-        ours = isinstance(error, (ValueError, OSError, RuntimeError, ArithmeticError, ImportError))
-        _tell(f"error: {'' if ours else f'{type(error).__name__}: '}{_line(error)}", error, arguments.debug)
+        is_expected = isinstance(error, (ValueError, OSError, RuntimeError, ArithmeticError, ImportError))
+        _report(f"error: {'' if is_expected else f'{type(error).__name__}: '}{_line(error)}", error, arguments)
         return FAILED
     return 0
 
@@ -72,15 +126,21 @@ def _deaf() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _tell(what: str, error: BaseException, debug: bool) -> None:
-    if debug:
-        traceback.print_exception(error)
-    print(" ".join([f"{NAME}:", what, *getattr(error, "__notes__", [])]), file=sys.stderr)
+def _report(message: str, error: BaseException, arguments: argparse.Namespace) -> None:
+    if arguments.debug:
+        with suppress(OSError):
+            traceback.print_exception(error)
+    _print_error(" ".join([message, *map(_line, getattr(error, "__notes__", []))]))
+
+
+def _print_error(message: str) -> None:
+    with suppress(OSError):  # nobody reads it
+        print(f"{NAME}: {message}", file=sys.stderr)
 
 
 def _line(text: object) -> str:
-    """In one line, without what a terminal would obey: names in a stranger's files can hold anything."""
-    return "".join(sign if sign.isprintable() else "?" for sign in " ".join(str(text).split()))
+    """Text in one line, without terminal escape sequences: names in files from others can hold anything."""
+    return printable(text, LONGEST_LINE)
 
 
 def _plain(result: Any) -> Any:
@@ -132,6 +192,9 @@ def _pictures(parser: argparse.ArgumentParser) -> None:
     taken = parser.add_mutually_exclusive_group()
     taken.add_argument("--side", type=int, help="take the middle square, resized to so many pixels")
     taken.add_argument("--crop", type=int, help="take a square of so many pixels at random")
+    parser.add_argument(
+        "--max-pixels", type=int, help="skip pictures of more pixels, which may be decompression bombs (89478485)"
+    )
 
 
 def _stack(parser: argparse.ArgumentParser) -> None:

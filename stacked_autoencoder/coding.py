@@ -13,6 +13,7 @@ from stacked_autoencoder import budget
 from stacked_autoencoder.arguments import positive_int
 from stacked_autoencoder.checks import check_encodings, described
 from stacked_autoencoder.encodings import EncodingStore
+from stacked_autoencoder.forks import check_not_forked
 from stacked_autoencoder.images import Images, as_source
 from stacked_autoencoder.level import Shape
 from stacked_autoencoder.seeds import rng_of
@@ -146,6 +147,7 @@ class Coder(Stack):
             `(N, H, W, C)` float32 in the range of the training images (unclipped, so it may overshoot a little);
             cropped to the model's `shape` where that is fixed. A list where the sizes differ.
         """
+        check_not_forked()
         depth = self.depth_of(level)
         if isinstance(encodings, list):
             batches, count = [np.asarray(encoding, np.float32)[None] for encoding in encodings], None
@@ -246,6 +248,7 @@ class Coder(Stack):
 
     def source_of(self, images: Images) -> Source:
         """Whatever a user passes in, checked against what this stack sees."""
+        check_not_forked()
         return as_source(images, self.shape, factor=self.factor, check_range=self.check_range)
 
     def finite_source_of(self, images: Images, name: str = "images") -> Source:

@@ -1,20 +1,72 @@
-"""Files that are there whole or not at all: checksums, and writing beside, syncing and renaming."""
+"""Reading and writing files safely: bounded reads of regular files, and writes that are whole or not there at all."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+KINDS_OF_FILE = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
 
-def sha256(file: Path) -> str:
-    with file.open("rb") as stream:
+
+def problem_with(status: os.stat_result, largest: int) -> str | None:
+    """Why a file must not be opened for reading, `None` if it may be.
+
+    Reading a named pipe or a device can block forever or never end, and a sparse file can be of any size.
+
+    Args:
+        status: what `os.stat` says of the file.
+        largest: number of bytes that the file may have at most.
+    """
+    if not stat.S_ISREG(status.st_mode):
+        return f"it is {KINDS_OF_FILE.get(stat.S_IFMT(status.st_mode), 'a special file')}, not a regular file"
+    if status.st_size > largest:
+        return f"it has {status.st_size:,} bytes, and at most {largest:,} are read"
+    return None
+
+
+@contextmanager
+def open_regular(file: str | os.PathLike[str], largest: int) -> Iterator[BinaryIO]:
+    """Opens a regular file of at most `largest` bytes for reading; anything else is refused without opening it.
+
+    Raises:
+        OSError: the file is missing, can't be read, isn't a regular file, or is too large.
+    """
+    # Checked before, since opening some devices has effects, and after, since the name may mean another file by then.
+    _refuse(file, problem_with(os.stat(file), largest))
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as stream:
+        _refuse(file, problem_with(os.fstat(descriptor), largest))
+        yield stream
+
+
+def _refuse(file: str | os.PathLike[str], problem: str | None) -> None:
+    if problem is not None:
+        raise OSError(errno.EINVAL, problem, os.fspath(file))
+
+
+def read_regular(file: str | os.PathLike[str], largest: int) -> bytes:
+    """The content of a regular file of at most `largest` bytes; raises as `open_regular` does."""
+    with open_regular(file, largest) as stream:
+        return stream.read(largest)
+
+
+def sha256(file: str | os.PathLike[str], largest: int = 1 << 62) -> str:
+    """SHA-256 of a regular file; raises as `open_regular` does."""
+    with open_regular(file, largest) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -38,19 +90,19 @@ def replacing(path: Path, reserve: int = 0) -> Iterator[BinaryIO]:
     Raises:
         OSError: what was there is untouched.
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+    # `tempfile.mkstemp` would give the file a mode of its own; this way it gets the one that the umask says.
+    name = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with name.open("xb") as stream:
             if reserve and hasattr(os, "posix_fallocate"):  # macOS has none
                 os.posix_fallocate(stream.fileno(), 0, reserve)
             yield stream
             stream.truncate()
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(name, 0o644)  # mkstemp's own mode would keep others from reading it
         os.replace(name, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        name.unlink(missing_ok=True)
         raise
     sync(path.parent)
 
@@ -80,28 +132,60 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def in_turn(folder: Path) -> Iterator[None]:
-    """Waits until no other process is in this place for the same folder."""
-    with _locked(folder, wait=True):
+def in_turn(folder: Path, *, shared: bool = False) -> Iterator[None]:
+    """Waits until no other process is in this place for the same folder.
+
+    Args:
+        shared: whether others that share it, too, may be in it at the same time.
+    """
+    with _locked(folder, wait=True, shared=shared):
         yield
 
 
-def remove_abandoned(folders: Iterable[Path]) -> None:
-    """Deletes folders whose `only_writer` is gone."""
-    for folder in folders:
-        if not folder.is_symlink():
-            # It has a writer still, or that one has just deleted it itself.
-            with suppress(BlockingIOError, FileNotFoundError), _locked(folder, wait=False):
-                shutil.rmtree(folder)
-
-
 @contextmanager
-def _locked(folder: Path, *, wait: bool) -> Iterator[None]:
+def _locked(folder: Path, *, wait: bool, shared: bool = False) -> Iterator[None]:
     import fcntl  # Windows has none, and can do the rest without
 
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def replacing_by(temporary: Path, path: Path, reserve: int = 0) -> Iterator[BinaryIO]:
+    """Does what `replacing` does, by way of a temporary file whose name the caller chooses.
+
+    The caller can note that name before, and delete exactly this file after a process was killed.
+
+    Args:
+        temporary: new file in the folder of `path`.
+        path: what to replace.
+        reserve: bytes to claim before anything is written, so that a full disk is found at once.
+
+    Raises:
+        OSError: `temporary` exists, or can't be written. What was at `path` is untouched.
+    """
+    with temporary.open("xb") as stream:
+        try:
+            if reserve and hasattr(os, "posix_fallocate"):  # macOS has none
+                os.posix_fallocate(stream.fileno(), 0, reserve)
+            yield stream
+            stream.truncate()
+            stream.flush()
+            os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    sync(path.parent)
+
+
+def is_regular(path: str | os.PathLike[str]) -> bool:
+    """Whether a regular file has this name. A link is none, whatever it leads to."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except (OSError, ValueError):
+        return False

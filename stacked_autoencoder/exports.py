@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-import warnings
 from pathlib import Path
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from stacked_autoencoder.durable import replacing
+from stacked_autoencoder.errors import printable
+from stacked_autoencoder.saving import check_writable, resolved
 
 SUFFIXES = {"onnx": ".onnx", "litert": ".tflite"}
 
@@ -31,6 +34,7 @@ def export(models: dict[str, keras.Model], folder: str | os.PathLike[str], forma
     Raises:
         ValueError: `format` is another one.
         ImportError: what writes ONNX isn't installed.
+        OSError: the files can't be written, such as on a full disk. Files of the same names that were there are whole.
     """
     if format not in SUFFIXES:
         raise ValueError(f"`format` must be one of {', '.join(SUFFIXES)}. Received: format={format!r}")
@@ -39,7 +43,10 @@ def export(models: dict[str, keras.Model], folder: str | os.PathLike[str], forma
             import tf2onnx  # noqa: F401  Keras imports it late, and tells less
         except ImportError as error:
             raise ImportError('Writing ONNX needs an extra: `pip install "stacked_autoencoder[onnx]"`.') from error
-    folder = Path(folder)
+        # Keras sets this itself when it exports, for tf2onnx under numpy 2; its look for it makes numpy warn.
+        vars(np).setdefault("object", object)
+    check_writable(folder, "path")
+    folder = resolved(folder, "path")
     folder.mkdir(parents=True, exist_ok=True)
     return [_write(model, folder / f"{name}{SUFFIXES[format]}", name, format) for name, model in models.items()]
 
@@ -47,10 +54,17 @@ def export(models: dict[str, keras.Model], folder: str | os.PathLike[str], forma
 def _write(model: keras.Model, file: Path, name: str, format: str) -> Path:
     what = "images" if name.startswith("encoder") else "encodings"
     signature = [keras.InputSpec(shape=model.input_shape, dtype="float32", name=what)]
-    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*np.object", category=FutureWarning)  # of Keras under numpy 2
+    with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / file.name
-        model.export(str(made), format=format, verbose=False, input_signature=signature)
-        with replacing(file) as stream:
-            stream.write(made.read_bytes())
+        try:
+            model.export(str(made), format=format, verbose=False, input_signature=signature)
+            size = made.stat().st_size
+            with replacing(file, reserve=size) as stream:
+                stream.write(made.read_bytes())
+        except (OSError, tf.errors.OpError) as error:
+            raise OSError(
+                f"{file.name} couldn't be exported: {printable(error)}. Make room there and in the folder of temporary "
+                f"files, {tempfile.gettempdir()} (set the environment variable TMPDIR for another), or give another "
+                f"`path`. Received: path={str(file.parent)!r}"
+            ) from error
     return file

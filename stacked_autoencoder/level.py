@@ -41,7 +41,7 @@ class Level(ABC):
         started: whether the linear start has been set (it happens once).
         mean: `(channels,)` mean of the encodings, over a sample of the training data, for models that need
             standardised input.
-        std: `(channels,)` their standard deviation.
+        std: `(channels,)` their standard deviation; 1 where a channel never changes, so that it can be divided by.
         linear_code: the best linear code of the *images* with as many values, which the level is held against.
         objective: what it is trained for, by what; not saved with the pair.
         posterior: the encoder with the code's logarithmic variance as a second output, where `kl_weight` asks for one.
@@ -174,6 +174,7 @@ class Level(ABC):
         encodings = [self.encode(batch) for batch in batches]
         values = np.concatenate([batch.reshape(-1, batch.shape[-1]) for batch in encodings])
         self.mean, self.std = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
+        self.std[self.std == 0] = 1.0
         return encodings
 
     def get_state(self) -> dict[str, Any]:

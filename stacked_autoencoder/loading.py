@@ -1,127 +1,255 @@
-"""Reading the folder of a stack, which may come from a stranger: nothing in it is run.
+"""Reading the folder of a stack, which may come from a stranger: no code of it is run, and nothing in it is changed.
 
-Read are `autoencoder.json` and arrays of numbers; neither Keras's own `config.json` nor the SavedModel is opened.
+`autoencoder.json` and arrays of numbers are read. Keras's own `config.json` and the SavedModel are not, but for their
+checksums.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from stacked_autoencoder.durable import sha256
-from stacked_autoencoder.errors import LoadError
-from stacked_autoencoder.saving import FORMAT, MANIFEST, recover
+from stacked_autoencoder.durable import problem_with, read_regular, sha256
+from stacked_autoencoder.errors import LoadError, printable
+from stacked_autoencoder.saving import (
+    FORMAT,
+    LARGEST_MANIFEST,
+    MANIFEST,
+    MOST_FILES,
+    has_links,
+    is_name,
+    resolved,
+    staging_folder,
+)
 
-LARGEST_MANIFEST = 1 << 24  # bytes
 LARGEST_SIDE = 1 << 31
+MOST_LEVELS = 256
+LARGEST_STACK = 1 << 32  # bytes of all files: a sparse file has any size, and reading more takes over ten seconds
+DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-def read(path: Path) -> dict[str, Any]:
-    """What `autoencoder.json` says, after checking that every file is there and is the one that was saved.
+class SavedStack(NamedTuple):
+    """A stack on disk, whose files are all there and as they were saved.
+
+    Attributes:
+        path: its folder.
+        manifest: what `autoencoder.json` says.
+        staging: folder of the files that a save has not moved to their places yet, `None` if there is none.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    staging: Path | None
+
+    def file(self, name: str) -> Path:
+        """Where a file that the manifest lists is."""
+        staged = None if self.staging is None else self.staging / name
+        return staged if staged is not None and os.path.lexists(staged) else self.path / name
+
+
+def read(path: Path, *, trusted: bool = False) -> SavedStack:
+    """Reads `autoencoder.json`, and checks that every file is there and is the one that was saved.
+
+    Args:
+        trusted: whether files may be of any size.
 
     Raises:
         FileNotFoundError: the folder, its `autoencoder.json` or a part of a level is missing.
         LoadError: a file differs from what was saved, lies elsewhere, or was written by a newer version.
     """
-    recover(path)
-    if not path.is_dir():
-        why = "this is a file, and `save` writes a folder" if path.is_file() else "there is nothing here"
-        raise FileNotFoundError(f"There is no saved autoencoder here: {why}. Received: {str(path)!r}")
-    if not (path / MANIFEST).is_file():
-        found = ", ".join(sorted(entry.name for entry in path.iterdir())) or "nothing"
-        raise FileNotFoundError(
-            f"{MANIFEST} is missing, so this isn't a whole saved autoencoder: it was copied in part, or is something "
-            "else. A single encoder or decoder in it may still open with `tf.keras.models.load_model`. "
-            f"Received: {str(path)!r} with {found}"
-        )
-    manifest = _manifest(path)
-    indices = range(len(manifest["levels"]))
-    parts = {index: [f"encoder{index}", f"decoder{index}"] for index in indices}
-    missing = [name for names in parts.values() for name in names if not (path / name).is_dir()]
-    if missing:
-        whole = [str(index) for index in indices if not set(parts[index]) & set(missing)]
-        raise FileNotFoundError(
-            f"{' and '.join(missing)} missing from the saved autoencoder. "
-            f"Whole levels there: {', '.join(whole) or 'none'}. "
-            f"Copy the folder again. Received: {str(path)!r}"
-        )
-    for name, expected in manifest["files"].items():
-        problem = _problem(path, name, expected)
-        if problem:
-            raise LoadError(
-                f"{name[:200]} {problem}: the folder is damaged, or was changed by hand. Copy it again, or train and "
-                f"save anew. Received: {str(path)!r}"
-            )
-    return manifest
+    try:
+        return _read(path, trusted)
+    except (FileNotFoundError, LoadError):
+        raise
+    except OSError as error:
+        raise LoadError(f"The saved autoencoder can't be read: {error}. Received: {str(path)!r}") from error
+
+
+def folder_at(path: str | os.PathLike[str]) -> Path:
+    """The folder of a stack, absolute and without links.
+
+    Raises:
+        LoadError: no folder can have such a path.
+    """
+    try:
+        path = resolved(path, "path")
+        # Version 0.1 renamed the folder of a stack during a save, and a kill could leave it under this name.
+        old = path.with_name(f".{path.name}.old") if path.name else path
+        is_old = not os.path.lexists(path) and not old.is_symlink() and (old / MANIFEST).is_file()
+    except (OSError, ValueError) as error:
+        raise LoadError(str(error)) from None
+    return old if is_old else path
 
 
 def identity(path: Path) -> tuple[int, int] | None:
     """Differs if another stack has taken the place of the one that was at `path`."""
     try:
         status = (path / MANIFEST).stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return status.st_ino, status.st_mtime_ns
 
 
-def _problem(path: Path, name: str, expected: str) -> str | None:
-    file = path / name
-    try:
-        is_here = file.resolve() == file and file.is_relative_to(path)
-        if not is_here:
-            return "is a link, or lies outside of the folder"
-        if not file.is_file():
-            return "is missing"
-        return None if sha256(file) == expected else "is not what was saved"
-    except (OSError, ValueError) as error:  # no name that a file can have, or not one that may be read
-        return f"can't be read, {error}"
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What `autoencoder.json` says, checked for what `save` writes.
 
-
-def _manifest(path: Path) -> dict[str, Any]:
+    Raises:
+        LoadError: it isn't that, or was written by a newer version.
+    """
     file = path / MANIFEST
     try:
-        if file.is_symlink() or file.stat().st_size > LARGEST_MANIFEST:
+        if file.is_symlink():
             raise ValueError
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest = json.loads(read_regular(file, LARGEST_MANIFEST))
         if manifest["format"] > FORMAT:
-            saved_by = str(manifest["versions"]["stacked_autoencoder"])[:20]
+            saved_by = printable(manifest["versions"]["stacked_autoencoder"], 20)
             raise LoadError(
-                f"This autoencoder was saved in format {manifest['format']}, by stacked_autoencoder {saved_by}; this "
-                f"version reads up to {FORMAT}. Upgrade with `pip install --upgrade stacked_autoencoder`."
+                f"This autoencoder was saved in format {manifest['format']:.20g}, by stacked_autoencoder {saved_by}; "
+                f"this version reads up to {FORMAT}. Upgrade with `pip install --upgrade stacked_autoencoder`."
             )
         _check_manifest(manifest)
     except LoadError:
         raise
-    except Exception:  # not JSON, not even text, or not with what it must have
+    except Exception as error:  # not JSON, not even text, or not with what it must have
+        why = f": {error}" if isinstance(error, (OSError, _Wrong)) else ""
         raise LoadError(
-            f"{MANIFEST} isn't one that `save` wrote: it was changed by hand or cut short. Copy the folder again, or "
-            f"train and save anew. Received: {str(file)!r}"
+            f"{MANIFEST} isn't one that `save` wrote{why}. It was changed by hand or cut short. Copy the folder again, "
+            f"or train and save anew. Received: {str(file)!r}"
         ) from None
     return manifest
 
 
+def _read(path: Path, trusted: bool) -> SavedStack:
+    if not path.is_dir():
+        why = "this is a file, and `save` writes a folder" if path.is_file() else "there is nothing here"
+        raise FileNotFoundError(f"There is no saved autoencoder here: {why}. Received: {printable(repr(str(path)))}")
+    if not os.path.lexists(path / MANIFEST):
+        found = ", ".join(sorted(entry.name for entry in path.iterdir())) or "nothing"
+        raise FileNotFoundError(
+            f"{MANIFEST} is missing, so this isn't a whole saved autoencoder: it was copied in part, or is something "
+            "else. A single encoder or decoder in it may still open with `tf.keras.models.load_model`. "
+            f"Received: {printable(repr(str(path)))} with {printable(found, 200)}"
+        )
+    manifest = read_manifest(path)
+    saved = SavedStack(path, manifest, staging_folder(path, manifest))
+    indices = range(len(manifest["levels"]))
+    parts = {index: [f"encoder{index}", f"decoder{index}"] for index in indices}
+    missing = [name for names in parts.values() for name in names if not saved.file(name).is_dir()]
+    if missing:
+        whole = [str(index) for index in indices if not set(parts[index]) & set(missing)]
+        raise FileNotFoundError(
+            f"{printable(' and '.join(missing), 200)} missing from the saved autoencoder. "
+            f"Whole levels there: {printable(', '.join(whole), 200) or 'none'}. "
+            f"Copy the folder again. Received: {printable(repr(str(path)))}"
+        )
+    left = math.inf if trusted else LARGEST_STACK
+    for name, expected in manifest["files"].items():
+        try:
+            problem = _problem(saved, name, expected, left)
+            left -= 0 if problem else saved.file(name).stat().st_size
+        except OSError as error:
+            problem = f"can't be read, {error}"
+        if problem:
+            raise LoadError(
+                f"{printable(name, 200)} {problem}: the folder is damaged, or was changed by hand. Copy it again, or "
+                f"train and save anew. Received: {str(path)!r}"
+            )
+    return saved
+
+
+def _problem(saved: SavedStack, name: str, expected: str, largest: float) -> str | None:
+    file = saved.file(name)
+    if file.is_symlink() or has_links(saved.path, file.relative_to(saved.path).as_posix()):
+        return "is a link, or lies outside of the folder"
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return "is missing"
+    problem = problem_with(status, min(largest, 1 << 62))
+    if problem is not None:
+        return f"can't be read, since {problem} (`trusted=True` reads files of any size)"
+    return None if sha256(file) == expected else "is not what was saved"
+
+
+class _Wrong(ValueError):
+    """What is wrong with a value of the manifest, in words."""
+
+
 def _check_manifest(manifest: Any) -> None:
-    """Raises anything if it isn't what `save` writes."""
-    low, high = manifest["value_range"]
-    fits = [
-        all(side is None or _is_size(side) for side in manifest["shape"]),
-        isinstance(manifest["check_range"], bool),
-        math.isfinite(low) and math.isfinite(high),
-        isinstance(manifest["levels"], list) and manifest["levels"],
-        all(isinstance(name, str) and isinstance(digest, str) for name, digest in manifest["files"].items()),
-    ]
-    for level in manifest["levels"]:
-        fits += [
-            isinstance(level["kind"], str),
-            isinstance(level["config"], dict),
-            isinstance(level["started"], bool),
-            all(name.isascii() for name in level["config"]),
-        ]
-    if not all(fits):
-        raise ValueError
+    """Raises `_Wrong`, or any other error, if it isn't what `save` writes."""
+    _expect(_is_int(manifest["format"]) and manifest["format"] >= 1, "`format` must be a number from 1 on")
+    shape, levels, files, versions = (manifest[name] for name in ("shape", "levels", "files", "versions"))
+    _expect(
+        isinstance(shape, list) and 1 <= len(shape) <= 3 and all(side is None or _is_size(side) for side in shape),
+        "`shape` must be a list of one to three sides",
+    )
+    _expect(isinstance(manifest["check_range"], bool), "`check_range` must be true or false")
+    _expect(_is_range(manifest["value_range"]), "`value_range` must be two finite numbers, the lower one first")
+    _expect(
+        isinstance(levels, list) and 1 <= len(levels) <= MOST_LEVELS,
+        f"`levels` must be a list of 1 to {MOST_LEVELS} levels",
+    )
+    _expect(
+        isinstance(files, dict)
+        and len(files) <= MOST_FILES
+        and all(isinstance(digest, str) and DIGEST.fullmatch(digest) for digest in files.values()),
+        f"`files` must give a SHA-256 for each of at most {MOST_FILES:,} files",
+    )
+    for name in files:
+        _expect(is_name(name), f"{printable(repr(name), 200)} lies outside of the folder, or has no name of a part")
+    _expect(
+        isinstance(versions, dict)
+        and len(versions) <= 100
+        and all(isinstance(version, str) for version in versions.values()),
+        "`versions` must give the version of each package",
+    )
+    for level in levels:
+        _expect(
+            isinstance(level["kind"], str)
+            and isinstance(level["config"], dict)
+            and isinstance(level["started"], bool)
+            and all(name.isascii() for name in level["config"]),
+            "a level must have `kind`, `config` and `started`",
+        )
+        _check_statistics(level, zero_is_valid="id" not in manifest)
+
+
+def _check_statistics(level: Mapping[str, Any], zero_is_valid: bool) -> None:
+    """Whether means and standard deviations are there together.
+
+    Args:
+        zero_is_valid: version 0.1 wrote 0 as the standard deviation of a channel that never changes, not 1.
+    """
+    mean, std = level["mean"], level["std"]
+    if mean is None and std is None:
+        return
+    both = isinstance(mean, list) and isinstance(std, list) and len(mean) == len(std)
+    finite = both and all(map(_is_finite, (*mean, *std)))
+    _expect(finite, "Mean and standard deviation must be as many finite numbers each")
+    _expect(all(value > 0 or (value == 0 and zero_is_valid) for value in std), "standard deviations must be positive")
+
+
+def _expect(fits: Any, what: str) -> None:
+    if not fits:
+        raise _Wrong(what)
+
+
+def _is_int(number: Any) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool)
+
+
+def _is_finite(number: Any) -> bool:
+    return (_is_int(number) and abs(number) < 1 << 1023) or (isinstance(number, float) and math.isfinite(number))
+
+
+def _is_range(values: Any) -> bool:
+    return isinstance(values, list) and len(values) == 2 and all(map(_is_finite, values)) and values[0] < values[1]
 
 
 def _is_size(number: Any) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and 0 < number < LARGEST_SIDE
+    return _is_int(number) and 0 < number < LARGEST_SIDE

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
 from typing import Any
 
 import keras
@@ -20,6 +20,22 @@ CLIP = 1.0  # global gradient norm, in units of the loss before the first step
 NEWTON_SCHULZ_STEPS = 3  # of Muon: near enough to orthogonal, at little more than half the cost of the usual 5
 
 LearningRate = float | keras.optimizers.schedules.LearningRateSchedule | None
+
+
+def without_all_reduce(train_step: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that trains a model on one device, without a sum over devices, of which TensorFlow keeps every graph.
+
+    Keras's optimizers sum gradients wherever there is a replica context. In the scope of a strategy nothing changes.
+    """
+
+    @wraps(train_step)
+    def step(model: keras.Model, data: Any) -> Any:
+        context = tf.distribute.get_replica_context()
+        if context is None or tf.distribute.has_strategy():
+            return train_step(model, data)
+        return context.merge_call(lambda _, batch: train_step(model, batch), args=(data,))
+
+    return step
 
 
 @keras.saving.register_keras_serializable("stacked_autoencoder")

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras import layers, ops, random
 
 from stacked_autoencoder.exact_steps import ExactSteps
+from stacked_autoencoder.muon import without_all_reduce
 from stacked_autoencoder.patches import trained_by_patch
 from stacked_autoencoder.tied import tied
 
@@ -90,6 +91,10 @@ class Reconstruction(ExactSteps):
         for part in reversed(self.parts):
             values = part.decode(values, training)
         return values
+
+    @without_all_reduce
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        return super().train_step(data)
 
     def terms_of(self, inputs: tf.Tensor, targets: tf.Tensor, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
         of_reconstruction = self.first.objective.of_reconstruction

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -20,6 +19,7 @@ from stacked_autoencoder.level import Level, Shape
 from stacked_autoencoder.levels.conv import ConvLevel
 from stacked_autoencoder.levels.dense import DenseLevel
 from stacked_autoencoder.levels.sequence import SequenceLevel
+from stacked_autoencoder.loading import SavedStack
 from stacked_autoencoder.objective import check_known
 from stacked_autoencoder.principal import LinearCode
 from stacked_autoencoder.sources.base import padded_shape
@@ -31,7 +31,7 @@ LARGEST = 1 << 31  # of the numbers that describe a level
 MOST_HALVINGS = 24
 
 
-def fill(stack: Stack, manifest: Mapping[str, Any], path: Path, trusted: bool) -> None:
+def fill(stack: Stack, saved: SavedStack, trusted: bool) -> None:
     """Adds the saved levels to an empty stack of the same shape.
 
     Args:
@@ -40,6 +40,7 @@ def fill(stack: Stack, manifest: Mapping[str, Any], path: Path, trusted: bool) -
     Raises:
         LoadError: levels that can't be, or aren't those in the files.
     """
+    manifest = saved.manifest
     try:
         unknown = [each["kind"] for each in manifest["levels"] if each["kind"] not in KINDS]
         if unknown:
@@ -50,27 +51,27 @@ def fill(stack: Stack, manifest: Mapping[str, Any], path: Path, trusted: bool) -
         if not trusted:
             for description in manifest["levels"]:
                 check_known(description["config"])
-        shapes = _shapes_on_disk(manifest, path)
+        shapes = _shapes_on_disk(saved)
         with ThreadPoolExecutor(1) as other:  # what Keras counts and collects for this is its thread's own
             other.submit(_check_shapes, stack.shape, manifest["levels"], shapes).result()
         for level in _levels(manifest["levels"]):
             stack.add(level)
         for index, (level, description) in enumerate(zip(stack.levels, manifest["levels"], strict=True)):
             for name, model in level.models().items():
-                read_weights(path / f"{name}{index}" / WEIGHTS, model)
+                read_weights(saved.file(f"{name}{index}/{WEIGHTS}"), model)
             _set_state(level, description)
             arrays = {name: f"{name}{index}.npz" for name in ("training", "linear")}
-            arrays = {name: read_arrays(path / file) for name, file in arrays.items() if file in manifest["files"]}
+            arrays = {name: read_arrays(saved.file(file)) for name, file in arrays.items() if file in manifest["files"]}
             if "training" in arrays:
                 weights = arrays["training"]
                 level.set_training_weights([weights[f"weight{number}"] for number in range(len(weights))])
             level.linear_code = _linear_code(arrays["linear"]) if "linear" in arrays else None
     except LoadError as error:
-        raise LoadError(f"{error} Received: {str(path)!r}") from error.__cause__
+        raise LoadError(f"{error} Received: {str(saved.path)!r}") from error.__cause__
     except Exception as error:  # arguments that a level refuses, or what Keras makes of them
         raise LoadError(
             f"The levels that autoencoder.json describes can't be made: {error} It was changed by hand, or is another "
-            f"program's: copy the folder again. Received: {str(path)!r}"
+            f"program's: copy the folder again. Received: {str(saved.path)!r}"
         ) from error
 
 
@@ -78,13 +79,13 @@ def _levels(descriptions: Sequence[Mapping[str, Any]]) -> list[Level]:
     return [KINDS[description["kind"]](**description["config"]) for description in descriptions]
 
 
-def _shapes_on_disk(manifest: Mapping[str, Any], path: Path) -> dict[str, list[tuple[int, ...]]]:
+def _shapes_on_disk(saved: SavedStack) -> dict[str, list[tuple[int, ...]]]:
     """Shapes of the weights of each model, by its name."""
     shapes = {}
-    for index in range(len(manifest["levels"])):
+    for index in range(len(saved.manifest["levels"])):
         for name in (f"encoder{index}", f"decoder{index}", f"predictor{index}"):
-            if f"{name}/{WEIGHTS}" in manifest["files"]:
-                shapes[name] = shapes_in(path / name / WEIGHTS)
+            if f"{name}/{WEIGHTS}" in saved.manifest["files"]:
+                shapes[name] = shapes_in(saved.file(f"{name}/{WEIGHTS}"))
             elif not name.startswith("predictor"):
                 raise LoadError(f"{name}/{WEIGHTS} isn't among the files that autoencoder.json lists.")
     return shapes
@@ -140,6 +141,8 @@ def _set_state(level: Level, description: Mapping[str, Any]) -> None:
     for values in (level.mean, level.std):
         if values is not None and (values.shape != (channels,) or not np.isfinite(values).all()):
             raise LoadError(f"Mean and standard deviation must be {channels} finite numbers each.")
+    if level.std is not None:
+        level.std[level.std == 0] = 1.0  # version 0.1 wrote 0 for channels that never change
 
 
 def _linear_code(arrays: Mapping[str, np.ndarray]) -> LinearCode:

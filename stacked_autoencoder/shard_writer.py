@@ -1,20 +1,123 @@
-"""Writing the files of an `EncodingStore`, each whole or not at all."""
+"""Writing the files of an `EncodingStore`, each whole or not at all.
+
+The order in which files change makes any kill harmless, and tells readers: the log is written first, then a manifest
+that is there goes, then shards are replaced, and the manifest comes last. A store that needs nothing keeps its files.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import os
-from collections.abc import Sequence
+import re
+import secrets
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from stacked_autoencoder.durable import replacing, sync, write_json
+from stacked_autoencoder.durable import is_regular, replacing_by, sha256, sync
 from stacked_autoencoder.encoded import Encoded
-from stacked_autoencoder.shards import LOG, MANIFEST, Record, moments, shard_file, write_values
+from stacked_autoencoder.manifest import (
+    HEAD,
+    LOG,
+    MANIFEST,
+    ForeignFiles,
+    Log,
+    Record,
+    check_labels,
+    moments,
+    read_log,
+    read_manifest,
+)
+from stacked_autoencoder.shards import shard_file, write_values
 from stacked_autoencoder.sources.blocks import Block
+
+RESERVED = 64  # shards that one line of the log names beforehand: each costs a wait for the disk
+TEMPORARY = re.compile(r"\.(?:\d{5,}\.npy|manifest\.json)\.([0-9a-f]{16})\.new")
+SHOWN = 3  # names of files that aren't ours, in a message
+
+
+class CannotWrite(OSError):
+    """A file of a store can't be written.
+
+    Attributes:
+        size: bytes of the shard, 0 for another file.
+    """
+
+    size = 0
+
+
+class Found(NamedTuple):
+    """What is in the folder of a store.
+
+    Attributes:
+        manifest: of a finished store, if it is one.
+        log: of one that is being written, if there is one.
+    """
+
+    manifest: dict[str, Any] | None
+    log: Log | None
+
+    @property
+    def head(self) -> dict[str, Any] | None:
+        """What made the store, if there is one."""
+        if self.manifest is not None:
+            return {name: self.manifest[name] for name in HEAD}
+        return None if self.log is None else self.log.head
+
+    @property
+    def records(self) -> dict[int, Record]:
+        """The records of its shards by index; what the log says is later than the manifest."""
+        records = [] if self.manifest is None else self.manifest["shards"]
+        return {record["index"]: record for record in [*records, *(self.log.records if self.log else ())]}
+
+    def may_be_ours(self, index: int) -> bool:
+        """Whether this library has written a shard of this index, or may have."""
+        return index in self.records or (self.log is not None and any(index in some for some in self.log.reserved))
+
+
+def look_into(folder: Path) -> Found:
+    """What is in the folder of a store.
+
+    Raises:
+        ForeignFiles: something that isn't part of one.
+        ValueError: the manifest is damaged.
+    """
+    names = sorted(os.listdir(folder))
+    if not names:
+        return Found(None, None)
+    if MANIFEST in names:
+        try:
+            return Found(read_manifest(folder), read_log(folder))
+        except FileNotFoundError:
+            raise ForeignFiles(f"{MANIFEST} is a link that leads nowhere. Received: path={str(folder)!r}") from None
+    log = read_log(folder)
+    if log is None:
+        shown = ", ".join(map(ascii, names[:SHOWN])) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        raise ForeignFiles(
+            f"`path` must be a new or empty folder, or one that `encode_to` has written, so that nothing of yours is "
+            f"lost. There are other files: {shown}. Choose another folder. Received: path={str(folder)!r}"
+        )
+    return Found(None, log)
+
+
+def delete_store(folder: Path) -> None:
+    """Deletes the files of a store, and no other; only its writer may. Killed in between, it can be called again."""
+    found = look_into(folder)
+    for name in os.listdir(folder):
+        index = int(name.removesuffix(".npy")) if re.fullmatch(r"\d{5,20}\.npy", name) else None
+        is_shard = index is not None and name == shard_file(folder, index).name and found.may_be_ours(index)
+        if is_shard and is_regular(folder / name):
+            (folder / name).unlink()
+    _delete_leftovers(folder, found.log)
+    for name in (MANIFEST, LOG):  # last, since they say that the folder is a store
+        sync(folder)
+        (folder / name).unlink(missing_ok=True)
+    sync(folder)
 
 
 class ShardWriter:
@@ -23,19 +126,20 @@ class ShardWriter:
     Args:
         folder: of the store.
         head: what made the store.
-        records: of the shards that are there.
+        found: what is in the folder.
     """
 
-    def __init__(self, folder: Path, head: dict[str, Any], records: Sequence[Record]) -> None:
+    def __init__(self, folder: Path, head: dict[str, Any], found: Found) -> None:
         self.folder = folder
         self.head = head
-        self.records = {record["index"]: record for record in records}
+        self.found = found
+        self.records = found.records
+        self.dropped: list[int] = []
+        self.reserved: list[range] = []
+        self.token = secrets.token_hex(8)  # of the names of temporary files
+        self.log: io.FileIO | None = None
         self.thread = ThreadPoolExecutor(1)
         self.waiting: Future[None] | None = None
-        for leftover in folder.glob(".*.new"):  # of a process that was killed
-            leftover.unlink()
-        with replacing(folder / LOG) as log:  # anew, since the last line may be half there
-            log.writelines(_line(content) for content in (head, *records))
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -46,20 +150,31 @@ class ShardWriter:
                 self._wait()
         finally:
             self.thread.shutdown()
+            if self.log is not None:
+                self.log.close()
 
     def add(self, block: Block, batches: list[Encoded]) -> None:
         """Takes the encodings of a block. Raises what went wrong with the one before."""
         self._wait()
+        with self._own_errors():
+            self._begin()
+            self._reserve(block.index)
         self.waiting = self.thread.submit(self._write, block, batches)
 
     def drop(self, index: int) -> None:
         """Forgets a shard that was damaged and can't be made anew."""
         self._wait()
-        self.records.pop(index, None)
+        if self.records.pop(index, None) is not None:
+            self.dropped.append(index)
 
     def finish(self) -> None:
-        """Writes the manifest, which makes the store one."""
+        """Writes the manifest, which makes the store one, unless the one that is there says the same."""
+        self._wait()
         records = [self.records[index] for index in sorted(self.records)]
+        if self.log is None and self.found.manifest is not None and self.found.manifest["shards"] == records:
+            if self.found.log is not None:  # the process was killed after it had written the manifest
+                self._clean_up()
+            return
         mean, std = moments(records)
         summary = {
             "rows": sum(record["rows"] for record in records),
@@ -67,7 +182,70 @@ class ShardWriter:
             "std": std.tolist(),
             "shards": records,
         }
-        write_json(self.folder / MANIFEST, self.head | summary)
+        with self._own_errors():
+            self._begin()
+            with replacing_by(self._temporary(MANIFEST), self.folder / MANIFEST) as stream:
+                stream.write(json.dumps(self.head | summary, indent=1).encode())
+        self._clean_up()
+
+    def _begin(self) -> None:
+        """Writes down what is there, and then takes the manifest away: from here on shards may change."""
+        if self.log is not None:
+            return
+        there = self.found.log
+        is_same = there is not None and there.head == self.head
+        known = {record["index"]: record for record in there.records} if is_same else {}
+        # Nothing that isn't ours is opened here: `x` refuses what is there, and a log that is there has been checked.
+        descriptor = os.open(
+            self.folder / LOG,
+            os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if there is None else 0),
+            0o666,
+        )
+        self.log = os.fdopen(descriptor, "wb", buffering=0)
+        self.log.truncate(there.length if is_same else 0)  # the last line may be half there
+        self.log.seek(0, os.SEEK_END)
+        if not is_same:
+            self._append(self.head)
+        self._append(
+            *(record for index, record in self.records.items() if known.get(index) != record),
+            {"temporary": self.token},
+        )
+        sync(self.folder)
+        (self.folder / MANIFEST).unlink(missing_ok=True)
+        sync(self.folder)
+        _delete_leftovers(self.folder, there)
+
+    def _append(self, *lines: dict[str, Any]) -> None:
+        for line in lines:
+            left = memoryview(json.dumps(line).encode() + b"\n")
+            while left:
+                left = left[self.log.write(left) :]
+        os.fsync(self.log.fileno())
+
+    def _reserve(self, index: int) -> None:
+        """Writes down names of shards that don't exist yet: a killed process can leave one without a record."""
+        if self._may_be_ours(index):
+            return
+        step = 1 if self.head["part"] is None else self.head["part"][1]
+        stop = index
+        while stop < index + RESERVED * step and not os.path.lexists(shard_file(self.folder, stop)):
+            stop += step
+        if stop > index:
+            self._append({"reserved": [index, stop, step]})
+            self.reserved.append(range(index, stop, step))
+
+    def _may_be_ours(self, index: int) -> bool:
+        return self.found.may_be_ours(index) or any(index in some for some in self.reserved)
+
+    def _temporary(self, name: str) -> Path:
+        return self.folder / f".{name}.{self.token}.new"
+
+    def _clean_up(self) -> None:
+        """Deletes what a finished store doesn't need."""
+        for index in self.dropped:
+            if is_regular(shard_file(self.folder, index)):
+                shard_file(self.folder, index).unlink()
+        _delete_leftovers(self.folder, self.found.log)
         (self.folder / LOG).unlink()
         sync(self.folder)
 
@@ -83,28 +261,56 @@ class ShardWriter:
         alike = None not in record["shape"]
         shape = (record["rows"], *record["shape"]) if alike else (sum(piece.size for piece in values),)
         size = sum(piece.nbytes for piece in values)
+        with self._own_errors(size, file):
+            if file.is_dir() or (os.path.lexists(file) and not self._may_be_ours(block.index)):
+                checksum = self._adopted(file, shape, values)
+            else:
+                with replacing_by(self._temporary(file.name), file, reserve=size) as stream:
+                    checksum = write_values(stream, shape, values)
+            record["sha256"] = checksum
+            self._append(record)
+        self.records[block.index] = record
+
+    def _adopted(self, file: Path, shape: tuple[int, ...], values: list[np.ndarray]) -> str:
+        """The checksum of a shard without a record, as a process of version 1.0 that was killed can have left.
+
+        Raises:
+            ForeignFiles: the file isn't that shard.
+        """
+        with open(os.devnull, "wb") as nowhere:
+            checksum = write_values(nowhere, shape, values)
+        if not is_regular(file) or sha256(file) != checksum:
+            raise ForeignFiles(
+                f"{file.name} isn't a file that `encode_to` has written, and it would be overwritten. Move it "
+                f"elsewhere and call `encode_to` again, or choose another `path`. Received: path={str(self.folder)!r}"
+            )
+        return checksum
+
+    @contextmanager
+    def _own_errors(self, size: int = 0, file: Path | None = None) -> Iterator[None]:
         try:
-            with replacing(file, reserve=size) as stream:
-                checksum = write_values(stream, shape, values)
+            yield
         except OSError as error:
-            raise OSError(
+            what = f"a shard of {size:,} bytes" if size else "what is known of the shards"
+            told = CannotWrite(
                 error.errno,
-                f"{error.strerror}: a shard of {size:,} bytes can't be written. {len(self.records)} shards are "
-                "whole; make room and call `encode_to` again, which goes on from there",
-                str(file),
-            ) from error
-        self.records[block.index] = record | {"sha256": checksum}
-        with (self.folder / LOG).open("ab") as log:
-            log.write(_line(self.records[block.index]))
-            log.flush()
-            os.fsync(log.fileno())
+                f"{error.strerror or error}: {what} can't be written. {len(self.records)} shards are whole; make "
+                "room and call `encode_to` again, which goes on from there",
+                str(file or self.folder),
+            )
+            told.size = size
+            raise told from error
 
 
-def _line(content: dict[str, Any]) -> bytes:
-    return json.dumps(content).encode() + b"\n"
+def _delete_leftovers(folder: Path, log: Log | None) -> None:
+    """Deletes temporary files of killed processes: those whose names the log knows."""
+    for name in os.listdir(folder) if log is not None and log.tokens else ():
+        found = TEMPORARY.fullmatch(name)
+        if found is not None and found[1] in log.tokens and is_regular(folder / name):
+            (folder / name).unlink()
 
 
-def _record(block: Block, batches: list[Encoded]) -> Record:
+def _record(block: Block, batches: Sequence[Encoded]) -> Record:
     """What the manifest says of a block's encodings, but for the checksum."""
     values = [batch.values for batch in batches]
     channels = values[0].shape[-1]
@@ -124,5 +330,17 @@ def _record(block: Block, batches: list[Encoded]) -> Record:
     if block.names is not None:
         record["names"] = block.names
     if block.labels is not None:
-        record["labels"] = np.asarray(block.labels).tolist()
+        record["labels"] = _labels(block)
     return record
+
+
+def _labels(block: Block) -> list[Any]:
+    try:
+        labels = np.asarray(block.labels).tolist()
+        check_labels(labels)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"The labels of shard {block.index} can't be kept: they must be numbers or texts, all of one kind and "
+            f"shape. Give numbers, or leave the labels out. Received: {type(block.labels[0]).__name__}"
+        ) from error
+    return labels

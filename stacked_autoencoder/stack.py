@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.checks import AXES, check_size
+from stacked_autoencoder.forks import check_not_forked
 from stacked_autoencoder.level import Level, Shape, chain
 from stacked_autoencoder.sources.base import pad_by_reflection, padded_shape
 
@@ -31,6 +32,7 @@ class Stack:
     """
 
     def __init__(self, shape: Shape) -> None:
+        check_not_forked()
         self.shape = _image_shape(shape)
         self.levels: list[Level] = []
         self.value_range = (-1.0, 1.0)

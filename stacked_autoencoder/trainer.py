@@ -31,9 +31,11 @@ class Trainer(Coder):
 
     Attributes:
         chosen_path: where the user wants it saved, `None` if it wasn't said.
+        checked_path: where training has made sure that it can be saved.
     """
 
     chosen_path: Path | None = None
+    checked_path: Path | None = None
 
     @in_scope
     def train(
@@ -116,14 +118,15 @@ class Trainer(Coder):
                 )
         epochs_of = dict(zip(chosen, _per_level(epochs, len(chosen)), strict=True))
         positive_int("batch_size", batch_size)
+        if steps_per_epoch is not None:
+            steps_per_epoch = positive_int("steps_per_epoch", steps_per_epoch)
         untrained = [index for index in range(max(chosen)) if index not in chosen and not self.levels[index].started]
         if untrained:
             raise ValueError(
                 f"Level {max(chosen)} is trained on the encodings of the levels below it, and level {untrained[0]} "
                 f"hasn't been trained yet: include it in `levels`. Received: levels={chosen}"
             )
-        if self.chosen_path is not None:
-            _check_writable(self.chosen_path, "save_path")
+        self._check_save_path()
         if cache_dir is not None:
             _check_writable(cache_dir, "cache_dir")
         checkpoints = self._checkpoints_of(
@@ -190,6 +193,9 @@ class Trainer(Coder):
         valid = None if validation_data is None else Pairs(self.finite_source_of(validation_data, "validation_data"))
         positive_int("epochs", epochs)
         positive_int("batch_size", batch_size)
+        if steps_per_epoch is not None:
+            steps_per_epoch = positive_int("steps_per_epoch", steps_per_epoch)
+        self._check_save_path()
         greedy.steps_needed(source, batch_size, steps_per_epoch)
         optimizer = _as_optimizer(optimizer, learning_rate)
         learning_rate = PEAK_LEARNING_RATE / 5 if learning_rate is None else learning_rate
@@ -237,6 +243,15 @@ class Trainer(Coder):
         _check_writable(directory, "checkpoint_dir")
         return Checkpoints(Path(directory), method, described(self, data, **arguments))
 
+    def _check_save_path(self) -> None:
+        """Finds out before training whether the stack can be saved where it is to be."""
+        if self.chosen_path is None:
+            return
+        kinds = ("encoder{}", "decoder{}", "predictor{}", "linear{}.npz", "training{}.npz")
+        names = [kind.format(index) for index in range(len(self.levels)) for kind in kinds]
+        of_chief(lambda: saving.check_savable(self.chosen_path, names))  # it alone writes
+        self.checked_path = saving.resolved(self.chosen_path, "save_path")
+
     def _measure(self, source: Source, batch_size: int) -> None:
         """Sets the statistics of all levels' encodings."""
         sample = list(source.batches(batch_size, shuffle=True, most=training.SAMPLE))
@@ -245,7 +260,7 @@ class Trainer(Coder):
 
 
 def _check_writable(path: str | os.PathLike[str], argument: str) -> None:
-    of_chief(lambda: saving.check_writable(Path(path), argument))  # it alone writes
+    of_chief(lambda: saving.check_writable(path, argument))  # it alone writes
 
 
 def _as_optimizer(optimizer: Any, learning_rate: LearningRate) -> keras.optimizers.Optimizer | None:

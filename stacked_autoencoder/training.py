@@ -18,6 +18,7 @@ from stacked_autoencoder.level import Level
 from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, LearningRate, WarmCosine, optimizer_for
 from stacked_autoencoder.reconstruction import Reconstruction
 from stacked_autoencoder.sources.pairs import Pairs
+from stacked_autoencoder.sources.released import releasing_frames
 from stacked_autoencoder.tied import copy_out
 from stacked_autoencoder.validation import MeansOver, Validate
 from stacked_autoencoder.workers import is_chief
@@ -167,7 +168,7 @@ def fit(
         followed.append(keeper := KeepCheckpoints(checkpoint, best, callbacks))
         done, step, is_over = keeper.epoch, keeper.step, keeper.is_over
     try:
-        with seen.inputs.own_errors():
+        with seen.inputs.own_errors(), releasing_frames():
             data = seen.from_step(batch_size, done * steps + step)
             history = model.fit(
                 spread(data) if is_spread else data,

@@ -14,6 +14,7 @@ from stacked_autoencoder.budget import Mean
 from stacked_autoencoder.distribute import rows_of
 from stacked_autoencoder.level import Shape
 from stacked_autoencoder.sources.pairs import Pairs
+from stacked_autoencoder.sources.released import releasing_frames
 
 if TYPE_CHECKING:
     from stacked_autoencoder.reconstruction import Reconstruction
@@ -49,7 +50,7 @@ class MeansOver:
         if tf.distribute.has_strategy():
             means = self._means_over(pairs.batches(batch_size))
         else:
-            with pairs.inputs.own_errors():
+            with pairs.inputs.own_errors(), releasing_frames():
                 sums, count = self._sums_of_all(iter(pairs.dataset(batch_size)))
             means = {name: float(total / count) for name, total in sums.items()} if count else {}
         if not means:

@@ -1,14 +1,18 @@
+import re
+import shutil
 import tempfile
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from stacked_autoencoder import Autoencoder, cache, greedy
-from stacked_autoencoder.cache import EncodingCache, available_memory
+from stacked_autoencoder import Autoencoder, greedy
+from stacked_autoencoder.cache import EncodingCache
+from stacked_autoencoder.manifest import LOG, MANIFEST
 from stacked_autoencoder.sources.memory import ArraySource
 from stacked_autoencoder.sources.store import StoreSource
-from tests.conftest import blobs
+from tests.conftest import blobs, files_of_at_most
 from tests.test_store_writer import before_encoding
 
 
@@ -68,11 +72,16 @@ def test_encodings_that_fit_stay_in_memory_and_a_byte_less_does_not_do(seen, ima
     assert seen == [ArraySource, StoreSource]
 
 
-def test_a_store_that_matches_is_used_again_and_a_stale_one_is_not(images, tmp_path, encode_calls):
+def names(folder):
+    """Of the stores in a folder, without what tells encoders and sources apart."""
+    return sorted(re.sub("-[0-9a-f]{16}", "", store.name) for store in folder.iterdir())
+
+
+def test_a_store_that_matches_is_used_again_and_others_are_kept(images, tmp_path, encode_calls):
     options = {"cache_dir": tmp_path, "memory_budget": 0, "verbose": 0}
     sae = stack()
     sae.train(images, epochs=0, validation_data=images[:40], **options)
-    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["level0-training", "level0-validation"]
+    assert names(tmp_path) == ["level0-training", "level0-validation"]
     assert sum(encode_calls) == 96 + 40
     encode_calls.clear()
     sae.train(images, epochs=0, levels=[1], validation_data=images[:40], **options)
@@ -84,6 +93,95 @@ def test_a_store_that_matches_is_used_again_and_a_stale_one_is_not(images, tmp_p
     kernel.assign(kernel * 2)
     sae.train(images[:64], epochs=0, levels=[1], validation_data=images[:40], **options)
     assert sum(encode_calls) == 64 + 40
+    assert names(tmp_path) == ["level0-training"] * 3 + ["level0-validation"] * 2
+    encode_calls.clear()
+    kernel.assign(kernel / 2)  # the first encoder's are still there
+    sae.train(images, epochs=0, levels=[1], validation_data=images[:40], **options)
+    assert encode_calls == []
+
+
+@contextmanager
+def cached(sae, source, folder):
+    """The store of level 0's encodings, as a training has it."""
+    with EncodingCache(folder, 0) as cache:
+        yield cache.encoded(sae, 0, source, source.shape, "training", 0).store
+
+
+def source_of(images):
+    return ArraySource(images, (None, None, 3))
+
+
+def test_trainings_at_the_same_time_do_not_share_a_store(images, tmp_path):
+    """Otherwise the second would delete what the first trains on."""
+    sae = stack()
+    with cached(sae, source_of(images), tmp_path) as first:
+        before = first[:]
+        with cached(sae, source_of(images), tmp_path) as second:
+            assert second.path.name == f"{first.path.name}-1"
+            with cached(stack(), source_of(images), tmp_path) as third:
+                assert third.path.name not in (first.path.name, second.path.name)
+            np.testing.assert_array_equal(second[:], before)
+        np.testing.assert_array_equal(first[:], before)
+    with cached(sae, source_of(images), tmp_path) as again:
+        assert again.path == first.path
+    assert len(names(tmp_path)) == 3
+
+
+def test_a_stale_store_is_replaced_and_files_of_others_in_it_stay(images, tmp_path, encode_calls):
+    """The first 256 images and their number are those of before, so the folder is the same."""
+    sae, many = stack(), np.concatenate([images] * 3)
+    with cached(sae, source_of(many), tmp_path) as store:
+        folder, before = store.path, store[:]
+    changed = many.copy()
+    changed[270] = 0
+    with cached(sae, source_of(changed), tmp_path) as store:
+        assert store.path == folder
+        assert np.flatnonzero((store[:] != before).any(axis=(1, 2, 3))).tolist() == [270]
+    (folder / "notes.txt").write_text("mine")
+    (folder / "00009.npy").write_text("mine")
+    with cached(sae, source_of(many), tmp_path) as store:
+        assert store.path.name == f"{folder.name}-1"
+        np.testing.assert_array_equal(store[:], before)
+    assert {file.name: file.read_text() for file in folder.iterdir()} == {"notes.txt": "mine", "00009.npy": "mine"}
+
+
+@pytest.mark.parametrize("what", ["a file", "files", "a damaged store", "a log"])
+def test_folders_that_are_no_stores_are_passed_over(images, tmp_path, what):
+    sae = stack()
+    with cached(sae, source_of(images), tmp_path) as store:
+        folder = store.path
+    if what == "a damaged store":
+        (folder / MANIFEST).write_text("{")
+    else:
+        shutil.rmtree(folder)
+        if what != "a file":
+            folder.mkdir()
+        {"a file": folder, "files": folder / "00000.npy", "a log": folder / LOG}[what].write_text("mine\n")
+    before = {file: file.read_bytes() for file in [folder, *folder.rglob("*")] if file.is_file()}
+    with cached(sae, source_of(images), tmp_path) as store:
+        assert store.path.name == f"{folder.name}-1"
+    assert {file: file.read_bytes() for file in before} == before
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_full_disk_names_the_folder_and_what_would_fit(images, tmp_path, monkeypatch, is_kept):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    words = (
+        r"encodings of level 0 can't be written to `cache_dir`\. They take 49,152 bytes\. Make room there, choose a "
+        r"`cache_dir` on a larger disk, or give a `memory_budget`"
+        if is_kept
+        else r"to the temporary folder, since `cache_dir` isn't given\. They take 49,152 bytes\. Make room there, set "
+        r"`cache_dir` \(or the environment variable TMPDIR\) to a larger disk, or.*`memory_budget`.*autoencoder-"
+    )
+    options = {"cache_dir": tmp_path} if is_kept else {}
+    with files_of_at_most(4000), pytest.raises(OSError, match=words) as caught:
+        stack().train(images, epochs=0, memory_budget=0, verbose=0, **options)
+    assert "encode_to" not in str(caught.value)
+    assert caught.value.filename.startswith(str(tmp_path))
+    if is_kept:
+        stack().train(images, epochs=0, memory_budget=0, verbose=0, **options)
+    else:
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_temporary_store_goes_even_when_training_fails(images, tmp_path, monkeypatch):
@@ -108,20 +206,11 @@ def test_a_temporary_store_goes_even_when_training_fails(images, tmp_path, monke
 def test_wrong_arguments_are_told_before_anything_is_trained(images, tmp_path):
     (tmp_path / "file").write_text("")
     sae = stack()
-    with pytest.raises(OSError, match=r"`cache_dir` can't be written: '.*file' is a file\. Choose another folder"):
+    with pytest.raises(OSError, match=r"`cache_dir` can't be written: .*is a file\. Choose another folder"):
         sae.train(images, cache_dir=tmp_path / "file")
     with pytest.raises(ValueError, match=r"`memory_budget` must be a whole number of at least 0\. Received.*'1 GB'"):
         sae.train(images, memory_budget="1 GB")
     assert not sae.levels[0].started
-
-
-def test_the_memory_that_is_free_is_read_from_the_machine_and_its_container(monkeypatch):
-    assert 1 << 20 < available_memory() < 1 << 50
-    found = {"meminfo": 4096, "memory.max": 3 << 20, "memory.current": 1 << 20}
-    monkeypatch.setattr(cache, "_read", lambda file, pattern: found.get(file.name))
-    assert available_memory() == 2 << 20
-    found["memory.max"] = None
-    assert available_memory() == 4096 * 1024
 
 
 def test_a_store_gives_batches_like_the_array_that_it_holds(images, tmp_path):

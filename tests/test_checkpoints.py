@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -280,6 +282,308 @@ def test_random_numbers_go_on_where_they_were():
     set_random_state(state)
     np.testing.assert_array_equal(np.random.normal(size=5), first[0])
     assert seed() == first[1]
+
+
+# === Damaged and foreign files ===
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Checkpoints of a training that was killed in its second level."""
+    path = tmp_path_factory.mktemp("checkpoints") / "checkpoints"
+    keras.utils.set_random_seed(0)
+    with pytest.raises(Killed):
+        train(stack(), blobs(40, 8, 1), path, 5)
+    assert {file.name for file in path.iterdir()} == {
+        *("train.json", "start0.npz", "done0.npz", "start1.npz", "now1.npz")
+    }
+    return path
+
+
+@pytest.fixture
+def path(killed, tmp_path):
+    return shutil.copytree(killed, tmp_path / "checkpoints")
+
+
+def change_meta(file, change):
+    """Writes a file of checkpoints with other plain values."""
+    meta, arrays = checkpoint_files.read(file)
+    change(meta)
+    checkpoint_files.write(file, arrays, meta)
+
+
+def change_arrays(file, change):
+    meta, arrays = checkpoint_files.read(file)
+    change(arrays)
+    checkpoint_files.write(file, arrays, meta)
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:-300])
+
+
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[300] ^= 0xFF
+    file.write_bytes(content)
+
+
+def other_bytes(file):
+    file.write_bytes(b"not a zip")
+
+
+def pipe(file):
+    file.unlink()
+    os.mkfifo(file)
+
+
+def folder(file):
+    file.unlink()
+    file.mkdir()
+
+
+def no_meta(file):
+    np.savez(file.with_suffix(""), encoder0_0=np.zeros(3))
+
+
+def other_json(file):
+    np.savez(file.with_suffix(""), meta=np.frombuffer(b"[1, 2]", np.uint8))
+
+
+def deep_json(file):
+    np.savez(file.with_suffix(""), meta=np.frombuffer(b"[" * 100_000, np.uint8))
+
+
+def missing_array(file):
+    change_arrays(file, lambda arrays: arrays.pop(sorted(arrays)[-1]))
+
+
+def wrong_shape(file):
+    name = "best_0" if file.name.startswith("now") else "encoder0_0"
+    change_arrays(file, lambda arrays: arrays.update({name: arrays[name][..., :1]}))
+
+
+def more_arrays(file):
+    change_arrays(file, lambda arrays: arrays.update(encoder0_99=np.zeros(3), variable_999=np.zeros(3)))
+
+
+def no_random_state(file):
+    change_meta(file, lambda meta: meta.pop("random"))
+
+
+DAMAGES = [cut, flip, other_bytes, pipe, folder, no_meta, other_json, deep_json, missing_array, wrong_shape]
+DAMAGES += [more_arrays, no_random_state]
+
+
+def states(sae):
+    return [weight for level in sae.levels for model in level.models().values() for weight in model.get_weights()]
+
+
+@pytest.mark.parametrize("name", ["start1.npz", "now1.npz", "done0.npz"])
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda value: value.__name__)
+def test_a_damaged_checkpoint_is_refused_in_words(path, name, damage):
+    damage(path / name)
+    sae = stack()
+    before = states(sae)
+    with pytest.raises(ValueError, match=rf"{name} in `checkpoint_dir` is damaged, or isn't.*delete {name}") as told:
+        train(sae, blobs(40, 8, 1), path)
+    assert told.type is ValueError
+    if name == "done0.npz":  # the first that is read
+        assert all(map(np.array_equal, states(sae), before))
+
+
+@pytest.mark.parametrize("names", [["now1.npz"], ["start1.npz", "now1.npz"], ["done0.npz"]])
+def test_deleting_what_the_message_names_goes_on(path, names):
+    other_bytes(path / names[0])
+    sae = stack()
+    with pytest.raises(ValueError, match=f"delete {' and '.join(names)}, and the same call"):
+        train(sae, blobs(40, 8, 1), path)
+    for name in names:
+        (path / name).unlink()
+    histories = train(stack(), blobs(40, 8, 1), path)
+    assert [len(history.epoch) for history in histories] == EPOCHS
+
+
+def test_deleting_now_ends_as_an_undisturbed_training(path):
+    whole = stack()
+    expected = train(whole, blobs(40, 8, 1))
+    (path / "now1.npz").unlink()
+    again = stack(seed=7)
+    assert_same(again, whole, (train(again, blobs(40, 8, 1), path), expected))
+
+
+@pytest.mark.parametrize("change", [
+    {"epoch": 3}, {"epoch": [True]}, {"history": []}, {"history": {"loss": 1.0}}, {"step": -1}, {"step": 10**9},
+    {"step": 1.5}, {"best": "0.1"}, {"last": None}, {"is_over": 1}, {"callbacks": []}, {"callbacks": [[]]},
+    {"callbacks": [{"wait": [1]}]}, {"lists": [["weights"]]}, {"lists": [[3]]}, {"random": []}, {"random": {}},
+])  # fmt: skip
+def test_values_of_other_types_are_refused(path, change):
+    change_meta(path / "now1.npz", lambda meta: meta.update(change))
+    with pytest.raises(ValueError, match=r"now1\.npz in `checkpoint_dir` is damaged"):
+        train(stack(), blobs(40, 8, 1), path)
+
+
+@pytest.mark.parametrize("text", ["", "[" * 100_000, "[]", "3", '{"format": 1}', "\x1b[31m"])
+@pytest.mark.parametrize("name", ["train.json", "fine_tune.json"])
+def test_json_that_is_not_ours_is_refused_and_kept(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    sae, images = stack(), blobs(40, 8, 1)
+    train(sae, images, epochs=[0, 0])
+    call = train if name == "train.json" else lambda sae, images, path: sae.fine_tune(images, 1, checkpoint_dir=path)
+    with pytest.raises(
+        ValueError, match=rf"{name} in `checkpoint_dir` is damaged.*Give another `checkpoint_dir`"
+    ) as told:
+        call(sae, images, tmp_path)
+    assert "\x1b" not in str(told.value)
+    assert (tmp_path / name).read_text() == text
+
+
+def test_a_pipe_in_place_of_json_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "train.json")
+    with pytest.raises(ValueError, match=r"train\.json in `checkpoint_dir`.*a named pipe"):
+        train(stack(), blobs(40, 8, 1), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["start0.npz", "now0.npz", "done0.npz", "start1.npz"])
+def test_files_of_the_users_own_are_kept(tmp_path, name):
+    np.savez(tmp_path / name, mine=np.ones(3))
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(ValueError, match=rf"holds {name}, but no train\.json.*Give another folder"):
+        train(stack(), blobs(40, 8, 1), tmp_path)
+    assert (tmp_path / name).read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_other_files_in_the_folder_stay(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "start.npz").write_text("mine")
+    train(stack(), blobs(40, 8, 1), tmp_path, epochs=[1, 1])
+    assert (tmp_path / "notes.txt").read_text() == (tmp_path / "start.npz").read_text() == "mine"
+
+
+# === Callbacks of the user's ===
+
+
+class Holds(keras.callbacks.Callback):
+    at_class = 0
+
+    def __init__(self, target="here", limit=3):
+        super().__init__()
+        self.target, self.limit = target, limit
+        self.count, self.best, self.label, self.thing, self.arrays = 0, None, "own", object(), None
+
+
+def put_back_into(callback, plain, lists=(), arrays=None):
+    keeper = keep_checkpoints.KeepCheckpoints(Path("nothing here"), None, [callback])
+    keeper.meta, keeper.arrays = {"callbacks": [plain], "lists": [[*lists]]}, arrays or {}
+    keeper._put_back_others()
+
+
+def test_only_numbers_that_a_callback_changes_itself_are_put_back():
+    callback = Holds()
+    thing = callback.thing
+    put_back_into(
+        callback,
+        {"count": 4, "best": 0.5, "later": True, "at_class": 2, "label": "x", "target": "/etc", "thing": 3},
+        ["arrays"],
+        {"callback0_arrays_0": np.ones(2)},
+    )
+    assert (callback.count, callback.best, callback.later, callback.at_class) == (4, 0.5, True, 2)
+    assert (callback.label, callback.target, callback.thing) == ("own", "here", thing)
+    np.testing.assert_array_equal(callback.arrays, [np.ones(2)])
+
+
+@pytest.mark.parametrize(
+    ("plain", "lists"),
+    [
+        ({"limit": 9}, []),
+        ({"__class__": 1}, []),
+        ({"on_epoch_end": None}, []),
+        ({"model": None}, []),
+        ({}, ["target"]),
+        ({}, ["__dict__"]),
+        ({}, ["set_model"]),
+    ],
+)
+def test_attributes_that_are_never_written_are_refused(plain, lists):
+    callback = Holds()
+    before = {**vars(callback)}
+    arrays = {f"callback0_{name}_0": np.ones(2) for name in lists}
+    with pytest.raises(ValueError, match="of a Holds, which is never written"):
+        put_back_into(callback, {"count": 4, **plain}, lists, arrays)
+    assert vars(callback) == before
+
+
+def test_neither_text_nor_arguments_are_written():
+    state = keep_checkpoints.plain_state(Holds())
+    assert state.items() >= {"count": 0, "best": None, "arrays": None}.items()
+    assert not state.keys() & {"target", "limit", "label", "thing"}
+    checkpoint = keras.callbacks.ModelCheckpoint("mine.keras", save_best_only=True)
+    assert {"best", "_last_batch_seen"} <= keep_checkpoints.plain_state(checkpoint).keys()
+    assert not any(isinstance(value, str) for value in keep_checkpoints.plain_state(checkpoint).values())
+
+
+def test_a_checkpoint_does_not_say_where_callbacks_write(tmp_path):
+    images, mine, other = blobs(40, 8, 1), tmp_path / "mine.weights.h5", tmp_path / "other.weights.h5"
+
+    def callbacks(kill=None):
+        return [keras.callbacks.ModelCheckpoint(str(mine), save_weights_only=True), KillAfter(kill)]
+
+    path = tmp_path / "checkpoints"
+    with pytest.raises(Killed):
+        train(stack(), images, path, callbacks=callbacks(2))
+    change_meta(path / "now0.npz", lambda meta: meta["callbacks"][0].update(filepath=str(other)))
+    train(stack(), images, path, callbacks=callbacks())
+    assert mine.exists()
+    assert not other.exists()
+
+
+@pytest.mark.slow
+def test_callbacks_of_keras_go_on(tmp_path):
+    """What is best so far, since when, and whether the learning rate is to fall."""
+    images = blobs(40, 8, 1)
+
+    def callbacks(kill=None):
+        plateau = keras.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=1, min_delta=10.0, cooldown=1)
+        early = keras.callbacks.EarlyStopping("loss", patience=4, restore_best_weights=True, min_delta=10.0)
+        return [plateau, early, KillAfter(kill)]
+
+    whole, options = stack(), {"epochs": [7, 7], "optimizer": "adam"}
+    expected = train(whole, images, callbacks=callbacks(), **options)
+    with pytest.raises(Killed):
+        train(stack(), images, tmp_path / "checkpoints", callbacks=callbacks(4), **options)
+    again = stack(seed=7)
+    histories = train(again, images, tmp_path / "checkpoints", callbacks=callbacks(), **options)
+    assert_same(again, whole, (histories, expected))
+    assert len(expected[0].epoch) == 5
+
+
+# === Random numbers ===
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.pop("numpy"),
+        lambda state: state["python"].pop(),
+        lambda state: state["python"].__setitem__(0, 2),
+        lambda state: state["python"][1].pop(),
+        lambda state: state["python"][1].__setitem__(3, -1),
+        lambda state: state["python"][1].__setitem__(624, 10**6),
+        lambda state: state["numpy"].__setitem__(0, "PCG64"),
+        lambda state: state["numpy"][1].__setitem__(0, 1 << 32),
+        lambda state: state["numpy"].__setitem__(2, 625),
+        lambda state: state["numpy"].__setitem__(4, "0"),
+    ],
+)
+def test_a_random_state_that_is_none_is_refused_and_nothing_is_set(change):
+    state = json.loads(json.dumps(random_state()))
+    np.random.normal(size=3)
+    before = random_state()
+    change(state)
+    with pytest.raises(ValueError, match="the state of the random numbers isn't"):
+        set_random_state(state)
+    assert random_state() == before
 
 
 # === What ends training ===

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -233,7 +234,11 @@ def test_names_that_a_terminal_would_obey_are_told_without_that(tmp_path, run):
 
 
 @pytest.mark.slow
-def test_an_interrupt_keeps_what_was_trained(folder, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "what"),
+    [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "ended by SIGTERM"), (signal.SIGHUP, "ended by SIGHUP")],
+)
+def test_an_interrupt_keeps_what_was_trained(number, what, folder, tmp_path):
     words = ["train", folder, "--save-path", "m", "--side", "16", "--size", "8", "--n-out", "4", "--epochs", "100000"]
     process = subprocess.Popen(
         [*COMMAND, *words], cwd=tmp_path, env=QUIETER, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -242,13 +247,56 @@ def test_an_interrupt_keeps_what_was_trained(folder, tmp_path):
     for line in process.stdout:
         if "epoch 3/" in line:
             break
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, told = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert (
-        told == "stacked-autoencoder: interrupted. The best weights so far are in m; --continue trains them further.\n"
-    )
+    assert process.returncode == 128 + number
+    assert told == f"stacked-autoencoder: {what}. The best weights so far are in m; --continue trains them further.\n"
     assert Autoencoder.load(tmp_path / "m").levels[0].started
+
+
+def test_a_stack_that_can_not_be_saved_where_it_was_asked_for_is_saved_elsewhere(folder, tmp_path, run, monkeypatch):
+    save, home = Autoencoder.save, tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setattr("pathlib.Path.home", lambda: home)
+    monkeypatch.setattr("pathlib.Path.cwd", lambda: tmp_path / "gone")
+
+    def full(sae, path=None):
+        if not str(path).startswith(str(home)):
+            raise OSError("No space left on device")
+        return save(sae, path)
+
+    monkeypatch.setattr(Autoencoder, "save", full)
+    words = ["--save-path", tmp_path / "m", "--side", "16", "--size", "8", "--n-out", "4", "--epochs", "1"]
+    code, _, told = run("train", folder, *words)
+    assert code == 1
+    (path,) = home.glob("*/model")
+    assert f"so it was saved to {path}. Move that folder where you want it." in told
+    Autoencoder.load(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["home"]
+
+
+def test_values_in_a_stack_that_a_terminal_would_obey_are_shown_without_that(model, tmp_path, run):
+    path = shutil.copytree(model, tmp_path / "copy")
+    manifest = json.loads((path / "autoencoder.json").read_text())
+    manifest["versions"] = {"\x1b[2J": "\x1b]0;title\x07", "numpy": "\x9b31m"}
+    (path / "autoencoder.json").write_text(json.dumps(manifest))
+    code, out, _ = run("info", path)
+    assert code == 0
+    assert not {"\x1b", "\x9b", "\x07"} & set(out)
+
+
+def test_pictures_of_too_many_pixels_are_told_and_the_limit_can_be_set(model, folder, tmp_path, run):
+    code, _, told = run("encode", model, folder, tmp_path / "store", "--max-pixels", "255")
+    assert code == 1
+    assert "16 x 16 pixels" in told
+    assert "max_pixels" in told
+    assert run("encode", model, folder, tmp_path / "store", "--max-pixels", "256")[0] == 0
+
+
+@pytest.mark.slow
+def test_closed_streams_are_no_error(model):
+    done = subprocess.run(f"{sys.executable} -m stacked_autoencoder info {model} <&- >&- 2>&-", shell=True)
+    assert done.returncode == 0
 
 
 @pytest.mark.slow

@@ -1,4 +1,11 @@
+import copy
 import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -6,8 +13,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stacked_autoencoder import Autoencoder, EncodingStore
-from stacked_autoencoder.shards import LOG, MANIFEST
+from stacked_autoencoder import Autoencoder, EncodingStore, shards
+from stacked_autoencoder.manifest import LOG, MANIFEST
+from stacked_autoencoder.sources.store import StoreSource
 from tests.conftest import blobs
 
 
@@ -140,25 +148,96 @@ def test_a_model_trains_on_a_store(written):
     assert losses[-1] < losses[0]
 
 
-def kilobytes_mapped(folder):
-    """Of the files in a folder, what this process has in memory."""
-    total, inside = 0, False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        if "-" in line.split()[0]:
-            inside = str(folder) in line
-        elif line.startswith("Rss:") and inside:
-            total += int(line.split()[1])
-    return total
-
-
-def test_reading_gives_mapped_pages_back(written):
+def test_neighbouring_rows_are_read_at_once(written, monkeypatch):
     store, expected = written
+    reads, preadv = [], os.preadv
+    monkeypatch.setattr(os, "preadv", lambda *arguments: (reads.append(arguments), preadv(*arguments))[1])
     assert_same(store[:], expected)
-    assert all("_values" in vars(shard) for shard in store.shards)  # still mapped
-    assert kilobytes_mapped(store.path) == 0
-    assert float(store.shards[0].row(0).sum()) == pytest.approx(float(expected[0].sum()))
-    assert kilobytes_mapped(store.path) > 0
-    assert_same(store[0], expected[0])
+    assert len(reads) == len(store.shards)
+    reads.clear()
+    assert_same(store[[3, 40, 4, 5]], expected[[3, 40, 4, 5]])
+    assert len(reads) == 3
+
+
+def test_reads_that_return_less_than_was_asked_for_are_gone_on_with(written, mixed, monkeypatch):
+    preadv = os.preadv
+    monkeypatch.setattr(
+        os, "preadv", lambda file, buffers, offset: preadv(file, [memoryview(buffers[0])[:100]], offset)
+    )
+    assert_same(written[0][5:40], written[1][5:40])
+    for ours, theirs in zip(mixed[0][:], mixed[1], strict=True):
+        assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda store: pickle.loads(pickle.dumps(store))])
+def test_a_store_can_be_copied_and_pickled_before_and_after_it_is_read(written, again):
+    store, expected = written
+    opened = EncodingStore(store.path)
+    assert_same(again(opened)[3], expected[3])
+    opened[:]
+    assert len(pickle.dumps(opened)) < 1000
+    assert_same(again(opened)[3], expected[3])
+    assert again(opened).path == opened.path
+
+
+def test_a_pickled_store_that_was_written_anew_is_refused(sae, copied):
+    content = pickle.dumps(EncodingStore(copied))
+    shutil.rmtree(copied)
+    sae.encode_to(copied, blobs(40, seed=9), shard_size=16, verbose=0)
+    with pytest.raises(ValueError, match=r"isn't the one any more that was pickled or copied: open it with"):
+        pickle.loads(content)
+
+
+def test_threads_read_at_the_same_time(written, monkeypatch):
+    store, expected = written
+    monkeypatch.setattr(shards, "MOST_OPEN", 2)  # of 4 shards, so that they let go of each other's files
+    orders = [np.random.default_rng(seed).permutation(50) for seed in range(200)]
+    with ThreadPoolExecutor(8) as threads:
+        for order, rows in zip(orders, threads.map(store.__getitem__, orders), strict=True):
+            assert_same(rows, expected[order])
+
+
+MANY = """
+import resource, sys
+from pathlib import Path
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+import numpy as np
+from stacked_autoencoder import EncodingStore
+stores = [EncodingStore(sys.argv[1]) for _ in range(4)]
+for store in stores:
+    for order in (np.arange(1100), np.random.default_rng(0).permutation(1100)):
+        np.testing.assert_array_equal(store[order][:, 0, 0, 0], order % 11)
+    print(sum("encodings" in str(file.readlink()) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()))
+"""
+
+
+@pytest.mark.slow
+def test_a_store_of_more_shards_than_files_may_be_open(sae, tmp_path):
+    """Every shard of one row holds its index modulo 11."""
+    store = sae.encode_to(tmp_path / "encodings", blobs(11), shard_size=1, verbose=0)
+    manifest = json.loads((store.path / MANIFEST).read_text())
+    shard = np.load(store.path / "00000.npy")
+    manifest["shards"] = [manifest["shards"][0] | {"index": index} for index in range(1100)]
+    for index in range(1100):
+        np.save(store.path / f"{index:05d}.npy", np.full_like(shard, index % 11))
+    (store.path / MANIFEST).write_text(json.dumps(manifest))
+    program = [sys.executable, "-c", MANY, str(store.path)]
+    done = subprocess.run(program, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [*map(int, done.stdout.split())] <= [64] * 4
+
+
+def test_an_empty_store_ends_and_does_not_repeat(sae, tmp_path):
+    for part in range(3):
+        store = sae.encode_to(tmp_path / "store", blobs(20), shard_size=10, shard=(part, 3), verbose=0)
+    assert len(store) == 0
+    assert list(store.dataset(4)) == []
+    assert store[:].shape == (0, 4, 4, 4)
+    with pytest.raises(ValueError, match=r"`repeat=True` needs at least one encoding, and this store is empty"):
+        store.dataset(4, repeat=True)
+    for size in (0, -1, 2.5):
+        with pytest.raises(ValueError, match=r"`batch_size` must be a whole number of at least 1\. Received"):
+            EncodingStore(tmp_path / "store").dataset(size, repeat=True)
 
 
 # === What can be wrong ===
@@ -180,7 +259,9 @@ def test_a_missing_and_an_unfinished_store_are_told(tmp_path, copied):
 @pytest.mark.parametrize("damage", ["", "[]", "{}", '{"format": 1, "shards": []}', '{"format": "new"}'])
 def test_a_manifest_that_is_no_manifest_is_told(copied, damage):
     (copied / MANIFEST).write_text(damage)
-    with pytest.raises(ValueError, match=r"manifest\.json isn't one that `encode_to` wrote.*or encode anew\. Received"):
+    with pytest.raises(
+        ValueError, match=r"manifest\.json isn't one that `encode_to` wrote.*and encode anew\. Received"
+    ):
         EncodingStore(copied)
 
 
@@ -191,19 +272,308 @@ def test_a_newer_format_says_to_upgrade(copied):
 
 
 def test_verify_names_every_damaged_shard(copied):
-    shard = copied / "00001.npy"
+    store, shard = EncodingStore(copied), copied / "00001.npy"
     content = bytearray(shard.read_bytes())
     content[-5] ^= 1
     shard.write_bytes(content)
+    with pytest.raises(ValueError, match=r"00001\.npy of 3 shards damaged or missing: call `encode_to`"):
+        EncodingStore(copied).verify()
     (copied / "00002.npy").unlink()
     with pytest.raises(ValueError, match=r"00001\.npy, 00002\.npy of 3 shards damaged or missing: call `encode_to`"):
-        EncodingStore(copied).verify()
+        store.verify()
 
 
-def test_a_shard_of_another_shape_is_told_and_one_with_code_in_it_does_not_run(copied):
+def link_to_itself(shard):
+    shard.rename(shard.with_name("moved"))
+    shard.symlink_to("moved")
+
+
+def pipe(shard):
+    shard.unlink()
+    os.mkfifo(shard)
+
+
+def header(text):
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+def longer(shard):
+    with shard.open("ab") as stream:
+        stream.write(b"\0")
+
+
+DAMAGES = {
+    "missing": (Path.unlink, "is missing"),
+    "a pipe": (pipe, "isn't read: it is a named pipe, not a regular file"),
+    "a folder": (lambda shard: (shard.unlink(), shard.mkdir()), "isn't read: it is a directory"),
+    "a link": (link_to_itself, "isn't read: it is a link"),
+    "a device": (lambda shard: (shard.unlink(), shard.symlink_to("/dev/zero")), "isn't read: it is a link"),
+    "cut short": (lambda shard: os.truncate(shard, 1000), r"has 1,000 bytes where the manifest says 2,176"),
+    "longer": (longer, r"has 2,177 bytes where the manifest says 2,176"),
+    "sparse": (lambda shard: os.truncate(shard, 1 << 40), r"has 1,099,511,627,776 bytes where"),
+    "empty": (lambda shard: shard.write_bytes(b""), "isn't a .npy file of float16"),
+    "another": (
+        lambda shard: shutil.copy(shard.with_name("00002.npy"), shard),
+        r"holds an array of shape \(8, 4, 4, 4\)",
+    ),
+    "float32": (
+        lambda shard: np.save(shard, np.zeros((16, 4, 4, 4), np.float32)),
+        r"holds.*float32, where.*\), float16",
+    ),
+    "Fortran": (lambda shard: np.save(shard, np.zeros((16, 4, 4, 4), np.float16, "F")), "isn't a .npy file"),
+    "objects": (
+        lambda shard: np.save(shard, np.array([print], dtype=object), allow_pickle=True),
+        "isn't a .npy file of float16",
+    ),
+    "nested": (lambda shard: shard.write_bytes(header(b"(" * 60_000)), "isn't a .npy file of float16"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_shard_is_told_at_once_and_encoding_again_mends_it(sae, copied, damage):
+    change, message = DAMAGES[damage]
+    before = EncodingStore(copied)[:]
+    change(copied / "00000.npy")
+    message = rf"1 of 3 shards can't be used\. 00000\.npy {message}.*damaged: call `encode_to` with the same source"
+    with pytest.raises(ValueError, match=message):
+        EncodingStore(copied)
+    if damage == "a folder":  # what isn't a file isn't replaced
+        with pytest.raises(ValueError, match=r"00000\.npy isn't a file that .*Move it elsewhere and call `encode_to`"):
+            sae.encode_to(copied, blobs(40, seed=2), shard_size=16, verbose=0)
+        (copied / "00000.npy").rename(copied / "mine")
+    store = sae.encode_to(copied, blobs(40, seed=2), shard_size=16, verbose=0)
+    np.testing.assert_array_equal(store[:], before)
+    store.verify()
+
+
+def test_a_shard_of_another_shape_is_told(copied):
     np.save(copied / "00000.npy", np.zeros((16, 4, 4, 5), np.float16))
     with pytest.raises(ValueError, match=r"00000\.npy holds an array of shape \(16, 4, 4, 5\).*\(16, 4, 4, 4\)"):
-        EncodingStore(copied)[0]
-    np.save(copied / "00000.npy", np.array([print], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"can't be memory-mapped: Python objects"):
-        EncodingStore(copied)[0]
+        EncodingStore(copied)
+
+
+def test_headers_that_another_version_of_numpy_pads_otherwise_are_read(copied):
+    expected = EncodingStore(copied)[:]
+    text = b"{'descr': '<f2', 'fortran_order': False, 'shape': (16, 4, 4, 4), }\n"
+    content = (copied / "00000.npy").read_bytes()
+    (copied / "00000.npy").write_bytes(header(text) + content[128:])
+    np.testing.assert_array_equal(EncodingStore(copied)[:], expected)
+
+
+# === A store that changes while it is open ===
+
+
+CHANGED = (
+    r"A shard has changed since this store was opened: open it again with `EncodingStore\(path\)`\. Received: '.*'"
+)
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+def test_a_file_that_is_cut_short_while_it_is_open_is_told(copied, is_read):
+    """As a memory map it would end the process."""
+    store = EncodingStore(copied)
+    if is_read:
+        store[:]
+    os.truncate(copied / "00001.npy", 500)
+    with pytest.raises(ValueError, match=CHANGED):
+        store[20]
+    with pytest.raises(ValueError, match=CHANGED):
+        list(StoreSource(store, (None, None, 4)).batches(8))  # in our words, not TensorFlow's
+    assert store[3].shape == (4, 4, 4)
+
+
+@pytest.mark.parametrize("how", ["replaced", "written over", "removed"])
+def test_rows_of_another_encoding_are_never_returned(sae, copied, tmp_path, how):
+    store = EncodingStore(copied)
+    other = sae.encode_to(tmp_path / "other", blobs(40, seed=5), shard_size=16, verbose=0)
+    for shard in store.shards:
+        if how == "replaced":
+            os.replace(other.path / shard.file.name, shard.file)
+        elif how == "written over":
+            shard.file.write_bytes((other.path / shard.file.name).read_bytes())
+        else:
+            shard.file.unlink()
+    with pytest.raises(ValueError, match=CHANGED):
+        store[0]
+    with pytest.raises(ValueError, match=CHANGED):
+        store.batch(np.arange(40))
+
+
+def test_a_store_that_was_read_keeps_its_encodings_or_says_that_they_are_gone(sae, copied):
+    store = EncodingStore(copied)
+    before = store[:]
+    shutil.rmtree(copied)
+    sae.encode_to(copied, blobs(40, seed=5), shard_size=16, verbose=0)
+    np.testing.assert_array_equal(store[:], before)  # its files are still open
+
+
+def test_a_manifest_that_changes_while_a_store_is_opened_is_told(copied, monkeypatch):
+    check, manifest = EncodingStore._check_shards, copied / MANIFEST
+
+    def rewriting(store):
+        check(store)
+        manifest.rename(copied / "old")
+        manifest.write_text((copied / "old").read_text())
+
+    monkeypatch.setattr(EncodingStore, "_check_shards", rewriting)
+    with pytest.raises(ValueError, match=r"A process is writing to this store: open it when `encode_to` has returned"):
+        EncodingStore(copied)
+
+
+# === Manifests by others ===
+
+
+def changed(**changes):
+    return lambda manifest: manifest | changes
+
+
+def shard(**changes):
+    """Of the first shard; `None` takes a value away."""
+
+    def change(manifest):
+        first = {name: value for name, value in (manifest["shards"][0] | changes).items() if value is not None}
+        return manifest | {"shards": [first, *manifest["shards"][1:]]}
+
+    return change
+
+
+HOSTILE = {
+    "true as format": changed(format=True),
+    "format 0": changed(format=0),
+    "format as float": changed(format=1.0),
+    "encoder": changed(encoder=5),
+    "dtype of objects": changed(dtype="O"),
+    "dtype as list": changed(dtype=["float16"]),
+    "level": changed(level=-1),
+    "true as level": changed(level=True),
+    "multiple": changed(multiple=0),
+    "huge multiple": changed(multiple=10**300),
+    "shard size": changed(shard_size="16"),
+    "shape": changed(shape=4),
+    "side of 0": changed(shape=[0, 4, 4]),
+    "side of text": changed(shape=[4, "4", 4]),
+    "open channels": changed(shape=[4, 4, None]),
+    "no sides": changed(shape=[]),
+    "another shape": changed(shape=[4, 5, 4]),
+    "many sides": changed(shape=[1] * 100),
+    "part": changed(part=[2, 2]),
+    "part as text": changed(part="01"),
+    "part as an object": changed(part={}),
+    "source": changed(source=None),
+    "shards": changed(shards={}),
+    "shards of lists": changed(shards=[[]]),
+    "a shard twice": lambda manifest: manifest | {"shards": manifest["shards"] * 2},
+    "index": shard(index=-1),
+    "index as float": shard(index=0.5),
+    "index with a path": shard(index="../x"),
+    "no rows": shard(rows=0),
+    "fewer rows": shard(rows=15),
+    "many rows": shard(rows=10**9),
+    "huge rows": shard(rows=10**400),
+    "infinite rows": shard(rows=float("inf")),
+    "shape of a shard": shard(shape=[4, 4, 4, 1]),
+    "huge side": shard(shape=[10**30, 4, 4]),
+    "open sides without sizes": shard(shape=[None, None, 4]),
+    "sizes of text": shard(shape=[None, None, 4], sizes="4" * 16),
+    "sizes of 0": shard(shape=[None, None, 4], sizes=[[0, 4]] * 16),
+    "sizes below 0": shard(shape=[None, None, 4], sizes=[[-4, -4]] * 16),
+    "sizes of three": shard(shape=[None, None, 4], sizes=[[4, 4, 1]] * 16),
+    "values": shard(values=1),
+    "sum": shard(sum=[0.0] * 3),
+    "sum of text": shard(sum=["0"] * 4),
+    "NaN": shard(sum=[float("nan")] * 4),
+    "infinity": shard(squares=[float("inf")] * 4),
+    "huge sum": shard(squares=[10**400] * 4),
+    "sums that float16 can't have": shard(squares=[1e300] * 4),
+    "checksum": shard(sha256="../../etc/passwd"),
+    "fingerprint": shard(source=3),
+    "names": shard(names=["a"] * 15),
+    "names of numbers": shard(names=[1] * 16),
+    "names of some": shard(names=["a"] * 16),
+    "labels": shard(labels=5),
+    "labels of objects": shard(labels=[{}] * 16),
+    "ragged labels": shard(labels=[[1], [1, 2]] * 8),
+    "deeply ragged labels": shard(labels=[[1], [[2]]] * 8),
+    "labels of null": shard(labels=[None] * 16),
+    "huge labels": shard(labels=[10**30] * 16),
+    "labels of two kinds": shard(labels=["1", 1] * 8),
+    "a long label": shard(labels=["a" * 10**6] + ["b"] * 15),
+    "labels of some": shard(labels=[1] * 16),
+    "labels of several shapes": lambda manifest: (
+        manifest
+        | {"shards": [each | {"labels": [[0] * (1 + each["index"])] * each["rows"]} for each in manifest["shards"]]}
+    ),
+    "not UTF-8": lambda _: b'{"format": "\xff"}',
+    "nested": lambda _: b"[" * 10**6,
+    "nested objects": lambda _: b'{"a":' * 10**6,
+    "a huge number": lambda _: b'{"format": 1' + b"0" * 10**6 + b"}",
+    "not finished": lambda manifest: json.dumps(manifest).encode()[:-1],
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_manifest_is_checked_in_full(copied, kind):
+    manifest = HOSTILE[kind](json.loads((copied / MANIFEST).read_text()))
+    content = manifest if isinstance(manifest, bytes) else json.dumps(manifest).encode()
+    (copied / MANIFEST).write_bytes(content)
+    with pytest.raises(ValueError, match=r"manifest\.json isn't one that `encode_to` wrote: .*Received: '.*json'"):
+        EncodingStore(copied)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "huge", "link to nothing"])
+def test_a_manifest_that_is_no_file_is_not_read(copied, kind):
+    file = copied / MANIFEST
+    if kind == "huge":
+        os.truncate(file, 1 << 40)
+    else:
+        file.unlink()
+        links = {"device": "/dev/zero", "link to nothing": "nothing"}
+        {"pipe": os.mkfifo, "folder": os.mkdir}.get(kind, lambda file: os.symlink(links[kind], file))(file)
+    words = "isn't one that `encode_to` wrote|no store of encodings here"
+    with pytest.raises((ValueError, FileNotFoundError), match=words):
+        EncodingStore(copied)
+
+
+def test_a_damaged_manifest_says_how_to_mend_it(sae, copied):
+    (copied / MANIFEST).write_text("{")
+    for attempt in (EncodingStore, lambda path: sae.encode_to(path, blobs(40, seed=2), shard_size=16, verbose=0)):
+        with pytest.raises(ValueError, match=r"Copy the store again, or delete this folder and encode anew"):
+            attempt(copied)
+    shutil.rmtree(copied)
+    assert len(sae.encode_to(copied, blobs(40, seed=2), shard_size=16, verbose=0)) == 40
+
+
+def test_parts_without_end_and_parts_that_are_none_are_told(copied, tmp_path):
+    for index, part in enumerate(([0, 10**9], None)):
+        folder = tmp_path / f"parts{index}" / "part0"
+        shutil.copytree(copied, folder)
+        manifest = json.loads((folder / MANIFEST).read_text())
+        (folder / MANIFEST).write_text(json.dumps(manifest | {"part": part}))
+    message = r"part1-of-1000000000, part2-.*, part3-.* and 999,999,996 more missing or not finished"
+    with pytest.raises(FileNotFoundError, match=message):
+        EncodingStore(tmp_path / "parts0")
+    with pytest.raises(ValueError, match=r"several stores, of which not all are parts of one: open each by its own"):
+        EncodingStore(tmp_path / "parts1")
+
+
+def test_the_same_part_twice_is_told(sae, tmp_path):
+    sae.encode_to(tmp_path, blobs(20), shard_size=10, shard=(0, 1), verbose=0)
+    shutil.copytree(tmp_path / "part0-of-1", tmp_path / "part-again")
+    with pytest.raises(ValueError, match=r"Two parts of this store hold shard 0\. Received"):
+        EncodingStore(tmp_path)
+
+
+def test_parts_of_which_only_some_have_labels_are_told(sae, tmp_path):
+    images = blobs(20)
+    sae.encode_to(tmp_path, images, shard_size=10, shard=(0, 2), verbose=0)
+    sae.encode_to(tmp_path, (images, np.arange(20)), shard_size=10, shard=(1, 2), verbose=0)
+    with pytest.raises(ValueError, match=r"made alike, and only some of these have `labels`"):
+        EncodingStore(tmp_path)
+
+
+def test_what_a_manifest_says_is_shown_without_terminal_escapes(sae, copied):
+    manifest = json.loads((copied / MANIFEST).read_text())
+    (copied / MANIFEST).write_text(json.dumps(manifest | {"source": "\x1b[2J", "encoder": "\x1b]0;x\x07" * 9}))
+    with pytest.raises(ValueError, match="another encoder") as caught:
+        sae.encode_to(copied, blobs(40, seed=2), shard_size=16, verbose=0)
+    assert "\x1b" not in str(caught.value)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stacked_autoencoder import Autoencoder
-from tests.conftest import blobs
+from tests.conftest import blobs, files_of_at_most
 
 PARITY = 1e-4
 
@@ -63,3 +63,18 @@ def test_what_cant_be_exported_is_told(trained, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     with pytest.raises(ImportError, match=r'pip install "stacked_autoencoder\[onnx\]"'):
         sae.export(tmp_path)
+
+
+def test_a_full_disk_is_told_and_keeps_the_files_before(trained, tmp_path):
+    sae, _ = trained
+    (tmp_path / "encoder.tflite").write_bytes(b"before")
+    with files_of_at_most(2_000), pytest.raises(OSError, match=r"encoder\.tflite couldn't be exported.*another `path`"):
+        sae.export(tmp_path, "litert")
+    assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [("encoder.tflite", b"before")]
+
+
+def test_a_target_that_is_a_file_is_told(trained, tmp_path):
+    sae, _ = trained
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(OSError, match="`path` can't be written: it is a file. Choose another folder"):
+        sae.export(tmp_path / "out", "litert")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import faults
+from benchmarks import endings, faults
 from stacked_autoencoder import Autoencoder
-from stacked_autoencoder.durable import in_turn, only_writer, remove_abandoned
+from stacked_autoencoder.durable import in_turn
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,10 +26,21 @@ def test_nothing_is_lost_and_nothing_is_run(job, count, tmp_path, capsys):
         assert row["moments"] >= 4  # it was killed early and late, and always went on
     else:
         assert row["changed"] >= 0.9 * count  # hypothesis may run out of new ones
-        assert row["bytes of h5: refused"] > row["bytes of h5: loaded"] > 0
-        assert row["attacks in weights: refused"] > 5
-        assert row["attacks in config.json: loaded"] > 5
+        assert row["stack, bytes of h5: refused"] > row["stack, bytes of h5: loaded"] > 0
+        assert row["stack, attacks in weights: refused"] > 5
+        assert row["stack, attacks in config.json: loaded"] > 3
+        assert row["store, values in manifest.json: refused"] > 5
+        assert row["checkpoints, arrays of npz: refused"] > 5
     assert f"{job}, " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_every_process_ends(tmp_path):
+    names = {f"script, {name}" for name in endings.SCRIPTS}
+    names |= {f"{command}, broken pictures" for command in ("train", "evaluate", "encode", "reconstruct")}
+    names |= {"train, a crop that is too large", "train, SIGTERM", "encode, SIGINT", "train, no reader"}
+    row = endings.end_all(1, tmp_path, names)
+    assert (row["runs"], row["hung"]) == (len(names), 0)
 
 
 @pytest.mark.slow
@@ -59,29 +70,6 @@ def test_two_writers_and_a_reader(tmp_path):
         writer.join()
         assert writer.exitcode == 0
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
-
-
-def hold(folder, ready, done):
-    with only_writer(folder):
-        ready.set()
-        done.wait(60)
-
-
-def test_only_what_is_abandoned_is_removed(tmp_path):
-    held, abandoned, link = (tmp_path / name for name in ("held", "abandoned", "link"))
-    for folder in (held, abandoned):
-        folder.mkdir()
-        (folder / "weights").write_text("x")
-    link.symlink_to(held)
-    ready, done = faults.CONTEXT.Event(), faults.CONTEXT.Event()
-    process = faults.start(hold, held, ready, done)
-    assert ready.wait(60)
-    remove_abandoned([held, abandoned, link, tmp_path / "gone"])
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["held", "link"]
-    done.set()
-    process.join()
-    remove_abandoned([held])
-    assert (not held.exists(), link.is_symlink()) == (True, True)
 
 
 def count_up(folder):

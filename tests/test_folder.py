@@ -1,5 +1,7 @@
 import contextlib
 import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -78,6 +80,8 @@ def test_folders_right_below_are_labels_when_asked(folder):
         ({"side": 0}, r"`side` must be a whole number of at least 1\. Received: side=0"),
         ({"crop": 2.5}, r"`crop` must be a whole number of at least 1\. Received: crop=2.5"),
         ({"seed": -1}, r"`seed` must be a whole number of at least 0"),
+        ({"max_pixels": 0}, r"`max_pixels` must be a whole number of at least 1\. Received: max_pixels=0"),
+        ({"max_pixels": 1e6}, r"`max_pixels` must be a whole number of at least 1"),
     ],
 )
 def test_wrong_arguments_are_told(folder, arguments, message):
@@ -93,6 +97,50 @@ def test_a_folder_that_is_missing_or_empty_and_channels_that_pictures_have_not(t
         as_source(tmp_path / "empty", ANY)
     with pytest.raises(ValueError, match=r"grey \(1 channel\) or colour \(3\); the model wants 2"):
         as_source(folder, (None, None, 2))
+
+
+def refuse_to_list(monkeypatch, *names):
+    """Stands for folders that this user may not list, as root may any."""
+    scandir = os.scandir
+
+    def refused(path):
+        if os.path.basename(path) in names:
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+
+
+def test_folders_that_cannot_be_listed_are_told_once_when_the_folder_is(folder, monkeypatch):
+    refuse_to_list(monkeypatch, "dogs")
+    with pytest.warns(UserWarning, match=r"can't be listed: .*/dogs \(Permission denied\)\. To use") as caught:
+        images = ImageFolder(folder, labels=True)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert len(images) == 30
+    assert images.class_names == ["cats"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert sum(map(len, as_source(images, ANY).in_order(8))) == 30
+
+
+def test_many_folders_that_cannot_be_listed_are_counted_and_strange_names_are_printable(folder, monkeypatch):
+    names = [f"\x1b[31m{index:02d}" for index in range(25)]
+    for name in names:
+        (folder / name).mkdir()
+    refuse_to_list(monkeypatch, *names)
+    with pytest.warns(UserWarning, match=r"\\x1b\[31m19 \(Permission denied\); and 5 more") as caught:
+        ImageFolder(folder)
+    assert str(caught[0].message).isprintable()
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(folder, monkeypatch):
+    refuse_to_list(monkeypatch, folder.name)
+    expected = r"The folder of pictures can't be listed \(Permission denied\).*pictures'"
+    with pytest.raises(PermissionError, match=expected):
+        ImageFolder(folder)
+    with pytest.raises(PermissionError, match=expected):
+        as_source(folder, ANY)
 
 
 # === Reading ===
@@ -193,6 +241,96 @@ def test_names_that_are_not_unicode_and_pictures_that_vanish(folder, sae, tmp_pa
         store = sae.encode_to(tmp_path / "store", ImageFolder(folder, side=8), verbose=0)
     assert len(store) == 61
     assert os.path.basename(strange) in {os.path.basename(name) for name in EncodingStore(store.path).names}
+
+
+READ_IN_TIME = """
+import os, socket, sys, warnings
+from stacked_autoencoder import ImageFolder
+from stacked_autoencoder.images import as_source
+
+os.mkfifo("pipe.png")
+os.symlink("pipe.png", "link to pipe.jpg")
+os.symlink("/dev/zero", "endless.png")
+os.symlink("/proc/self/status", "made up.png")
+os.symlink("nowhere", "dangling.png")
+os.mkdir("folder.gif")
+os.symlink("folder.gif", "link to folder.gif")
+socket.socket(socket.AF_UNIX).bind("socket.png")
+open("sparse.bmp", "wb").close()
+os.truncate("sparse.bmp", (1 << 30) + 1)
+images = ImageFolder(".", side=8)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    source = as_source(images, (None, None, 3))
+    count = sum(map(len, source.in_order(64)))
+assert len(caught) == 1, caught
+print(len(images), count, source.count(), caught[0].message)
+"""
+
+
+def test_what_is_no_regular_file_is_never_opened(tmp_path):
+    """In another process, since one that opens a named pipe or an endless file can't be interrupted."""
+    Image.fromarray(PIXELS[0]).save(tmp_path / "000.png")
+    (tmp_path / "999.png").symlink_to("000.png")
+    for index in range(1, 199):
+        os.link(tmp_path / "000.png", tmp_path / f"{index:03d}.png")
+    done = subprocess.run(
+        [sys.executable, "-c", READ_IN_TIME], cwd=tmp_path, check=False, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("209 200 200 Skipped, since they can't be read (9 of 209 pictures up to now): ")
+    for name, reason in {
+        "pipe.png": "it is a named pipe, not a regular file",
+        "link to pipe.jpg": "it is a named pipe, not a regular file",
+        "endless.png": "it is a device, not a regular file",
+        "made up.png": "it is empty",
+        "dangling.png": "No such file or directory",
+        "folder.gif": "it is a directory, not a regular file",
+        "link to folder.gif": "it is a directory, not a regular file",
+        "socket.png": "it is a socket, not a regular file",
+        "sparse.bmp": "it has 1,073,741,825 bytes, and at most 1,073,741,824 are read",
+    }.items():
+        assert f"{name} ({reason})" in done.stdout
+
+
+def test_too_many_that_may_not_be_opened_are_an_error_before_any_is(folder):
+    for index in range(4):
+        os.mkfifo(folder / f"{index}\x1b.png")
+    images = ImageFolder(folder)
+    assert [images.names[row] for row in images.unreadable] == [f"{index}\x1b.png" for index in range(4)]
+    with pytest.raises(ValueError, match=r"More than 5% of 64 pictures can't be read: .*/0\\x1b\.png \(it is a named"):
+        as_source(images, ANY)
+
+
+def test_a_folder_named_as_a_picture_is_searched(folder):
+    (folder / "cats").rename(folder / "cats.png")
+    images = ImageFolder(folder, labels=True)
+    assert len(images) == 60
+    assert images.class_names == ["cats.png", "dogs"]
+    assert images.unreadable == {}
+
+
+def test_a_store_leaves_out_what_may_not_be_opened(folder, sae, tmp_path):
+    os.mkfifo(folder / "cats" / "00a.png")
+    images = ImageFolder(folder, side=16, labels=True)
+    with pytest.warns(UserWarning, match="1 of 61 pictures"):
+        store = sae.encode_to(tmp_path / "store", images, shard_size=1, verbose=0)
+    assert store.names == [name for name in images.names if name != "cats/00a.png"]
+    np.testing.assert_array_equal(store.labels, np.delete(images.labels, 1))
+
+
+@pytest.mark.parametrize("taken", [{}, {"side": 8}, {"crop": 8}])
+def test_pictures_of_too_many_pixels_are_skipped_and_told(folder, taken):
+    Image.fromarray(np.zeros((40, 30, 3), np.uint8)).save(folder / "large.png")
+    Image.fromarray(np.zeros((40, 30, 3), np.uint8)).save(folder / "large.jpg")
+    source = as_source(ImageFolder(folder, max_pixels=40 * 30 - 1, **taken), ANY)
+    with pytest.warns(UserWarning, match="2 of 62 pictures") as caught:
+        assert sum(map(len, source.in_order(8))) == 60
+    for name in ("large.jpg", "large.png"):
+        assert f"{name} (40 x 30 pixels are more than `max_pixels=1199`)" in str(caught[0].message)
+    for limit in (40 * 30, None):
+        source = as_source(ImageFolder(folder, max_pixels=limit, **taken), ANY)
+        assert sum(map(len, source.in_order(8))) == 62
 
 
 def test_batches_of_many_sizes_come_one_by_one(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 from tensorflow.python.framework.func_graph import FuncGraph
 
-from stacked_autoencoder import Autoencoder, ConvLevel, ImageFolder
+from stacked_autoencoder import Autoencoder, ConvLevel, ImageFolder, heads
 from stacked_autoencoder.sources.released import generated, released
 from tests.conftest import blobs, run_elsewhere
 from tests.test_images import Batches
@@ -58,22 +58,32 @@ def left_by_reading() -> int:
     return objects() - before
 
 
-def left_by_training() -> int:
+def left_by(fit) -> int:
     """How many traced steps the second of two trainings leaves."""
-
-    def train():
-        levels = [ConvLevel(size=4, n_out=4, n_scalings=1) for _ in range(2)]
-        Autoencoder(shape=(16, 16, 3), levels=levels).train(blobs(96), epochs=1, verbose=0)
-
-    train()
+    fit()
     before = graphs()
-    train()
+    fit()
     return len(graphs() - before)
 
 
-def alone(function):
+def left_by_training(optimizer=None) -> int:
+    def train():
+        levels = [ConvLevel(size=4, n_out=4, n_scalings=1) for _ in range(2)]
+        options = {} if optimizer is None else {"optimizer": optimizer}
+        Autoencoder(shape=(16, 16, 3), levels=levels).train(blobs(96), epochs=1, verbose=0, **options)
+
+    return left_by(train)
+
+
+def left_by_head(name) -> int:
+    encodings = blobs(64, 4, 2)
+    return left_by(lambda: getattr(heads, name)((4, 4, 2), width=8).fit(encodings, epochs=1, batch_size=16, verbose=0))
+
+
+def alone(function, *arguments):
     """What a function returns in a process of its own: what other tests leave goes away at times of its own."""
-    return int(run_elsewhere(f"from tests import test_released; print(test_released.{function.__name__}())", ROOT))
+    call = f"{function.__name__}{arguments!r}"
+    return int(run_elsewhere(f"from tests import test_released; print(test_released.{call})", ROOT))
 
 
 @pytest.mark.slow
@@ -84,6 +94,17 @@ def test_datasets_leave_nothing_behind():
 @pytest.mark.slow
 def test_no_traced_step_stays_after_training():
     assert alone(left_by_training) == 0
+
+
+@pytest.mark.slow
+def test_no_traced_step_stays_after_training_with_an_optimizer_of_keras():
+    assert alone(left_by_training, "adam") == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Flow", "VAE", "WGAN", "BEGAN"])
+def test_no_traced_step_stays_after_fitting_a_head(name):
+    assert alone(left_by_head, name) == 0
 
 
 def a_folder(tmp_path):

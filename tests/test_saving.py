@@ -1,15 +1,32 @@
 import json
 import os
 import shutil
+import subprocess
 import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from stacked_autoencoder import Autoencoder, ConvLevel, saving
+from stacked_autoencoder import Autoencoder, ConvLevel, LoadError, saving
 from tests.conftest import blobs, files_of_at_most, run_without_this_package
+
+
+@contextmanager
+def as_nobody(folder):
+    """Acts as a user who can read below a folder that pytest has made for root alone, but not write."""
+    for parent in [folder, *folder.parents][:-2]:
+        parent.chmod(0o755)
+    user = os.geteuid()
+    if user == 0:  # who may read and write everywhere
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
 
 @pytest.fixture
@@ -95,14 +112,14 @@ def test_save_without_a_path_goes_to_the_default(monkeypatch, tmp_path):
     assert Autoencoder(size=4, n_out=5, n_scalings=1).save() == tmp_path / "autoencoder_4_5_1"
 
 
-@pytest.mark.parametrize("step", ["export", "dumps", "_swap"])
+@pytest.mark.parametrize("step", ["export", "dumps", "_commit"])
 def test_a_save_that_fails_leaves_the_old_stack_whole(saved, images, monkeypatch, step):
     sae, path = saved
 
     def fail(*_, **__):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr({"export": keras.Model, "dumps": saving.json, "_swap": saving}[step], step, fail)
+    monkeypatch.setattr({"export": keras.Model, "dumps": saving.json, "_commit": saving}[step], step, fail)
     with pytest.raises(OSError, match=r"what was at `path` is as it was: No space left.*Make room"):
         Autoencoder(shape=(16, 16, 3), size=4).save(path)
     monkeypatch.undo()
@@ -133,18 +150,277 @@ def test_a_place_that_can_only_be_read_is_told_before_training(images):
             os.seteuid(user)
 
 
-@pytest.mark.parametrize("moment", ["old aside", "new in place"])
-def test_a_swap_that_was_cut_short_is_finished_on_load(saved, images, moment):
+class Killed(BaseException):
+    """Ends a save where a kill would."""
+
+
+def save_killed_at(sae, path, monkeypatch, n_moves):
+    """Saves, and is killed after the new stack has been committed and so many of its files are in place."""
+    moves, replace = [], os.replace
+
+    def replace_or_die(source, target):
+        if saving.STAGING.fullmatch(Path(source).relative_to(path).parts[0]) and Path(target).name != saving.MANIFEST:
+            moves.append(target)
+            if len(moves) > n_moves and Path(target).name != saving.JOURNAL:
+                raise Killed
+        return replace(source, target)
+
+    monkeypatch.setattr(saving.os, "replace", replace_or_die)
+    with pytest.raises(Killed):
+        sae.save(path)
+    monkeypatch.undo()
+
+
+def contents(folder):
+    """Everything below a folder: names, what files hold, and where links point to."""
+    found = {}
+    for entry in folder.rglob("*"):
+        what = os.readlink(entry) if entry.is_symlink() else entry.read_bytes() if entry.is_file() else None
+        found[entry.relative_to(folder).as_posix()] = what
+    return found
+
+
+@pytest.mark.parametrize("n_moves", [2, 3, 9])
+def test_a_save_that_was_killed_while_moving_loads_unchanged_and_is_finished_by_the_next(
+    saved, images, monkeypatch, n_moves
+):
+    sae, path = saved
+    (path / "encoder0" / "thesis.txt").write_text("mine")
+    other = Autoencoder(shape=(16, 16, 3), size=4, n_out=4)
+    save_killed_at(other, path, monkeypatch, n_moves)
+    before = contents(path)
+    assert any(name.startswith(".autoencoder-") for name in before)
+    np.testing.assert_array_equal(Autoencoder.load(path).encode(images), other.encode(images))
+    assert contents(path) == before  # loading only reads
+    sae.save(path)
+    assert not [entry.name for entry in path.iterdir() if entry.name.startswith(".")]
+    np.testing.assert_array_equal(Autoencoder.load(path).encode(images), sae.encode(images))
+    assert (path / "encoder0" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_save_that_was_killed_while_moving_loads_where_nothing_can_be_written(saved, images, monkeypatch):
+    _, path = saved
+    other = Autoencoder(shape=(16, 16, 3), size=4, n_out=4)
+    save_killed_at(other, path, monkeypatch, 3)
+    with as_nobody(path.parent):
+        np.testing.assert_array_equal(Autoencoder.load(path).encode(images), other.encode(images))
+
+
+def test_what_killed_saves_have_left_goes_with_the_next_save(saved):
+    sae, path = saved
+    for token, journal in (("a" * 32, True), ("b" * 32, False)):
+        staging = path / f".autoencoder-{token}"
+        (staging / "encoder0" / "variables").mkdir(parents=True)
+        (staging / "encoder0" / "variables" / "part").write_text("half")
+        if journal:
+            names = ["encoder0", "encoder0.keras", "autoencoder.json"]
+            (staging / "save.json").write_text(json.dumps({"id": token, "names": names, "replaced": {}}))
+            (staging / "thesis.txt").write_text("mine")
+    sae.save(path)
+    assert (path / f".autoencoder-{'b' * 32}" / "encoder0" / "variables" / "part").exists()  # not provably ours
+    assert [entry.name for entry in (path / f".autoencoder-{'a' * 32}").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "file"])
+def test_nothing_beside_a_stack_is_taken_for_a_part_of_it(saved, images, kind):
+    """The user's own backup, and links that an archive can carry: version 0.1 took them for its own."""
+    sae, path = saved
+    victim, backup = path.parent / "victim", path.with_name(f".{path.name}.old")
+    victim.mkdir()
+    (victim / "thesis.txt").write_text("mine")
+    if kind == "link":
+        backup.symlink_to(victim)
+    elif kind == "folder":
+        shutil.copytree(path, backup)
+        (backup / "notes.txt").write_text("mine")
+        (path / "notes.txt").write_text("newer")
+        shutil.copytree(path, path.with_name(f".{path.name}.x.new"))
+    else:
+        backup.write_text("a file")
+    before = contents(path.parent)
+    np.testing.assert_array_equal(Autoencoder.load(path).encode(images), sae.encode(images))
+    assert contents(path.parent) == before
+    sae.save(path)
+    after = contents(path.parent)
+    for name in before:
+        if not name.startswith(f"{path.name}/"):
+            assert after[name] == before[name], name
+
+
+def test_a_swap_that_version_0_1_left_is_read_where_it_is(saved, images):
     sae, path = saved
     old = path.with_name(f".{path.name}.old")
-    if moment == "old aside":
-        path.rename(old)
-    else:
-        shutil.copytree(path, old)
-        (old / "notes.txt").write_text("mine")
+    path.rename(old)
     np.testing.assert_array_equal(Autoencoder.load(path).encode(images), sae.encode(images))
-    assert not old.exists()
-    assert (path / "notes.txt").exists() == (moment == "new in place")
+    assert (old.exists(), path.exists()) == (True, False)
+
+
+@pytest.mark.parametrize("attack", ["names", "replaced", "staged link", "staging is a link", "part is a link"])
+def test_saving_into_a_hostile_folder_touches_nothing_outside(saved, attack):
+    """A folder from a stranger that looks as if a save had been cut short in it."""
+    sae, path = saved
+    victim, token = path.parent / "victim", "c" * 32
+    staging = path / f".autoencoder-{token}"
+    shutil.copytree(path / "encoder0", victim)
+    (victim / "encoder0").mkdir()
+    (victim / "encoder0" / "thesis.txt").write_text("mine")
+    journal = {"id": token, "names": ["encoder0", "autoencoder.json"], "replaced": {}}
+    if attack == "names":
+        journal["names"] = ["../../victim", "encoder0/../../../victim"]
+    elif attack == "replaced":
+        journal["replaced"] = {"../victim/config.json": saving.sha256(victim / "config.json")}
+    elif attack == "staging is a link":
+        (victim / "save.json").write_text(json.dumps(journal))
+        staging.symlink_to(victim)
+    if attack != "staging is a link":
+        staging.mkdir()
+        (staging / "save.json").write_text(json.dumps(journal))
+    if attack == "staged link":
+        (staging / "encoder0").symlink_to(victim)
+    elif attack == "part is a link":
+        shutil.rmtree(path / "encoder0")
+        (path / "encoder0").symlink_to(victim)
+    manifest = json.loads((path / "autoencoder.json").read_text())
+    (path / "autoencoder.json").write_text(json.dumps(manifest | {"id": token}))
+    before = contents(victim)
+    if attack in ("staged link", "part is a link"):
+        with pytest.raises(OSError, match="move it away"):
+            sae.save(path)
+    else:
+        sae.save(path)
+    assert contents(victim) == before
+
+
+@pytest.mark.parametrize("name", ["encoder1", "decoder0/config.json", "linear0.npz", "autoencoder.json", "notes.txt"])
+def test_what_save_did_not_write_is_never_replaced(images, tmp_path, name):
+    mine = tmp_path / "model" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    sae = Autoencoder(shape=(16, 16, 3), size=4, n_levels=2, n_scalings=1, save_path=tmp_path / "model")
+    with pytest.raises(OSError, match=r"`save_path` can't be written.*(?:new or an empty|another) folder"):
+        sae.train(images, epochs=100_000, verbose=0)
+    with pytest.raises(OSError, match="what was at `path` is as it was"):
+        sae.save()
+    assert contents(tmp_path / "model")[name] == b"mine"
+    assert len(list((tmp_path / "model").iterdir())) == 1
+
+
+def test_files_of_the_user_among_ours_stay(saved):
+    _, path = saved
+    names = ("encoder0/thesis.txt", "encoder0/assets/words.txt", "encoder1/own.txt", "linear7.npz", "encoder9/x")
+    for name in names:
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_text("mine")
+    Autoencoder(shape=(16, 16, 3), size=4).save(path)
+    for name in names:
+        assert (path / name).read_text() == "mine"
+    assert not (path / "encoder1" / "config.json").exists()
+    assert not (path / "decoder1").exists()
+
+
+def test_what_came_to_the_folder_during_training_does_not_keep_the_stack_from_being_saved(images, tmp_path):
+    path = tmp_path / "model"
+
+    class Log(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            (path / "log.csv").write_text("mine")
+
+    sae = Autoencoder(shape=(16, 16, 3), size=4, save_path=path)
+    sae.train(images, epochs=1, callbacks=[Log()], checkpoint_dir=path, verbose=0)
+    sae.save()
+    assert (path / "log.csv").read_text() == "mine"
+    Autoencoder.load(path)
+
+
+def test_saving_to_the_working_directory_leaves_it_in_place(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    sae = Autoencoder(shape=(16, 16, 3), size=4)
+    for _ in range(2):
+        sae.save(".")
+        Path("relative.txt").write_text("works")
+    assert {"autoencoder.json", "relative.txt"} <= set(os.listdir(tmp_path / "here"))
+    Autoencoder.load(".")
+
+
+def test_files_have_the_mode_that_the_umask_says_and_a_folder_keeps_its_own(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there").chmod(0o751)
+    sae, before = Autoencoder(shape=(16, 16, 3), size=4), os.umask(0o027)
+    try:
+        paths = [sae.save(tmp_path / name) for name in ("there", "new")]
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in paths] == [0o751, 0o750]
+    for path in paths:
+        assert {entry.stat().st_mode & 0o777 for entry in path.rglob("*") if entry.is_file()} == {0o640}
+        assert {entry.stat().st_mode & 0o777 for entry in path.rglob("*") if entry.is_dir()} == {0o750}
+
+
+PATHS = {
+    "long name": ("x" * 300, "File name too long"),
+    "long path": ("/".join(["y" * 200] * 20), "File name too long"),
+    "not UTF-8": ("m\udcff", "not UTF-8"),
+    "below a file": ("file/model", "Not a directory"),
+}
+
+
+@pytest.mark.parametrize("case", PATHS)
+def test_a_path_that_can_not_be_saved_to_is_found_before_training(images, tmp_path, case):
+    name, reason = PATHS[case]
+    (tmp_path / "file").write_text("")
+    sae = Autoencoder(shape=(16, 16, 3), size=4, save_path=tmp_path / name)
+    with pytest.raises(OSError, match=rf"`save_path` can't be written: .*{reason}.*Choose another folder"):
+        sae.train(images, epochs=100_000, verbose=0)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("path", ["", "a\0b"])
+def test_what_can_be_no_path_is_told(images, path):
+    sae = Autoencoder(shape=(16, 16, 3), size=4)
+    with pytest.raises(ValueError, match="`path` must be the path of a folder"):
+        sae.save(path)
+    with pytest.raises(LoadError, match="`path` must be the path of a folder"):
+        Autoencoder.load(path)
+
+
+@pytest.mark.parametrize("path", ["/", "x" * 300, "/proc/self/mem", "/dev/zero"])
+def test_what_can_not_be_loaded_is_told(path):
+    with pytest.raises((LoadError, FileNotFoundError)):
+        Autoencoder.load(path)
+
+
+def test_a_folder_that_can_not_be_read_is_told(saved):
+    _, path = saved
+    path.chmod(0o700)
+    with as_nobody(path.parent), pytest.raises(LoadError, match=r"can't be read.*Permission denied"):
+        Autoencoder.load(path)
+
+
+def test_a_folder_of_others_with_the_sticky_bit_is_found_before_training(images, tmp_path):
+    path = Autoencoder(shape=(16, 16, 3), size=4).save(tmp_path / "model")
+    for entry in (path, *path.rglob("*")):
+        entry.chmod(0o777)
+    path.chmod(0o1777)
+    sae = Autoencoder(shape=(16, 16, 3), size=4, save_path=path)
+    with as_nobody(tmp_path), pytest.raises(OSError, match=r"belongs to another user.*sticky bit"):
+        sae.train(images, epochs=100_000, verbose=0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_a_mount_point_can_be_saved_to(images, tmp_path):
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "none", volume], check=False, capture_output=True).returncode:
+        pytest.skip("file systems can't be mounted here")
+    try:
+        sae = Autoencoder(shape=(16, 16, 3), size=4, save_path=volume)
+        sae.train(images, epochs=0, verbose=0)
+        for _ in range(2):
+            sae.save()
+        np.testing.assert_array_equal(Autoencoder.load(volume).encode(images), sae.encode(images))
+    finally:
+        subprocess.run(["umount", volume], check=True)
 
 
 def test_a_missing_path_and_half_a_folder_are_told(saved, tmp_path):

@@ -1,4 +1,7 @@
 import json
+import os
+import shutil
+from unittest import mock
 
 import keras
 import numpy as np
@@ -6,9 +9,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from stacked_autoencoder import Autoencoder, EncodingStore, store_writer, tiling
+from stacked_autoencoder import Autoencoder, EncodingStore, shard_writer, store_writer, tiling
 from stacked_autoencoder.durable import only_writer
-from stacked_autoencoder.shards import LOG, MANIFEST
+from stacked_autoencoder.manifest import LOG, MANIFEST
 from stacked_autoencoder.sources import blocks
 from tests.conftest import blobs, files_of_at_most
 from tests.test_images import Batches
@@ -170,6 +173,8 @@ def test_parts_make_one_store(sae, tmp_path):
     (path / "part0-of-3" / "00003.npy").unlink()
     with pytest.raises(ValueError, match=r"part0-of-3/00003\.npy of 7 shards damaged"):
         store.verify()
+    with pytest.raises(ValueError, match=r"1 of 7 shards can't be used\. part0-of-3/00003\.npy is missing"):
+        EncodingStore(path)
     manifest = path / "part2-of-3" / MANIFEST
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"dtype": "float16"}))
     with pytest.raises(ValueError, match=r"made alike, and these differ in `dtype`.*float16 and float32"):
@@ -191,12 +196,230 @@ def test_a_part_may_be_empty_and_the_manifest_tells_what_the_store_does(sae, tmp
     np.testing.assert_allclose(store.mean, store[:].astype(np.float64).mean(axis=(0, 1, 2)), atol=1e-3)
 
 
-@pytest.mark.parametrize("log", ["", "[]\n", '{"format": 1}\n{"index": 0}\n', "half a li"])
-def test_a_log_that_is_no_log_is_begun_anew(sae, tmp_path, log):
+@pytest.mark.parametrize("log", ["", "{", '{"format": 1, "encoder": "0123', '{"format": 1, "encoder": "'])
+def test_a_log_that_was_cut_short_in_its_first_line_is_begun_anew(sae, tmp_path, log):
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / LOG).write_text(log)
     assert len(sae.encode_to(tmp_path / "store", PIXELS, verbose=0)) == 40
     assert not (tmp_path / "store" / LOG).exists()
+
+
+# === Files of others ===
+
+
+def refuse(sae, path, match, **options):
+    """The store isn't written, and no file is changed."""
+    before = files(path)
+    with pytest.raises(ValueError, match=match):
+        sae.encode_to(path, PIXELS, shard_size=12, verbose=0, **options)
+    assert files(path) == before
+
+
+@pytest.mark.parametrize("name", ["00000.npy", "notes.txt", ".00000.npy.0123456789abcdef.new", ".hidden", "\x1b[2J"])
+@pytest.mark.parametrize("part", [None, (0, 2)])
+def test_a_folder_with_files_of_others_is_refused(sae, tmp_path, name, part):
+    folder = tmp_path / "store" if part is None else tmp_path / "store" / "part0-of-2"
+    folder.mkdir(parents=True)
+    (folder / name).write_text("mine")
+    refuse(
+        sae,
+        tmp_path / "store",
+        r"`path` must be a new or empty folder, or.*files: '.*'\. Choose another folder\. Received: path='[ -~]*'$",
+        shard=part,
+    )
+
+
+def test_a_part_may_lie_beside_files_of_others(sae, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    for part in ((0, 2), (1, 2)):
+        sae.encode_to(tmp_path, PIXELS, shard_size=12, shard=part, verbose=0)
+    assert len(EncodingStore(tmp_path)) == 40
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("log", ["[]\n", '{"format": 1}\n{"index": 0}\n', "half a li", "0\n1\n", '{"format": 9}\n'])
+def test_a_log_of_others_is_left_as_it_is(sae, tmp_path, log):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / LOG).write_text(log)
+    refuse(
+        sae, tmp_path / "store", r"unfinished\.jsonl isn't one.*left as it is\. Choose a new or empty folder as `path`"
+    )
+
+
+@pytest.mark.parametrize("is_store", [False, True])
+def test_nothing_is_written_through_a_link(sae, tmp_path, is_store):
+    path, victim = tmp_path / "store", tmp_path / "victim"
+    victim.write_text("")
+    if is_store:
+        sae.encode_to(path, PIXELS, shard_size=12, verbose=0)
+        (path / "00001.npy").unlink()
+    else:
+        path.mkdir()
+    (path / LOG).symlink_to(victim)
+    refuse(sae, path, r"unfinished\.jsonl isn't one that `encode_to` wrote: it isn't a regular file")
+    assert victim.read_text() == ""
+
+
+def test_files_of_others_in_a_store_stay(sae, tmp_path, monkeypatch):
+    """A killed process's temporary files go by their names, and no other goes."""
+    path = tmp_path / "store"
+    with pytest.raises(KeyboardInterrupt):
+        encode_until(sae, path, monkeypatch, 3)
+    token = json.loads((path / LOG).read_text().splitlines()[1])["temporary"]
+    ours = {f".00002.npy.{token}.new", f".manifest.json.{token}.new"}
+    mine = {"notes.txt", ".draft.new", ".00002.npy.0123456789abcdef.new", f".notes.txt.{token}.new"}
+    for name in ours | mine:
+        (path / name).write_text("a file")
+    (tmp_path / "victim").write_text("mine")
+    (path / f".00001.npy.{token}.new").symlink_to(tmp_path / "victim")
+    whole = files(sae.encode_to(tmp_path / "whole", PIXELS, shard_size=8, verbose=0).path)
+    sae.encode_to(path, PIXELS, shard_size=8, verbose=0)
+    assert files(path) == whole | dict.fromkeys(mine, b"a file") | {f".00001.npy.{token}.new": b"mine"}
+
+
+def encode_until(sae, path, monkeypatch, batches, error=KeyboardInterrupt):
+    """Encodes to shards of one batch each, until it is interrupted at one of them."""
+    calls = []
+
+    def failing(images):
+        calls.append(len(images))
+        if len(calls) == batches:
+            raise error
+
+    with monkeypatch.context() as patch:
+        before_encoding(patch, failing)
+        sae.encode_to(path, PIXELS, shard_size=8, verbose=0)
+
+
+@pytest.mark.parametrize("has_reserved", [True, False])
+def test_a_whole_shard_without_a_record_is_known(sae, tmp_path, monkeypatch, has_reserved):
+    """A kill between the renaming and the line of the log; without the other lines, as version 1.0 left it."""
+    path = tmp_path / "store"
+    whole = files(sae.encode_to(tmp_path / "whole", PIXELS, shard_size=8, verbose=0).path)
+    with pytest.raises(KeyboardInterrupt):
+        encode_until(sae, path, monkeypatch, 5)
+    lines = (path / LOG).read_text().splitlines(keepends=True)
+    kinds = ["index" in json.loads(line) for line in lines]
+    assert kinds[:3] == [False] * 3
+    first = [lines[0]] if not has_reserved else lines[:3]
+    (path / LOG).write_text("".join([*first, lines[3]]))
+    (path / "00002.npy").write_bytes(whole["00002.npy"])
+    sae.encode_to(path, PIXELS, shard_size=8, verbose=0)
+    assert files(path) == whole
+
+
+def test_a_file_that_no_line_of_the_log_names_is_not_overwritten(sae, tmp_path, monkeypatch):
+    path = tmp_path / "store"
+    with pytest.raises(KeyboardInterrupt):
+        encode_until(sae, path, monkeypatch, 3)
+    lines = [json.loads(line) for line in (path / LOG).read_text().splitlines()]
+    (path / LOG).write_text("".join(json.dumps(line) + "\n" for line in lines if "reserved" not in line))
+    (path / "00003.npy").write_text("mine")
+    message = r"00003\.npy isn't a file that `encode_to` has written, and it would be overwritten\. Move it elsewhere"
+    with pytest.raises(ValueError, match=message):
+        sae.encode_to(path, PIXELS, shard_size=8, verbose=0)
+    assert (path / "00003.npy").read_text() == "mine"
+    (path / "00003.npy").rename(tmp_path / "mine")
+    assert len(sae.encode_to(path, PIXELS, shard_size=8, verbose=0)) == 40
+
+
+def test_files_of_a_folder_that_is_a_file_are_told(sae, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OSError, match=r"`path` must be a folder, and there is a file of this name: choose another"):
+            sae.encode_to(path, PIXELS, verbose=0)
+
+
+# === Kills ===
+
+
+class Killed(BaseException):
+    """Stands for a process that ends here: nothing is tidied up."""
+
+
+@pytest.mark.parametrize("is_finished", [False, True])
+def test_a_kill_at_any_step_is_gone_on_from(sae, tmp_path, monkeypatch, is_finished):
+    """Of a first writing, and of one that mends a finished store; readers see whole stores, or none."""
+    whole = files(sae.encode_to(tmp_path / "whole", PIXELS, shard_size=12, verbose=0).path)
+    step, survived = 0, False
+    while not survived:
+        path = tmp_path / f"store{step}"
+        if is_finished:
+            shutil.copytree(tmp_path / "whole", path)
+            for name in ("00001.npy", "00003.npy"):
+                (path / name).write_bytes(whole[name][:-1] + b"\1")
+        survived = kill_at(step, lambda path=path: sae.encode_to(path, PIXELS, shard_size=12, verbose=0), monkeypatch)
+        if (path / MANIFEST).exists():  # no shard has changed since, or all have
+            damaged = {name for name, content in files(path).items() if content != whole.get(name)} - {LOG}
+            assert damaged in ([set(), {"00001.npy", "00003.npy"}] if is_finished else [set()])
+        else:
+            with pytest.raises((ValueError, FileNotFoundError), match=r"isn't finished|no store of encodings"):
+                EncodingStore(path)
+        sae.encode_to(path, PIXELS, shard_size=12, verbose=0)
+        assert files(path) == whole, step
+        step += 1
+    assert step > 15
+
+
+def kill_at(step, work, monkeypatch):
+    """Runs until the step-th call that changes the disk, before which all is stopped; whether it came to its end."""
+    left = [step]
+
+    def stopping(call):
+        def stopped(*arguments, **options):
+            if left[0] <= 0:
+                raise Killed
+            left[0] -= 1
+            return call(*arguments, **options)
+
+        return stopped
+
+    with monkeypatch.context() as patch:
+        for name in ("fsync", "unlink", "replace"):
+            patch.setattr(os, name, stopping(getattr(os, name)))
+        try:
+            work()
+        except Killed:
+            return False
+        return True
+
+
+def test_the_manifest_goes_before_shards_change_and_is_left_where_nothing_does(sae, tmp_path, monkeypatch):
+    path = sae.encode_to(tmp_path / "store", PIXELS, shard_size=12, verbose=0).path
+    before = (path / MANIFEST).stat()
+    sae.encode_to(path, PIXELS, shard_size=12, verbose=0)
+    assert (path / MANIFEST).stat() == before
+    (path / "00002.npy").write_bytes(b"damaged")
+    there, replace = [], os.replace
+    monkeypatch.setattr(
+        os, "replace", lambda source, target: (there.append((path / MANIFEST).exists()), replace(source, target))[1]
+    )
+    sae.encode_to(path, PIXELS, shard_size=12, verbose=0).verify()
+    assert there == [False, False]  # the shard, and the manifest itself
+
+
+def test_a_finished_store_that_cannot_be_written_to_is_read(sae, tmp_path, monkeypatch):
+    path = sae.encode_to(tmp_path / "store", PIXELS, shard_size=12, verbose=0).path
+    monkeypatch.setattr(os, "unlink", None)
+    with files_of_at_most(0):
+        assert len(sae.encode_to(path, PIXELS, shard_size=12, verbose=0)) == 40
+
+
+def test_a_source_that_has_grown_by_images_of_other_sizes_is_gone_on_with(sae, tmp_path):
+    images = [blobs(1, side=16, seed=index)[0] for index in range(8)]
+    sae.encode_to(tmp_path / "store", images, shard_size=4, verbose=0)
+    store = sae.encode_to(tmp_path / "store", [*images, blobs(1, side=24)[0]], shard_size=4, verbose=0)
+    assert store.shape == (9, None, None, 4)
+    assert [encoding.shape for encoding in store[:]] == [(1, 1, 4)] * 8 + [(2, 2, 4)]
+
+
+@pytest.mark.parametrize(
+    "labels", [[b"a"] * 40, [None] * 40, [{"age": 1}] * 40, [10**30] * 40, [[1]] * 39 + [[1, 2]]], ids=str
+)
+def test_labels_that_a_manifest_cannot_hold_are_told(tmp_path, labels):
+    block = mock.Mock(index=3, labels=labels)
+    with pytest.raises(ValueError, match=r"labels of shard 3 can't be kept: they must be numbers or texts.*Received: "):
+        shard_writer._labels(block)
 
 
 def test_large_images_are_encoded_by_tiles(sae, tmp_path, monkeypatch):

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 
 from stacked_autoencoder import budget
 from stacked_autoencoder.autoencoder import Autoencoder
 from stacked_autoencoder.commands.shared import Result, Say, pictures_of
-from stacked_autoencoder.saving import MANIFEST
+from stacked_autoencoder.errors import printable
+from stacked_autoencoder.loading import read_manifest
 from stacked_autoencoder.stack import show
 
 
 def info(arguments: Namespace, say: Say) -> Result:
     sae = Autoencoder.load(arguments.model)
-    manifest = json.loads((arguments.model / MANIFEST).read_text(encoding="utf-8"))
-    versions = manifest["versions"]
+    versions = read_manifest(arguments.model)["versions"]
     low, high = sae.value_range
     say(f"Images {show(sae.shape)}, floats from {low:g} to {high:g}, sides in multiples of {sae.factor}")
     sae.summary(say)
@@ -32,7 +31,9 @@ def info(arguments: Namespace, say: Say) -> Result:
                 f"level {index}: encodings' means from {level.mean.min():.3g} to {level.mean.max():.3g}, standard "
                 f"deviations from {level.std.min():.3g} to {level.std.max():.3g}"
             )
-    say("saved by " + ", ".join(f"{name} {version!s:.20}" for name, version in versions.items()))
+    say(
+        "saved by " + ", ".join(f"{printable(name, 40)} {printable(version, 20)}" for name, version in versions.items())
+    )
     return {"shape": sae.shape, "value_range": sae.value_range, "levels": levels, "versions": versions}
 
 

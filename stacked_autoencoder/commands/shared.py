@@ -23,7 +23,10 @@ def pictures_of(folder: Path, arguments: Namespace, sae: Autoencoder) -> ImageFo
     side, crop, (height, width, _) = arguments.side, arguments.crop, sae.shape
     if side is None and crop is None and height == width:
         side = height
-    return ImageFolder(folder, side=side, crop=crop, labels=getattr(arguments, "labels", False))
+    options = {"labels": getattr(arguments, "labels", False)}
+    if arguments.max_pixels is not None:
+        options["max_pixels"] = arguments.max_pixels
+    return ImageFolder(folder, side=side, crop=crop, **options)
 
 
 def new_folder(path: Path) -> Path:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 import time
 from argparse import Namespace
+from pathlib import Path
 
 import keras
 
@@ -38,10 +41,16 @@ def train(arguments: Namespace, say: Say) -> Result:
         if arguments.checkpoint_dir is not None:
             error.add_note("The same command goes on from the last checkpoint.")
         elif sae.fingerprint(deepest) != before:
-            sae.save()
-            error.add_note(f"The best weights so far are in {sae.save_path}; --continue trains them further.")
+            path = _save_somewhere(sae)
+            path = sae.save_path if path == sae.save_path.resolve() else path
+            error.add_note(f"The best weights so far are in {path}; --continue trains them further.")
         raise
-    path = sae.save()
+    path = _save_somewhere(sae)
+    if path != sae.save_path.resolve():
+        raise OSError(
+            f"The stack couldn't be saved to --save-path {sae.save_path}, so it was saved to {path}. Move that folder "
+            "where you want it."
+        )
     result = {
         "model": str(path),
         "seconds": time.perf_counter() - began,
@@ -52,6 +61,28 @@ def train(arguments: Namespace, say: Say) -> Result:
         say("\n" + "\n".join(budget.table(result["budget"])))
     say(f"\nSaved to {path}, after {result['seconds']:.0f} s.")
     return result
+
+
+def _save_somewhere(sae: Autoencoder) -> Path:
+    """Saves to where it was asked for, or where there is room: an hour of training may be behind it.
+
+    Raises:
+        OSError: nowhere.
+    """
+    try:
+        return sae.save()
+    except OSError as error:
+        reason = error
+    for folder in (sae.save_path.parent, Path.cwd(), Path.home(), Path(tempfile.gettempdir())):
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="stacked-autoencoder-", dir=folder))
+        except OSError:
+            continue
+        try:
+            return sae.save(folder / "model")
+        except OSError:
+            os.rmdir(folder)
+    raise reason
 
 
 def _stack_to_train(arguments: Namespace) -> Autoencoder:

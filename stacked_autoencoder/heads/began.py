@@ -16,6 +16,7 @@ from stacked_autoencoder.heads.restorer import streamed
 from stacked_autoencoder.level import Level, Shape
 from stacked_autoencoder.levels.conv import ConvLevel
 from stacked_autoencoder.levels.dense import DenseLevel
+from stacked_autoencoder.muon import without_all_reduce
 from stacked_autoencoder.principal import SMALLEST
 
 LEARNING_RATE = 5e-4
@@ -137,6 +138,7 @@ class BEGAN(Refined, Adversarial):
         variance = ops.mean(ops.sum(ops.square(self.code_kernel), axis=0))
         return ops.mean(real), ops.mean(self.errors(made, codes, training)), ops.mean(off) / (variance + SMALLEST)
 
+    @without_all_reduce
     def train_step(self, data: Any) -> dict[str, Any]:
         values = self.values_of(data)
         judging = self.encoder.trainable_variables + self.decoder.trainable_variables

@@ -16,5 +16,10 @@ def residual_block(hidden: keras.KerasTensor, seen: keras.KerasTensor, layer: ty
     """
     units = hidden.shape[-1]
     first, second = ({}, {}) if layer is layers.Dense else ({"kernel_size": 3, "padding": "same"}, {"kernel_size": 1})
-    inner = layer(units, activation="silu", kernel_initializer="he_normal", **first)(seen)
+    inner = silu(layer(units, kernel_initializer="he_normal", **first)(seen))
     return layers.Add()([hidden, layer(units, kernel_initializer="zeros", **second)(inner)])
+
+
+def silu(values: keras.KerasTensor) -> keras.KerasTensor:
+    """`values * sigmoid(values)`, without the gradient of TensorFlow's own, which keeps every graph it is traced in."""
+    return layers.Multiply()([values, layers.Activation("sigmoid")(values)])

@@ -14,6 +14,7 @@ from keras import layers, ops
 from stacked_autoencoder.arguments import positive_int
 from stacked_autoencoder.encodings import EncodingStore
 from stacked_autoencoder.level import EXACT, Shape
+from stacked_autoencoder.muon import without_all_reduce
 
 SAMPLE = 1 << 14  # encodings that tell mean and standard deviation
 GENERATED = 256  # encodings per batch
@@ -138,6 +139,10 @@ class Head(keras.Model, ABC):
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)
+
+    @without_all_reduce
+    def train_step(self, data: Any) -> dict[str, Any]:
+        return super().train_step(data)
 
     def track(self, *terms: tf.Tensor, count: tf.Tensor) -> None:
         """Adds what a batch of so many encodings gave to the metrics, `trackers`, in their order."""

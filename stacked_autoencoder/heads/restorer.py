@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from stacked_autoencoder.heads.blocks import residual_block
+from stacked_autoencoder.heads.blocks import residual_block, silu
 from stacked_autoencoder.level import EXACT, Shape
 from stacked_autoencoder.linear_fit import fit_linear_code
 from stacked_autoencoder.principal import LinearCode, Stream, variational_gains
@@ -28,18 +28,18 @@ def restorer(shape: Shape, latent_dim: int, width: int, depth: int = 0) -> keras
     """
     inputs = keras.Input((latent_dim,))
     size = math.prod(shape)
-    hidden = layers.Dense(4 * width, activation="silu")(inputs)
+    hidden = silu(layers.Dense(4 * width)(inputs))
     if len(shape) == 3:
         wide = (*shape[:2], width)
-        hidden = layers.Reshape(wide)(layers.Dense(math.prod(wide), activation="silu")(hidden))
+        hidden = layers.Reshape(wide)(silu(layers.Dense(math.prod(wide))(hidden)))
         for _ in range(depth):
-            hidden = residual_block(hidden, layers.Activation("silu")(hidden), layers.Conv2D)
-        hidden = layers.Conv2D(width, 3, padding="same", activation="silu")(hidden)
+            hidden = residual_block(hidden, silu(hidden), layers.Conv2D)
+        hidden = silu(layers.Conv2D(width, 3, padding="same")(hidden))
         residual = layers.Conv2D(shape[-1], 3, padding="same", kernel_initializer="zeros", dtype=EXACT)(hidden)
     else:
         for _ in range(depth):
             hidden = residual_block(hidden, hidden, layers.Dense)
-        hidden = layers.Dense(4 * width, activation="silu")(hidden)
+        hidden = silu(layers.Dense(4 * width)(hidden))
         residual = layers.Dense(size, kernel_initializer="zeros", dtype=EXACT)(hidden)
         residual = layers.Reshape(shape, dtype=EXACT)(residual)
     linear = layers.Reshape(shape, dtype=EXACT)(layers.Dense(size, dtype=EXACT, name="linear")(inputs))

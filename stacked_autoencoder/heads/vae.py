@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import layers, ops, random
 
 from stacked_autoencoder.arguments import non_negative, positive_int
+from stacked_autoencoder.heads.blocks import silu
 from stacked_autoencoder.heads.from_normal import FromNormal
 from stacked_autoencoder.heads.refined import Refined
 from stacked_autoencoder.heads.restorer import linear_code, restorer, start_restorer
@@ -86,10 +87,10 @@ class VAE(Refined, FromNormal):
         inputs = hidden = flat = keras.Input(self.encoding_shape)
         if len(self.encoding_shape) == 3:
             for _ in range(2):
-                hidden = layers.Conv2D(self.width // 2, 3, padding="same", activation="silu")(hidden)
+                hidden = silu(layers.Conv2D(self.width // 2, 3, padding="same")(hidden))
         if len(self.encoding_shape) > 1:
             hidden, flat = layers.Flatten()(hidden), layers.Flatten(dtype=EXACT)(inputs)
-        hidden = layers.Dense(2 * self.width, activation="silu")(hidden)
+        hidden = silu(layers.Dense(2 * self.width)(hidden))
         zeros = {"kernel_initializer": "zeros", "dtype": EXACT}
         residual = layers.Dense(self.latent_dim, name="residual", **zeros)(hidden)
         linear = layers.Dense(self.latent_dim, dtype=EXACT, name="linear")(flat)

@@ -11,6 +11,7 @@ from keras import layers, ops, random
 from stacked_autoencoder.arguments import non_negative, positive_int
 from stacked_autoencoder.heads.adversarial import Adversarial
 from stacked_autoencoder.level import EXACT, Shape
+from stacked_autoencoder.muon import without_all_reduce
 
 LEARNING_RATE = 1e-3
 SMALLEST_SIDE = 4  # to which the critic shrinks an image
@@ -95,6 +96,7 @@ class WGAN(Adversarial):
 
     # === Training ===
 
+    @without_all_reduce
     def train_step(self, data: Any) -> dict[str, Any]:
         values = self.values_of(data)
         made = self.network(self.draws(values), training=True)

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from stacked_autoencoder.checks import check_image_shape, check_size, check_values
 from stacked_autoencoder.sources.blocks import Block, Shape, add_image, fitting, joined_neighbours
+from stacked_autoencoder.sources.released import iterated
 
 DIGESTED = 256  # images
 
@@ -29,8 +30,8 @@ class Source(ABC):
 
     Attributes:
         shape: of one image, `(H, W, C)`, `None` where sizes may differ; `(timesteps, features)` of a sequence.
-        value_range: `(low, high)` that the values lie in: [-1, 1] for `uint8`; [0, 1] or [-1, 1] for floats, by what
-            has been read; the observed extremes where the range isn't checked.
+        value_range: `(low, high)` that the values lie in, `low < high`: [-1, 1] for `uint8`; [0, 1] or [-1, 1] for
+            floats, by what has been read; the observed extremes where the range isn't checked.
     """
 
     def __init__(self, shape: Shape, factor: int, check_range: bool) -> None:
@@ -123,12 +124,12 @@ class Source(ABC):
         """
         dataset, (index, count) = self.dataset(batch_size, shuffle=shuffle), part
         with self.own_errors():
-            yield from (dataset if most is None else dataset.take(most)).shard(count, index).as_numpy_iterator()
+            yield from iterated((dataset if most is None else dataset.take(most)).shard(count, index))
 
     @property
     def value_range(self) -> tuple[float, float]:
         if not self.check_range:
-            return float(self.low), float(self.high)
+            return _widened(float(self.low), float(self.high))
         return (0.0, 1.0) if self.low >= 0 else (-1.0, 1.0)
 
     @contextmanager
@@ -161,6 +162,13 @@ class Source(ABC):
         return failure
 
 
+def _widened(low: float, high: float) -> tuple[float, float]:
+    """A range of values, made wider around data that are all the same, since images are scaled by its width."""
+    if low < high:
+        return low, high
+    return low - max(1.0, abs(low)) / 2, high + max(1.0, abs(high)) / 2
+
+
 class DatasetSource(Source):
     """A source whose images come out of a `tf.data.Dataset`."""
 
@@ -172,11 +180,11 @@ class DatasetSource(Source):
         prepare = scaled if scale else tf.identity
         with self.own_errors():
             if None in self.shape:
-                singles = self.raw_singles().map(prepare).prefetch(2).as_numpy_iterator()
+                singles = iterated(self.raw_singles().map(prepare).prefetch(2))
                 yield from joined_neighbours(singles, batch_size)
             else:
                 batches = self.raw_batches(fitting(batch_size, self.shape), False)
-                yield from batches.map(prepare).prefetch(2).as_numpy_iterator()
+                yield from iterated(batches.map(prepare).prefetch(2))
 
 
 def index_batches(

@@ -8,20 +8,21 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from stacked_autoencoder.errors import printable
 from stacked_autoencoder.image_folder import ImageFolder
 from stacked_autoencoder.seeds import Passes
 from stacked_autoencoder.sources.base import DatasetSource, everything, index_batches
 from stacked_autoencoder.sources.blocks import Block, Shape, fitting, joined_neighbours
 from stacked_autoencoder.sources.pictures import picture_reader
-from stacked_autoencoder.sources.released import Released, generated, released
-from stacked_autoencoder.sources.unreadable import Unreadable
+from stacked_autoencoder.sources.released import Released, generated, iterated, released
+from stacked_autoencoder.sources.unreadable import Unreadable, reason_of
 
 Order = tuple[np.ndarray, int]  # indices in the folder, and a seed for crops
 
@@ -89,7 +90,7 @@ class FolderSource(DatasetSource):
             self.shape = (square, square, shape[-1])
         self.folder = folder
         self.names = tf.constant([os.fsencode(name) for name in folder.names])
-        self.picture_at = picture_reader(shape[-1], folder.side, folder.crop)
+        self.picture_at = picture_reader(shape[-1], folder.side, folder.crop, folder.max_pixels)
         self.unreadable = Unreadable(folder)
         self.sizes: dict[int, Shape] | None = None  # of all readable pictures, once they have been read
         self.check(np.zeros((1, 1, 1, 1), np.uint8), 0)
@@ -124,12 +125,19 @@ class FolderSource(DatasetSource):
         def orders() -> Iterator[Order]:
             return (self._order(part) for index, part in enumerate(parts) if wanted(index))
 
-        @cache
-        def reading(batch_size: int) -> Iterator[np.ndarray]:  # goes on from block to block without a pause
-            return self._marked(orders, batch_size).prefetch(2).as_numpy_iterator()
+        readings: dict[int, Iterator[np.ndarray]] = {}
 
-        for index, part in enumerate(parts):
-            yield FolderBlock(index, self, part, reading)
+        def reading(batch_size: int) -> Iterator[np.ndarray]:  # goes on from block to block without a pause
+            if batch_size not in readings:
+                readings[batch_size] = iterated(self._marked(orders, batch_size).prefetch(2))
+            return readings[batch_size]
+
+        try:
+            for index, part in enumerate(parts):
+                yield FolderBlock(index, self, part, reading)
+        finally:
+            for batches in readings.values():
+                batches.close()
 
     def count(self) -> int:
         return len(self.folder) - len(self.unreadable.reasons)
@@ -149,7 +157,7 @@ class FolderSource(DatasetSource):
     def _sizes(self) -> dict[int, Shape]:
         if self.sizes is None:
             with self.own_errors():
-                shapes = [tuple(shape[1:3]) for shape in self.raw_singles().map(tf.shape).as_numpy_iterator()]
+                shapes = [tuple(shape[1:3]) for shape in iterated(self.raw_singles().map(tf.shape))]
             self.sizes = dict(zip(self.readable(range(len(self.folder))), shapes, strict=True))
         return self.sizes
 
@@ -204,6 +212,8 @@ class FolderSource(DatasetSource):
 
     def _look(self, rows: np.ndarray, start: int, places: np.ndarray) -> np.bool_:
         """Looks at the pictures that are missing among those from `start` to the last of `places`."""
+        if self.failure is not None:  # a batch before failed: what follows it is read as if its pictures were missing
+            raise self.failure
         try:
             for place in sorted(set(range(start, int(places[-1]))) - set(places.tolist())):
                 self._examine(int(rows[place]))
@@ -217,14 +227,14 @@ class FolderSource(DatasetSource):
         try:
             image = self.picture_at(tf.constant(os.fsencode(path)), tf.constant([self.folder.seed, row], tf.int64))
         except tf.errors.OpError as error:
-            self.unreadable.add(row, error.message.split("\n\t [[")[0].split("\n")[-1])
+            self.unreadable.add(row, reason_of(error))
             return
         try:
             self.check_shape(image.shape)
         except ValueError as error:
             height, width = self.shape[:2]
             way_out = f"`ImageFolder(path, side={height})` resizes pictures. " if height and height == width else ""
-            raise ValueError(f"{path}: {way_out}{error}") from None
+            raise ValueError(f"{printable(path)}: {way_out}{error}") from None
         self.unreadable.add(row, "not at the first attempt")
 
 

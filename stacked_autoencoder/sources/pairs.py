@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.sources.base import Source
+from stacked_autoencoder.sources.released import iterated
 
 
 class Pairs(NamedTuple):
@@ -38,7 +39,7 @@ class Pairs(NamedTuple):
             yield from ((batch, batch) for batch in self.inputs.batches(batch_size, shuffle=shuffle, most=most))
             return
         dataset = self.dataset(batch_size, shuffle=shuffle)
-        yield from (dataset if most is None else dataset.take(most)).as_numpy_iterator()
+        yield from iterated(dataset if most is None else dataset.take(most))
 
     def _in_step(self, make: Callable[[Source], tf.data.Dataset]) -> tf.data.Dataset:
         if self.targets is None:

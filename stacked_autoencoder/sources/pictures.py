@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 from functools import lru_cache, partial
 
+import numpy as np
 import tensorflow as tf
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
@@ -15,14 +16,17 @@ REDUCTIONS = (1, 2, 4, 8)  # by which a JPEG can be decoded smaller, in a fracti
 HEAD = 1 << 17  # bytes of a JPEG that hold its EXIF block: it comes before the pixels and takes half of that at most
 EXIF = re.compile(rb"(?:Exif\0\0|eXIf|EXIF.{4})(II\*\0|MM\0\*)", re.DOTALL)  # as JPEG, PNG and WebP announce it
 ORIENTATION = 0x0112
-EXTENDED_WEBP = r"RIFF\C{4}WEBPVP8X\C*"
-STILL_FLAGS = "".join(f"\\x{flags:02x}" for flags in range(0, 64, 4))  # ICC profile, alpha, EXIF, XMP; not animation
-STILL_WEBP = rf"RIFF\C{{4}}WEBPVP8X\C{{4}}[{STILL_FLAGS}]"
+PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # width and height follow
+MAX_PIXELS = 89_478_485  # Pillow warns of a decompression bomb when a picture has more
+FRAME_FACTOR = 4  # TensorFlow decodes all frames of a GIF, a byte per pixel: together as much as one picture with alpha
+BAND = 1 << 20  # pixels that are converted at once
+# Inline, the nodes of a function would cost even where they aren't used.
+apart = partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
 
 
 @lru_cache(maxsize=8)  # tracing takes as long as reading a thousand small pictures
 def picture_reader(
-    channels: int, side: int | None = None, crop: int | None = None
+    channels: int, side: int | None = None, crop: int | None = None, max_pixels: int | None = MAX_PIXELS
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Reads one picture, upright as its EXIF orientation says, the first frame of an animation.
 
@@ -31,79 +35,193 @@ def picture_reader(
             white (a single colour that stands for transparency, in a GIF or PNG, isn't looked for).
         side: takes the largest square in the middle, resized to so many pixels a side.
         crop: takes a square of so many pixels somewhere.
+        max_pixels: height times width that a picture may have at most, `None` for any. The header of the file says how
+            large it is, so a picture with more pixels is never decoded.
 
     Returns:
         A graph: path of a JPEG, PNG, GIF, BMP or WebP file, and a seed `(2,)` that decides where the crop is → picture.
-        It raises `tf.errors.OpError` for what isn't a picture, a damaged one, one smaller than `crop`, or a WebP
-        animation.
+        It raises `tf.errors.OpError` for what isn't a picture, a damaged one, one smaller than `crop` or with more than
+        `max_pixels`, or a WebP animation.
     """
+    limit = None if max_pixels is None else min(max_pixels, tf.int64.max)
 
-    # Inline, its nodes would cost even where they aren't used.
-    @tf.function(autograph=False, experimental_attributes={"_noinline": True})
-    def of_any_kind(contents: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        is_jpeg = _is_jpeg(contents)
-        decoded = tf.cond(
-            is_jpeg, lambda: _from_jpeg(contents, 0, side, crop, seed), lambda: _from_other(contents, crop, seed)
-        )
-        image = _with_channels(decoded, channels)
-        head = tf.strings.substr(contents, 0, tf.where(is_jpeg, HEAD, tf.strings.length(contents)))
-        return tf.cond(_has_exif(head), lambda: _upright(image, head), lambda: image)
+    def from_jpeg(contents: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        if channels == 3:
+            return _from_jpeg(contents, 3, side, crop, seed, limit)
+        return _with_channels(_from_jpeg(contents, 0, side, crop, seed, limit), channels)
+
+    @apart
+    def from_other(contents: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        return _with_channels(_from_other(contents, crop, seed, limit), channels)
 
     @tf.function(autograph=False)
     def read(path: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         contents = tf.io.read_file(path)
-        is_plain = _is_jpeg(contents) & ~_has_exif(tf.strings.substr(contents, 0, HEAD)) & (channels == 3)
-        image = tf.cond(  # most pictures are such
-            is_plain, lambda: _from_jpeg(contents, 3, side, crop, seed), lambda: of_any_kind(contents, seed)
-        )
+        is_jpeg = tf.strings.substr(contents, 0, 2) == b"\xff\xd8"
+        head = tf.strings.substr(contents, 0, tf.where(is_jpeg, HEAD, tf.strings.length(contents)))
+        has_exif = tf.strings.regex_full_match(head, r"\C*(?:Exif|eXIf|EXIF)\C*")
+        image = tf.cond(is_jpeg, lambda: from_jpeg(contents, seed), lambda: from_other(contents, seed))
+        image = tf.ensure_shape(image, (None, None, channels))
+        image = tf.cond(has_exif, lambda: _upright(image, head), lambda: image)
         return image if side is None else _resized(_middle(image), side)
 
     return read.get_concrete_function(tf.TensorSpec((), tf.string), tf.TensorSpec((2,), tf.int64))
 
 
-def _is_jpeg(contents: tf.Tensor) -> tf.Tensor:
-    return tf.strings.substr(contents, 0, 2) == b"\xff\xd8"
-
-
-def _has_exif(head: tf.Tensor) -> tf.Tensor:
-    return tf.strings.regex_full_match(head, r"\C*(?:Exif|eXIf|EXIF)\C*")
-
-
 def _from_jpeg(
-    contents: tf.Tensor, channels: int, side: int | None, crop: int | None, seed: tf.Tensor | None
+    contents: tf.Tensor, channels: int, side: int | None, crop: int | None, seed: tf.Tensor, limit: int | None
 ) -> tf.Tensor:
     """Decodes no more of the picture than is needed, with the channels that it has if `channels` is 0."""
+    shape = tf.io.extract_jpeg_shape(contents)
+    with tf.control_dependencies(_size_checks(shape[:2], limit)):
+        contents = tf.identity(contents)
 
     def decode(reduction: int = 1) -> tf.Tensor:
         return tf.io.decode_jpeg(contents, channels, reduction, dct_method=LIKE_OTHERS)
 
     if crop is not None:
-        window = tf.concat([_place(tf.io.extract_jpeg_shape(contents), crop, seed), [crop, crop]], 0)
+        window = tf.concat([_place(shape, crop, seed), [crop, crop]], 0)
         return tf.io.decode_and_crop_jpeg(contents, window, channels, dct_method=LIKE_OTHERS)
     if side is None:
         return decode()
     # At least twice the size that is wanted is left, so the filter that resizes still decides what is seen.
-    shorter = tf.reduce_min(tf.io.extract_jpeg_shape(contents)[:2])
+    shorter = tf.reduce_min(shape[:2])
     fitting = tf.reduce_sum(tf.cast(shorter >= 2 * side * tf.constant(REDUCTIONS[1:]), tf.int32))
     return tf.switch_case(fitting, [partial(decode, reduction) for reduction in REDUCTIONS])
 
 
-def _from_other(contents: tf.Tensor, crop: int | None, seed: tf.Tensor | None) -> tf.Tensor:
-    head = tf.strings.substr(contents, 0, 21)
-    is_extended, is_still = (tf.strings.regex_full_match(head, pattern) for pattern in (EXTENDED_WEBP, STILL_WEBP))
-    # TensorFlow 2.21 writes beyond its buffer when it decodes an opaque animation.
-    still = tf.debugging.Assert(is_still | ~is_extended, ["an animated WebP"])
-    with tf.control_dependencies([still]):
-        image = tf.io.decode_image(contents, expand_animations=False)
-    is_bitmap = tf.strings.substr(contents, 0, 2) == b"BM"  # its fourth channel is padding, most often zero
-    has_palette = is_bitmap & (tf.shape(image)[-1] == 1)
-    has_alpha = (tf.shape(image)[-1] % 2 == 0) & ~is_bitmap
-    image = tf.cond(has_palette, lambda: _by_palette(image, contents), lambda: image)
-    image = tf.cond(has_alpha, lambda: _on_white(image), lambda: image)
-    if crop is None:
-        return image
-    top, left = tf.unstack(_place(tf.shape(image), crop, seed))
-    return image[top : top + crop, left : left + crop]
+def _from_other(contents: tf.Tensor, crop: int | None, seed: tf.Tensor, limit: int | None) -> tf.Tensor:
+    is_png = tf.strings.substr(contents, 0, len(PNG_START)) == PNG_START
+    image = tf.cond(is_png, lambda: _from_png(contents, limit), lambda: _from_rare(contents, limit))
+    if crop is not None:
+        top, left = tf.unstack(_place(tf.shape(image), crop, seed))
+        image = image[top : top + crop, left : left + crop]
+    return tf.cond(tf.shape(image)[-1] % 2 == 0, lambda: _by_pixel(_on_white, image), lambda: image)
+
+
+def _from_png(contents: tf.Tensor, limit: int | None) -> tf.Tensor:
+    size = tf.io.decode_raw(tf.strings.substr(contents, len(PNG_START), 8), tf.int32, little_endian=False)
+    return _decoded(contents, _size_checks(size[::-1], limit))
+
+
+def _from_rare(contents: tf.Tensor, limit: int | None) -> tf.Tensor:
+    """Decodes a GIF, BMP or WebP."""
+
+    @apart
+    def decode(contents: tf.Tensor) -> tf.Tensor:
+        head = tf.cast(tf.io.decode_raw(contents, tf.uint8, fixed_length=30), tf.int64)  # zeros behind a shorter file
+
+        def starts(mark: bytes, start: int = 0) -> tf.Tensor:
+            return tf.reduce_all(head[start : start + len(mark)] == list(mark))
+
+        def number(start: int, count: int) -> tf.Tensor:
+            return tf.reduce_sum(head[start : start + count] * [1 << 8 * place for place in range(count)])
+
+        is_gif, is_bitmap, is_webp = starts(b"GIF8"), starts(b"BM"), starts(b"RIFF") & starts(b"WEBP", 8)
+        is_extended = is_webp & starts(b"VP8X", 12)
+        bits = number(21, 4)
+        kinds = [
+            (is_bitmap, number(22, 4), number(18, 4)),
+            (is_webp & starts(b"VP8 ", 12), number(28, 2) % (1 << 14), number(26, 2) % (1 << 14)),
+            (is_webp & starts(b"VP8L", 12), bits // (1 << 14) % (1 << 14) + 1, bits % (1 << 14) + 1),
+            (is_extended, number(27, 3) + 1, number(24, 3) + 1),  # libwebp refuses a still picture of another size
+        ]
+        is_kind = tf.stack([kind[0] for kind in kinds])
+        height, width = (tf.reduce_sum(tf.where(is_kind, [kind[part] for kind in kinds], 0)) for part in (1, 2))
+        height = tf.where(height < 1 << 31, height, (1 << 32) - height)  # negative where a BMP begins with its top row
+        # TensorFlow 2.21 writes beyond its buffer when it decodes an opaque animation.
+        is_still = ~is_extended | ((head[20] % 4 == 0) & (head[20] < 64))  # flags: ICC profile, alpha, EXIF, XMP only
+        checks = [
+            # TensorFlow decodes JPEG XL as well, but its header has no size at a fixed position to check.
+            _check(is_gif | tf.reduce_any(is_kind), "not a JPEG, PNG, WebP, BMP or GIF with a size in its header"),
+            _check(is_still, "an animated WebP"),
+            *_size_checks(tf.stack([height, width]), limit),
+        ]
+        if limit is not None:
+            checks.append(tf.cond(is_gif, lambda: _gif_fits(contents, limit), lambda: True))
+        image = _decoded(contents, checks)
+        has_palette = is_bitmap & (tf.shape(image)[-1] == 1)
+        image = tf.cond(has_palette, lambda: _by_palette(image, contents), lambda: image)
+        # The fourth channel of a bitmap is padding, most often zero.
+        return image[..., : tf.where(is_bitmap, 3, 4)]
+
+    return decode(contents)
+
+
+def _gif_fits(contents: tf.Tensor, limit: int) -> tf.Tensor:
+    size, pixels = tf.numpy_function(gif_size, [contents], (tf.int64, tf.int64), stateful=False)
+    reason = f"pixels in all frames are more than {FRAME_FACTOR} times `max_pixels={limit}`"
+    checks = [*_size_checks(size, limit), _check(pixels // FRAME_FACTOR <= limit, pixels, reason)]
+    with tf.control_dependencies(checks):
+        return tf.constant(True)
+
+
+def _decoded(contents: tf.Tensor, checks: list[tf.Operation]) -> tf.Tensor:
+    with tf.control_dependencies(checks):
+        return tf.io.decode_image(contents, expand_animations=False)
+
+
+def _check(condition: tf.Tensor, *reason: tf.Tensor | str) -> tf.Operation:
+    return tf.raw_ops.Assert(condition=condition, data=reason)
+
+
+def _size_checks(size: tf.Tensor, limit: int | None) -> list[tf.Operation]:
+    """Refuses more than `limit` pixels. Height and width have 32 bits each, so their product can't overflow int64."""
+    if limit is None:
+        return []
+    pixels = tf.reduce_prod(tf.abs(tf.cast(size, tf.int64)))
+    return [_check(pixels <= limit, size, f"pixels are more than `max_pixels={limit}`")]
+
+
+def gif_size(contents: bytes) -> tuple[np.ndarray, np.int64]:
+    """The size of a GIF, as far as a damaged file tells it.
+
+    Returns:
+        Height and width that its logical screen and all frames fit in, and the number of pixels in all frames.
+    """
+    height = width = pixels = 0
+    try:
+        width, height, flags = struct.unpack_from("<HHB", contents, 6)
+        place = 13 + _palette_bytes(flags)
+        while contents[place] in b"!,":
+            if contents[place] == ord(","):
+                frame_width, frame_height, flags = struct.unpack_from("<HHB", contents, place + 5)
+                width, height = max(width, frame_width), max(height, frame_height)
+                pixels += frame_width * frame_height
+                place += 9 + _palette_bytes(flags)
+            place += 2
+            while contents[place]:  # a block of so many bytes follows
+                place += contents[place] + 1
+            place += 1
+    except (IndexError, struct.error):
+        pass  # the decoder goes no further either
+    return np.array([height, width], np.int64), np.int64(pixels)
+
+
+def _palette_bytes(flags: int) -> int:
+    return 3 << (flags % 8 + 1) if flags >= 128 else 0
+
+
+# === Conversion of pixels ===
+
+
+def _by_pixel(convert: Callable[[tf.Tensor], tf.Tensor], image: tf.Tensor) -> tf.Tensor:
+    """Converts each pixel of a picture `(H, W, C)`, a limited number at once: intermediate values take more bytes."""
+
+    @apart
+    def by_band(image: tf.Tensor) -> tf.Tensor:
+        shape = tf.shape(image)
+        pixels = tf.reshape(image, (-1, shape[-1]))
+        count = tf.shape(pixels)[0]
+
+        def one(start: tf.Tensor, done: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            return start + BAND, done.write(start // BAND, convert(pixels[start : start + BAND]))
+
+        done = tf.TensorArray(tf.uint8, (count - 1) // BAND + 1, infer_shape=False)
+        _, done = tf.while_loop(lambda start, _: start < count, one, (0, done), parallel_iterations=1)
+        return tf.reshape(done.concat(), tf.concat([shape[:2], [-1]], 0))
+
+    return tf.cond(tf.size(image) > 4 * BAND, lambda: by_band(image), lambda: convert(image))
 
 
 def _by_palette(indices: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
@@ -117,11 +235,15 @@ def _by_palette(indices: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
     return tf.gather(tf.reshape(palette, (-1, 4))[:, 2::-1], tf.cast(indices[..., 0], tf.int32))
 
 
-def _on_white(image: tf.Tensor) -> tf.Tensor:
-    """`(H, W, 2 or 4)` → `(H, W, 1 or 3)`: the last channel is the opacity."""
-    image = tf.cast(image, tf.float32)
-    mixed = 255.0 + (image[..., :-1] - 255.0) * (image[..., -1:] / 255.0)
+def _on_white(pixels: tf.Tensor) -> tf.Tensor:
+    """`(…, 2 or 4)` → `(…, 1 or 3)`: the last channel is the opacity."""
+    pixels = tf.cast(pixels, tf.float32)
+    mixed = 255.0 + (pixels[..., :-1] - 255.0) * (pixels[..., -1:] / 255.0)
     return tf.cast(tf.round(mixed), tf.uint8)
+
+
+def _grey(pixels: tf.Tensor) -> tf.Tensor:
+    return tf.image.rgb_to_grayscale(pixels[..., :3])
 
 
 def _with_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
@@ -129,7 +251,7 @@ def _with_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
     if channels == 3:
         image = tf.cond(is_grey, lambda: tf.repeat(image, 3, axis=-1), lambda: image[..., :3])
     else:
-        image = tf.cond(is_grey, lambda: image, lambda: tf.image.rgb_to_grayscale(image[..., :3]))
+        image = tf.cond(is_grey, lambda: image, lambda: _by_pixel(_grey, image))
     return tf.ensure_shape(image, (None, None, channels))
 
 
@@ -156,6 +278,7 @@ def _middle(image: tf.Tensor) -> tf.Tensor:
     return image[top : top + side, left : left + side]
 
 
+@apart
 def _upright(image: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
     """Turns an image as the EXIF block in the head of its file says, which Python reads."""
     number = tf.numpy_function(orientation, [head], tf.int64, stateful=False)

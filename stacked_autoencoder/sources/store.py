@@ -60,10 +60,10 @@ class StoreSource(DatasetSource):
     def _generated(self, plan: Callable[[], Iterable[np.ndarray]]) -> tf.data.Dataset:
         def generate() -> Iterator[np.ndarray]:
             for indices in plan():
-                batch = self.store.batch(indices)
-                try:
-                    yield self.check(batch, int(indices[0]))
-                except ValueError as error:
+                try:  # a file of the store may have changed, or be gone
+                    batch = self.check(self.store.batch(indices), int(indices[0]))
+                except (ValueError, OSError) as error:
                     raise self.remember(error) from None
+                yield batch
 
         return generated(generate, tf.TensorSpec((None, *self.shape), tf.float32))

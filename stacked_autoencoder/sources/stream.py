@@ -15,7 +15,7 @@ import tensorflow as tf
 from stacked_autoencoder.checks import described
 from stacked_autoencoder.sources.base import DatasetSource, everything
 from stacked_autoencoder.sources.blocks import ImageBlock, Shape, add_image
-from stacked_autoencoder.sources.released import Released, released
+from stacked_autoencoder.sources.released import Released, iterated, released
 
 
 class StreamBlock(ImageBlock):
@@ -93,7 +93,7 @@ class StreamSource(DatasetSource):
     def _rows(self) -> Iterator[tuple[np.ndarray, Any]]:
         """Single images as they are, checked, each with its label or `None`."""
         seen = 0
-        for element in self.whole.prefetch(2).as_numpy_iterator():
+        for element in iterated(self.whole.prefetch(2)):
             images, *others = element if isinstance(element, tuple) else (element,)
             if not self.batched:
                 images, others = images[None], [np.asarray(other)[None] for other in others]
@@ -141,7 +141,7 @@ class StreamSource(DatasetSource):
             return None
         dataset = self._batched(batch_size)
         known = int(dataset.cardinality())
-        count = known if known >= 0 else sum(1 for _ in dataset)
+        count = known if known >= 0 else sum(1 for _ in iterated(dataset))
         if count == 0:
             raise ValueError("`images` is empty; at least one image is needed. Received: a dataset without elements")
         return count
