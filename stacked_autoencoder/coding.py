@@ -16,11 +16,12 @@ from stacked_autoencoder.encodings import EncodingStore
 from stacked_autoencoder.forks import check_not_forked
 from stacked_autoencoder.images import Images, as_source
 from stacked_autoencoder.level import Shape
+from stacked_autoencoder.manifest import DTYPES
 from stacked_autoencoder.seeds import rng_of
 from stacked_autoencoder.sources.base import Source, cropped, scaled
 from stacked_autoencoder.sources.blocks import fitting
 from stacked_autoencoder.stack import BATCH, Stack, gather, times
-from stacked_autoencoder.store_writer import DTYPES, made_by, write_store
+from stacked_autoencoder.store_writer import made_by, write_store
 from stacked_autoencoder.tiling import decode_tiles, default_side, encode_tiles, tiler
 
 Tile = int | Literal["auto"] | None
@@ -94,7 +95,7 @@ class Coder(Stack):
         What is there and whole isn't encoded again, so a finished store costs only the look at the source.
 
         Args:
-            path: folder of the store.
+            path: folder of the store: a new or empty one, or that of an unfinished or finished store.
             source: images as in `train`, in an order that stays the same; large ones are encoded by tiles. Labels are
                 kept, of `(images, labels)`, a dataset of such tuples, or an `ImageFolder` with labels.
             level: how deep, an index; the deepest by default.
@@ -109,8 +110,8 @@ class Coder(Stack):
             The `EncodingStore`; of the part, if one was asked for.
 
         Raises:
-            ValueError: the store there was made by another encoder or from other images, or an encoding is beyond
-                float16's range.
+            ValueError: the store there was made by another encoder or from other images, the folder holds files that
+                `encode_to` didn't write, or an encoding is beyond float16's range.
             RuntimeError: another process is writing to the store.
             OSError: the disk is full. What has been written stays and is gone on from.
         """

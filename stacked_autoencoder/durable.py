@@ -90,20 +90,37 @@ def replacing(path: Path, reserve: int = 0) -> Iterator[BinaryIO]:
     Raises:
         OSError: what was there is untouched.
     """
+    with replacing_by(path.with_name(f".{path.name}.{secrets.token_hex(8)}.new"), path, reserve) as stream:
+        yield stream
+
+
+@contextmanager
+def replacing_by(temporary: Path, path: Path, reserve: int = 0) -> Iterator[BinaryIO]:
+    """Does what `replacing` does, by way of a temporary file whose name the caller chooses.
+
+    The caller can note that name before, and delete exactly this file after a process was killed.
+
+    Args:
+        temporary: new file in the folder of `path`.
+        path: what to replace.
+        reserve: bytes to claim before anything is written, so that a full disk is found at once.
+
+    Raises:
+        OSError: `temporary` exists, or can't be written. What was at `path` is untouched.
+    """
     # `tempfile.mkstemp` would give the file a mode of its own; this way it gets the one that the umask says.
-    name = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
-    try:
-        with name.open("xb") as stream:
+    with temporary.open("xb") as stream:
+        try:
             if reserve and hasattr(os, "posix_fallocate"):  # macOS has none
                 os.posix_fallocate(stream.fileno(), 0, reserve)
             yield stream
             stream.truncate()
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(name, path)
-    except BaseException:
-        name.unlink(missing_ok=True)
-        raise
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     sync(path.parent)
 
 
@@ -152,35 +169,6 @@ def _locked(folder: Path, *, wait: bool, shared: bool = False) -> Iterator[None]
         yield
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def replacing_by(temporary: Path, path: Path, reserve: int = 0) -> Iterator[BinaryIO]:
-    """Does what `replacing` does, by way of a temporary file whose name the caller chooses.
-
-    The caller can note that name before, and delete exactly this file after a process was killed.
-
-    Args:
-        temporary: new file in the folder of `path`.
-        path: what to replace.
-        reserve: bytes to claim before anything is written, so that a full disk is found at once.
-
-    Raises:
-        OSError: `temporary` exists, or can't be written. What was at `path` is untouched.
-    """
-    with temporary.open("xb") as stream:
-        try:
-            if reserve and hasattr(os, "posix_fallocate"):  # macOS has none
-                os.posix_fallocate(stream.fileno(), 0, reserve)
-            yield stream
-            stream.truncate()
-            stream.flush()
-            os.fsync(stream.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    sync(path.parent)
 
 
 def is_regular(path: str | os.PathLike[str]) -> bool:

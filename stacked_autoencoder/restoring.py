@@ -6,6 +6,7 @@ taken for any weight, the stack is built without, and its shapes must be those i
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from stacked_autoencoder.stack import Stack
 from stacked_autoencoder.weights_file import WEIGHTS, read_arrays, read_weights, shapes_in
 
 KINDS = {level.kind: level for level in (ConvLevel, DenseLevel, SequenceLevel)}  # by the name in autoencoder.json
+LINEAR = tuple(field.name for field in dataclasses.fields(LinearCode))  # the arrays of a linear code
 LARGEST = 1 << 31  # of the numbers that describe a level
 MOST_HALVINGS = 24
 
@@ -60,12 +62,12 @@ def fill(stack: Stack, saved: SavedStack, trusted: bool) -> None:
             for name, model in level.models().items():
                 read_weights(saved.file(f"{name}{index}/{WEIGHTS}"), model)
             _set_state(level, description)
-            arrays = {name: f"{name}{index}.npz" for name in ("training", "linear")}
-            arrays = {name: read_arrays(saved.file(file)) for name, file in arrays.items() if file in manifest["files"]}
-            if "training" in arrays:
-                weights = arrays["training"]
-                level.set_training_weights([weights[f"weight{number}"] for number in range(len(weights))])
-            level.linear_code = _linear_code(arrays["linear"]) if "linear" in arrays else None
+            if f"training{index}.npz" in manifest["files"]:
+                names = [f"weight{number}" for number in range(len(level.get_training_weights()))]
+                weights = read_arrays(saved.file(f"training{index}.npz"), names)
+                level.set_training_weights([weights[name] for name in names])
+            if f"linear{index}.npz" in manifest["files"]:
+                level.linear_code = _linear_code(read_arrays(saved.file(f"linear{index}.npz"), LINEAR))
     except LoadError as error:
         raise LoadError(f"{error} Received: {str(saved.path)!r}") from error.__cause__
     except Exception as error:  # arguments that a level refuses, or what Keras makes of them

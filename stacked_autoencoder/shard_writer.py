@@ -37,7 +37,7 @@ from stacked_autoencoder.shards import shard_file, write_values
 from stacked_autoencoder.sources.blocks import Block
 
 RESERVED = 64  # shards that one line of the log names beforehand: each costs a wait for the disk
-TEMPORARY = re.compile(r"\.(?:\d{5,}\.npy|manifest\.json)\.([0-9a-f]{16})\.new")
+TEMPORARY = re.compile(r"\.(?:\d{5,}\.npy|manifest\.json|unfinished\.jsonl)\.([0-9a-f]{16})\.new")
 SHOWN = 3  # names of files that aren't ours, in a message
 
 
@@ -75,9 +75,10 @@ class Found(NamedTuple):
         records = [] if self.manifest is None else self.manifest["shards"]
         return {record["index"]: record for record in [*records, *(self.log.records if self.log else ())]}
 
-    def may_be_ours(self, index: int) -> bool:
-        """Whether this library has written a shard of this index, or may have."""
-        return index in self.records or (self.log is not None and any(index in some for some in self.log.reserved))
+    @property
+    def reserved(self) -> list[range]:
+        """Indices of shards that this library may have written without a record."""
+        return [] if self.log is None else self.log.reserved
 
 
 def look_into(folder: Path) -> Found:
@@ -108,10 +109,11 @@ def look_into(folder: Path) -> Found:
 def delete_store(folder: Path) -> None:
     """Deletes the files of a store, and no other; only its writer may. Killed in between, it can be called again."""
     found = look_into(folder)
+    known, reserved = found.records.keys(), found.reserved
     for name in os.listdir(folder):
         index = int(name.removesuffix(".npy")) if re.fullmatch(r"\d{5,20}\.npy", name) else None
-        is_shard = index is not None and name == shard_file(folder, index).name and found.may_be_ours(index)
-        if is_shard and is_regular(folder / name):
+        is_ours = index in known or any(index in some for some in reserved)
+        if is_ours and name == shard_file(folder, index).name and is_regular(folder / name):
             (folder / name).unlink()
     _delete_leftovers(folder, found.log)
     for name in (MANIFEST, LOG):  # last, since they say that the folder is a store
@@ -134,8 +136,9 @@ class ShardWriter:
         self.head = head
         self.found = found
         self.records = found.records
+        self.known = frozenset(self.records)
         self.dropped: list[int] = []
-        self.reserved: list[range] = []
+        self.reserved = [*found.reserved]
         self.token = secrets.token_hex(8)  # of the names of temporary files
         self.log: io.FileIO | None = None
         self.thread = ThreadPoolExecutor(1)
@@ -157,8 +160,7 @@ class ShardWriter:
         """Takes the encodings of a block. Raises what went wrong with the one before."""
         self._wait()
         with self._own_errors():
-            self._begin()
-            self._reserve(block.index)
+            self._begin(self._reservation(block.index))
         self.waiting = self.thread.submit(self._write, block, batches)
 
     def drop(self, index: int) -> None:
@@ -183,37 +185,46 @@ class ShardWriter:
             "shards": records,
         }
         with self._own_errors():
-            self._begin()
+            self._begin([])
             with replacing_by(self._temporary(MANIFEST), self.folder / MANIFEST) as stream:
                 stream.write(json.dumps(self.head | summary, indent=1).encode())
         self._clean_up()
 
-    def _begin(self) -> None:
-        """Writes down what is there, and then takes the manifest away: from here on shards may change."""
+    def _begin(self, lines: list[dict[str, Any]]) -> None:
+        """Writes lines to the log; at first also what is there, and then takes the manifest away.
+
+        From there on shards may change. It waits for the disk once.
+        """
         if self.log is not None:
+            if lines:
+                self._append(*lines)
             return
         there = self.found.log
-        is_same = there is not None and there.head == self.head
-        known = {record["index"]: record for record in there.records} if is_same else {}
-        # Nothing that isn't ours is opened here: `x` refuses what is there, and a log that is there has been checked.
-        descriptor = os.open(
-            self.folder / LOG,
-            os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if there is None else 0),
-            0o666,
-        )
-        self.log = os.fdopen(descriptor, "wb", buffering=0)
-        self.log.truncate(there.length if is_same else 0)  # the last line may be half there
-        self.log.seek(0, os.SEEK_END)
-        if not is_same:
-            self._append(self.head)
-        self._append(
-            *(record for index, record in self.records.items() if known.get(index) != record),
-            {"temporary": self.token},
-        )
+        self.log = _opened(self.folder / LOG, is_new=there is None)
+        if there is None or there.head is None:
+            self.log.truncate(0)
+            self._append(self.head, *self.records.values(), {"temporary": self.token}, *lines)
+        else:
+            self.log.truncate(there.length)  # the last line may be half there
+            known = {record["index"]: record for record in there.records}
+            fresh = [record for index, record in self.records.items() if known.get(index) != record]
+            self._append(*fresh, {"temporary": self.token}, *lines)
+            if there.head != self.head:
+                self._replace_head()
         sync(self.folder)
-        (self.folder / MANIFEST).unlink(missing_ok=True)
-        sync(self.folder)
+        if self.found.manifest is not None:
+            (self.folder / MANIFEST).unlink()
+            sync(self.folder)
         _delete_leftovers(self.folder, there)
+
+    def _replace_head(self) -> None:
+        """Writes the log anew with another first line."""
+        file = self.folder / LOG
+        _, *lines = file.read_bytes().splitlines(keepends=True)
+        self.log.close()
+        with replacing_by(self._temporary(LOG), file) as stream:
+            stream.writelines([json.dumps(self.head).encode() + b"\n", *lines])
+        self.log = _opened(file, is_new=False)
 
     def _append(self, *lines: dict[str, Any]) -> None:
         for line in lines:
@@ -222,20 +233,21 @@ class ShardWriter:
                 left = left[self.log.write(left) :]
         os.fsync(self.log.fileno())
 
-    def _reserve(self, index: int) -> None:
-        """Writes down names of shards that don't exist yet: a killed process can leave one without a record."""
+    def _reservation(self, index: int) -> list[dict[str, Any]]:
+        """A line with names of shards that don't exist yet: a killed process can leave one without a record."""
         if self._may_be_ours(index):
-            return
+            return []
         step = 1 if self.head["part"] is None else self.head["part"][1]
         stop = index
         while stop < index + RESERVED * step and not os.path.lexists(shard_file(self.folder, stop)):
             stop += step
-        if stop > index:
-            self._append({"reserved": [index, stop, step]})
-            self.reserved.append(range(index, stop, step))
+        if stop == index:
+            return []
+        self.reserved.append(range(index, stop, step))
+        return [{"reserved": [index, stop, step]}]
 
     def _may_be_ours(self, index: int) -> bool:
-        return self.found.may_be_ours(index) or any(index in some for some in self.reserved)
+        return index in self.known or any(index in some for some in self.reserved)
 
     def _temporary(self, name: str) -> Path:
         return self.folder / f".{name}.{self.token}.new"
@@ -300,6 +312,12 @@ class ShardWriter:
             )
             told.size = size
             raise told from error
+
+
+def _opened(log: Path, is_new: bool) -> io.FileIO:
+    """A log, to append to. One that is there has been checked before, and a link in its place is refused."""
+    flags = os.O_CREAT | os.O_EXCL if is_new else getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | flags, 0o666), "wb", 0)
 
 
 def _delete_leftovers(folder: Path, log: Log | None) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 from stacked_autoencoder.durable import only_writer
 from stacked_autoencoder.encoded import encoding_of
 from stacked_autoencoder.errors import printable
-from stacked_autoencoder.manifest import DTYPES as DTYPES  # for `encode_to`, which knows this module
 from stacked_autoencoder.manifest import FORMAT, Record
 from stacked_autoencoder.progress import Progress
 from stacked_autoencoder.saving import versions

@@ -82,8 +82,9 @@ class Trainer(Coder):
                 train on the encodings of so many batches.
             callbacks: Keras callbacks, used for every level.
             verbose: 0 silent, 1 progress bar, 2 one line per epoch.
-            cache_dir: folder for encodings that don't fit into memory. They stay there, and the next run on the same
-                images uses them again as long as the level below is the same; by default they are temporary.
+            cache_dir: folder for encodings that don't fit into memory. Each encoder and each set of images has a folder
+                of its own there. They stay until you delete them, and the next run with the same ones uses them again;
+                by default they are temporary.
             memory_budget: bytes of one level's encodings that may be kept in memory; half of what is free by default.
             checkpoint_dir: folder for what is needed to go on, written after each epoch, and every five minutes within
                 longer ones. The same call, in another process after a kill, then goes on from there, and ends with the

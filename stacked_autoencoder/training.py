@@ -165,7 +165,7 @@ def fit(
         followed.insert(0, Validate(measure, callbacks))
     done, step, is_over = 0, 0, False
     if checkpoint is not None:
-        followed.append(keeper := KeepCheckpoints(checkpoint, best, callbacks))
+        followed.append(keeper := KeepCheckpoints(checkpoint, best, callbacks, epochs, steps))
         done, step, is_over = keeper.epoch, keeper.step, keeper.is_over
     try:
         with seen.inputs.own_errors(), releasing_frames():

@@ -1,10 +1,13 @@
 import errno
 import json
 import os
+import socket
+from pathlib import Path
 
 import pytest
 
-from stacked_autoencoder.durable import only_writer, replacing, sha256, write_json
+from stacked_autoencoder.durable import only_writer, read_regular, replacing, sha256, write_json
+from stacked_autoencoder.errors import LoadError, printable
 
 
 def test_a_replaced_file_is_whole_and_as_long_as_what_was_written(tmp_path):
@@ -49,3 +52,35 @@ def test_a_second_writer_is_told_and_may_write_afterwards(tmp_path):
         pass
     with only_writer(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "link to a device", "folder", "socket", "sparse", "missing"])
+def test_only_regular_files_of_a_stated_size_are_read(tmp_path, kind):
+    file, held = tmp_path / "file", None
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "device":
+        file = Path("/dev/zero")
+    elif kind == "link to a device":
+        file.symlink_to("/dev/zero")
+    elif kind == "folder":
+        file.mkdir()
+    elif kind == "socket":
+        held = socket.socket(socket.AF_UNIX)
+        held.bind(str(file))
+    elif kind == "sparse":
+        file.touch()
+        os.truncate(file, 1 << 40)
+    reason = {"missing": "No such file", "sparse": "bytes, and at most 1,000 are read"}.get(kind, "not a regular file")
+    for read in (lambda: read_regular(file, 1000), lambda: sha256(file, 1000)):
+        with pytest.raises(OSError, match=reason):
+            read()
+    if held is not None:
+        held.close()
+
+
+def test_text_from_files_is_made_printable():
+    assert printable("a\x1b[2Jb\x9b\x07\udcff") == "a\\x1b[2Jb\\x9b\\x07\\udcff"
+    assert printable("two\n lines") == "two lines"
+    assert printable("x" * 99, 10) == "x" * 9 + "…"
+    assert len(str(LoadError("y" * 10**6))) < 3000

@@ -76,5 +76,5 @@ def test_a_full_disk_is_told_and_keeps_the_files_before(trained, tmp_path):
 def test_a_target_that_is_a_file_is_told(trained, tmp_path):
     sae, _ = trained
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(OSError, match="`path` can't be written: it is a file. Choose another folder"):
+    with pytest.raises(OSError, match=r"`path` can't be written: it is a file\. Choose another folder"):
         sae.export(tmp_path / "out", "litert")

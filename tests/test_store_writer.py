@@ -11,7 +11,7 @@ from PIL import Image
 
 from stacked_autoencoder import Autoencoder, EncodingStore, shard_writer, store_writer, tiling
 from stacked_autoencoder.durable import only_writer
-from stacked_autoencoder.manifest import LOG, MANIFEST
+from stacked_autoencoder.manifest import HEAD, LOG, MANIFEST
 from stacked_autoencoder.sources import blocks
 from tests.conftest import blobs, files_of_at_most
 from tests.test_images import Batches
@@ -405,12 +405,22 @@ def test_a_finished_store_that_cannot_be_written_to_is_read(sae, tmp_path, monke
         assert len(sae.encode_to(path, PIXELS, shard_size=12, verbose=0)) == 40
 
 
-def test_a_source_that_has_grown_by_images_of_other_sizes_is_gone_on_with(sae, tmp_path):
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_a_source_that_has_grown_by_images_of_other_sizes_is_gone_on_with(sae, tmp_path, monkeypatch, is_finished):
     images = [blobs(1, side=16, seed=index)[0] for index in range(8)]
-    sae.encode_to(tmp_path / "store", images, shard_size=4, verbose=0)
-    store = sae.encode_to(tmp_path / "store", [*images, blobs(1, side=24)[0]], shard_size=4, verbose=0)
+    path = sae.encode_to(tmp_path / "store", images, shard_size=4, verbose=0).path
+    if not is_finished:
+        manifest = json.loads((path / MANIFEST).read_text())
+        lines = [{name: manifest[name] for name in HEAD}, *manifest["shards"]]
+        (path / LOG).write_text("".join(json.dumps(line) + "\n" for line in lines) + "half a li")
+        (path / MANIFEST).unlink()
+    calls = []
+    before_encoding(monkeypatch, calls.append)
+    store = sae.encode_to(path, [*images, blobs(1, side=24)[0]], shard_size=4, verbose=0)
+    assert len(calls) == 1
     assert store.shape == (9, None, None, 4)
     assert [encoding.shape for encoding in store[:]] == [(1, 1, 4)] * 8 + [(2, 2, 4)]
+    assert sorted(files(path)) == ["00000.npy", "00001.npy", "00002.npy", MANIFEST]
 
 
 @pytest.mark.parametrize(

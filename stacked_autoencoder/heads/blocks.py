@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 
 def residual_block(hidden: keras.KerasTensor, seen: keras.KerasTensor, layer: type) -> keras.KerasTensor:
@@ -16,10 +16,13 @@ def residual_block(hidden: keras.KerasTensor, seen: keras.KerasTensor, layer: ty
     """
     units = hidden.shape[-1]
     first, second = ({}, {}) if layer is layers.Dense else ({"kernel_size": 3, "padding": "same"}, {"kernel_size": 1})
-    inner = silu(layer(units, kernel_initializer="he_normal", **first)(seen))
+    inner = layer(units, activation=silu, kernel_initializer="he_normal", **first)(seen)
     return layers.Add()([hidden, layer(units, kernel_initializer="zeros", **second)(inner)])
 
 
 def silu(values: keras.KerasTensor) -> keras.KerasTensor:
-    """`values * sigmoid(values)`, without the gradient of TensorFlow's own, which keeps every graph it is traced in."""
-    return layers.Multiply()([values, layers.Activation("sigmoid")(values)])
+    """Keras's `silu`, without TensorFlow's own gradient of it, which keeps every graph that it is traced in.
+
+    Keras saves a function by its name, so what is saved has Keras's.
+    """
+    return values * ops.sigmoid(values)

@@ -28,18 +28,18 @@ def restorer(shape: Shape, latent_dim: int, width: int, depth: int = 0) -> keras
     """
     inputs = keras.Input((latent_dim,))
     size = math.prod(shape)
-    hidden = silu(layers.Dense(4 * width)(inputs))
+    hidden = layers.Dense(4 * width, activation=silu)(inputs)
     if len(shape) == 3:
         wide = (*shape[:2], width)
-        hidden = layers.Reshape(wide)(silu(layers.Dense(math.prod(wide))(hidden)))
+        hidden = layers.Reshape(wide)(layers.Dense(math.prod(wide), activation=silu)(hidden))
         for _ in range(depth):
-            hidden = residual_block(hidden, silu(hidden), layers.Conv2D)
-        hidden = silu(layers.Conv2D(width, 3, padding="same")(hidden))
+            hidden = residual_block(hidden, layers.Activation(silu)(hidden), layers.Conv2D)
+        hidden = layers.Conv2D(width, 3, padding="same", activation=silu)(hidden)
         residual = layers.Conv2D(shape[-1], 3, padding="same", kernel_initializer="zeros", dtype=EXACT)(hidden)
     else:
         for _ in range(depth):
             hidden = residual_block(hidden, hidden, layers.Dense)
-        hidden = silu(layers.Dense(4 * width)(hidden))
+        hidden = layers.Dense(4 * width, activation=silu)(hidden)
         residual = layers.Dense(size, kernel_initializer="zeros", dtype=EXACT)(hidden)
         residual = layers.Reshape(shape, dtype=EXACT)(residual)
     linear = layers.Reshape(shape, dtype=EXACT)(layers.Dense(size, dtype=EXACT, name="linear")(inputs))

@@ -87,10 +87,10 @@ class VAE(Refined, FromNormal):
         inputs = hidden = flat = keras.Input(self.encoding_shape)
         if len(self.encoding_shape) == 3:
             for _ in range(2):
-                hidden = silu(layers.Conv2D(self.width // 2, 3, padding="same")(hidden))
+                hidden = layers.Conv2D(self.width // 2, 3, padding="same", activation=silu)(hidden)
         if len(self.encoding_shape) > 1:
             hidden, flat = layers.Flatten()(hidden), layers.Flatten(dtype=EXACT)(inputs)
-        hidden = silu(layers.Dense(2 * self.width)(hidden))
+        hidden = layers.Dense(2 * self.width, activation=silu)(hidden)
         zeros = {"kernel_initializer": "zeros", "dtype": EXACT}
         residual = layers.Dense(self.latent_dim, name="residual", **zeros)(hidden)
         linear = layers.Dense(self.latent_dim, dtype=EXACT, name="linear")(flat)

@@ -84,7 +84,7 @@ def velocity_network(shape: Shape, classes: int, width: int, depth: int, name: s
     for _ in range(depth):
         hidden = _block(hidden, about, layers.Dense)
     zeros = {"kernel_initializer": "zeros", "dtype": EXACT}
-    hidden = layers.Dense(math.prod(shape), **zeros)(silu(hidden))
+    hidden = layers.Dense(math.prod(shape), **zeros)(layers.Activation(silu)(hidden))
     velocity = layers.Reshape(shape, dtype=EXACT)(hidden)
     if len(shape) > 1:
         conv = layers.Conv1D if len(shape) == 2 else layers.Conv2D
@@ -92,7 +92,7 @@ def velocity_network(shape: Shape, classes: int, width: int, depth: int, name: s
         hidden = conv(width, **options)(layers.Concatenate()([values, linear + velocity]))
         for _ in range(depth):
             hidden = _block(hidden, about, conv)
-        hidden = silu(hidden)
+        hidden = layers.Activation(silu)(hidden)
         velocity = velocity + conv(shape[-1], **zeros, **options)(hidden)
     return keras.Model(inputs, velocity, name=name)
 
@@ -101,13 +101,13 @@ def _about(time: keras.KerasTensor, label: keras.KerasTensor, classes: int) -> k
     """`(N, FEATURES)` of time and class."""
     angles = ops.concatenate([math.pi * 2.0**power * time for power in range(FREQUENCIES)], axis=-1)
     waves = layers.Concatenate()([time, ops.sin(angles), ops.cos(angles)])
-    features = layers.Dense(FEATURES)(silu(layers.Dense(FEATURES)(waves)))
+    features = layers.Dense(FEATURES)(layers.Dense(FEATURES, activation=silu)(waves))
     if classes > 1:
         # As strong as the time from the first step: from Keras's small start the classes are learnt late (a Fréchet
         # distance of 41 after a minute on Fashion-MNIST, against 25).
         start = keras.initializers.RandomNormal(stddev=1.0)
         features = features + layers.Embedding(classes, FEATURES, embeddings_initializer=start)(label)
-    return silu(features)
+    return layers.Activation(silu)(features)
 
 
 def _block(hidden: keras.KerasTensor, about: keras.KerasTensor, layer: type) -> keras.KerasTensor:
@@ -115,7 +115,7 @@ def _block(hidden: keras.KerasTensor, about: keras.KerasTensor, layer: type) -> 
     units = hidden.shape[-1]
     film = layers.Dense(2 * units, kernel_initializer="zeros")(about)
     film = layers.Reshape((1,) * (len(hidden.shape) - 2) + (2 * units,))(film)
-    seen = silu(hidden * (1 + film[..., :units]) + film[..., units:])
+    seen = layers.Activation(silu)(hidden * (1 + film[..., :units]) + film[..., units:])
     return residual_block(hidden, seen, layer)
 
 

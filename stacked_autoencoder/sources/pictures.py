@@ -20,6 +20,9 @@ PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # width and height follow
 MAX_PIXELS = 89_478_485  # Pillow warns of a decompression bomb when a picture has more
 FRAME_FACTOR = 4  # TensorFlow decodes all frames of a GIF, a byte per pixel: together as much as one picture with alpha
 BAND = 1 << 20  # pixels that are converted at once
+# How GIF, BMP and three kinds of WebP begin; a dot stands for any byte.
+STARTS = (b"GIF8", b"BM", b"RIFF....WEBPVP8 ", b"RIFF....WEBPVP8L", b"RIFF....WEBPVP8X")
+SIZE_FIELDS = ((22, 4), (18, 4), (28, 2), (26, 2), (21, 4), (27, 3), (24, 3))  # start and bytes of numbers in headers
 # Inline, the nodes of a function would cost even where they aren't used.
 apart = partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
 
@@ -110,30 +113,28 @@ def _from_rare(contents: tf.Tensor, limit: int | None) -> tf.Tensor:
     @apart
     def decode(contents: tf.Tensor) -> tf.Tensor:
         head = tf.cast(tf.io.decode_raw(contents, tf.uint8, fixed_length=30), tf.int64)  # zeros behind a shorter file
-
-        def starts(mark: bytes, start: int = 0) -> tf.Tensor:
-            return tf.reduce_all(head[start : start + len(mark)] == list(mark))
-
-        def number(start: int, count: int) -> tf.Tensor:
-            return tf.reduce_sum(head[start : start + count] * [1 << 8 * place for place in range(count)])
-
-        is_gif, is_bitmap, is_webp = starts(b"GIF8"), starts(b"BM"), starts(b"RIFF") & starts(b"WEBP", 8)
-        is_extended = is_webp & starts(b"VP8X", 12)
-        bits = number(21, 4)
-        kinds = [
-            (is_bitmap, number(22, 4), number(18, 4)),
-            (is_webp & starts(b"VP8 ", 12), number(28, 2) % (1 << 14), number(26, 2) % (1 << 14)),
-            (is_webp & starts(b"VP8L", 12), bits // (1 << 14) % (1 << 14) + 1, bits % (1 << 14) + 1),
-            (is_extended, number(27, 3) + 1, number(24, 3) + 1),  # libwebp refuses a still picture of another size
+        # Few large operations: each one makes every pass over a folder start later.
+        starts = np.stack([np.frombuffer(start.ljust(16, b"."), np.uint8) for start in STARTS]).astype(np.int64)
+        is_kind = tf.reduce_all((head[:16] == starts) | (starts == ord(".")), 1)
+        is_gif, is_bitmap, _, _, is_extended = tf.unstack(is_kind)
+        weights = np.zeros((len(SIZE_FIELDS), 30), np.int64)
+        for row, (start, count) in zip(weights, SIZE_FIELDS, strict=True):
+            row[start : start + count] = [1 << 8 * place for place in range(count)]
+        numbers = tf.reduce_sum(weights * head, 1)
+        sizes = [
+            tf.zeros(2, tf.int64),  # a GIF is looked at below
+            numbers[:2],
+            numbers[2:4] % (1 << 14),
+            tf.stack([numbers[4] // (1 << 14), numbers[4]]) % (1 << 14) + 1,
+            numbers[5:] + 1,  # libwebp refuses a still picture of another size
         ]
-        is_kind = tf.stack([kind[0] for kind in kinds])
-        height, width = (tf.reduce_sum(tf.where(is_kind, [kind[part] for kind in kinds], 0)) for part in (1, 2))
+        height, width = tf.unstack(tf.reduce_sum(tf.where(is_kind[:, None], sizes, 0), 0))
         height = tf.where(height < 1 << 31, height, (1 << 32) - height)  # negative where a BMP begins with its top row
         # TensorFlow 2.21 writes beyond its buffer when it decodes an opaque animation.
         is_still = ~is_extended | ((head[20] % 4 == 0) & (head[20] < 64))  # flags: ICC profile, alpha, EXIF, XMP only
         checks = [
             # TensorFlow decodes JPEG XL as well, but its header has no size at a fixed position to check.
-            _check(is_gif | tf.reduce_any(is_kind), "not a JPEG, PNG, WebP, BMP or GIF with a size in its header"),
+            _check(tf.reduce_any(is_kind), "not a JPEG, PNG, WebP, BMP or GIF with a size in its header"),
             _check(is_still, "an animated WebP"),
             *_size_checks(tf.stack([height, width]), limit),
         ]
