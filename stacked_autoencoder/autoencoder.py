@@ -12,8 +12,11 @@ from stacked_autoencoder.errors import LoadError
 from stacked_autoencoder.level import Level, Shape
 from stacked_autoencoder.levels.conv import ConvLevel
 from stacked_autoencoder.levels.presets import preset_named
+from stacked_autoencoder.sources.base import widened
 from stacked_autoencoder.trainer import Trainer
 from stacked_autoencoder.workers import is_chief
+
+MOST_ATTEMPTS = 5  # to read a stack whose files another process is moving
 
 
 class Autoencoder(Trainer):
@@ -76,6 +79,7 @@ class Autoencoder(Trainer):
                 raise ValueError(f"Give `size` or `preset`, not both. Received: size={size!r}, preset={preset!r}")
             network = preset_named(preset)
         self.chosen_path = None if save_path is None else Path(save_path)
+        self.is_path_chosen = save_path is not None
         self.checked_path: Path | None = None
         self.default_path = Path(f"autoencoder_{network['size']}_{n_out}_{n_scalings}")
         if load:
@@ -164,19 +168,23 @@ class Autoencoder(Trainer):
             FileNotFoundError: nothing is there, or a level's part is missing.
             LoadError: a `ValueError`; the folder isn't a stack, or its files aren't those that were saved.
         """
-        return cls(save_path=path, load=True, trusted=trusted)
+        sae = cls(save_path=path, load=True, trusted=trusted)
+        sae.is_path_chosen = False  # it may be read from one place and saved to another
+        return sae
 
     def _restore(self, path: str | os.PathLike[str], trusted: bool) -> None:
-        path = loading.folder_at(path)
+        path, attempts = loading.folder_at(path), 0
         while True:
-            there = loading.identity(path)
+            there, is_moving = loading.identity(path), loading.is_being_moved(path)
             try:
-                with saving.settled(path):
-                    self._read(path, trusted)
-                return
-            except (LoadError, FileNotFoundError):
+                self._read(path, trusted)
                 if loading.identity(path) == there:
-                    raise  # else another process saved while this one read the half of each
+                    return
+            except (LoadError, FileNotFoundError):
+                attempts += 1
+                is_moving = is_moving or loading.is_being_moved(path)
+                if loading.identity(path) == there and (not is_moving or attempts == MOST_ATTEMPTS):
+                    raise  # else another process saved or moved files while this one read
 
     def _read(self, path: Path, trusted: bool) -> None:
         saved = loading.read(path, trusted=trusted)
@@ -185,5 +193,5 @@ class Autoencoder(Trainer):
             super().__init__(tuple(manifest["shape"]), manifest["check_range"])
         except ValueError as error:
             raise LoadError(f"{error} Received: {str(path)!r}") from None
-        self.value_range = tuple(manifest["value_range"])
+        self.value_range = widened(*manifest["value_range"])
         restoring.fill(self, saved, trusted)

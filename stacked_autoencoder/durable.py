@@ -149,23 +149,19 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def in_turn(folder: Path, *, shared: bool = False) -> Iterator[None]:
-    """Waits until no other process is in this place for the same folder.
-
-    Args:
-        shared: whether others that share it, too, may be in it at the same time.
-    """
-    with _locked(folder, wait=True, shared=shared):
+def in_turn(folder: Path) -> Iterator[None]:
+    """Waits until no other process is in this place for the same folder."""
+    with _locked(folder, wait=True):
         yield
 
 
 @contextmanager
-def _locked(folder: Path, *, wait: bool, shared: bool = False) -> Iterator[None]:
+def _locked(folder: Path, *, wait: bool) -> Iterator[None]:
     import fcntl  # Windows has none, and can do the rest without
 
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
     finally:
         os.close(descriptor)

@@ -158,7 +158,7 @@ class KeepCheckpoints(keras.callbacks.Callback):
             held = {
                 name: value
                 for name, value in vars(callback).items()
-                if value and _is_list_of_arrays(value) and _is_own(callback, name)
+                if _is_list_of_arrays(value) and value and _is_own(callback, name)
             }
             lists.append([*held])
             for name, value in held.items():

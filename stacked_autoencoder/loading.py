@@ -19,8 +19,10 @@ from stacked_autoencoder.errors import LoadError, printable
 from stacked_autoencoder.saving import (
     FORMAT,
     LARGEST_MANIFEST,
+    LARGEST_STACK,
     MANIFEST,
     MOST_FILES,
+    MOST_LEVELS,
     has_links,
     is_name,
     resolved,
@@ -28,8 +30,6 @@ from stacked_autoencoder.saving import (
 )
 
 LARGEST_SIDE = 1 << 31
-MOST_LEVELS = 256
-LARGEST_STACK = 1 << 32  # bytes of all files: a sparse file has any size, and reading more takes over ten seconds
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -95,6 +95,14 @@ def identity(path: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
+def is_being_moved(path: Path) -> bool:
+    """Whether a save is moving files of the stack to their places, or was killed while it did."""
+    try:
+        return staging_folder(path, read_manifest(path)) is not None
+    except (OSError, LoadError):
+        return False
+
+
 def read_manifest(path: Path) -> dict[str, Any]:
     """What `autoencoder.json` says, checked for what `save` writes.
 
@@ -156,8 +164,8 @@ def _read(path: Path, trusted: bool) -> SavedStack:
             problem = f"can't be read, {error}"
         if problem:
             raise LoadError(
-                f"{printable(name, 200)} {problem}: the folder is damaged, or was changed by hand. Copy it again, or "
-                f"train and save anew. Received: {str(path)!r}"
+                f"{printable(name, 200)} {problem}: the folder is damaged, or was changed by hand. Copy it again, with "
+                f"hidden folders, or train and save anew. Received: {str(path)!r}"
             )
     return saved
 
@@ -189,7 +197,8 @@ def _check_manifest(manifest: Any) -> None:
         "`shape` must be a list of one to three sides",
     )
     _expect(isinstance(manifest["check_range"], bool), "`check_range` must be true or false")
-    _expect(_is_range(manifest["value_range"]), "`value_range` must be two finite numbers, the lower one first")
+    is_range = _is_range(manifest["value_range"], may_be_empty="id" not in manifest)
+    _expect(is_range, "`value_range` must be two finite numbers, the lower one first")
     _expect(
         isinstance(levels, list) and 1 <= len(levels) <= MOST_LEVELS,
         f"`levels` must be a list of 1 to {MOST_LEVELS} levels",
@@ -247,8 +256,10 @@ def _is_finite(number: Any) -> bool:
     return (_is_int(number) and abs(number) < 1 << 1023) or (isinstance(number, float) and math.isfinite(number))
 
 
-def _is_range(values: Any) -> bool:
-    return isinstance(values, list) and len(values) == 2 and all(map(_is_finite, values)) and values[0] < values[1]
+def _is_range(values: Any, may_be_empty: bool) -> bool:
+    """Whether these are the ends of a range; version 0.1 wrote an empty one for data that are all the same."""
+    is_pair = isinstance(values, list) and len(values) == 2 and all(map(_is_finite, values))
+    return is_pair and (values[0] < values[1] or (may_be_empty and values[0] == values[1]))
 
 
 def _is_size(number: Any) -> bool:

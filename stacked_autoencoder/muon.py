@@ -25,13 +25,15 @@ LearningRate = float | keras.optimizers.schedules.LearningRateSchedule | None
 def without_all_reduce(train_step: Callable[..., Any]) -> Callable[..., Any]:
     """A method that trains a model on one device, without a sum over devices, of which TensorFlow keeps every graph.
 
-    Keras's optimizers sum gradients wherever there is a replica context. In the scope of a strategy nothing changes.
+    Keras's optimizers sum gradients wherever there is a replica context. In the scope of a strategy nothing changes,
+    and neither does it for a loss that is scaled, since that optimizer asks for a replica context.
     """
 
     @wraps(train_step)
     def step(model: keras.Model, data: Any) -> Any:
         context = tf.distribute.get_replica_context()
-        if context is None or tf.distribute.has_strategy():
+        is_scaled = any(isinstance(each, keras.optimizers.LossScaleOptimizer) for each in vars(model).values())
+        if context is None or tf.distribute.has_strategy() or is_scaled:
             return train_step(model, data)
         return context.merge_call(lambda _, batch: train_step(model, batch), args=(data,))
 

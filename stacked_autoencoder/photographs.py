@@ -4,6 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from stacked_autoencoder.durable import open_regular
+from stacked_autoencoder.image_folder import LARGEST_FILE
+
 try:
     import skimage
     from PIL import Image, ImageOps
@@ -25,8 +28,8 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 def open_picture(path: Path) -> np.ndarray:
-    """`(H, W, 3)` uint8, upright."""
-    with Image.open(path) as picture:
+    """`(H, W, 3)` uint8, upright; raises `OSError` for what isn't a regular file, such as a named pipe."""
+    with open_regular(path, LARGEST_FILE) as stream, Image.open(stream) as picture:
         return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
 
 

@@ -9,8 +9,8 @@
 A save writes the whole new stack into `.autoencoder-<id>`, a staging folder with a random `id`, and syncs it. Then it
 replaces `autoencoder.json`: from this moment on the new stack is the saved one. Its manifest names the `id`, and every
 file that is still in the staging folder is read from there. The save ends by moving the files to their places. A save
-that is killed leaves the old stack or the new one, whole, and `load` has nothing to repair. The next save finishes the
-move.
+that is killed leaves the old stack or the new one, whole, for `Autoencoder.load`, which has nothing to repair. The next
+save finishes the move. Programs that read `encoder0` with Keras find the old one or the new one, or none in between.
 
 Nothing outside of `path` is written, and `path` itself is never renamed, so it may be a mount point or the working
 directory. Only files that a manifest of ours lists are replaced or deleted.
@@ -18,6 +18,7 @@ directory. Only files that a manifest of ours lists are replaced or deleted.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -26,7 +27,7 @@ import shutil
 import stat
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -35,7 +36,7 @@ import numpy as np
 import tensorflow as tf
 
 import stacked_autoencoder
-from stacked_autoencoder.durable import in_turn, only_writer, read_regular, sha256, sync, write_json
+from stacked_autoencoder.durable import in_turn, only_writer, read_regular, replacing_by, sha256, sync
 from stacked_autoencoder.errors import printable
 
 FORMAT = 1
@@ -46,8 +47,12 @@ STAGING = re.compile(r"\.autoencoder-([0-9a-f]{32})")
 JOURNAL = "save.json"  # in a staging folder: what the save writes there, and what it replaces
 PART = re.compile(r"(encoder|decoder|predictor)(0|[1-9]\d{0,4})")
 ARRAYS = re.compile(r"(linear|training)(0|[1-9]\d{0,4})\.npz")
-# What training itself may have written to the same folder; it's left alone.
-OF_TRAINING = re.compile(r"(train|fine_tune)\.json|(start|now|done)(\d+|_all)\.npz|level\d+-(training|validation).*")
+OLD = "old-"  # begins the name of a folder that a save has taken out of its place
+NEW_JOURNAL = f".{JOURNAL}.new"
+OF_CHECKPOINTS = ("train.json", "fine_tune.json")  # what `train(checkpoint_dir=…)` has written is no foreign folder
+OF_OTHERS = re.compile(r"\..*|lost\+found|level\d+-(training|validation).*")  # of the system, and of `cache_dir`
+MOST_LEVELS = 256
+LARGEST_STACK = 1 << 32  # bytes of all files: a sparse file has any size, and reading more takes over ten seconds
 LONGEST_PART = "predictor0/variables/variables.data-00000-of-00001.tempstate00000000000000000000"
 
 
@@ -68,20 +73,23 @@ def write(
         OSError: the stack can't be written there, or files are in the way. Nothing was changed at `path`.
     """
     path = resolved(path, "path")
+    if len(state["levels"]) > MOST_LEVELS:
+        raise ValueError(f"At most {MOST_LEVELS} levels can be saved. Received: {len(state['levels'])} levels")
     names = [*models, *(f"{name}.npz" for name in arrays)]
     with ExitStack() as held:
         try:
-            for folder in _make_folders(path):
+            new_folders = _make_folders(path)
+            for folder in new_folders:
                 held.callback(_remove_if_empty, folder)
             with in_turn(path):
-                _finish_swap(path)
+                _finish_move(path)
                 _check_free(path, names, may_hold_others=is_checked)
                 staging = _staging_folder(path, names)
                 held.callback(_discard_unless_saved, staging, path)
                 held.enter_context(only_writer(staging))  # tells other saves that this one is still going on
             _write_all(staging, state, models, arrays)
             with in_turn(path):
-                _finish_swap(path)  # of another save that was killed meanwhile
+                _finish_move(path)  # of another save that was killed meanwhile
                 _check_free(path, names, may_hold_others=True)
                 _commit(staging, path)
         except (OSError, tf.errors.OpError) as error:
@@ -89,16 +97,18 @@ def write(
                 f"The stack couldn't be saved, and what was at `path` is as it was: {printable(error)}. Make room "
                 f"there, or give another `path`. Received: path={str(path)!r}"
             ) from error
-        with in_turn(path):
-            try:
-                _finish_swap(path)
-            except OSError as error:
-                raise OSError(
-                    f"The stack is saved, and `Autoencoder.load` reads it, but some of its files couldn't be moved to "
-                    f"their places: {printable(error)}. Until they are, `encoder0` and the others may be those of the "
-                    "stack before. Make the files in the folder writable and save again. "
-                    f"Received: path={str(path)!r}"
-                ) from error
+        try:
+            for folder in new_folders:
+                sync(folder.parent)
+            with in_turn(path):
+                _finish_move(path)
+        except OSError as error:
+            raise OSError(
+                f"The stack is saved, and `Autoencoder.load` reads it, but some of its files couldn't be moved to "
+                f"their places: {printable(error)}. Until they are, `encoder0` and the others may be those of the "
+                f"stack before. Make the files in the folder writable and save again. Received: path={str(path)!r}"
+            ) from error
+        with suppress(OSError), in_turn(path):
             _discard_abandoned(path)
     return path
 
@@ -121,7 +131,7 @@ def resolved(path: str | os.PathLike[str], argument: str) -> Path:
 def check_writable(path: str | os.PathLike[str], argument: str) -> None:
     """Makes sure that files can be written to a folder, by writing, renaming and deleting some there.
 
-    A folder that isn't there is made, and removed again.
+    A folder that isn't there is tried below the nearest one that is.
 
     Raises:
         OSError: they can't.
@@ -132,12 +142,12 @@ def check_writable(path: str | os.PathLike[str], argument: str) -> None:
         if path.is_file():
             raise OSError("it is a file")
         str(path).encode("utf-8")  # which TensorFlow asks of all names
-        with ExitStack() as held:
-            for folder in _make_folders(path):
-                held.callback(_remove_if_empty, folder)
-            folders = {file.parent for file in (path / name for name in _listed_files(path) or {}) if file.exists()}
-            for folder in (path, *sorted(folders)):
-                _try_to_write(folder)
+        there = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
+        _try_to_write(there, path.relative_to(there))
+        names = [name for name in _listed_files(path) or {} if not has_links(path, name)]
+        for folder in sorted({(path / name).parent for name in names}):
+            if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(f"files in {str(folder)!r} can't be replaced")
     except (OSError, UnicodeError) as error:
         reason = "its name is not UTF-8" if isinstance(error, UnicodeError) else printable(error)
         raise OSError(
@@ -197,8 +207,14 @@ def _staging_folder(path: Path, names: Iterable[str]) -> Path:
     staging = path / f".autoencoder-{token}"
     staging.mkdir()
     archives = [f"{name}.keras" for name in names if PART.fullmatch(name)]
-    write_json(staging / JOURNAL, {"id": token, "names": [*names, *archives, MANIFEST], "replaced": {}})
+    old = [f"{OLD}{name}" for name in names if PART.fullmatch(name)]
+    _write_journal(staging, {"id": token, "names": [*names, *archives, *old, MANIFEST], "before": {}})
     return staging
+
+
+def _write_journal(staging: Path, journal: Mapping[str, Any]) -> None:
+    with replacing_by(staging / NEW_JOURNAL, staging / JOURNAL) as stream:
+        stream.write(json.dumps(journal).encode())
 
 
 def _write_all(
@@ -239,66 +255,129 @@ def _save_keras(model: keras.Model, folder: Path) -> None:
 def _commit(staging: Path, path: Path) -> None:
     """Makes the stack in the staging folder the saved one. To be called in turn."""
     before = _listed_files(path) or {}
-    files = json.loads((staging / MANIFEST).read_text(encoding="utf-8"))["files"]
+    files = _listed_files(staging)
+    if files is None:  # what `load` refuses must not replace a stack
+        raise OSError(
+            f"its {MANIFEST} is larger than {LARGEST_MANIFEST:,} bytes, or lists more than {MOST_FILES:,} files"
+        )
     for name in files:
         _check_place(path, name, before)
-    journal = _journal(staging)
-    journal["replaced"] = {name: digest for name, digest in before.items() if name not in files}
-    write_json(staging / JOURNAL, journal)
+    _write_journal(staging, _journal(staging) | {"before": before})
     os.replace(staging / MANIFEST, path / MANIFEST)
     sync(path)
 
 
-def _finish_swap(path: Path) -> None:
-    """Moves the files of the saved stack to their places, where a save was cut short. To be called in turn."""
+def _finish_move(path: Path) -> None:
+    """Moves files of the saved stack to their places that a save has left in its staging folder.
+
+    To be called in turn.
+    """
     manifest = _manifest(path)
     staging = None if manifest is None else staging_folder(path, manifest)
     journal = None if staging is None else _journal(staging)
     if journal is None:  # or a folder that `save` didn't write
         return
-    folders = [folder.relative_to(staging) for folder in _folders(staging)]
-    staged = [name for name in manifest["files"] if os.path.lexists(staging / name)]
-    for name in (*(f"{folder.as_posix()}/x" for folder in folders), *staged):
+    files, before = manifest["files"], journal["before"]
+    for name in files:
         _check_links(path, name)
         _check_links(staging, name)
-    for folder in folders:
-        (path / folder).mkdir(exist_ok=True)
-    for name in staged:
-        os.replace(staging / name, path / name)
-    parts = {PurePosixPath(name).parts[0] for name in manifest["files"]}
-    emptied = set()
-    for name, digest in journal["replaced"].items():
-        if name not in manifest["files"] and _holds(path, name, digest):
-            (path / name).unlink()
-            emptied |= {part for part in PurePosixPath(name).parents if part.parts and part.parts[0] not in parts}
-    emptied |= {folder / "assets" for folder in emptied if len(folder.parts) == 1}  # TensorFlow makes an empty one
-    for folder in sorted(emptied, key=lambda each: -len(each.parts)):
-        _remove_if_empty(path / folder)
-    for folder in {path, *(path / folder for folder in folders)}:
+    parts = {name.partition("/")[0] for name in files if "/" in name}
+    for part in sorted(parts):
+        if all(os.path.lexists(staging / name) for name in files if name.startswith(f"{part}/")):
+            _move_folder(staging, path, part, before)
+    for name in files:
+        if os.path.lexists(staging / name):
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staging / name, path / name)
+    _delete_replaced(path, {name: digest for name, digest in before.items() if name not in files})
+    for folder in {path, *(path / parent for name in files for parent in PurePosixPath(name).parents)}:
         sync(folder)
     _discard(staging)
+
+
+def _move_folder(staging: Path, path: Path, part: str, before: Mapping[str, str]) -> None:
+    """Moves the folder of a model at once, so that Keras finds the old or the new one there, never a mixture.
+
+    If there is anything in the present folder that `save` didn't write, nothing is moved.
+    """
+    if os.path.lexists(path / part):
+        if not _holds_only(path, part, before):
+            return
+        try:
+            os.replace(path / part, staging / f"{OLD}{part}")
+        except OSError:  # such as a mount point
+            return
+    os.replace(staging / part, path / part)
+
+
+def _holds_only(path: Path, part: str, listed: Mapping[str, str]) -> bool:
+    """Whether a folder of a stack holds nothing but what is listed."""
+    folders = {PurePosixPath(part), PurePosixPath(part, "assets")}  # TensorFlow makes an empty one
+    folders |= {parent for name in listed for parent in PurePosixPath(name).parents}
+    for where, inside, names in os.walk(path / part):
+        below = PurePosixPath(Path(where).relative_to(path).as_posix())
+        is_known = all(below / name in folders and not os.path.islink(os.path.join(where, name)) for name in inside)
+        if not is_known or any(str(below / name) not in listed for name in names):
+            return False
+    return True
+
+
+def _delete_replaced(path: Path, files: Mapping[str, str]) -> None:
+    """Deletes files of the stack before that still have these SHA-256 sums, and folders that become empty."""
+    unchanged, left = [], LARGEST_STACK
+    for name, digest in files.items():
+        file = path / name
+        if has_links(path, name) or file.is_symlink() or not file.is_file():
+            continue
+        left -= file.stat().st_size  # a sparse file of a stranger can have any
+        if left >= 0 and sha256(file) == digest:
+            unchanged.append(name)
+    _delete(path, unchanged)
+
+
+def _delete(path: Path, names: Iterable[str]) -> None:
+    """Deletes files of a part, never through a link, and the folders that become empty."""
+    folders = set()
+    for name in names:
+        if not has_links(path, name):
+            with suppress(OSError):
+                (path / name).unlink()
+        folders |= {parent for parent in PurePosixPath(name).parents if parent.parts}
+    folders |= {folder / "assets" for folder in folders if len(folder.parts) == 1}
+    for folder in sorted(folders, key=lambda each: -len(each.parts)):
+        if not has_links(path, f"{folder}/x"):
+            _remove_if_empty(path / folder)
 
 
 def _discard(staging: Path) -> None:
     """Deletes what a save has written to its staging folder: the names in its journal, and nothing else."""
     journal = _journal(staging)
-    for name in [] if journal is None else journal["names"]:
-        entry = staging / name
-        if _is_folder(entry):
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                entry.unlink()
     if journal is not None:
+        for name in journal["names"]:
+            entry = staging / name
+            if name.startswith(OLD):
+                part = name.removeprefix(OLD)
+                _delete(staging, [f"{OLD}{each}" for each in journal["before"] if each.startswith(f"{part}/")])
+            elif _is_folder(entry):
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    entry.unlink()
         with suppress(OSError):
             (staging / JOURNAL).unlink()
+    with suppress(OSError):
+        (staging / NEW_JOURNAL).unlink()
     _remove_if_empty(staging)
 
 
 def _discard_unless_saved(staging: Path, path: Path) -> None:
     """Discards a staging folder, unless its stack is the saved one, whose files may still lie there."""
-    manifest = _manifest(path)
-    if manifest is None or staging_folder(path, manifest) != staging:
+    try:
+        manifest = _json(path / MANIFEST)
+    except OSError:  # it can't be read now, and may be that stack's
+        return
+    is_other = manifest is None or (bool(manifest) and staging.name != f".autoencoder-{manifest.get('id')}")
+    if is_other:
         _discard(staging)
 
 
@@ -316,16 +395,17 @@ def _journal(staging: Path) -> dict[str, Any] | None:
     match = STAGING.fullmatch(staging.name)
     if match is None or not _is_folder(staging):
         return None
-    journal = _json(staging / JOURNAL)
-    names, replaced = journal.get("names"), journal.get("replaced")
-    if journal.get("id") != match[1] or not isinstance(names, list) or not isinstance(replaced, dict):
+    journal = _json(staging / JOURNAL) or {}
+    names, before = journal.get("names"), journal.get("before")
+    if journal.get("id") != match[1] or not isinstance(names, list) or not isinstance(before, dict):
         return None
-    return journal if all(map(_is_staged, names)) and all(map(is_name, replaced)) else None
+    return journal if all(map(_is_staged, names)) and all(map(is_name, before)) else None
 
 
 def _is_staged(name: Any) -> bool:
     """Whether `save` may have made an entry of this name in a staging folder."""
-    known = (MANIFEST, PART.pattern, rf"{PART.pattern}\.keras", ARRAYS.pattern)
+    part = PART.pattern
+    known = (re.escape(MANIFEST), part, rf"{part}\.keras", f"{OLD}{part}", ARRAYS.pattern)
     return isinstance(name, str) and any(re.fullmatch(pattern, name) for pattern in known)
 
 
@@ -333,8 +413,12 @@ def _is_staged(name: Any) -> bool:
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:
-    """The manifest that `save` wrote there, `None` if there is none or one that isn't whole."""
-    manifest = _json(path / MANIFEST)
+    """The manifest that `save` wrote there, `None` if there is none or one that isn't whole.
+
+    Raises:
+        OSError: it can't be read, so that nothing is known of it.
+    """
+    manifest = _json(path / MANIFEST) or {}
     files, format = manifest.get("files"), manifest.get("format")
     known = isinstance(format, int) and isinstance(manifest.get("levels"), list) and isinstance(files, dict)
     return manifest if known and len(files) <= MOST_FILES and all(map(is_name, files)) else None
@@ -346,13 +430,23 @@ def _listed_files(path: Path) -> dict[str, str] | None:
     return None if manifest is None else manifest["files"]
 
 
-def _json(file: Path) -> dict[str, Any]:
-    """The JSON object in a file; an empty one if it isn't there or isn't one."""
+def _json(file: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; an empty one for a file of anything else, `None` if there is none.
+
+    Raises:
+        OSError: the file can't be read.
+    """
     try:
         if file.is_symlink():
             return {}
         content = json.loads(read_regular(file, LARGEST_MANIFEST))
-    except (OSError, ValueError, RecursionError):
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOTDIR):  # no regular file, or one that is too large
+            return {}
+        raise
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -377,8 +471,8 @@ def _check_free(path: Path, names: Iterable[str], *, may_hold_others: bool = Fal
             f"{printable(', '.join(taken), 200)} is there and wasn't written by `save`. Nothing is overwritten: move "
             "it away, or choose another folder"
         )
-    others = sorted(name for name in there if not (STAGING.fullmatch(name) or OF_TRAINING.fullmatch(name)))
-    if files is None and others and not may_hold_others:
+    others = sorted(name for name in there if not OF_OTHERS.fullmatch(name))
+    if files is None and others and not may_hold_others and not there & set(OF_CHECKPOINTS):
         raise FileExistsError(
             f"the folder isn't empty and holds no saved stack, but {printable(', '.join(others), 200)}. Choose a new "
             f"or an empty folder, such as {str(path / 'model')!r}"
@@ -406,30 +500,21 @@ def _check_links(path: Path, name: str) -> None:
         raise FileExistsError(f"a folder on the way to {name} is a link or a file: move it away")
 
 
-def _holds(path: Path, name: str, digest: str) -> bool:
-    """Whether a file is there, not through a link, and holds what was saved."""
-    file = path / name
-    if has_links(path, name) or file.is_symlink() or not file.is_file():
-        return False
-    return sha256(file) == digest
-
-
 def _is_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
 
 def _make_folders(path: Path) -> list[Path]:
     """Makes a folder and those above it that are missing; returns the new ones, from the top down."""
-    missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)][::-1]
     made = []
-    try:
-        for folder in missing:
-            folder.mkdir(exist_ok=True)
+    for folder in [folder for folder in (path, *path.parents) if not os.path.lexists(folder)][::-1]:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)  # another process may have removed its parent meanwhile
             made.append(folder)
-    except OSError:
-        for folder in reversed(made):
-            _remove_if_empty(folder)
-        raise
+        except OSError:
+            for each in reversed(made):
+                _remove_if_empty(each)
+            raise
     return made
 
 
@@ -438,10 +523,15 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _try_to_write(folder: Path) -> None:
-    """Does in a folder what a save does: makes folders, writes, replaces and deletes files."""
+def _try_to_write(folder: Path, below: Path) -> None:
+    """Does in a folder what a save does: makes folders, writes, replaces and deletes files.
+
+    Args:
+        folder: one that is there.
+        below: the path that is to be made in it.
+    """
     trial = folder / f".autoencoder-{secrets.token_hex(16)}"
-    deepest = trial / LONGEST_PART
+    deepest = trial / below / LONGEST_PART
     try:
         deepest.parent.mkdir(parents=True)
         deepest.write_bytes(b"x")
@@ -457,16 +547,3 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _folders(folder: Path) -> Iterator[Path]:
     return (entry for entry in sorted(folder.rglob("*")) if _is_folder(entry))
-
-
-@contextmanager
-def settled(path: Path) -> Iterator[None]:
-    """Waits until no save is moving files to their places, and keeps others from beginning to."""
-    manifest = _manifest(path)
-    if manifest is None or staging_folder(path, manifest) is None:
-        yield
-        return
-    with ExitStack() as held:
-        with suppress(OSError):  # a file system without locks
-            held.enter_context(in_turn(path, shared=True))
-        yield

@@ -147,6 +147,11 @@ def _head(folder: Path, found: Found, head: dict[str, Any]) -> dict[str, Any]:
                 f"{str(folder)!r} holds encodings made with another {what}: {_named(old, name)}. Choose another path, "
                 f"or delete the store. Received: {_named(head, name)}"
             )
+    if len(old["shape"]) != len(head["shape"]):
+        raise StaleStore(
+            f"{str(folder)!r} holds encodings of shape {old['shape']}. Choose another path, or delete the store. "
+            f"Received: encodings of shape {head['shape']}"
+        )
     sides = zip(old["shape"], head["shape"], strict=True)  # a source that has grown may have images of other sizes
     return old | {"shape": [side if side == other else None for side, other in sides]}
 

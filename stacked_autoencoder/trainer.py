@@ -31,10 +31,12 @@ class Trainer(Coder):
 
     Attributes:
         chosen_path: where the user wants it saved, `None` if it wasn't said.
+        is_path_chosen: whether the user has said where it is to be saved, so that training checks that place first.
         checked_path: where training has made sure that it can be saved.
     """
 
     chosen_path: Path | None = None
+    is_path_chosen: bool = False
     checked_path: Path | None = None
 
     @in_scope
@@ -246,7 +248,7 @@ class Trainer(Coder):
 
     def _check_save_path(self) -> None:
         """Finds out before training whether the stack can be saved where it is to be."""
-        if self.chosen_path is None:
+        if not self.is_path_chosen:
             return
         kinds = ("encoder{}", "decoder{}", "predictor{}", "linear{}.npz", "training{}.npz")
         names = [kind.format(index) for index in range(len(self.levels)) for kind in kinds]

@@ -214,7 +214,7 @@ def test_what_killed_saves_have_left_goes_with_the_next_save(saved):
         (staging / "encoder0" / "variables" / "part").write_text("half")
         if journal:
             names = ["encoder0", "encoder0.keras", "autoencoder.json"]
-            (staging / "save.json").write_text(json.dumps({"id": token, "names": names, "replaced": {}}))
+            (staging / "save.json").write_text(json.dumps({"id": token, "names": names, "before": {}}))
             (staging / "thesis.txt").write_text("mine")
     sae.save(path)
     assert (path / f".autoencoder-{'b' * 32}" / "encoder0" / "variables" / "part").exists()  # not provably ours
@@ -255,7 +255,7 @@ def test_a_swap_that_version_0_1_left_is_read_where_it_is(saved, images):
     assert (old.exists(), path.exists()) == (True, False)
 
 
-@pytest.mark.parametrize("attack", ["names", "replaced", "staged link", "staging is a link", "part is a link"])
+@pytest.mark.parametrize("attack", ["names", "before", "staged link", "staging is a link", "part is a link"])
 def test_saving_into_a_hostile_folder_touches_nothing_outside(saved, attack):
     """A folder from a stranger that looks as if a save had been cut short in it."""
     sae, path = saved
@@ -264,11 +264,11 @@ def test_saving_into_a_hostile_folder_touches_nothing_outside(saved, attack):
     shutil.copytree(path / "encoder0", victim)
     (victim / "encoder0").mkdir()
     (victim / "encoder0" / "thesis.txt").write_text("mine")
-    journal = {"id": token, "names": ["encoder0", "autoencoder.json"], "replaced": {}}
+    journal = {"id": token, "names": ["encoder0", "autoencoder.json"], "before": {}}
     if attack == "names":
         journal["names"] = ["../../victim", "encoder0/../../../victim"]
-    elif attack == "replaced":
-        journal["replaced"] = {"../victim/config.json": saving.sha256(victim / "config.json")}
+    elif attack == "before":
+        journal["before"] = {"../victim/config.json": saving.sha256(victim / "config.json")}
     elif attack == "staging is a link":
         (victim / "save.json").write_text(json.dumps(journal))
         staging.symlink_to(victim)

@@ -8,13 +8,13 @@ from stacked_autoencoder import budget
 from stacked_autoencoder.autoencoder import Autoencoder
 from stacked_autoencoder.commands.shared import Result, Say, pictures_of
 from stacked_autoencoder.errors import printable
-from stacked_autoencoder.loading import read_manifest
+from stacked_autoencoder.loading import folder_at, read_manifest
 from stacked_autoencoder.stack import show
 
 
 def info(arguments: Namespace, say: Say) -> Result:
     sae = Autoencoder.load(arguments.model)
-    versions = read_manifest(arguments.model)["versions"]
+    versions = read_manifest(folder_at(arguments.model))["versions"]
     low, high = sae.value_range
     say(f"Images {show(sae.shape)}, floats from {low:g} to {high:g}, sides in multiples of {sae.factor}")
     sae.summary(say)

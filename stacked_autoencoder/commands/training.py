@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 
 import keras
@@ -81,7 +82,8 @@ def _save_somewhere(sae: Autoencoder) -> Path:
         try:
             return sae.save(folder / "model")
         except OSError:
-            os.rmdir(folder)
+            with suppress(OSError):
+                os.rmdir(folder)
     raise reason
 
 
@@ -92,7 +94,9 @@ def _stack_to_train(arguments: Namespace) -> Autoencoder:
         if asked:
             options = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
             raise ValueError(f"With --continue the stack is as it was saved: leave out {options}.")
-        return Autoencoder.load(path)
+        sae = Autoencoder.load(path)
+        sae.is_path_chosen = True
+        return sae
     if (path / MANIFEST).exists() and not arguments.overwrite:
         raise ValueError(
             "A stack is at --save-path already: --continue trains it further, --overwrite replaces it. "

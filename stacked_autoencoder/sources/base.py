@@ -129,7 +129,7 @@ class Source(ABC):
     @property
     def value_range(self) -> tuple[float, float]:
         if not self.check_range:
-            return _widened(float(self.low), float(self.high))
+            return widened(float(self.low), float(self.high))
         return (0.0, 1.0) if self.low >= 0 else (-1.0, 1.0)
 
     @contextmanager
@@ -162,7 +162,7 @@ class Source(ABC):
         return failure
 
 
-def _widened(low: float, high: float) -> tuple[float, float]:
+def widened(low: float, high: float) -> tuple[float, float]:
     """A range of values, made wider around data that are all the same, since images are scaled by its width."""
     if low < high:
         return low, high

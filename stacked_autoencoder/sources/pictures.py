@@ -19,6 +19,7 @@ ORIENTATION = 0x0112
 PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # width and height follow
 MAX_PIXELS = 89_478_485  # Pillow warns of a decompression bomb when a picture has more
 FRAME_FACTOR = 4  # TensorFlow decodes all frames of a GIF, a byte per pixel: together as much as one picture with alpha
+MOST_BLOCKS = 1 << 22  # of a GIF: Python walks over them, and large ones of 255 bytes hold a gigabyte
 BAND = 1 << 20  # pixels that are converted at once
 # How GIF, BMP and three kinds of WebP begin; a dot stands for any byte.
 STARTS = (b"GIF8", b"BM", b"RIFF....WEBPVP8 ", b"RIFF....WEBPVP8L", b"RIFF....WEBPVP8X")
@@ -180,7 +181,7 @@ def gif_size(contents: bytes) -> tuple[np.ndarray, np.int64]:
     Returns:
         Height and width that its logical screen and all frames fit in, and the number of pixels in all frames.
     """
-    height = width = pixels = 0
+    height = width = pixels = blocks = 0
     try:
         width, height, flags = struct.unpack_from("<HHB", contents, 6)
         place = 13 + _palette_bytes(flags)
@@ -193,6 +194,9 @@ def gif_size(contents: bytes) -> tuple[np.ndarray, np.int64]:
             place += 2
             while contents[place]:  # a block of so many bytes follows
                 place += contents[place] + 1
+                blocks += 1
+                if blocks > MOST_BLOCKS:
+                    raise ValueError(f"a GIF of more than {MOST_BLOCKS:,} blocks")
             place += 1
     except (IndexError, struct.error):
         pass  # the decoder goes no further either

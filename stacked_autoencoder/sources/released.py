@@ -140,12 +140,15 @@ def _close_iterators() -> None:
     """Destroys all iterators over pipelines that call Python, whoever holds them."""
     if not _living:
         return
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # interrupted here, the process would never end
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if is_main else None  # interrupted, it would never end
     for iterator in list(_open):
         iterator.close()
     gc.collect()
     if _living:
-        # Held by a frame or an object of Keras or of the program, which TensorFlow offers no way to close.
-        for iterator in [each for each in gc.get_objects() if isinstance(each, tf.data.Iterator)]:
+        # Held by a frame or an object of Keras or of the program, which TensorFlow offers no way to close. Their types
+        # are asked, since `isinstance` asks the objects, of which some are proxies of others that are gone.
+        for iterator in [each for each in gc.get_objects() if issubclass(type(each), tf.data.Iterator)]:
             vars(iterator).clear()
+    if before is not None:
+        signal.signal(signal.SIGINT, before)
