@@ -193,3 +193,47 @@ def test_any_value_in_any_place_is_answered_in_words(path, key, value):
 def test_statistics_of_other_channels_are_refused(path, values):
     edit(path, lambda manifest: manifest["levels"][0].update(mean=values))
     assert_refused(path, "Mean and standard deviation|can't be made")
+
+
+ODD = {
+    "equal": ("value_range", [1.0, 1.0]),
+    "reversed": ("value_range", [1.0, -1.0]),
+    "negative format": ("format", -1),
+    "format zero": ("format", 0),
+    "zero": ("std", lambda values: [0.0, *values[1:]]),
+    "negative": ("std", lambda values: [-1.0, *values[1:]]),
+    "mean missing": ("mean", lambda values: None),
+    "many levels": ("levels", [{"kind": "conv", "config": {}, "started": False, "mean": None, "std": None}] * 100_000),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_values_are_refused(path, name):
+    key, value = ODD[name]
+
+    def change(manifest):
+        place = manifest["levels"][0] if callable(value) else manifest
+        place[key] = value(place["std"]) if callable(value) else value
+
+    edit(path, change)
+    assert_refused(path, "isn't one that `save` wrote")
+
+
+def test_what_version_0_1_wrote_of_constant_data_loads(path):
+    def change(manifest):
+        del manifest["id"]
+        manifest["value_range"] = [1.0, 1.0]
+        manifest["levels"][0]["std"][0] = 0
+
+    edit(path, change)
+    loaded = Autoencoder.load(path)
+    assert loaded.value_range[0] < 1 < loaded.value_range[1]
+    assert loaded.levels[0].std[0] == 1
+
+
+def test_messages_are_short_and_printable(path):
+    edit(path, lambda manifest: manifest["files"].update({"encoder0/" + "\x1b[2J" * 10**5: "0" * 64}))
+    with pytest.raises(LoadError) as told:
+        Autoencoder.load(path)
+    assert len(str(told.value)) < 3000
+    assert str(told.value).isprintable()

@@ -1,3 +1,5 @@
+import contextlib
+import errno
 import json
 import os
 import shutil
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stacked_autoencoder import Autoencoder, ConvLevel, LoadError, saving
+from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, LoadError, restoring, saving
 from tests.conftest import blobs, files_of_at_most, run_without_this_package
 
 
@@ -496,3 +498,84 @@ def test_an_open_stack_and_an_untrained_one_are_saved_too(tmp_path):
     encoder = tf.keras.models.load_model(tmp_path / "open" / "encoder0")
     for side in (8, 14):
         np.testing.assert_allclose(encoder(blobs(2, side)), sae.encode(blobs(2, side)), atol=1e-5)
+
+
+def test_a_load_never_mixes_two_stacks(saved, images, monkeypatch):
+    """Another process saves between the check of the files and their reading."""
+    _, path = saved
+    other = Autoencoder(shape=(16, 16, 3), size=8, n_out=8, n_scalings=2, n_levels=2, latent_dim=6)
+    fill, calls = restoring.fill, []
+
+    def save_and_fill(*arguments):
+        calls.append(1)
+        if len(calls) == 1:
+            other.save(path)
+        fill(*arguments)
+
+    monkeypatch.setattr(restoring, "fill", save_and_fill)
+    np.testing.assert_array_equal(Autoencoder.load(path).encode(images), other.encode(images))
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("n_moves", range(2, 6))
+def test_a_killed_save_leaves_no_mixture_for_plain_keras(saved, monkeypatch, n_moves):
+    _, path = saved
+    before = contents(path / "encoder0")
+    other = Autoencoder(shape=(16, 16, 3), size=8, n_out=8, n_scalings=2, n_levels=2, latent_dim=6)
+    save_killed_at(other, path, monkeypatch, n_moves)
+    there = contents(path / "encoder0")
+    weights = "model.weights.h5", "variables/variables.data-00000-of-00001"
+    assert not there or len({there[name] == before[name] for name in weights}) == 1
+
+
+def test_a_manifest_that_can_not_be_read_after_the_commit_loses_nothing(saved, images, monkeypatch):
+    _, path = saved
+    other, commit = Autoencoder(shape=(16, 16, 3), size=4), saving._commit
+
+    def fail(file, largest):
+        raise OSError(errno.EIO, "Input/output error", str(file))
+
+    def commit_and_fail(*arguments):
+        commit(*arguments)
+        monkeypatch.setattr(saving, "read_regular", fail)
+
+    monkeypatch.setattr(saving, "_commit", commit_and_fail)
+    with pytest.raises(OSError, match=r"The stack is saved, and `Autoencoder\.load` reads it.*Input/output error"):
+        other.save(path)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(Autoencoder.load(path).encode(images), other.encode(images))
+    other.save(path)
+    assert not [entry.name for entry in path.iterdir() if entry.name.startswith(".")]
+
+
+def test_trying_a_folder_writes_nothing_through_its_links(saved, images):
+    _, path = saved
+    victim = path.parent / "victim"
+    shutil.move(path / "encoder0", victim)
+    (path / "encoder0").symlink_to(victim)
+    before = victim.stat().st_mtime_ns
+    with contextlib.suppress(OSError):
+        Autoencoder(shape=(16, 16, 3), size=4, save_path=path).train(images, epochs=0, verbose=0)
+    assert victim.stat().st_mtime_ns == before
+
+
+def test_a_pipe_is_no_folder_to_save_to(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="couldn't be saved"):
+        Autoencoder(shape=(16, 16, 3), size=4).save(tmp_path / "pipe")
+
+
+def test_a_stack_from_a_folder_that_can_only_be_read_trains(saved, images):
+    _, path = saved
+    with as_nobody(path.parent):
+        loaded = Autoencoder.load(path)
+        loaded.train(images, epochs=0, verbose=0)
+        loaded.fine_tune(images, epochs=1, verbose=0)
+
+
+def test_constant_data_are_saved_with_a_range(tmp_path):
+    sae = Autoencoder(shape=(4,), levels=[DenseLevel(2)])
+    sae.train(np.full((16, 4), 3.0, np.float32), epochs=0, verbose=0)
+    low, high = Autoencoder.load(sae.save(tmp_path / "model")).value_range
+    assert low < 3 < high
+    assert (sae.levels[0].std > 0).all()
