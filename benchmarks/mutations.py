@@ -181,7 +181,7 @@ def change_any_bytes(path: Path, data: st.DataObject) -> str:
 
 
 def change_kind(path: Path, data: st.DataObject) -> str:
-    """Puts something else in the place of a file: nothing, a folder, a link, a pipe, a device, a file without end."""
+    """Deletes a file, or replaces it by a folder, a link, a named pipe, a device or a huge sparse file."""
     file = data.draw(st.sampled_from(sorted(file for file in path.rglob("*") if file.is_file())))
     file.unlink()
     what = data.draw(st.sampled_from(["nothing", "folder", "link", "zero", "itself", "pipe", "sparse", "empty"]))

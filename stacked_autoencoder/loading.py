@@ -185,7 +185,7 @@ def _problem(saved: SavedStack, name: str, expected: str, largest: float) -> str
 
 
 class _Wrong(ValueError):
-    """What is wrong with a value of the manifest, in words."""
+    """The manifest holds a value that `save` never writes; the message says which."""
 
 
 def _check_manifest(manifest: Any) -> None:

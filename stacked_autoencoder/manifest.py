@@ -166,7 +166,7 @@ def check_labels(labels: Any) -> tuple[bool, tuple[int, ...]]:
 
 
 class _Damaged(ValueError):
-    """What is wrong with a manifest, in words."""
+    """The manifest or log isn't one that `encode_to` writes; the message says why."""
 
 
 class _NewerFormat(ValueError):

@@ -49,8 +49,8 @@ PART = re.compile(r"(encoder|decoder|predictor)(0|[1-9]\d{0,4})")
 ARRAYS = re.compile(r"(linear|training)(0|[1-9]\d{0,4})\.npz")
 OLD = "old-"  # begins the name of a folder that a save has taken out of its place
 NEW_JOURNAL = f".{JOURNAL}.new"
-OF_CHECKPOINTS = ("train.json", "fine_tune.json")  # what `train(checkpoint_dir=…)` has written is no foreign folder
-OF_OTHERS = re.compile(r"\..*|lost\+found|level\d+-(training|validation).*")  # of the system, and of `cache_dir`
+CHECKPOINT_LOGS = ("train.json", "fine_tune.json")  # what `train(checkpoint_dir=…)` has written is no foreign folder
+IGNORED_ENTRIES = re.compile(r"\..*|lost\+found|level\d+-(training|validation).*")  # of the system, and of `cache_dir`
 MOST_LEVELS = 256
 LARGEST_STACK = 1 << 32  # bytes of all files: a sparse file has any size, and reading more takes over ten seconds
 LONGEST_PART = "predictor0/variables/variables.data-00000-of-00001.tempstate00000000000000000000"
@@ -373,7 +373,7 @@ def _discard(staging: Path) -> None:
 def _discard_unless_saved(staging: Path, path: Path) -> None:
     """Discards a staging folder, unless its stack is the saved one, whose files may still lie there."""
     try:
-        manifest = _json(path / MANIFEST)
+        manifest = _read_json_object(path / MANIFEST)
     except OSError:  # it can't be read now, and may be that stack's
         return
     is_other = manifest is None or (bool(manifest) and staging.name != f".autoencoder-{manifest.get('id')}")
@@ -395,7 +395,7 @@ def _journal(staging: Path) -> dict[str, Any] | None:
     match = STAGING.fullmatch(staging.name)
     if match is None or not _is_folder(staging):
         return None
-    journal = _json(staging / JOURNAL) or {}
+    journal = _read_json_object(staging / JOURNAL) or {}
     names, before = journal.get("names"), journal.get("before")
     if journal.get("id") != match[1] or not isinstance(names, list) or not isinstance(before, dict):
         return None
@@ -418,7 +418,7 @@ def _manifest(path: Path) -> dict[str, Any] | None:
     Raises:
         OSError: it can't be read, so that nothing is known of it.
     """
-    manifest = _json(path / MANIFEST) or {}
+    manifest = _read_json_object(path / MANIFEST) or {}
     files, format = manifest.get("files"), manifest.get("format")
     known = isinstance(format, int) and isinstance(manifest.get("levels"), list) and isinstance(files, dict)
     return manifest if known and len(files) <= MOST_FILES and all(map(is_name, files)) else None
@@ -430,7 +430,7 @@ def _listed_files(path: Path) -> dict[str, str] | None:
     return None if manifest is None else manifest["files"]
 
 
-def _json(file: Path) -> dict[str, Any] | None:
+def _read_json_object(file: Path) -> dict[str, Any] | None:
     """The JSON object in a file; an empty one for a file of anything else, `None` if there is none.
 
     Raises:
@@ -471,8 +471,8 @@ def _check_free(path: Path, names: Iterable[str], *, may_hold_others: bool = Fal
             f"{printable(', '.join(taken), 200)} is there and wasn't written by `save`. Nothing is overwritten: move "
             "it away, or choose another folder"
         )
-    others = sorted(name for name in there if not OF_OTHERS.fullmatch(name))
-    if files is None and others and not may_hold_others and not there & set(OF_CHECKPOINTS):
+    others = sorted(name for name in there if not IGNORED_ENTRIES.fullmatch(name))
+    if files is None and others and not may_hold_others and not there & set(CHECKPOINT_LOGS):
         raise FileExistsError(
             f"the folder isn't empty and holds no saved stack, but {printable(', '.join(others), 200)}. Choose a new "
             f"or an empty folder, such as {str(path / 'model')!r}"
