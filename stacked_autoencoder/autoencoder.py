@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stacked_autoencoder import exports, loading, restoring, saving
 from stacked_autoencoder.arguments import positive_int
-from stacked_autoencoder.errors import LoadError
+from stacked_autoencoder.errors import LoadError, printable
 from stacked_autoencoder.level import Level, Shape
 from stacked_autoencoder.levels.conv import ConvLevel
 from stacked_autoencoder.levels.presets import preset_named
@@ -16,7 +16,7 @@ from stacked_autoencoder.sources.base import widened
 from stacked_autoencoder.trainer import Trainer
 from stacked_autoencoder.workers import is_chief
 
-MOST_ATTEMPTS = 5  # to read a stack whose files another process is moving
+MOST_ATTEMPTS = 20  # to load a stack while other processes save to its folder
 
 
 class Autoencoder(Trainer):
@@ -173,18 +173,22 @@ class Autoencoder(Trainer):
         return sae
 
     def _restore(self, path: str | os.PathLike[str], trusted: bool) -> None:
-        path, attempts = loading.folder_at(path), 0
-        while True:
-            there, is_moving = loading.identity(path), loading.is_being_moved(path)
+        path = loading.folder_at(path)
+        for attempt in range(1, MOST_ATTEMPTS + 1):
+            before = loading.snapshot(path)
             try:
                 self._read(path, trusted)
-                if loading.identity(path) == there:
-                    return
             except (LoadError, FileNotFoundError):
-                attempts += 1
-                is_moving = is_moving or loading.is_being_moved(path)
-                if loading.identity(path) == there and (not is_moving or attempts == MOST_ATTEMPTS):
-                    raise  # else another process saved or moved files while this one read
+                # The error is final unless another process saved, or moved files to their places, during the read.
+                if attempt == MOST_ATTEMPTS or loading.snapshot(path) == before:
+                    raise
+            else:
+                if loading.snapshot(path).manifest == before.manifest:
+                    return
+        raise LoadError(
+            "Other processes saved to this folder during each attempt to load it. Load it when they have finished. "
+            f"Received: {printable(repr(str(path)))}"
+        )
 
     def _read(self, path: Path, trusted: bool) -> None:
         saved = loading.read(path, trusted=trusted)

@@ -86,21 +86,32 @@ def folder_at(path: str | os.PathLike[str]) -> Path:
     return old if is_old else path
 
 
-def identity(path: Path) -> tuple[int, int] | None:
-    """Differs if another stack has taken the place of the one that was at `path`."""
+class Snapshot(NamedTuple):
+    """State of a stack's folder: two snapshots differ if a save changed the folder in between.
+
+    Attributes:
+        manifest: identifies `autoencoder.json`, which a save replaces; `None` if it can't be read.
+        staged: names of the files that are still in the staging folder of a save.
+    """
+
+    manifest: tuple[int, int] | None
+    staged: frozenset[str]
+
+
+def snapshot(path: Path) -> Snapshot:
+    """Returns the present state of a stack's folder."""
     try:
         status = (path / MANIFEST).stat()
     except (OSError, ValueError):
-        return None
-    return status.st_ino, status.st_mtime_ns
-
-
-def is_being_moved(path: Path) -> bool:
-    """Whether a save is moving files of the stack to their places, or was killed while it did."""
+        return Snapshot(None, frozenset())
     try:
-        return staging_folder(path, read_manifest(path)) is not None
+        manifest = read_manifest(path)
+        staging = staging_folder(path, manifest)
+        names = () if staging is None else manifest["files"]
+        staged = frozenset(name for name in names if os.path.lexists(staging / name))
     except (OSError, LoadError):
-        return False
+        staged = frozenset()
+    return Snapshot((status.st_ino, status.st_mtime_ns), staged)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, LoadError, restoring, saving
+from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, LoadError, loading, restoring, saving
 from tests.conftest import blobs, files_of_at_most, run_without_this_package
 
 
@@ -515,6 +515,27 @@ def test_a_load_never_mixes_two_stacks(saved, images, monkeypatch):
     monkeypatch.setattr(restoring, "fill", save_and_fill)
     np.testing.assert_array_equal(Autoencoder.load(path).encode(images), other.encode(images))
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("is_moving", [False, True])
+def test_a_damaged_stack_is_read_once_unless_files_move_meanwhile(saved, images, monkeypatch, is_moving):
+    _, path = saved
+    other = Autoencoder(shape=(16, 16, 3), size=8, n_out=8, n_scalings=2, n_levels=2, latent_dim=6)
+    save_killed_at(other, path, monkeypatch, 3)
+    (staging,) = path.glob(".autoencoder-*")
+    (staging / "decoder1" / "model.weights.h5").write_bytes(b"damaged")
+    read, attempts = loading.read, []
+
+    def counted_read(folder, **options):
+        attempts.append(folder)
+        if is_moving and len(attempts) == 1:
+            os.replace(staging / "decoder1", path / "decoder1")
+        return read(folder, **options)
+
+    monkeypatch.setattr(loading, "read", counted_read)
+    with pytest.raises(LoadError, match=r"decoder1/model\.weights\.h5 is not what was saved"):
+        Autoencoder.load(path)
+    assert len(attempts) == (2 if is_moving else 1)
 
 
 @pytest.mark.parametrize("n_moves", range(2, 6))
