@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks import endings, mutations, table
 from benchmarks.process import megabytes
 from stacked_autoencoder import Autoencoder, ConvLevel
-from stacked_autoencoder.loading import identity, read_manifest
+from stacked_autoencoder.loading import read_manifest, snapshot
 from stacked_autoencoder.saving import staging_folder
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -84,9 +84,9 @@ def kill_saving(count: int, folder: Path) -> dict[str, int]:
     (path / "notes.txt").write_text("mine")
     seen, there, cut_short = {1: 0, 2: 0}, 2, 0
     for kill in range(count):
-        began, was = folder / f"began{kill}", identity(path)
+        began, was = folder / f"began{kill}", snapshot(path).manifest
         process = start(save_again_and_again, path, (3 - there, there), began)
-        has_begun = began.exists if kill % 3 == 0 else lambda was=was: identity(path) != was
+        has_begun = began.exists if kill % 3 == 0 else lambda was=was: snapshot(path).manifest != was
         kill_after(process, has_begun, 0 if kill % 3 == 1 else rng.uniform(0, seconds))
         cut_short += staging_folder(path, read_manifest(path)) is not None
         there = prints[Autoencoder.load(path).fingerprint(0)]
