@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from stacked_autoencoder.durable import sha256
+from stacked_autoencoder.utils.files import sha256
 
 MANIFEST = "autoencoder.json"
 # As published against Keras's own loading; each would be a class, a function or a configuration of `config.json`.

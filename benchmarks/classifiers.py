@@ -17,7 +17,7 @@ from benchmarks import table
 from benchmarks.clocks import TimeLimit
 from examples.stopwatch import Clock
 from stacked_autoencoder import Autoencoder, ConvLevel, heads
-from stacked_autoencoder.photographs import TRAINING, photograph, random_crops
+from stacked_autoencoder.datasets import TRAINING, photograph, random_crops
 
 BATCH = 64
 MOST_EPOCHS = 10_000  # where seconds are the limit

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE, WarmCosine
+from stacked_autoencoder.optimizers import PEAK_LEARNING_RATE, WarmCosine
 
 FINENESS = 10_000  # steps that stand for the whole time
 

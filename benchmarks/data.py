@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from examples import clothes
-from stacked_autoencoder.photographs import HELD_OUT, TRAINING, open_picture, photograph, random_crops, tiles
+from stacked_autoencoder.datasets import HELD_OUT, TRAINING, open_picture, photograph, random_crops, tiles
 
 SIDE = 64
 CROPS = 40_000  # so that five minutes are a few passes: fewer crops are learnt by heart

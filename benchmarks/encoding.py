@@ -22,9 +22,9 @@ from benchmarks.clocks import best_times
 from benchmarks.ours import as_if_trained
 from benchmarks.photographs import CODES, level_for
 from stacked_autoencoder import Autoencoder, ConvLevel, ImageFolder
-from stacked_autoencoder.images import as_source
-from stacked_autoencoder.sources.base import scaled
-from stacked_autoencoder.stack import BATCH
+from stacked_autoencoder.data.adapters import as_source
+from stacked_autoencoder.levels.stack import BATCH
+from stacked_autoencoder.utils.images import scaled
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:

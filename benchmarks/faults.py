@@ -25,8 +25,7 @@ import numpy as np
 from benchmarks import endings, mutations, table
 from benchmarks.process import megabytes
 from stacked_autoencoder import Autoencoder, ConvLevel
-from stacked_autoencoder.loading import read_manifest, snapshot
-from stacked_autoencoder.saving import staging_folder
+from stacked_autoencoder.saving.manifest import read_manifest, snapshot, staging_folder
 
 CONTEXT = multiprocessing.get_context("forkserver")
 COUNTS = {"saving": 200, "encoding": 50, "training": 50, "mutations": 10_000, "endings": 20, "soak": 60}
@@ -78,7 +77,7 @@ def kill_saving(count: int, folder: Path) -> dict[str, int]:
     prints = {}
     for seed in (1, 2):
         stack, before = small_stack(seed), time.perf_counter()
-        prints[stack.fingerprint(0)] = seed
+        prints[stack.stack.fingerprint(0)] = seed
         stack.save(path)
         seconds = time.perf_counter() - before
     (path / "notes.txt").write_text("mine")
@@ -89,7 +88,7 @@ def kill_saving(count: int, folder: Path) -> dict[str, int]:
         has_begun = began.exists if kill % 3 == 0 else lambda was=was: snapshot(path).manifest != was
         kill_after(process, has_begun, 0 if kill % 3 == 1 else rng.uniform(0, seconds))
         cut_short += staging_folder(path, read_manifest(path)) is not None
-        there = prints[Autoencoder.load(path).fingerprint(0)]
+        there = prints[Autoencoder.load(path).stack.fingerprint(0)]
         seen[there] += 1
         if (path / "notes.txt").read_text() != "mine":
             raise RuntimeError("A file that isn't ours was changed.")
@@ -150,7 +149,7 @@ def kill_training(count: int, folder: Path) -> dict[str, int]:
         began = time.perf_counter()
         start(train, images, folder / name, folder / "whole").join()
         seconds = time.perf_counter() - began
-    expected = Autoencoder.load(folder / "whole").fingerprint(1)
+    expected = Autoencoder.load(folder / "whole").stack.fingerprint(1)
     rng, kills, same, is_through = np.random.default_rng(2), 0, 0, True
     while kills < count or not is_through:
         process = start(train, images, folder / f"checkpoints{same}", folder / f"model{same}")
@@ -161,7 +160,7 @@ def kill_training(count: int, folder: Path) -> dict[str, int]:
             process.join()
             kills += 1
             continue
-        if process.exitcode != 0 or Autoencoder.load(folder / f"model{same}").fingerprint(1) != expected:
+        if process.exitcode != 0 or Autoencoder.load(folder / f"model{same}").stack.fingerprint(1) != expected:
             raise RuntimeError("Training that was killed didn't end with the weights of an undisturbed one.")
         same += 1
     return {"kills": kills, "the same weights": same}

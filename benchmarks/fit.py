@@ -21,7 +21,7 @@ from benchmarks.ours import reconstruction
 from benchmarks.photographs import CODES, level_for
 from examples.stopwatch import Clock
 from stacked_autoencoder import Autoencoder, ConvLevel
-from stacked_autoencoder.sources.base import scaled
+from stacked_autoencoder.utils.images import scaled
 
 
 def compare(code: str, level: ConvLevel, batch_size: int, rounds: int, steps: int) -> dict:

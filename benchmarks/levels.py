@@ -20,7 +20,7 @@ from benchmarks.greedy import stack
 from benchmarks.ours import reconstruction
 from benchmarks.process import in_a_process
 from stacked_autoencoder import Autoencoder, ConvLevel
-from stacked_autoencoder.sources.base import scaled
+from stacked_autoencoder.utils.images import scaled
 
 
 def compare_steps(side: int, size: int, batch_size: int, rounds: int) -> list[dict]:

@@ -33,9 +33,9 @@ from stacked_autoencoder import (
     LoadError,
     SaltAndPepper,
     SequenceLevel,
-    checkpoints,
 )
-from stacked_autoencoder.images import as_source
+from stacked_autoencoder.data.adapters import as_source
+from stacked_autoencoder.training.checkpoints import Checkpoints
 
 SLOWEST, LARGEST = 10.0, 1000  # seconds of a load, and MB of all of them
 # What Python reports when something is run, read or written that a load has no business with.
@@ -280,12 +280,12 @@ def write_others(folder: Path) -> list[Base]:
     class Killed(BaseException):
         pass
 
-    write = checkpoints.Checkpoints.finish
-    checkpoints.Checkpoints.finish = lambda *_: (_ for _ in ()).throw(Killed)
+    write = Checkpoints.finish
+    Checkpoints.finish = lambda *_: (_ for _ in ()).throw(Killed)
     try:
         go_on(begun)
     except Killed:
-        checkpoints.Checkpoints.finish = write
+        Checkpoints.finish = write
     pictures.mkdir()
     for index, image in enumerate(np.random.default_rng(0).integers(0, 256, (30, 12, 12, 3), dtype=np.uint8)):
         suffix = ("png", "jpg", "gif", "bmp", "webp")[index % 5]

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import layers
 
-from stacked_autoencoder.level import Level
+from stacked_autoencoder.levels.base import Level
 
 FLOAT = 4  # bytes
 COUNTED = (layers.Conv2D, layers.Conv2DTranspose, layers.Dense)

@@ -8,10 +8,10 @@ import numpy as np
 
 from benchmarks.clocks import OverTime, TimeLimit
 from stacked_autoencoder import Autoencoder, ConvLevel
-from stacked_autoencoder.optimizer import optimizer_for
-from stacked_autoencoder.principal import to_patches
-from stacked_autoencoder.reconstruction import Reconstruction
-from stacked_autoencoder.sources.base import scaled
+from stacked_autoencoder.pca import to_patches
+from stacked_autoencoder.training.fit import optimizer_for
+from stacked_autoencoder.training.model import Reconstruction
+from stacked_autoencoder.utils.images import scaled
 
 BATCH = 32
 LOOK = 250  # steps between two looks at the validation set

@@ -25,8 +25,8 @@ from benchmarks.clocks import Curve, reached_after
 from benchmarks.ours import BATCH, steps_to_look, train_ours
 from benchmarks.photographs import CODES, N_OUT, SIZE, level_for
 from benchmarks.rivals import dense_code, keras_blog, train_plain, usual_design
-from stacked_autoencoder.principal import to_patches
-from stacked_autoencoder.sources.base import scaled
+from stacked_autoencoder.pca import to_patches
+from stacked_autoencoder.utils.images import scaled
 
 LOOK = 100  # steps from one look to the next
 PATCHES = 200_000  # that PCA is fitted to

@@ -24,7 +24,7 @@ from benchmarks.ours import BATCH, reconstruction, share_worse_than_pca, train_o
 from benchmarks.rivals import train_plain, usual_design
 from benchmarks.table import row
 from stacked_autoencoder import Autoencoder, ConvLevel
-from stacked_autoencoder.sources.base import scaled
+from stacked_autoencoder.utils.images import scaled
 
 CODES = {"16x16x32": 2, "8x8x32": 3, "4x4x32": 4}  # code shape of a 64x64 picture → halvings
 N_OUT, SIZE = 32, 64

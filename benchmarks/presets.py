@@ -18,7 +18,7 @@ from benchmarks.ours import BATCH, reconstruction, train_ours
 from benchmarks.photographs import CODES, N_OUT
 from stacked_autoencoder import Autoencoder, ConvLevel
 from stacked_autoencoder.levels.presets import PRESETS
-from stacked_autoencoder.sources.base import scaled
+from stacked_autoencoder.utils.images import scaled
 
 ENCODED = 64  # images per batch where encoding is timed
 

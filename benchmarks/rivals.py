@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import layers
 
 from benchmarks.clocks import TimeLimit
-from stacked_autoencoder.sources.base import scaled
+from stacked_autoencoder.utils.images import scaled
 
 
 def usual_design(shape: tuple[int, ...], n_scalings: int, n_out: int, size: int) -> keras.Model:

@@ -25,11 +25,11 @@ from benchmarks.operations import forward_operations, training_operations
 from benchmarks.ours import reconstruction
 from benchmarks.photographs import CODES, level_for
 from stacked_autoencoder import Autoencoder
-from stacked_autoencoder.inference import compiled
-from stacked_autoencoder.level import Level
-from stacked_autoencoder.patches import patch_by_patch
-from stacked_autoencoder.sources.base import scaled
-from stacked_autoencoder.stack import BATCH
+from stacked_autoencoder.layers.patches import patch_by_patch
+from stacked_autoencoder.levels.base import Level
+from stacked_autoencoder.levels.inference import compiled
+from stacked_autoencoder.levels.stack import BATCH
+from stacked_autoencoder.utils.images import scaled
 
 MATRIX = 2048
 WHAT = ("encoding", "there and back", "training step")

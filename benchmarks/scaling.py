@@ -27,7 +27,7 @@ from benchmarks.ours import as_if_trained, reconstruction
 from benchmarks.process import in_a_process
 from benchmarks.roofline import MATRIX
 from stacked_autoencoder import Autoencoder, ConvLevel
-from stacked_autoencoder.sources.base import scaled
+from stacked_autoencoder.utils.images import scaled
 
 PIXELS = 64 * 64 * 64  # of a batch
 

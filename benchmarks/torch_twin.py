@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from benchmarks.clocks import Curve
 from stacked_autoencoder import ConvLevel
-from stacked_autoencoder.sources.base import scaled
+from stacked_autoencoder.utils.images import scaled
 
 Tensor = torch.Tensor
 

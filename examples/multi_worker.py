@@ -76,7 +76,7 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
     from stopwatch import Clock
 
     from stacked_autoencoder import Autoencoder
-    from stacked_autoencoder.photographs import HELD_OUT, TRAINING, photograph, random_crops, tiles
+    from stacked_autoencoder.datasets import HELD_OUT, TRAINING, photograph, random_crops, tiles
 
     keras.utils.set_random_seed(0)
     images = random_crops([photograph(name) for name in TRAINING], arguments.count, SIDE)  # (4096, 64, 64, 3) uint8

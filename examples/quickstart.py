@@ -20,8 +20,7 @@ import keras
 import numpy as np
 
 from stacked_autoencoder import Autoencoder, plots
-from stacked_autoencoder.budget import table
-from stacked_autoencoder.photographs import (
+from stacked_autoencoder.datasets import (
     HELD_OUT,
     PICTURE_SUFFIXES,
     TRAINING,
@@ -30,6 +29,7 @@ from stacked_autoencoder.photographs import (
     random_crops,
     tiles,
 )
+from stacked_autoencoder.utils.console import table
 
 SIDE = 64
 CROPS = 4000

@@ -21,7 +21,7 @@ import keras_tuner
 import numpy as np
 
 from stacked_autoencoder import Autoencoder, ConvLevel
-from stacked_autoencoder.photographs import HELD_OUT, TRAINING, photograph, random_crops, tiles
+from stacked_autoencoder.datasets import HELD_OUT, TRAINING, photograph, random_crops, tiles
 
 SIDE = 64
 WIDTHS, DEPTHS, FEATURES = [16, 32, 48], [1, 2, 3], [16, 32]

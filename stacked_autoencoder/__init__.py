@@ -6,20 +6,21 @@ Names are imported when they are first used, so that `import stacked_autoencoder
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from stacked_autoencoder.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from stacked_autoencoder import callbacks, heads, metrics, plots
     from stacked_autoencoder.autoencoder import Autoencoder
-    from stacked_autoencoder.corruption import Mask, SaltAndPepper
-    from stacked_autoencoder.encodings import EncodingStore
-    from stacked_autoencoder.errors import LoadError
-    from stacked_autoencoder.image_folder import ImageFolder
-    from stacked_autoencoder.level import Level
+    from stacked_autoencoder.data.image_folder import ImageFolder
+    from stacked_autoencoder.layers.noise import Mask, SaltAndPepper
+    from stacked_autoencoder.layers.penalties import KLSparsity
+    from stacked_autoencoder.levels.base import Level
     from stacked_autoencoder.levels.conv import ConvLevel
     from stacked_autoencoder.levels.dense import DenseLevel
     from stacked_autoencoder.levels.sequence import SequenceLevel
-    from stacked_autoencoder.sparsity import KLSparsity
+    from stacked_autoencoder.store.encoding_store import EncodingStore
+    from stacked_autoencoder.utils.errors import LoadError
 
-__version__ = "0.1.0"
 __all__ = [
     "Autoencoder",
     "ConvLevel",
@@ -42,13 +43,13 @@ _HOMES = {
     "Autoencoder": "stacked_autoencoder.autoencoder",
     "ConvLevel": "stacked_autoencoder.levels.conv",
     "DenseLevel": "stacked_autoencoder.levels.dense",
-    "EncodingStore": "stacked_autoencoder.encodings",
-    "ImageFolder": "stacked_autoencoder.image_folder",
-    "KLSparsity": "stacked_autoencoder.sparsity",
-    "Level": "stacked_autoencoder.level",
-    "LoadError": "stacked_autoencoder.errors",
-    "Mask": "stacked_autoencoder.corruption",
-    "SaltAndPepper": "stacked_autoencoder.corruption",
+    "EncodingStore": "stacked_autoencoder.store.encoding_store",
+    "ImageFolder": "stacked_autoencoder.data.image_folder",
+    "KLSparsity": "stacked_autoencoder.layers.penalties",
+    "Level": "stacked_autoencoder.levels.base",
+    "LoadError": "stacked_autoencoder.utils.errors",
+    "Mask": "stacked_autoencoder.layers.noise",
+    "SaltAndPepper": "stacked_autoencoder.layers.noise",
     "SequenceLevel": "stacked_autoencoder.levels.sequence",
 }
 

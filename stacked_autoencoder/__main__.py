@@ -2,6 +2,6 @@
 
 import sys
 
-from stacked_autoencoder.cli import main
+from stacked_autoencoder.cli.main import main
 
 sys.exit(main())

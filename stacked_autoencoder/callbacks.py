@@ -9,14 +9,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.arguments import positive_int
 from stacked_autoencoder.autoencoder import Autoencoder
-from stacked_autoencoder.images import Images
-from stacked_autoencoder.picture_files import as_bytes
-from stacked_autoencoder.plots.drawing import as_shown, mosaic
-from stacked_autoencoder.stack import BATCH
-from stacked_autoencoder.training import tie
-from stacked_autoencoder.workers import is_chief
+from stacked_autoencoder.data.adapters import Images
+from stacked_autoencoder.distribution import is_chief
+from stacked_autoencoder.inference.codec import finite_source_of
+from stacked_autoencoder.levels.stack import BATCH
+from stacked_autoencoder.training.fit import tie
+from stacked_autoencoder.utils.checks import positive_int
+from stacked_autoencoder.utils.images import as_bytes, as_shown, mosaic
 
 PLUGIN = "images"  # of TensorBoard, which shows what is written for it
 
@@ -47,7 +47,7 @@ class ReconstructionImages(keras.callbacks.Callback):
         self.sae = sae
         self.log_dir = os.fspath(log_dir)
         self.freq = positive_int("freq", freq)
-        source = sae.finite_source_of(images)
+        source = finite_source_of(sae.stack, images)
         batches = list(source.in_order(BATCH))
         if len({batch.shape[1:] for batch in batches}) > 1:
             raise ValueError(

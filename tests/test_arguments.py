@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from stacked_autoencoder.arguments import did_you_mean, non_negative
+from stacked_autoencoder.utils.checks import did_you_mean, non_negative
 
 
 def test_a_near_name_is_suggested():

@@ -6,8 +6,7 @@ import pytest
 import tensorflow as tf
 
 from stacked_autoencoder import Autoencoder, ConvLevel
-from stacked_autoencoder.linear_fit import fit_linear_code
-from stacked_autoencoder.principal import to_patches
+from stacked_autoencoder.pca import fit_linear_code, to_patches
 from tests.conftest import blobs
 
 

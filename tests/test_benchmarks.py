@@ -38,7 +38,7 @@ from benchmarks.clocks import Curve
 from examples import clothes
 from stacked_autoencoder import Autoencoder, ConvLevel
 from stacked_autoencoder.levels.presets import PRESETS
-from stacked_autoencoder.optimizer import PEAK_LEARNING_RATE
+from stacked_autoencoder.optimizers import PEAK_LEARNING_RATE
 from tests.conftest import blobs
 
 

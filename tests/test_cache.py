@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stacked_autoencoder import Autoencoder, greedy
-from stacked_autoencoder.cache import EncodingCache
-from stacked_autoencoder.manifest import LOG, MANIFEST
-from stacked_autoencoder.sources.memory import ArraySource
-from stacked_autoencoder.sources.store import StoreSource
+from stacked_autoencoder import Autoencoder
+from stacked_autoencoder.data.array import ArraySource
+from stacked_autoencoder.data.stored import StoreSource
+from stacked_autoencoder.inference.cache import EncodingCache
+from stacked_autoencoder.store.manifest import LOG, MANIFEST
+from stacked_autoencoder.training import greedy
 from tests.conftest import blobs, files_of_at_most
 from tests.test_store_writer import before_encoding
 
@@ -189,7 +190,7 @@ def test_a_temporary_store_goes_even_when_training_fails(images, tmp_path, monke
     sae = stack()
     sae.train(images, epochs=0, memory_budget=0, verbose=0)
     assert list(tmp_path.iterdir()) == []
-    fit = greedy.training.fit
+    fit = greedy.fit
 
     def failing(levels, source, **options):
         if isinstance(source.inputs, StoreSource):
@@ -197,7 +198,7 @@ def test_a_temporary_store_goes_even_when_training_fails(images, tmp_path, monke
             raise KeyboardInterrupt
         return fit(levels, source, **options)
 
-    monkeypatch.setattr(greedy.training, "fit", failing)
+    monkeypatch.setattr(greedy, "fit", failing)
     with pytest.raises(KeyboardInterrupt):
         sae.train(images, epochs=1, memory_budget=0, verbose=0)
     assert list(tmp_path.iterdir()) == []

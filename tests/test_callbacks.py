@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.core.util.event_pb2 import Event
 
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, callbacks
-from stacked_autoencoder.plots.drawing import as_shown
+from stacked_autoencoder.utils.images import as_shown
 from tests.conftest import blobs
 
 

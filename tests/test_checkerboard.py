@@ -9,7 +9,7 @@ import pytest
 from keras import layers
 
 from stacked_autoencoder import Autoencoder, ConvLevel
-from stacked_autoencoder.photographs import photograph, random_crops, tiles
+from stacked_autoencoder.datasets import photograph, random_crops, tiles
 
 
 def grid_energy(errors: np.ndarray, factor: int) -> float:

@@ -14,9 +14,12 @@ import tensorflow as tf
 from keras.optimizers.schedules import ExponentialDecay
 
 from benchmarks import faults
-from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, SequenceLevel, checkpoint_files, keep_checkpoints
-from stacked_autoencoder.checkpoint_files import random_state, set_random_state
-from stacked_autoencoder.corruption import Mask
+from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, SequenceLevel
+from stacked_autoencoder.layers.noise import Mask
+from stacked_autoencoder.training import checkpoint_callback as keep_checkpoints
+from stacked_autoencoder.training.checkpoint_callback import CheckpointCallback, plain_state
+from stacked_autoencoder.training.checkpoint_format import read, write
+from stacked_autoencoder.utils.seeds import random_state, set_random_state
 from tests.conftest import blobs, files_of_at_most, waves
 from tests.test_store_writer import folder_of
 
@@ -122,7 +125,7 @@ def test_training_goes_on_within_an_epoch(tmp_path, monkeypatch, source, kills):
         with pytest.raises(Killed):
             train(stack(), images, path, batch_size=1, callbacks=[Count(), KillAfter(kill)])
         (now,) = path.glob("now*")
-        assert checkpoint_files.read(now)[0]["step"] == 16 * ((kill - 1) % 3)
+        assert read(now)[0]["step"] == 16 * ((kill - 1) % 3)
         again, count_again = stack(seed=7), Count()
         histories = train(again, images, path, batch_size=1, callbacks=[count_again, KillAfter(None)])
         assert_same(again, whole, (histories, expected))
@@ -307,15 +310,15 @@ def path(killed, tmp_path):
 
 def change_meta(file, change):
     """Writes a file of checkpoints with other plain values."""
-    meta, arrays = checkpoint_files.read(file)
+    meta, arrays = read(file)
     change(meta)
-    checkpoint_files.write(file, arrays, meta)
+    write(file, arrays, meta)
 
 
 def change_arrays(file, change):
-    meta, arrays = checkpoint_files.read(file)
+    meta, arrays = read(file)
     change(arrays)
-    checkpoint_files.write(file, arrays, meta)
+    write(file, arrays, meta)
 
 
 def cut(file):
@@ -474,7 +477,7 @@ class Holds(keras.callbacks.Callback):
 
 
 def put_back_into(callback, plain, lists=(), arrays=None):
-    keeper = keep_checkpoints.KeepCheckpoints(Path("nothing here"), None, [callback])
+    keeper = CheckpointCallback(Path("nothing here"), None, [callback])
     keeper.meta, keeper.arrays = {"callbacks": [plain], "lists": [[*lists]]}, arrays or {}
     keeper._put_back_others()
 
@@ -515,12 +518,12 @@ def test_attributes_that_are_never_written_are_refused(plain, lists):
 
 
 def test_neither_text_nor_arguments_are_written():
-    state = keep_checkpoints.plain_state(Holds())
+    state = plain_state(Holds())
     assert state.items() >= {"count": 0, "best": None, "arrays": None}.items()
     assert not state.keys() & {"target", "limit", "label", "thing"}
     checkpoint = keras.callbacks.ModelCheckpoint("mine.keras", save_best_only=True)
-    assert {"best", "_last_batch_seen"} <= keep_checkpoints.plain_state(checkpoint).keys()
-    assert not any(isinstance(value, str) for value in keep_checkpoints.plain_state(checkpoint).values())
+    assert {"best", "_last_batch_seen"} <= plain_state(checkpoint).keys()
+    assert not any(isinstance(value, str) for value in plain_state(checkpoint).values())
 
 
 def test_a_checkpoint_does_not_say_where_callbacks_write(tmp_path):

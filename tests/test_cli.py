@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stacked_autoencoder import Autoencoder, EncodingStore, cli, heads
-from stacked_autoencoder.picture_files import as_bytes
+from stacked_autoencoder import Autoencoder, EncodingStore, heads
+from stacked_autoencoder.cli.main import main
+from stacked_autoencoder.utils.images import as_bytes
 from tests.conftest import blobs
 
 COMMAND = [sys.executable, "-m", "stacked_autoencoder"]
@@ -26,7 +27,7 @@ def run(capsys):
     """Runs a command in this process; returns its exit code, what it printed, and what it said went wrong."""
 
     def run(*words):
-        code = cli.main([str(word) for word in words])
+        code = main([str(word) for word in words])
         told = capsys.readouterr()
         return code, told.out, told.err
 
@@ -46,7 +47,7 @@ def folder(tmp_path_factory):
 def model(folder, tmp_path_factory):
     path = tmp_path_factory.mktemp("stack") / "model"
     sizes = ["--size", "8", "--n-out", "4", "--n-scalings", "1", "--n-levels", "2", "--batch-size", "4"]
-    assert cli.main(["train", str(folder), "--save-path", str(path), "--side", "16", "--epochs", "1", "2", *sizes]) == 0
+    assert main(["train", str(folder), "--save-path", str(path), "--side", "16", "--epochs", "1", "2", *sizes]) == 0
     return path
 
 
@@ -61,7 +62,7 @@ def test_help_doesnt_wait_for_tensorflow():
         began.append(time.perf_counter() - before)
     assert min(began) < 0.5
     assert all(name in done.stdout for name in ("train", "reconstruct", "demo"))
-    program = "import sys; from stacked_autoencoder import cli; cli.parser(); sys.exit('numpy' in sys.modules)"
+    program = "import sys; from stacked_autoencoder.cli.main import parser; parser(); sys.exit('numpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
@@ -76,7 +77,7 @@ def test_help_doesnt_wait_for_tensorflow():
 )
 def test_arguments_that_cant_be_are_told_at_once(words, told, capsys):
     with pytest.raises(SystemExit, match="2"):
-        cli.main(words)
+        main(words)
     assert told in capsys.readouterr().err
 
 
@@ -101,7 +102,7 @@ def test_train_with_a_seed_gives_the_same_model_twice(folder, tmp_path, run):
         assert run("train", folder, "--save-path", tmp_path / name, *words)[0] == 0
     one, two = (Autoencoder.load(tmp_path / name) for name in ("one", "two"))
     assert one.shape == (16, 16, 1)
-    assert one.fingerprint(0) == two.fingerprint(0)
+    assert one.stack.fingerprint(0) == two.stack.fingerprint(0)
 
 
 def test_info_and_evaluate_say_what_a_stack_is_and_loses(folder, model, run):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, Mask, SaltAndPepper
-from stacked_autoencoder.reconstruction import Reconstruction
+from stacked_autoencoder.training.model import Reconstruction
 from tests.conftest import blobs
 
 VALUES = np.random.default_rng(0).uniform(-0.9, 0.9, (200, 10, 10, 1)).astype(np.float32)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from stacked_autoencoder import metrics
-from stacked_autoencoder.distances import BLOCK
+from stacked_autoencoder.metrics import BLOCK
 
 
 def with_moments(mean, covariance, count=64, seed=0):

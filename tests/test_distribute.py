@@ -17,9 +17,10 @@ import pytest
 import tensorflow as tf
 
 from examples.multi_worker import free_ports, threads
-from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, KLSparsity, SequenceLevel, keep_checkpoints
-from stacked_autoencoder.distribute import rows_of
-from stacked_autoencoder.linear_fit import LinearFit
+from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, KLSparsity, SequenceLevel
+from stacked_autoencoder.distribution import rows_of
+from stacked_autoencoder.pca import LinearFit
+from stacked_autoencoder.training import checkpoint_callback
 from tests.conftest import blobs, run_without_this_package, waves
 
 IMAGES, VALID = blobs(33, 8, 1), blobs(9, 8, 1, seed=1)  # in batches of 8 the last is of one image
@@ -208,7 +209,7 @@ class KillAfter(keras.callbacks.Callback):
 
 def trained_by_worker(folder, scope, kill=None):
     """The stack, its histories, and how many patches were read to start its levels."""
-    keep_checkpoints.WITHIN_EPOCH = 0.0
+    checkpoint_callback.WITHIN_EPOCH = 0.0
     keras.utils.set_random_seed(0)
     with scope:
         sae = stack()

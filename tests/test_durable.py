@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stacked_autoencoder.durable import only_writer, read_regular, replacing, sha256, write_json
-from stacked_autoencoder.errors import LoadError, printable
+from stacked_autoencoder.utils.errors import LoadError, printable
+from stacked_autoencoder.utils.files import only_writer, read_regular, replacing, sha256, write_json
 
 
 def test_a_replaced_file_is_whole_and_as_long_as_what_was_written(tmp_path):

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stacked_autoencoder import Autoencoder, EncodingStore, shards
-from stacked_autoencoder.manifest import LOG, MANIFEST
-from stacked_autoencoder.sources.store import StoreSource
+from stacked_autoencoder import Autoencoder, EncodingStore
+from stacked_autoencoder.data.stored import StoreSource
+from stacked_autoencoder.store import shards
+from stacked_autoencoder.store.manifest import LOG, MANIFEST
 from tests.conftest import blobs
 
 
@@ -73,7 +74,7 @@ def test_a_store_is_indexed_like_an_array(written, key):
 def test_a_store_says_what_it_holds(written, sae):
     store, expected = written
     assert (len(store), store.shape, store.dtype, store.level) == (50, (50, 4, 4, 4), np.float32, 0)
-    assert store.encoder == sae.fingerprint(0)
+    assert store.encoder == sae.stack.fingerprint(0)
     assert store.names is None
     np.testing.assert_array_equal(store.labels, np.arange(50) % 7)
     np.testing.assert_allclose(store.mean, expected.mean(axis=(0, 1, 2)), atol=1e-6)

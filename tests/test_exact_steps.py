@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from stacked_autoencoder import Autoencoder, ConvLevel
-from stacked_autoencoder.exact_steps import ExactSteps
+from stacked_autoencoder.training.model import ExactSteps
 from tests.conftest import blobs
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from examples import clothes
 from stacked_autoencoder import Autoencoder
-from stacked_autoencoder.photographs import photograph, random_crops, tiles
+from stacked_autoencoder.datasets import photograph, random_crops, tiles
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

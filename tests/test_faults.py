@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import endings, faults
 from stacked_autoencoder import Autoencoder
-from stacked_autoencoder.durable import in_turn
+from stacked_autoencoder.utils.files import in_turn
 
 ROOT = Path(__file__).parent.parent
 
@@ -59,12 +59,12 @@ def save_a_few_times(path, seed):
 @pytest.mark.slow
 def test_two_writers_and_a_reader(tmp_path):
     path = tmp_path / "model"
-    prints = {faults.small_stack(seed).fingerprint(0) for seed in (1, 2)}
+    prints = {faults.small_stack(seed).stack.fingerprint(0) for seed in (1, 2)}
     faults.small_stack(1).save(path)
     writers = [faults.start(save_a_few_times, path, seed) for seed in (1, 2)]
     loads = 0
     while any(writer.is_alive() for writer in writers) or not loads:
-        assert Autoencoder.load(path).fingerprint(0) in prints
+        assert Autoencoder.load(path).stack.fingerprint(0) in prints
         loads += 1
     for writer in writers:
         writer.join()

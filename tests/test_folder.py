@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from stacked_autoencoder import Autoencoder, EncodingStore, ImageFolder
-from stacked_autoencoder.images import as_source
+from stacked_autoencoder.data.adapters import as_source
 from tests.conftest import blobs
 
 ANY = (None, None, 3)

@@ -3,7 +3,7 @@ import resource
 
 import pytest
 
-from stacked_autoencoder.free_memory import available_memory
+from stacked_autoencoder.utils.memory import available_memory
 
 MB = 1 << 20
 V1 = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"

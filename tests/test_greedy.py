@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from stacked_autoencoder import Autoencoder, ConvLevel
-from stacked_autoencoder.level import Level
+from stacked_autoencoder.levels.base import Level
 from tests.conftest import blobs
 
 QUIET = {"verbose": 0}

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from stacked_autoencoder import heads
 from stacked_autoencoder.heads.velocity import integrate
-from stacked_autoencoder.muon import ConvMuon
+from stacked_autoencoder.optimizers import ConvMuon
 from tests.conftest import assert_seeds_decide, run_without_this_package
 
 CORNERS = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]], np.float32)

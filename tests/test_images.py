@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from stacked_autoencoder import Autoencoder
-from stacked_autoencoder.images import as_source
+from stacked_autoencoder.data.adapters import as_source
 from tests.conftest import blobs
 
 ANY = (None, None, 3)

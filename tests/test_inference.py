@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.clocks import best_times
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, SequenceLevel
-from stacked_autoencoder.inference import LINEAR, RESIDUAL, Inference
+from stacked_autoencoder.levels.inference import LINEAR, RESIDUAL, Inference
 from tests.conftest import blobs, waves
 
 LEVELS = {

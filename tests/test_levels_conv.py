@@ -4,8 +4,7 @@ import pytest
 
 from stacked_autoencoder import ConvLevel
 from stacked_autoencoder.levels.conv import WIDEN_RMS_OF_VECTORS
-from stacked_autoencoder.linear_fit import fit_linear_code
-from stacked_autoencoder.principal import to_patches
+from stacked_autoencoder.pca import fit_linear_code, to_patches
 from tests.conftest import blobs
 
 

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from stacked_autoencoder import Autoencoder, DenseLevel
-from stacked_autoencoder.least_squares import least_squares
-from stacked_autoencoder.linear_fit import fit_linear_code
-from stacked_autoencoder.reconstruction import Reconstruction, divergence
+from stacked_autoencoder.layers.penalties import divergence
+from stacked_autoencoder.pca import fit_linear_code, least_squares
+from stacked_autoencoder.training.model import Reconstruction
 from tests.conftest import blobs
 
 IMAGES = blobs(2000, 8, 1)

@@ -6,9 +6,9 @@ import pytest
 
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, Mask, SequenceLevel
 from stacked_autoencoder.levels.sequence import delayed
-from stacked_autoencoder.levels.sequence_training import SequenceInTraining, TeacherForcing
-from stacked_autoencoder.linear_fit import fit_linear_code
-from stacked_autoencoder.reconstruction import Reconstruction
+from stacked_autoencoder.levels.trainable import TeacherForcing, TrainableSequenceLevel
+from stacked_autoencoder.pca import fit_linear_code
+from stacked_autoencoder.training.model import Reconstruction
 from tests.conftest import waves
 
 SERIES = waves(256)
@@ -155,7 +155,7 @@ def test_only_training_is_forced():
     built(level)
     shaken(level.encoder)
     shaken(level.decoder)
-    part = SequenceInTraining(level)
+    part = TrainableSequenceLevel(level)
     free, forced = (np.asarray(part.decode(part.encode(SERIES, training), training)) for training in (False, True))
     np.testing.assert_allclose(free, level.decode(level.encode(SERIES)), atol=1e-5)
     assert np.abs(free - forced).max() > 0.01

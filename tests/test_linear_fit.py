@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 
-from stacked_autoencoder import linear_fit
-from stacked_autoencoder.linear_fit import LinearFit, fit_linear_code
-from stacked_autoencoder.principal import to_patches
-from stacked_autoencoder.shared_stream import Alone
+from stacked_autoencoder import pca as linear_fit
+from stacked_autoencoder.distribution import Alone
+from stacked_autoencoder.pca import LinearFit, fit_linear_code, to_patches
 from tests.conftest import blobs
 
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, KLSparsity, Mask, SaltAndPepper, metrics
-from stacked_autoencoder.objective import Objective
+from stacked_autoencoder.levels.objective import Objective
 
 RNG = np.random.default_rng(0)
 

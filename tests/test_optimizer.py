@@ -4,8 +4,8 @@ import pytest
 import tensorflow as tf
 
 from stacked_autoencoder import ConvLevel
-from stacked_autoencoder.muon import WEIGHT_DECAY, ConvMuon, muon_step, orthogonalised
-from stacked_autoencoder.optimizer import LevelMuon, WarmCosine, step_scales
+from stacked_autoencoder.optimizers import WEIGHT_DECAY, ConvMuon, LevelMuon, WarmCosine, muon_step, orthogonalised
+from stacked_autoencoder.training.fit import step_scales
 
 
 class AllMuon(ConvMuon):

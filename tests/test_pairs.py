@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel
-from stacked_autoencoder.images import as_source
-from stacked_autoencoder.sources.pairs import Pairs
+from stacked_autoencoder.data.adapters import as_source
+from stacked_autoencoder.data.source import Pairs
 from tests.conftest import blobs
 
 CLEAN = blobs(200, 8, 1)

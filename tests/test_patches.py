@@ -5,7 +5,8 @@ import tensorflow as tf
 from keras import layers
 
 from stacked_autoencoder import ConvLevel
-from stacked_autoencoder.patches import ByPatch, patch_by_patch, trained_by_patch
+from stacked_autoencoder.layers.patches import PatchLayer, patch_by_patch, trained_by_patch
+from stacked_autoencoder.levels.trainable import trainable
 
 
 def model_of(layer, inputs=(None, None, 6)):
@@ -14,7 +15,7 @@ def model_of(layer, inputs=(None, None, 6)):
 
 
 def fast_layers(model):
-    return [layer for layer in model.layers if isinstance(layer, ByPatch)]
+    return [layer for layer in model.layers if isinstance(layer, PatchLayer)]
 
 
 def computes_the_same(fast, model, inputs):
@@ -97,9 +98,9 @@ def test_low_rank_additions_to_a_kernel_are_trained():
 def test_a_level_trains_by_patches_but_for_its_3x3_kernels():
     level = ConvLevel(n_out=4, n_scalings=4, size=4)
     level.build((32, 32, 3))
-    training = level.in_training()
+    training = trainable(level)
     for model in (training.encoder, training.decoder):
-        slow = [layer for layer in model.layers if layer.weights and not isinstance(layer, ByPatch)]
+        slow = [layer for layer in model.layers if layer.weights and not isinstance(layer, PatchLayer)]
         assert len(fast_layers(model)) >= 5  # linear, residual, patchify or its like, two of blocks
         assert {layer.kernel_size for layer in slow} == {(3, 3)}
     assert {id(weight) for weight in training.trainable_weights} == {

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stacked_autoencoder.picture_files import as_bytes, destinations, sheet, write_png
+from stacked_autoencoder.cli.png import destinations, sheet, write_png
+from stacked_autoencoder.utils.images import as_bytes
 
 
 def test_bytes_are_the_nearest_in_the_range():

@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from stacked_autoencoder.sources import pictures
-from stacked_autoencoder.sources.pictures import gif_size, orientation, picture_reader
-from stacked_autoencoder.sources.unreadable import reason_of
+from stacked_autoencoder.data import decoding as pictures
+from stacked_autoencoder.data.decoding import MAX_PIXELS, _on_white, gif_size, orientation, picture_reader
+from stacked_autoencoder.data.folder import reason_of
 from tests.conftest import run_elsewhere
 
 Y, X = np.mgrid[:45, :70]
@@ -18,7 +18,7 @@ NO_SEED = tf.zeros(2, tf.int64)
 LOSSLESS = {"WEBP": {"lossless": True, "exact": True}, "JPEG": {"quality": 95}}
 
 
-def read(path, channels=3, side=None, crop=None, seed=NO_SEED, max_pixels=pictures.MAX_PIXELS):
+def read(path, channels=3, side=None, crop=None, seed=NO_SEED, max_pixels=MAX_PIXELS):
     return picture_reader(channels, side, crop, max_pixels)(tf.constant(str(path)), seed).numpy()
 
 
@@ -285,7 +285,7 @@ def test_a_frame_of_another_size_than_its_webp_is_refused(tmp_path):
 
 def test_every_colour_of_every_opacity_is_laid_on_white_to_the_nearest():
     colour, opacity = np.mgrid[:256, :256].astype(np.uint8)
-    mixed = pictures._on_white(tf.constant(np.stack([colour, opacity], -1))).numpy()[..., 0]
+    mixed = _on_white(tf.constant(np.stack([colour, opacity], -1))).numpy()[..., 0]
     exact = 255 * 255 - opacity.astype(int) * (255 - colour.astype(int))  # in 255ths
     np.testing.assert_array_equal(mixed, (exact + 127) // 255)
 

@@ -4,7 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from stacked_autoencoder import Autoencoder, DenseLevel, SequenceLevel, heads, metrics, plots
-from stacked_autoencoder.plots.drawing import as_shown, mosaic
+from stacked_autoencoder.utils.images import as_shown, mosaic
 from tests.conftest import blobs
 
 

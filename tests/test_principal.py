@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from stacked_autoencoder.linear_fit import fit_linear_code
-from stacked_autoencoder.principal import leading_eigenvectors, to_patches
+from stacked_autoencoder.pca import fit_linear_code, leading_eigenvectors, to_patches
 from tests.conftest import blobs
 
 

@@ -1,7 +1,7 @@
 import sys
 
-from stacked_autoencoder import progress
-from stacked_autoencoder.progress import Progress
+from stacked_autoencoder.utils import console as progress
+from stacked_autoencoder.utils.console import Progress
 
 
 def shown(monkeypatch, capsys, total, verbose=1, tty=True):

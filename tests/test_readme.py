@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stacked_autoencoder import Autoencoder, cli
+from stacked_autoencoder import Autoencoder
+from stacked_autoencoder.cli.arguments import parser
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -66,4 +67,4 @@ def test_the_commands_of_the_docs_are_commands():
     assert len(lines) > 10
     for line in lines:
         words = [word.replace("$SLURM_ARRAY_TASK_ID", "0") for word in shlex.split(line)]
-        assert cli.parser().parse_args(words).command == words[0]
+        assert parser().parse_args(words).command == words[0]

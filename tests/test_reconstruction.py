@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel
-from stacked_autoencoder.reconstruction import Reconstruction
+from stacked_autoencoder.training.model import Reconstruction
 
 
 def test_the_loss_is_the_mean_squared_error_and_needs_no_target(images):

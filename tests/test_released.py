@@ -10,7 +10,7 @@ from tensorflow.python.eager import context
 from tensorflow.python.framework.func_graph import FuncGraph
 
 from stacked_autoencoder import Autoencoder, ConvLevel, ImageFolder, heads
-from stacked_autoencoder.sources.released import generated, released
+from stacked_autoencoder.utils.generators import generated, released
 from tests.conftest import blobs, run_elsewhere
 from tests.test_images import Batches
 

@@ -13,7 +13,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, LoadError, loading, restoring, saving
+from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, LoadError
+from stacked_autoencoder.saving import load as loading
+from stacked_autoencoder.saving import manifest as manifests
+from stacked_autoencoder.saving import save as saving
+from stacked_autoencoder.saving.manifest import MANIFEST, STAGING
+from stacked_autoencoder.saving.staging import JOURNAL, commit
 from tests.conftest import blobs, files_of_at_most, run_without_this_package
 
 
@@ -114,14 +119,14 @@ def test_save_without_a_path_goes_to_the_default(monkeypatch, tmp_path):
     assert Autoencoder(size=4, n_out=5, n_scalings=1).save() == tmp_path / "autoencoder_4_5_1"
 
 
-@pytest.mark.parametrize("step", ["export", "dumps", "_commit"])
+@pytest.mark.parametrize("step", ["export", "dumps", "commit"])
 def test_a_save_that_fails_leaves_the_old_stack_whole(saved, images, monkeypatch, step):
     sae, path = saved
 
     def fail(*_, **__):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr({"export": keras.Model, "dumps": saving.json, "_commit": saving}[step], step, fail)
+    monkeypatch.setattr({"export": keras.Model, "dumps": saving.json, "commit": saving}[step], step, fail)
     with pytest.raises(OSError, match=r"what was at `path` is as it was: No space left.*Make room"):
         Autoencoder(shape=(16, 16, 3), size=4).save(path)
     monkeypatch.undo()
@@ -161,9 +166,9 @@ def save_killed_at(sae, path, monkeypatch, n_moves):
     moves, replace = [], os.replace
 
     def replace_or_die(source, target):
-        if saving.STAGING.fullmatch(Path(source).relative_to(path).parts[0]) and Path(target).name != saving.MANIFEST:
+        if STAGING.fullmatch(Path(source).relative_to(path).parts[0]) and Path(target).name != MANIFEST:
             moves.append(target)
-            if len(moves) > n_moves and Path(target).name != saving.JOURNAL:
+            if len(moves) > n_moves and Path(target).name != JOURNAL:
                 raise Killed
         return replace(source, target)
 
@@ -504,7 +509,7 @@ def test_a_load_never_mixes_two_stacks(saved, images, monkeypatch):
     """Another process saves between the check of the files and their reading."""
     _, path = saved
     other = Autoencoder(shape=(16, 16, 3), size=8, n_out=8, n_scalings=2, n_levels=2, latent_dim=6)
-    fill, calls = restoring.fill, []
+    fill, calls = loading.fill, []
 
     def save_and_fill(*arguments):
         calls.append(1)
@@ -512,7 +517,7 @@ def test_a_load_never_mixes_two_stacks(saved, images, monkeypatch):
             other.save(path)
         fill(*arguments)
 
-    monkeypatch.setattr(restoring, "fill", save_and_fill)
+    monkeypatch.setattr(loading, "fill", save_and_fill)
     np.testing.assert_array_equal(Autoencoder.load(path).encode(images), other.encode(images))
     assert len(calls) == 2
 
@@ -551,16 +556,16 @@ def test_a_killed_save_leaves_no_mixture_for_plain_keras(saved, monkeypatch, n_m
 
 def test_a_manifest_that_can_not_be_read_after_the_commit_loses_nothing(saved, images, monkeypatch):
     _, path = saved
-    other, commit = Autoencoder(shape=(16, 16, 3), size=4), saving._commit
+    other = Autoencoder(shape=(16, 16, 3), size=4)
 
     def fail(file, largest):
         raise OSError(errno.EIO, "Input/output error", str(file))
 
     def commit_and_fail(*arguments):
         commit(*arguments)
-        monkeypatch.setattr(saving, "read_regular", fail)
+        monkeypatch.setattr(manifests, "read_regular", fail)
 
-    monkeypatch.setattr(saving, "_commit", commit_and_fail)
+    monkeypatch.setattr(saving, "commit", commit_and_fail)
     with pytest.raises(OSError, match=r"The stack is saved, and `Autoencoder\.load` reads it.*Input/output error"):
         other.save(path)
     monkeypatch.undo()

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from stacked_autoencoder import ConvLevel, DenseLevel, KLSparsity
-from stacked_autoencoder.objective import Objective
+from stacked_autoencoder.levels.objective import Objective
 
 
 @pytest.mark.parametrize("shape", [(64, 5), (8, 3, 3, 5)])

@@ -3,7 +3,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from stacked_autoencoder.stack import gather
+from stacked_autoencoder.utils.images import gather
 
 BATCHES, SIZE = 16, 1 << 16
 

@@ -9,10 +9,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from stacked_autoencoder import Autoencoder, EncodingStore, shard_writer, store_writer, tiling
-from stacked_autoencoder.durable import only_writer
-from stacked_autoencoder.manifest import HEAD, LOG, MANIFEST
-from stacked_autoencoder.sources import blocks
+from stacked_autoencoder import Autoencoder, EncodingStore
+from stacked_autoencoder.inference import encode_to_store as store_writer
+from stacked_autoencoder.inference import tiling
+from stacked_autoencoder.store.manifest import HEAD, LOG, MANIFEST
+from stacked_autoencoder.store.writer import _labels
+from stacked_autoencoder.utils import images as images_module
+from stacked_autoencoder.utils.files import only_writer
 from tests.conftest import blobs, files_of_at_most
 from tests.test_images import Batches
 
@@ -429,14 +432,14 @@ def test_a_source_that_has_grown_by_images_of_other_sizes_is_gone_on_with(sae, t
 def test_labels_that_a_manifest_cannot_hold_are_told(tmp_path, labels):
     block = mock.Mock(index=3, labels=labels)
     with pytest.raises(ValueError, match=r"labels of shard 3 can't be kept: they must be numbers or texts.*Received: "):
-        shard_writer._labels(block)
+        _labels(block)
 
 
 def test_large_images_are_encoded_by_tiles(sae, tmp_path, monkeypatch):
     images = [blobs(1, side=side, seed=side)[0] for side in (16, 150, 40, 150)]
     whole = sae.encode_to(tmp_path / "whole", images, dtype="float32", verbose=0)
     monkeypatch.setattr(tiling, "PIXELS", 100 * 100)
-    monkeypatch.setattr(blocks, "PIXELS", 100 * 100)
+    monkeypatch.setattr(images_module, "PIXELS", 100 * 100)
     monkeypatch.setattr(tiling, "TILE", 32)
     tiled = sae.encode_to(tmp_path / "tiled", images, dtype="float32", verbose=0)
     for encoding, other in zip(tiled[:], whole[:], strict=True):

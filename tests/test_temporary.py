@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stacked_autoencoder.temporary import TemporaryFolder
+from stacked_autoencoder.utils.temporary import TemporaryFolder
 
 PROGRAM = """
 import os, sys, tempfile, time

@@ -4,7 +4,7 @@ import pytest
 from keras import layers
 
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel
-from stacked_autoencoder.tied import TransposedDense, tied
+from stacked_autoencoder.layers.tied import TransposedDense, tied
 from tests.conftest import blobs
 
 

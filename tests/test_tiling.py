@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 from keras import layers
 
-from stacked_autoencoder import Autoencoder, ConvLevel, tiling
-from stacked_autoencoder.tiling import Reach, Tiler, opened
+from stacked_autoencoder import Autoencoder, ConvLevel
+from stacked_autoencoder.inference import tiling
+from stacked_autoencoder.inference.tiling import ReceptiveField, Tiler, opened
 from tests.conftest import blobs
 
 
@@ -81,12 +82,12 @@ def test_the_halo_is_as_far_as_a_change_is_seen_and_no_farther(name):
 
 
 def test_the_reach_of_single_layers():
-    start = Reach()
-    assert start.through(layers.Conv2D(1, 3, padding="same")) == Reach(1, -1, 1)
-    assert start.through(layers.Conv2D(1, 3, padding="valid")) == Reach(1, 0, 2)
-    assert start.through(layers.Conv2D(1, 4, strides=4)) == Reach(4, 0, 3)
+    start = ReceptiveField()
+    assert start.through(layers.Conv2D(1, 3, padding="same")) == ReceptiveField(1, -1, 1)
+    assert start.through(layers.Conv2D(1, 3, padding="valid")) == ReceptiveField(1, 0, 2)
+    assert start.through(layers.Conv2D(1, 4, strides=4)) == ReceptiveField(4, 0, 3)
     assert start.through(layers.Conv2D(1, 4, strides=4)).halo == (0, 0)
-    assert start.through(layers.Conv2D(1, 3, strides=2, padding="same")) == Reach(2, 0, 2)
+    assert start.through(layers.Conv2D(1, 3, strides=2, padding="same")) == ReceptiveField(2, 0, 2)
     assert start.through(layers.Conv2DTranspose(1, 4, strides=4)).halo == (0, 0)
     assert start.through(layers.Activation("relu")) == start
     for layer in (layers.Dense(3), layers.Conv2D(1, 3, dilation_rate=2), layers.Conv2DTranspose(1, 3, strides=2)):
@@ -98,7 +99,7 @@ def test_the_reach_of_two_paths_is_the_wider_one():
     inputs = keras.Input((None, None, 1))
     wide = layers.Conv2D(1, 5, padding="same")(inputs)
     model = keras.Model(inputs, layers.Add()([wide, layers.Conv2D(1, 3, padding="same")(inputs)]))
-    assert opened(model, Reach())[1] == Reach(1, -2, 2)
+    assert opened(model, ReceptiveField())[1] == ReceptiveField(1, -2, 2)
 
 
 def test_large_images_are_taken_by_tiles_and_a_mapped_array_is_not_read_whole(tmp_path, monkeypatch):

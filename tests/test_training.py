@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, training
-from stacked_autoencoder.images import as_source
-from stacked_autoencoder.optimizer import optimizer_for
-from stacked_autoencoder.reconstruction import Reconstruction
-from stacked_autoencoder.training import KeepBest
-from stacked_autoencoder.validation import MeansOver
+from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel
+from stacked_autoencoder.data.adapters import as_source
+from stacked_autoencoder.training.callbacks import RestoreBestWeights
+from stacked_autoencoder.training.fit import STEPS_PER_EXECUTION, optimizer_for
+from stacked_autoencoder.training.model import Reconstruction
+from stacked_autoencoder.training.validation import LossEvaluator
 from tests.conftest import blobs
 
 
@@ -24,7 +24,7 @@ def test_a_divergent_run_ends_with_the_start(images, held_out):
 
 def test_a_loss_that_is_not_a_number_is_never_the_best():
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    keep = KeepBest(None, start_loss=1.0)
+    keep = RestoreBestWeights(None, start_loss=1.0)
     keep.set_model(model)
     keep.on_train_begin()
     good = model.get_weights()
@@ -45,9 +45,9 @@ def test_without_validation_data_a_sample_of_the_training_data_decides(images):
 
 @pytest.mark.parametrize(("batch_size", "batches"), [(1, 16), (4, 6), (12, 4), (48, 2)])
 def test_that_sample_is_a_quarter_of_an_epoch_within_limits(images, monkeypatch, batch_size, batches):
-    measured, of_batches = [], MeansOver.__call__
+    measured, of_batches = [], LossEvaluator.__call__
     monkeypatch.setattr(
-        MeansOver, "__call__", lambda self, sample: measured.append(len(sample)) or of_batches(self, sample)
+        LossEvaluator, "__call__", lambda self, sample: measured.append(len(sample)) or of_batches(self, sample)
     )
     sae = Autoencoder(shape=(16, 16, 3), levels=[DenseLevel(4)])
     sae.train(images, epochs=1, batch_size=batch_size, verbose=0)
@@ -72,7 +72,7 @@ def test_fit_costs_little_more_than_the_bare_step():
     level.build((32, 32, 3))
     model = Reconstruction([level])
     optimizer = optimizer_for([level], images[:32], 1.0, 1e-4)
-    model.compile(optimizer=optimizer, steps_per_execution=training.STEPS_PER_EXECUTION)
+    model.compile(optimizer=optimizer, steps_per_execution=STEPS_PER_EXECUTION)
     batches = [tf.constant(images[start : start + 32]) for start in range(0, len(images), 32)]
     step = tf.function(model.train_step)
     dataset = as_source(images, (32, 32, 3)).dataset(32, shuffle=True).repeat()

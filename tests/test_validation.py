@@ -3,10 +3,10 @@ import pytest
 import tensorflow as tf
 
 from stacked_autoencoder import Autoencoder, DenseLevel
-from stacked_autoencoder.images import as_source
-from stacked_autoencoder.reconstruction import Reconstruction
-from stacked_autoencoder.sources.pairs import Pairs
-from stacked_autoencoder.validation import MeansOver
+from stacked_autoencoder.data.adapters import as_source
+from stacked_autoencoder.data.source import Pairs
+from stacked_autoencoder.training.model import Reconstruction
+from stacked_autoencoder.training.validation import LossEvaluator
 
 SHAPE = (16, 16, 3)
 
@@ -23,13 +23,13 @@ def model():
 def test_means_are_those_of_all_images_whatever_the_batches(model, images, of_others):
     images, targets = images[:7], images[7:14] if of_others else images[:7]
     pairs = Pairs(as_source(images, SHAPE), as_source(targets, SHAPE) if of_others else None)
-    means_over = MeansOver(model, SHAPE)
+    evaluator = LossEvaluator(model, SHAPE)
     expected = {name: float(mean) for name, mean in model.terms_of(images, targets, model(images)).items()}
     expected["loss"] = sum(expected.values())
     assert set(expected) == {"loss", "reconstruction", "penalty"}
     for batch_size in (3, 7):
-        assert means_over.of_all(pairs, batch_size) == pytest.approx(expected, rel=1e-5)
-        assert means_over(pairs.batches(batch_size)) == pytest.approx(expected, rel=1e-5)
+        assert evaluator.of_all(pairs, batch_size) == pytest.approx(expected, rel=1e-5)
+        assert evaluator(pairs.batches(batch_size)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_loss_of_all_is_traced_once(images, monkeypatch):

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from benchmarks import attacks
-from stacked_autoencoder import Autoencoder, ConvLevel, LoadError, weights_file
-from stacked_autoencoder.weights_file import read_arrays, read_weights, shapes_in
+from stacked_autoencoder import Autoencoder, ConvLevel, LoadError
+from stacked_autoencoder.saving.arrays import LARGEST_FILE, MOST_OBJECTS, read_arrays, read_weights, shapes_in
 from tests.conftest import blobs
 from tests.test_loading import assert_refused
 
@@ -76,7 +76,7 @@ def test_shapes_are_those_of_the_model(saved):
 
 
 def many_groups(file):
-    for index in range(weights_file.MOST_OBJECTS + 1):
+    for index in range(MOST_OBJECTS + 1):
         file.create_group(str(index))
 
 
@@ -133,7 +133,7 @@ def test_only_regular_files_of_a_bounded_size_are_opened(tmp_path, read):
     os.mkfifo(pipe)
     directory.mkdir()
     with large.open("wb") as stream:
-        stream.truncate(weights_file.LARGEST_FILE + 1)
+        stream.truncate(LARGEST_FILE + 1)
     for file, words in ((pipe, "a named pipe"), (directory, "a directory"), (large, "at most 17,179,869,184 are read")):
         with pytest.raises(LoadError, match=words):
             read(file)

@@ -1,5 +1,7 @@
 """Models that are trained on encodings."""
 
+from __future__ import annotations
+
 from stacked_autoencoder.heads.began import BEGAN
 from stacked_autoencoder.heads.classifier import classifier
 from stacked_autoencoder.heads.flow import Flow

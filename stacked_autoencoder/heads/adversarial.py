@@ -9,16 +9,15 @@ import numpy as np
 import tensorflow as tf
 from keras import ops, random
 
-from stacked_autoencoder.arguments import positive_int
-from stacked_autoencoder.heads.average import follow
-from stacked_autoencoder.heads.from_normal import FromNormal
-from stacked_autoencoder.heads.restorer import linear_code, restorer, start_restorer
-from stacked_autoencoder.level import Shape
+from stacked_autoencoder.heads.base import LatentHead
+from stacked_autoencoder.heads.networks import follow, linear_code, restorer, start_restorer
+from stacked_autoencoder.utils.checks import positive_int
+from stacked_autoencoder.utils.images import Shape
 
 DEPTH = 2
 
 
-class Adversarial(FromNormal):
+class Adversarial(LatentHead):
     """A head whose generator learns from what another network says of its encodings.
 
     Args:

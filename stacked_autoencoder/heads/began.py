@@ -9,23 +9,27 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from stacked_autoencoder.arguments import non_negative
+from stacked_autoencoder.distribution import without_all_reduce
 from stacked_autoencoder.heads.adversarial import Adversarial
-from stacked_autoencoder.heads.refined import Refined
-from stacked_autoencoder.heads.restorer import streamed
-from stacked_autoencoder.level import Level, Shape
+from stacked_autoencoder.heads.base import RefinedHead
+from stacked_autoencoder.heads.networks import streamed
+from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.levels.conv import ConvLevel
 from stacked_autoencoder.levels.dense import DenseLevel
-from stacked_autoencoder.muon import without_all_reduce
-from stacked_autoencoder.principal import SMALLEST
+from stacked_autoencoder.utils.checks import SMALLEST, non_negative
+from stacked_autoencoder.utils.images import Shape
 
 LEARNING_RATE = 5e-4
+
+
 SPEED = 0.01  # of the equilibrium term: ten times the paper's, whose training is as many times longer
+
+
 PROBES = 1024  # draws that tell which codes they start with
 
 
 @keras.saving.register_keras_serializable("stacked_autoencoder")
-class BEGAN(Refined, Adversarial):
+class BEGAN(RefinedHead, Adversarial):
     """Draws encodings that an autoencoder restores as well as real ones.
 
     ```
@@ -97,7 +101,7 @@ class BEGAN(Refined, Adversarial):
         return {**super().get_config(), "gamma": self.gamma, "constraint": self.constraint}
 
     def fit(self, x: Any = None, y: Any = None, batch_size: int = 32, **options: Any) -> keras.callbacks.History:
-        """As `Refined.fit`; small batches, since many steps count for more than sure ones."""
+        """As `RefinedHead.fit`; small batches, since many steps count for more than sure ones."""
         return super().fit(x, y, batch_size, **options)
 
     def default_optimizer(self) -> keras.optimizers.Optimizer:

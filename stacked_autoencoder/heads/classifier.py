@@ -9,11 +9,16 @@ import keras
 import numpy as np
 from keras import layers
 
-from stacked_autoencoder.arguments import positive_int
-from stacked_autoencoder.level import EXACT, Shape
+from stacked_autoencoder.levels.base import EXACT
+from stacked_autoencoder.utils.checks import positive_int
+from stacked_autoencoder.utils.images import Shape
 
 SMALLEST_SIDE = 8
+
+
 FILTERS = 64
+
+
 UNITS = 128
 
 

@@ -12,10 +12,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops, random
 
-from stacked_autoencoder.arguments import positive_int
-from stacked_autoencoder.heads.average import follow
-from stacked_autoencoder.heads.head import GENERATED, Head
-from stacked_autoencoder.heads.restorer import linear_code
+from stacked_autoencoder.heads.base import GENERATED, Head
+from stacked_autoencoder.heads.networks import follow, linear_code
 from stacked_autoencoder.heads.velocity import (
     MOST_COMPONENTS,
     gaussian_velocity,
@@ -23,16 +21,27 @@ from stacked_autoencoder.heads.velocity import (
     set_gaussian,
     velocity_network,
 )
-from stacked_autoencoder.inference import compiled
-from stacked_autoencoder.level import Shape
-from stacked_autoencoder.muon import ConvMuon
-from stacked_autoencoder.seeds import rng_of
+from stacked_autoencoder.levels.inference import compiled
+from stacked_autoencoder.optimizers import ConvMuon
+from stacked_autoencoder.utils.checks import positive_int
+from stacked_autoencoder.utils.images import Shape
+from stacked_autoencoder.utils.seeds import rng_of
 
 LEARNING_RATE = 1e-2
+
+
 ADAM_SHARE = 0.2  # of the learning rate
+
+
 WITHOUT_LABEL = 0.1  # share of the encodings that are learnt as of no class
+
+
 LEAST_TIME = 1e-4  # from either end
+
+
 STEPS = 20
+
+
 SAMPLERS = ("heun", "euler")
 
 

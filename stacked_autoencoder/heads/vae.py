@@ -10,19 +10,19 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops, random
 
-from stacked_autoencoder.arguments import non_negative, positive_int
-from stacked_autoencoder.heads.blocks import silu
-from stacked_autoencoder.heads.from_normal import FromNormal
-from stacked_autoencoder.heads.refined import Refined
-from stacked_autoencoder.heads.restorer import linear_code, restorer, start_restorer
-from stacked_autoencoder.level import EXACT, LOG_VARIANCE, Shape
-from stacked_autoencoder.reconstruction import divergence, drawn
+from stacked_autoencoder.heads.base import LatentHead, RefinedHead
+from stacked_autoencoder.heads.networks import linear_code, restorer, silu, start_restorer
+from stacked_autoencoder.layers.noise import drawn
+from stacked_autoencoder.layers.penalties import divergence
+from stacked_autoencoder.levels.base import EXACT, LOG_VARIANCE
+from stacked_autoencoder.utils.checks import non_negative, positive_int
+from stacked_autoencoder.utils.images import Shape
 
 SMALLEST = 1e-6  # an error of zero has no logarithm
 
 
 @keras.saving.register_keras_serializable("stacked_autoencoder")
-class VAE(Refined, FromNormal):
+class VAE(RefinedHead, LatentHead):
     """Draws encodings by decoding draws from a standard normal.
 
     ```

@@ -10,15 +10,25 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from stacked_autoencoder.heads.blocks import residual_block, silu
-from stacked_autoencoder.level import EXACT, Shape
-from stacked_autoencoder.principal import LinearCode
+from stacked_autoencoder.heads.networks import residual_block, silu
+from stacked_autoencoder.levels.base import EXACT
+from stacked_autoencoder.pca import LinearCode
+from stacked_autoencoder.utils.images import Shape
 
 FREQUENCIES = 5  # of the time, each twice the one before
+
+
 FEATURES = 128  # that tell blocks the time and the class
+
+
 LEAST_VARIANCE = 1e-6  # of a direction in which encodings don't differ, in variances of the encodings
+
+
 MOST_COMPONENTS = 1024  # of the Gaussian start; what they leave is taken to be equally strong in all directions
+
+
 GLOBAL_WIDTH = 8  # units of the network that sees all of an encoding, in filters of the one that sees places
+
 
 Values = Any  # numpy arrays, tensors and Keras's symbolic ones alike
 

@@ -8,14 +8,21 @@ import keras
 import tensorflow as tf
 from keras import layers, ops, random
 
-from stacked_autoencoder.arguments import non_negative, positive_int
+from stacked_autoencoder.distribution import without_all_reduce
 from stacked_autoencoder.heads.adversarial import Adversarial
-from stacked_autoencoder.level import EXACT, Shape
-from stacked_autoencoder.muon import without_all_reduce
+from stacked_autoencoder.levels.base import EXACT
+from stacked_autoencoder.utils.checks import non_negative, positive_int
+from stacked_autoencoder.utils.images import Shape
 
 LEARNING_RATE = 1e-3
+
+
 SMALLEST_SIDE = 4  # to which the critic shrinks an image
+
+
 SLOPE = 0.2
+
+
 SMALLEST = 1e-12  # the root of 0 has no gradient
 
 

@@ -1,1 +1,1 @@
-"""The kinds of level, one file each."""
+"""A level of a stack, its kinds, and the stack of them."""

@@ -10,16 +10,27 @@ import keras
 import numpy as np
 from keras import layers
 
-from stacked_autoencoder.arguments import positive_ints
-from stacked_autoencoder.least_squares import least_squares
-from stacked_autoencoder.level import EXACT, LOG_VARIANCE, Level, Shape
-from stacked_autoencoder.levels import activations
-from stacked_autoencoder.linear_fit import fit_linear_code
-from stacked_autoencoder.principal import SMALLEST, LinearCode, Stream, variational_gains
-from stacked_autoencoder.sparsity import KLSparsity
+from stacked_autoencoder.distribution import Stream
+from stacked_autoencoder.layers.penalties import KLSparsity
+from stacked_autoencoder.levels.activations import (
+    INVERSES,
+    SATURATING,
+    SLOPES,
+    WITHIN_UNIT_INTERVAL,
+    activation_name,
+    apply,
+)
+from stacked_autoencoder.levels.base import EXACT, LOG_VARIANCE, Level
+from stacked_autoencoder.pca import LinearCode, fit_linear_code, least_squares, variational_gains
+from stacked_autoencoder.utils.checks import SMALLEST, positive_ints
+from stacked_autoencoder.utils.images import Shape
 
 SAMPLE_IMAGES = 8192  # that the start is fitted on, beyond the first layer
+
+
 SAMPLE_VALUES = 1 << 25  # of these at most
+
+
 # How far, in standard deviations of a unit's input, the start lies from the bend of `relu` and its like. At 2 the start
 # is within 5 % of PCA, at 1 nearer to where training goes: tied 100-30 on Fashion-MNIST after 6 epochs 0.0115 instead
 # of 0.0118.
@@ -92,16 +103,16 @@ class DenseLevel(Level):
                 f"`activation` must be one name, or one for each of {len(self.units)} layers. "
                 f"Received: activation={activation!r}"
             )
-        self.activations = [activations.activation_name("activation", name) for name in each]
+        self.activations = [activation_name("activation", name) for name in each]
         if kl_weight:
             self.activations[-1] = "linear"
-        self.output_activation = activations.activation_name("output_activation", output_activation)
+        self.output_activation = activation_name("output_activation", output_activation)
         self.tied = bool(tied)
         super().__init__(loss=loss, penalty=penalty, corruption=corruption, kl_weight=kl_weight)
 
     @property
     def is_within_unit_interval(self) -> bool:
-        return self.activations[-1] in activations.WITHIN_UNIT_INTERVAL
+        return self.activations[-1] in WITHIN_UNIT_INTERVAL
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -181,13 +192,13 @@ class DenseLevel(Level):
             kernel = self._kernel(depth, code, values.var(axis=0).sum() / power, rng)
             coded = (values - code.mean) @ kernel
             is_sparse = depth == len(self.units) - 1 and isinstance(self.objective.penalty, KLSparsity)
-            bends = activation != "linear" and activation not in activations.SATURATING
+            bends = activation != "linear" and activation not in SATURATING
             shift = SHIFT * coded.std(axis=0) if bends else np.zeros(len(kernel[0]))
             if is_sparse and activation == "sigmoid":  # about as active as wanted
                 shift += np.log(self.objective.penalty.target / (1 - self.objective.penalty.target))
             layer.set_weights([kernel, shift - code.mean @ kernel])
             inner.append(coded + shift)
-            values = activations.apply(activation, inner[-1])
+            values = apply(activation, inner[-1])
         return inner
 
     def _kernel(self, depth: int, code: LinearCode, growth: float, rng: np.random.Generator) -> np.ndarray:
@@ -206,9 +217,9 @@ class DenseLevel(Level):
             down, _, log_variance = variational_gains(variances, noise)
             self._log_variance().bias.assign(np.pad(log_variance, (0, units - kept)))
         elif self.tied:
-            down = 1 / np.sqrt(activations.SLOPES.get(activation, 1.0))
+            down = 1 / np.sqrt(SLOPES.get(activation, 1.0))
         else:
-            down = 1 / rms if is_last or activation in activations.SATURATING else 1.0
+            down = 1 / rms if is_last or activation in SATURATING else 1.0
         components = components * down
         if activation == "linear" and (units == kept or self.objective.kl_weight > 0):
             return np.pad(components, ((0, 0), (0, units - kept)))
@@ -216,23 +227,23 @@ class DenseLevel(Level):
 
     def _start_decoder(self, images: np.ndarray, inner: list[np.ndarray]) -> None:
         """Sets the decoder's layers, from the encoding on, to restore what the encoder's layers were given."""
-        values = activations.apply(self.activations[-1], inner[-1])
+        values = apply(self.activations[-1], inner[-1])
         if self.objective.kl_weight > 0:
             deviation = np.exp(np.asarray(self._log_variance().bias) / 2)
             values = values + deviation * np.random.default_rng(1).standard_normal(values.shape)
-        gain, offset = activations.INVERSES.get(self.output_activation, (1.0, 0.0))
+        gain, offset = INVERSES.get(self.output_activation, (1.0, 0.0))
         for depth in reversed(range(len(self.units))):
             wanted = inner[depth - 1] if depth > 0 else gain * images + offset
             kernel = np.asarray(self._down()[depth].kernel, np.float64).T
             if not self.tied:
                 strengths = np.square(kernel).sum(axis=1, keepdims=True)
-                slope = activations.SLOPES.get(self.activations[depth], 1.0)
+                slope = SLOPES.get(self.activations[depth], 1.0)
                 guess = kernel / np.maximum(strengths * slope, SMALLEST) * (gain if depth == 0 else 1.0)
                 kernel = guess + least_squares(values, wanted - values @ guess)
             bias = (wanted - values @ kernel).mean(axis=0)
             self.decoder.get_layer(f"dense{depth}").set_weights([kernel, bias])
             if depth > 0:
-                values = activations.apply(self.activations[depth - 1], values @ kernel + bias)
+                values = apply(self.activations[depth - 1], values @ kernel + bias)
 
     def _log_variance(self) -> layers.Dense:
         return self.posterior.get_layer(LOG_VARIANCE)

@@ -19,7 +19,7 @@ def preset_named(name: Any) -> dict[str, int | None]:
         ValueError: there is none of that name.
     """
     if not isinstance(name, str) or name not in PRESETS:
-        from stacked_autoencoder.arguments import did_you_mean  # which imports numpy
+        from stacked_autoencoder.utils.checks import did_you_mean
 
         known = ", ".join(map(repr, PRESETS))
         raise ValueError(f"`preset` must be one of {known}: {did_you_mean(name, PRESETS)}Received: preset={name!r}")

@@ -6,6 +6,8 @@ that it is given, and otherwise makes a figure of its own. Colours can be told a
 Matplotlib is an extra: `pip install "stacked_autoencoder[examples]"`.
 """
 
+from __future__ import annotations
+
 from stacked_autoencoder.plots.curves import error_budget, loss_curves
 from stacked_autoencoder.plots.encodings import channels, latent_plane
 from stacked_autoencoder.plots.features import features, filters

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
+
 BAR = 0.38  # width of a bar, of the distance between levels
 
 

@@ -7,16 +7,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stacked_autoencoder.linear_fit import fit_linear_code
-from stacked_autoencoder.plots.drawing import Range, as_shown, axes_of, bare, mosaic, new_figure, number_rows, show
+from stacked_autoencoder.pca import fit_linear_code
+from stacked_autoencoder.plots.drawing import axes_of, bare, new_figure, number_rows, show
+from stacked_autoencoder.utils.images import Range, as_shown, mosaic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
+
 COLUMNS = 8  # channels in a row
+
+
 DIVERGING = "PuOr"  # told apart by the colour-blind, white at zero
+
+
 WITHIN = 99.5  # percent of the values that the colours have room for
+
+
 # Petroff 2021, "Accessible color sequences for data visualization" (arXiv:2107.02270), the one of ten.
 CLASSES = (
     *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),

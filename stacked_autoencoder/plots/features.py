@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stacked_autoencoder.arguments import positive_int
-from stacked_autoencoder.plots.drawing import as_shown, axes_of, mosaic, number_rows, show
+from stacked_autoencoder.plots.drawing import axes_of, number_rows, show
+from stacked_autoencoder.utils.checks import positive_int
+from stacked_autoencoder.utils.images import as_shown, mosaic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,8 +16,13 @@ if TYPE_CHECKING:
 
     from stacked_autoencoder.autoencoder import Autoencoder
 
+
 COLUMNS = 8
+
+
 PLACES = 7  # a side of an encoding that is decoded, where the model leaves its size open
+
+
 LINEAR = ("linear", "dense0")  # names of the layers whose kernels see the image
 
 
@@ -63,7 +69,7 @@ def features(sae: Autoencoder, level: int | None = None, n: int = 32, ax: Axes |
         ValueError: the level hasn't been trained, or doesn't encode images.
     """
     positive_int("n", n)
-    depth = sae.depth_of(level)
+    depth = sae.stack.index_of(level)
     chosen = sae.levels[depth]
     if chosen.mean is None or len(sae.shape) != 3:
         raise ValueError(
@@ -80,7 +86,7 @@ def features(sae: Autoencoder, level: int | None = None, n: int = 32, ax: Axes |
     decoded = sae.decode(encodings, depth)
     added = (decoded[:-1] - decoded[-1]) / deviations[:, None, None, None]
     if chosen.is_image:
-        factor = sae.factor_at(depth)
+        factor = sae.stack.factor_at(depth)
         top, left = (max(0, place * factor - factor // 2) for place in centre)
         added = added[:, top : top + 2 * factor, left : left + 2 * factor]
     return _grid(added.transpose(1, 2, 3, 0), ax)

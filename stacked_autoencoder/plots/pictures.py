@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stacked_autoencoder.arguments import positive_int
 from stacked_autoencoder.metrics import psnr
-from stacked_autoencoder.plots.drawing import Range, as_shown, axes_of, mosaic, new_figure, show
-from stacked_autoencoder.sources.base import scaled
+from stacked_autoencoder.plots.drawing import axes_of, new_figure, show
+from stacked_autoencoder.utils.checks import positive_int
+from stacked_autoencoder.utils.images import Range, as_shown, mosaic, scaled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

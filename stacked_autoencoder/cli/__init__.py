@@ -1,0 +1,1 @@
+"""The command `stacked-autoencoder`."""

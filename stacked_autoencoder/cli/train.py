@@ -1,0 +1,107 @@
+"""`train`: a stack on a folder of pictures."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from contextlib import suppress
+from pathlib import Path
+
+import keras
+
+from stacked_autoencoder.autoencoder import Autoencoder
+from stacked_autoencoder.cli.common import Result, Say, pictures_of
+from stacked_autoencoder.saving.manifest import MANIFEST
+from stacked_autoencoder.utils.console import table
+
+ARCHITECTURE = ("size", "preset", "n_out", "n_scalings", "n_levels", "latent_dim", "grey")
+
+
+def train(arguments: Namespace, say: Say) -> Result:
+    keras.utils.set_random_seed(arguments.seed)
+    sae = _stack_to_train(arguments)
+    images = pictures_of(arguments.folder, arguments, sae)
+    valid = None if arguments.valid is None else pictures_of(arguments.valid, arguments, sae)
+    sae.summary(say)
+    options = {
+        "validation_data": valid,
+        "batch_size": arguments.batch_size,
+        "checkpoint_dir": arguments.checkpoint_dir,
+        "verbose": 0 if arguments.json else 1 if sys.stdout.isatty() else 2,
+    }
+    epochs, began, deepest = arguments.epochs, time.perf_counter(), len(sae.levels) - 1
+    before = sae.stack.fingerprint(deepest)
+    try:
+        histories = sae.train(images, epochs[0] if len(epochs) == 1 else epochs, **options)
+        if arguments.fine_tune:
+            histories.append(sae.fine_tune(images, arguments.fine_tune, **options))
+    except BaseException as error:  # an hour of training may be behind it
+        if arguments.checkpoint_dir is not None:
+            error.add_note("The same command goes on from the last checkpoint.")
+        elif sae.stack.fingerprint(deepest) != before:
+            path = _save_somewhere(sae)
+            path = sae.save_path if path == sae.save_path.resolve() else path
+            error.add_note(f"The best weights so far are in {path}; --continue trains them further.")
+        raise
+    path = _save_somewhere(sae)
+    if path != sae.save_path.resolve():
+        raise OSError(
+            f"The stack couldn't be saved to --save-path {sae.save_path}, so it was saved to {path}. Move that folder "
+            "where you want it."
+        )
+    result = {
+        "model": str(path),
+        "seconds": time.perf_counter() - began,
+        "histories": [{"start_loss": history.start_loss, **history.history} for history in histories],
+    }
+    if valid is not None:
+        result["budget"] = sae.evaluate(valid, return_dict=True)
+        say("\n" + "\n".join(table(result["budget"])))
+    say(f"\nSaved to {path}, after {result['seconds']:.0f} s.")
+    return result
+
+
+def _save_somewhere(sae: Autoencoder) -> Path:
+    """Saves to where it was asked for, or where there is room: an hour of training may be behind it.
+
+    Raises:
+        OSError: nowhere.
+    """
+    try:
+        return sae.save()
+    except OSError as error:
+        reason = error
+    for folder in (sae.save_path.parent, Path.cwd(), Path.home(), Path(tempfile.gettempdir())):
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="stacked-autoencoder-", dir=folder))
+        except OSError:
+            continue
+        try:
+            return sae.save(folder / "model")
+        except OSError:
+            with suppress(OSError):
+                os.rmdir(folder)
+    raise reason
+
+
+def _stack_to_train(arguments: Namespace) -> Autoencoder:
+    path = arguments.save_path
+    asked = {name: getattr(arguments, name) for name in ARCHITECTURE if getattr(arguments, name) is not None}
+    if arguments.go_on:
+        if asked:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
+            raise ValueError(f"With --continue the stack is as it was saved: leave out {options}.")
+        sae = Autoencoder.load(path)
+        sae.save_path = path
+        return sae
+    if (path / MANIFEST).exists() and not arguments.overwrite:
+        raise ValueError(
+            "A stack is at --save-path already: --continue trains it further, --overwrite replaces it. "
+            f"Received: --save-path {path}"
+        )
+    side = arguments.side or arguments.crop
+    shape = (side, side, 1 if asked.pop("grey", False) else 3)
+    return Autoencoder(shape=shape, save_path=path, **asked)

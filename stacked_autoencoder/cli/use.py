@@ -1,0 +1,148 @@
+"""`encode`, `decode`, `reconstruct`, `generate` and `export`: a saved stack at work."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+import keras
+import numpy as np
+
+from stacked_autoencoder.autoencoder import Autoencoder
+from stacked_autoencoder.cli.common import SHEET, Result, Say, new_folder, pictures_of, written
+from stacked_autoencoder.cli.png import destinations, sheet, write_png
+from stacked_autoencoder.heads.base import Head
+from stacked_autoencoder.inference.codec import finite_source_of
+from stacked_autoencoder.saving.manifest import folder_at, read_manifest
+from stacked_autoencoder.store.encoding_store import EncodingStore
+from stacked_autoencoder.utils.console import Progress, show, table
+from stacked_autoencoder.utils.errors import printable
+from stacked_autoencoder.utils.images import as_bytes
+
+
+def info(arguments: Namespace, say: Say) -> Result:
+    sae = Autoencoder.load(arguments.model)
+    versions = read_manifest(folder_at(arguments.model))["versions"]
+    low, high = sae.value_range
+    say(f"Images {show(sae.shape)}, floats from {low:g} to {high:g}, sides in multiples of {sae.factor}")
+    sae.summary(say)
+    levels = []
+    for index, level in enumerate(sae.levels):
+        values, ratio = sae.stack.values_at(index)
+        statistics = {name: None if each is None else each.tolist() for name, each in level.statistics().items()}
+        shapes = {"input_shape": level.input_shape, "encoding_shape": level.encoding_shape}
+        levels.append(
+            {"kind": level.kind, **shapes, "factor": level.factor, "values": values, "ratio": ratio, **statistics}
+        )
+        if level.std is not None:
+            say(
+                f"level {index}: encodings' means from {level.mean.min():.3g} to {level.mean.max():.3g}, standard "
+                f"deviations from {level.std.min():.3g} to {level.std.max():.3g}"
+            )
+    say(
+        "saved by " + ", ".join(f"{printable(name, 40)} {printable(version, 20)}" for name, version in versions.items())
+    )
+    return {"shape": sae.shape, "value_range": sae.value_range, "levels": levels, "versions": versions}
+
+
+def evaluate(arguments: Namespace, say: Say) -> Result:
+    sae = Autoencoder.load(arguments.model)
+    images = pictures_of(arguments.folder, arguments, sae)
+    result = sae.evaluate(images, return_dict=True)
+    say("\n".join(table(result)))
+    return {"pictures": len(images), "levels": [{"level": index, **row} for index, row in result.items()]}
+
+
+BATCH = 64
+
+
+SHOWN = 8  # pictures on a sheet of reconstructions
+
+
+COLUMNS = 8  # of a sheet of generated ones
+
+
+def encode(arguments: Namespace, say: Say) -> Result:
+    sae = Autoencoder.load(arguments.model)
+    images = pictures_of(arguments.folder, arguments, sae)
+    options = {name: getattr(arguments, name) for name in ("level", "dtype", "shard")}
+    try:
+        store = sae.encode_to(arguments.store, images, verbose=not arguments.json, **options)
+    except KeyboardInterrupt as error:
+        error.add_note("The same command goes on where it was.")
+        raise
+    size = sum(shard.file.stat().st_size for shard in store.shards)
+    say(f"{len(store):,} encodings {show(store.shape[1:])} of level {store.level}, {size / 1e6:.1f} MB: {store.path}")
+    return {
+        "store": str(store.path),
+        "level": store.level,
+        "shape": store.shape,
+        "dtype": store.dtype.name,
+        "bytes": size,
+        "class_names": images.class_names,
+    }
+
+
+def decode(arguments: Namespace, say: Say) -> Result:
+    sae, store, out = Autoencoder.load(arguments.model), EncodingStore(arguments.store), new_folder(arguments.out)
+    if store.level >= len(sae.levels) or store.encoder != sae.stack.fingerprint(store.level, store.multiple):
+        raise ValueError(
+            "These encodings were made by another stack, or by this one before it was trained further: encode again. "
+            f"Received: a store of level {store.level} in {store.path}"
+        )
+    files = destinations(store.names or [f"{index:06d}" for index in range(len(store))], out)
+    with Progress(len(store), not arguments.json) as progress:
+        for rows in store.index_batches(BATCH):  # each of one size, so not in order where sizes differ
+            images = sae.decode(store.batch(rows), store.level)
+            for row, image in zip(rows, as_bytes(images, sae.value_range), strict=True):
+                write_png(files[row], image)
+            progress.add(len(rows))
+    return written(out, len(store), say)
+
+
+def reconstruct(arguments: Namespace, say: Say) -> Result:
+    sae, out = Autoencoder.load(arguments.model), new_folder(arguments.out)
+    images = pictures_of(arguments.folder, arguments, sae)
+    files = dict(zip(images.names, destinations(images.names, out, taken=SHEET), strict=True))
+    shown, count, pairs_shown = set(np.linspace(0, len(images) - 1, SHOWN).astype(int).tolist()), 0, []
+    with Progress(len(images), not arguments.json) as progress:
+        for block in finite_source_of(sae.stack, images).blocks(BATCH):
+            pairs = []  # of the block; its names are those of the readable pictures, once these have been read
+            for batch in block.batches(BATCH):
+                pairs += zip(batch, as_bytes(sae.reconstruct(batch, arguments.level), sae.value_range), strict=True)
+            for name, (_, restored) in zip(block.names, pairs, strict=True):
+                write_png(files[name], restored)
+            pairs_shown += [pair for index, pair in enumerate(pairs, count) if index in shown]
+            count += len(pairs)
+            progress.add(len(pairs))
+    write_png(out / SHEET, sheet(list(zip(*pairs_shown, strict=True))))
+    return written(out, count, say, "originals over reconstructions")
+
+
+def generate(arguments: Namespace, say: Say) -> Result:
+    sae, out = Autoencoder.load(arguments.model), new_folder(arguments.out)
+    head, depth = keras.models.load_model(arguments.head), sae.stack.index_of(arguments.level)
+    if not isinstance(head, Head):
+        raise ValueError(f"A saved Flow, VAE, WGAN or BEGAN was expected. Received: a {type(head).__name__}")
+    if head.encoding_shape != sae.levels[depth].encoding_shape:
+        raise ValueError(
+            f"This {type(head).__name__} draws encodings of shape {show(head.encoding_shape)}, and those of level "
+            f"{depth} are {show(sae.levels[depth].encoding_shape)}: give the --level that it was trained on."
+        )
+    asked = {"labels": arguments.label, "guidance": arguments.guidance}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    if asked and not head.takes_labels:
+        raise ValueError(f"This {type(head).__name__} has no classes: leave out --label and --guidance.")
+    drawn = sae.decode(head.generate(arguments.n, arguments.seed, **asked), depth)
+    pictures = as_bytes(drawn, sae.value_range)
+    for index, picture in enumerate(pictures):
+        write_png(out / f"{index:06d}.png", picture)
+    write_png(out / SHEET, sheet([pictures[first : first + COLUMNS] for first in range(0, len(pictures), COLUMNS)]))
+    return written(out, len(pictures), say, "all of them")
+
+
+def export(arguments: Namespace, say: Say) -> Result:
+    sae = Autoencoder.load(arguments.model)
+    files = sae.export(arguments.out, arguments.format, arguments.level)
+    for file in files:
+        say(f"{file}, {file.stat().st_size / 1e6:.1f} MB")
+    return {"files": [str(file) for file in files]}

@@ -1,0 +1,1 @@
+"""Whatever a user passes in, as checked batches of float32."""

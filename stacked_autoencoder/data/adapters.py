@@ -1,0 +1,132 @@
+"""What a user passes in → batches of float32 images, checked, scaled and padded.
+
+    array, tensor        ─┐
+    list of tensors       ├─▶ ArraySource ─┐
+    tf.data.Dataset      ───▶ StreamSource ┼─▶ dataset(batch_size): float32 (N, H, W, C), one size per batch
+    keras PyDataset      ───▶ StreamSource │
+    path, ImageFolder    ───▶ FolderSource ┤
+    EncodingStore        ───▶ StoreSource  ┘
+
+`uint8` becomes [-1, 1]; floats stay as they are and must lie in [-1, 1]. Sides become multiples of the stack's factor
+by reflection.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stacked_autoencoder.data.array import ArraySource
+from stacked_autoencoder.data.dataset import StreamSource
+from stacked_autoencoder.data.folder import FolderSource
+from stacked_autoencoder.data.image_folder import ImageFolder
+from stacked_autoencoder.data.source import Source
+from stacked_autoencoder.data.stored import StoreSource
+from stacked_autoencoder.store.encoding_store import EncodingStore
+from stacked_autoencoder.utils.checks import AXES, described
+from stacked_autoencoder.utils.generators import generated
+from stacked_autoencoder.utils.images import Shape
+
+Images = Any
+
+
+def as_source(images: Images, shape: Shape, *, factor: int = 1, check_range: bool = True) -> Source:
+    """Wraps whatever a user passes in.
+
+    Args:
+        images: array or tensor `(N, H, W, C)`; list of `(H, W, C)` or `(1, H, W, C)`, sizes may differ;
+            `tf.data.Dataset` or `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder, or an
+            `ImageFolder`; an `EncodingStore`.
+        shape: of one image, `None` where any size will do.
+        factor: sides become multiples of it; smaller images are refused.
+        check_range: whether floats must lie in [-1, 1].
+
+    Raises:
+        ValueError: the images can't be what the model was made for. The message says which, and what to do.
+        FileNotFoundError: a folder that isn't there.
+    """
+    if isinstance(images, Source):
+        return images
+    labels = None
+    if isinstance(images, tuple) and len(images) == 2:  # (images, labels), as Keras has it
+        images, labels = images
+    if isinstance(images, EncodingStore):
+        return StoreSource(images, shape, factor, check_range)
+    if isinstance(images, (str, os.PathLike)):
+        images = ImageFolder(images)
+    if isinstance(images, ImageFolder):
+        if len(shape) != 3:
+            raise ValueError(
+                f"A folder holds images, and the model was made for {described(shape)}: give an array or a dataset. "
+                f"Received: {images!r}"
+            )
+        return FolderSource(images, shape, factor)
+    if isinstance(images, tf.data.Dataset):
+        return StreamSource(images, shape, factor, check_range)
+    if isinstance(images, keras.utils.PyDataset):
+        return StreamSource(_from_py_dataset(images, len(shape)), shape, factor, check_range)
+    if isinstance(images, (list, tuple)):
+        if not images:
+            raise ValueError("`images` is empty; at least one image is needed. Received: images=[]")
+        singles = [_single(_as_array(image), index, len(shape)) for index, image in enumerate(images)]
+        return ArraySource(singles, shape, factor, check_range, labels)
+    return ArraySource(_as_array(images), shape, factor, check_range, labels)
+
+
+def _from_py_dataset(batches: keras.utils.PyDataset, rank: int) -> tf.data.Dataset:
+    def arrays(item: Any) -> tuple[np.ndarray, ...]:
+        """Images, and labels if there are any; sample weights are of no use here."""
+        return tuple(map(np.asarray, item[:2])) if isinstance(item, (tuple, list)) else (np.asarray(item),)
+
+    def generate() -> Iterator[tuple[np.ndarray, ...]]:
+        for index in range(len(batches)):
+            yield arrays(batches[index])
+        batches.on_epoch_end()
+
+    if len(batches) == 0:
+        raise ValueError("`images` is empty; at least one image is needed. Received: a PyDataset of length 0")
+    sample, *labels = arrays(batches[0])
+    if sample.ndim != rank + 1:
+        raise ValueError(
+            f"A PyDataset must yield batches (N, {AXES[rank][1:]}. Received: a batch of shape {sample.shape}"
+        )
+    signature = [tf.TensorSpec((*(None,) * rank, sample.shape[-1]), sample.dtype)]
+    signature += [tf.TensorSpec((None, *each.shape[1:]), each.dtype) for each in labels]
+    dataset = generated(generate, tuple(signature))
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
+
+
+def _as_array(images: Any) -> np.ndarray:
+    array = images.numpy() if hasattr(images, "numpy") else np.asarray(images)
+    if array.dtype == object and not array.shape:
+        raise ValueError(
+            "`images` must be an array, a list of arrays, a `tf.data.Dataset`, a PyDataset, an `ImageFolder` or "
+            f"the path of a folder. Received: images={images!r}"
+        )
+    if array.dtype == object:
+        raise ValueError(
+            "`images` is an object array, which numpy makes of images of different sizes. Pass them as a list of "
+            f"arrays (H, W, C) instead. Received: dtype=object, shape={array.shape}"
+        )
+    if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(
+            "`images` must be uint8 (0 to 255) or floats in [-1, 1]; convert with `images.astype('uint8')` if they are "
+            f"pixels. Received: dtype={array.dtype}"
+        )
+    return array
+
+
+def _single(image: np.ndarray, index: int, rank: int) -> np.ndarray:
+    if image.ndim == rank + 1 and image.shape[0] == 1:
+        return image[0]
+    if image.ndim != rank:
+        axes = AXES[rank]
+        raise ValueError(
+            f"A list must hold images of shape {axes} or (1, {axes[1:]}. Received: image {index} of shape {image.shape}"
+        )
+    return image

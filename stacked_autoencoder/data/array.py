@@ -1,0 +1,129 @@
+"""Images in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from stacked_autoencoder.data.source import ImageBlock, Source, everything
+from stacked_autoencoder.utils.checks import check_image_shape
+from stacked_autoencoder.utils.generators import generated
+from stacked_autoencoder.utils.images import Shape, fitting, index_batches, pad_by_reflection, scaled
+from stacked_autoencoder.utils.seeds import EpochShuffler
+
+CHECKED_AT_ONCE = 1 << 24  # values; bounds the memory of a check
+
+
+class ArrayBlock(ImageBlock):
+    def __init__(self, index: int, held: np.ndarray | list[np.ndarray], labels: Sequence[Any] | None) -> None:
+        self.index = index
+        self.held = held
+        self.labels = labels
+
+    def images(self) -> Iterator[np.ndarray]:
+        return iter(self.held)
+
+    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
+        if isinstance(self.held, np.ndarray):  # nothing to join, so nothing to copy
+            step = fitting(batch_size, self.held.shape[1:])
+            return (self.held[start : start + step] for start in range(0, len(self.held), step))
+        return super().batches(batch_size)
+
+
+class ArraySource(Source):
+    """Images in memory, or mapped into it: one array, or a list of arrays whose sizes may differ."""
+
+    def __init__(
+        self,
+        images: np.ndarray | list[np.ndarray],
+        shape: Shape,
+        factor: int = 1,
+        check_range: bool = True,
+        labels: Sequence[Any] | None = None,
+    ) -> None:
+        super().__init__(shape, factor, check_range)
+        self.images = images
+        self.labels = labels
+        if labels is not None and len(labels) != len(images):
+            raise ValueError(
+                f"`images` as (images, labels) needs one label per image. Received: {len(images)} images, "
+                f"{len(labels)} labels"
+            )
+        if isinstance(images, np.ndarray):
+            if images.ndim != len(shape) + 1:
+                check_image_shape(images.shape, shape, batched=True)
+            if len(images) == 0:
+                raise ValueError(f"`images` is empty; at least one image is needed. Received: shape={images.shape}")
+            self.check_shape(images.shape[1:])
+            rows = max(1, CHECKED_AT_ONCE // max(1, images[0].size))
+            for start in range(0, len(images), rows):
+                self.check(images[start : start + rows], start)
+            sizes = {images.shape[1:-1]}
+        else:
+            for index, image in enumerate(images):
+                self.check_shape(image.shape, index)
+                if image.dtype != images[0].dtype:
+                    raise ValueError(
+                        "The images of a list must share one dtype, or their values can't be compared: convert them "
+                        f"all to uint8 or all to float32. Received: {images[0].dtype} first, {image.dtype} as image "
+                        f"{index}"
+                    )
+                self.check(image[None], index)
+            sizes = {image.shape[:-1] for image in images}
+        self.shape = (*(sizes.pop() if len(sizes) == 1 else (None,) * (len(shape) - 1)), shape[-1])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def sizes(self) -> list[Shape]:
+        """The shape of every image, or one if all are alike."""
+        return [self.images.shape[1:]] if isinstance(self.images, np.ndarray) else [each.shape for each in self.images]
+
+    def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
+        passes = EpochShuffler.drawn(shuffle, first_pass)
+        dtype = self.images.dtype if isinstance(self.images, np.ndarray) else self.images[0].dtype
+        signature = tf.TensorSpec((None, *self.shape), dtype)
+        return generated(lambda: self._generate(batch_size, passes.next()), signature)
+
+    def batches(
+        self, batch_size: int, *, shuffle: bool = False, most: int | None = None, part: tuple[int, int] = (0, 1)
+    ) -> Iterator[np.ndarray]:
+        """Not by `tf.data` either, which takes longer to begin than some batches take to read."""
+        passes, (index, count) = EpochShuffler.drawn(shuffle, 0), part
+        for images in islice(self._generate(batch_size, passes.next()), index, most, count):
+            yield pad_by_reflection(scaled(images), self.factor).numpy()
+
+    def in_order(self, batch_size: int, *, scale: bool = True) -> Iterator[np.ndarray]:
+        """Not by `tf.data`, which would copy images, and read what is only mapped into memory."""
+        batches = ArrayBlock(0, self.images, self.labels).batches(batch_size)
+        return (scaled(images).numpy() for images in batches) if scale else batches
+
+    def blocks(self, size: int, wanted: Callable[[int], bool] = everything) -> Iterator[ArrayBlock]:
+        for start in range(0, len(self), size):
+            labels = None if self.labels is None else self.labels[start : start + size]
+            yield ArrayBlock(start // size, self.images[start : start + size], labels)
+
+    def count(self) -> int:
+        return len(self)
+
+    def describe(self) -> str:
+        return f"{len(self)} images of shape {self.shape}, {self.images[0].dtype}, in memory"
+
+    def count_batches(self, batch_size: int) -> int:
+        return len(self._plan(batch_size, None))
+
+    def _generate(self, batch_size: int, rng: np.random.Generator | None) -> Iterator[np.ndarray]:
+        for indices in self._plan(batch_size, rng):
+            if isinstance(self.images, np.ndarray):
+                in_order = rng is None
+                yield self.images[indices[0] : indices[-1] + 1] if in_order else self.images[indices]
+            else:
+                yield np.stack([self.images[index] for index in indices])
+
+    def _plan(self, batch_size: int, rng: np.random.Generator | None) -> list[np.ndarray]:
+        sizes = None if isinstance(self.images, np.ndarray) else [image.shape for image in self.images]
+        return index_batches(sizes, len(self), batch_size, rng)

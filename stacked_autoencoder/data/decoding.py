@@ -1,0 +1,337 @@
+"""A picture file → `(H, W, C)` uint8, as TensorFlow operations: `tf.data` decodes many at once, without Python."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+from functools import lru_cache, partial
+
+import numpy as np
+import tensorflow as tf
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+
+
+LIKE_OTHERS = "INTEGER_ACCURATE"  # the transform that Pillow and browsers use; TensorFlow's own is up to 8 of 255 off
+
+
+REDUCTIONS = (1, 2, 4, 8)  # by which a JPEG can be decoded smaller, in a fraction of the time
+
+
+HEAD = 1 << 17  # bytes of a JPEG that hold its EXIF block: it comes before the pixels and takes half of that at most
+
+
+EXIF = re.compile(rb"(?:Exif\0\0|eXIf|EXIF.{4})(II\*\0|MM\0\*)", re.DOTALL)  # as JPEG, PNG and WebP announce it
+
+
+ORIENTATION = 0x0112
+
+
+PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # width and height follow
+
+
+MAX_PIXELS = 89_478_485  # Pillow warns of a decompression bomb when a picture has more
+
+
+FRAME_FACTOR = 4  # TensorFlow decodes all frames of a GIF, a byte per pixel: together as much as one picture with alpha
+
+
+MOST_BLOCKS = 1 << 22  # of a GIF: Python walks over them, and large ones of 255 bytes hold a gigabyte
+
+
+BAND = 1 << 20  # pixels that are converted at once
+
+
+# How GIF, BMP and three kinds of WebP begin; a dot stands for any byte.
+STARTS = (b"GIF8", b"BM", b"RIFF....WEBPVP8 ", b"RIFF....WEBPVP8L", b"RIFF....WEBPVP8X")
+
+
+SIZE_FIELDS = ((22, 4), (18, 4), (28, 2), (26, 2), (21, 4), (27, 3), (24, 3))  # start and bytes of numbers in headers
+
+
+# Inline, the nodes of a function would cost even where they aren't used.
+apart = partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
+
+
+@lru_cache(maxsize=8)  # tracing takes as long as reading a thousand small pictures
+def picture_reader(
+    channels: int, side: int | None = None, crop: int | None = None, max_pixels: int | None = MAX_PIXELS
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Reads one picture, upright as its EXIF orientation says, the first frame of an animation.
+
+    Args:
+        channels: 1 for grey, 3 for colour. Colour becomes grey by luma (ITU-R BT.601), an alpha channel is laid on
+            white (a single colour that stands for transparency, in a GIF or PNG, isn't looked for).
+        side: takes the largest square in the middle, resized to so many pixels a side.
+        crop: takes a square of so many pixels somewhere.
+        max_pixels: height times width that a picture may have at most, `None` for any. The header of the file says how
+            large it is, so a picture with more pixels is never decoded.
+
+    Returns:
+        A graph: path of a JPEG, PNG, GIF, BMP or WebP file, and a seed `(2,)` that decides where the crop is → picture.
+        It raises `tf.errors.OpError` for what isn't a picture, a damaged one, one smaller than `crop` or with more than
+        `max_pixels`, or a WebP animation.
+    """
+    limit = None if max_pixels is None else min(max_pixels, tf.int64.max)
+
+    def from_jpeg(contents: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        if channels == 3:
+            return _from_jpeg(contents, 3, side, crop, seed, limit)
+        return _with_channels(_from_jpeg(contents, 0, side, crop, seed, limit), channels)
+
+    @apart
+    def from_other(contents: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        return _with_channels(_from_other(contents, crop, seed, limit), channels)
+
+    @tf.function(autograph=False)
+    def read(path: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        contents = tf.io.read_file(path)
+        is_jpeg = tf.strings.substr(contents, 0, 2) == b"\xff\xd8"
+        head = tf.strings.substr(contents, 0, tf.where(is_jpeg, HEAD, tf.strings.length(contents)))
+        has_exif = tf.strings.regex_full_match(head, r"\C*(?:Exif|eXIf|EXIF)\C*")
+        image = tf.cond(is_jpeg, lambda: from_jpeg(contents, seed), lambda: from_other(contents, seed))
+        image = tf.ensure_shape(image, (None, None, channels))
+        image = tf.cond(has_exif, lambda: _upright(image, head), lambda: image)
+        return image if side is None else _resized(_middle(image), side)
+
+    return read.get_concrete_function(tf.TensorSpec((), tf.string), tf.TensorSpec((2,), tf.int64))
+
+
+def _from_jpeg(
+    contents: tf.Tensor, channels: int, side: int | None, crop: int | None, seed: tf.Tensor, limit: int | None
+) -> tf.Tensor:
+    """Decodes no more of the picture than is needed, with the channels that it has if `channels` is 0."""
+    shape = tf.io.extract_jpeg_shape(contents)
+    with tf.control_dependencies(_size_checks(shape[:2], limit)):
+        contents = tf.identity(contents)
+
+    def decode(reduction: int = 1) -> tf.Tensor:
+        return tf.io.decode_jpeg(contents, channels, reduction, dct_method=LIKE_OTHERS)
+
+    if crop is not None:
+        window = tf.concat([_place(shape, crop, seed), [crop, crop]], 0)
+        return tf.io.decode_and_crop_jpeg(contents, window, channels, dct_method=LIKE_OTHERS)
+    if side is None:
+        return decode()
+    # At least twice the size that is wanted is left, so the filter that resizes still decides what is seen.
+    shorter = tf.reduce_min(shape[:2])
+    fitting = tf.reduce_sum(tf.cast(shorter >= 2 * side * tf.constant(REDUCTIONS[1:]), tf.int32))
+    return tf.switch_case(fitting, [partial(decode, reduction) for reduction in REDUCTIONS])
+
+
+def _from_other(contents: tf.Tensor, crop: int | None, seed: tf.Tensor, limit: int | None) -> tf.Tensor:
+    is_png = tf.strings.substr(contents, 0, len(PNG_START)) == PNG_START
+    image = tf.cond(is_png, lambda: _from_png(contents, limit), lambda: _from_rare(contents, limit))
+    if crop is not None:
+        top, left = tf.unstack(_place(tf.shape(image), crop, seed))
+        image = image[top : top + crop, left : left + crop]
+    return tf.cond(tf.shape(image)[-1] % 2 == 0, lambda: _by_pixel(_on_white, image), lambda: image)
+
+
+def _from_png(contents: tf.Tensor, limit: int | None) -> tf.Tensor:
+    size = tf.io.decode_raw(tf.strings.substr(contents, len(PNG_START), 8), tf.int32, little_endian=False)
+    return _decoded(contents, _size_checks(size[::-1], limit))
+
+
+def _from_rare(contents: tf.Tensor, limit: int | None) -> tf.Tensor:
+    """Decodes a GIF, BMP or WebP."""
+
+    @apart
+    def decode(contents: tf.Tensor) -> tf.Tensor:
+        head = tf.cast(tf.io.decode_raw(contents, tf.uint8, fixed_length=30), tf.int64)  # zeros behind a shorter file
+        # Few large operations: each one makes every pass over a folder start later.
+        starts = np.stack([np.frombuffer(start.ljust(16, b"."), np.uint8) for start in STARTS]).astype(np.int64)
+        is_kind = tf.reduce_all((head[:16] == starts) | (starts == ord(".")), 1)
+        is_gif, is_bitmap, _, _, is_extended = tf.unstack(is_kind)
+        weights = np.zeros((len(SIZE_FIELDS), 30), np.int64)
+        for row, (start, count) in zip(weights, SIZE_FIELDS, strict=True):
+            row[start : start + count] = [1 << 8 * place for place in range(count)]
+        numbers = tf.reduce_sum(weights * head, 1)
+        sizes = [
+            tf.zeros(2, tf.int64),  # a GIF is looked at below
+            numbers[:2],
+            numbers[2:4] % (1 << 14),
+            tf.stack([numbers[4] // (1 << 14), numbers[4]]) % (1 << 14) + 1,
+            numbers[5:] + 1,  # libwebp refuses a still picture of another size
+        ]
+        height, width = tf.unstack(tf.reduce_sum(tf.where(is_kind[:, None], sizes, 0), 0))
+        height = tf.where(height < 1 << 31, height, (1 << 32) - height)  # negative where a BMP begins with its top row
+        # TensorFlow 2.21 writes beyond its buffer when it decodes an opaque animation.
+        is_still = ~is_extended | ((head[20] % 4 == 0) & (head[20] < 64))  # flags: ICC profile, alpha, EXIF, XMP only
+        checks = [
+            # TensorFlow decodes JPEG XL as well, but its header has no size at a fixed position to check.
+            _check(tf.reduce_any(is_kind), "not a JPEG, PNG, WebP, BMP or GIF with a size in its header"),
+            _check(is_still, "an animated WebP"),
+            *_size_checks(tf.stack([height, width]), limit),
+        ]
+        if limit is not None:
+            checks.append(tf.cond(is_gif, lambda: _gif_fits(contents, limit), lambda: True))
+        image = _decoded(contents, checks)
+        has_palette = is_bitmap & (tf.shape(image)[-1] == 1)
+        image = tf.cond(has_palette, lambda: _by_palette(image, contents), lambda: image)
+        # The fourth channel of a bitmap is padding, most often zero.
+        return image[..., : tf.where(is_bitmap, 3, 4)]
+
+    return decode(contents)
+
+
+def _gif_fits(contents: tf.Tensor, limit: int) -> tf.Tensor:
+    size, pixels = tf.numpy_function(gif_size, [contents], (tf.int64, tf.int64), stateful=False)
+    reason = f"pixels in all frames are more than {FRAME_FACTOR} times `max_pixels={limit}`"
+    checks = [*_size_checks(size, limit), _check(pixels // FRAME_FACTOR <= limit, pixels, reason)]
+    with tf.control_dependencies(checks):
+        return tf.constant(True)
+
+
+def _decoded(contents: tf.Tensor, checks: list[tf.Operation]) -> tf.Tensor:
+    with tf.control_dependencies(checks):
+        return tf.io.decode_image(contents, expand_animations=False)
+
+
+def _check(condition: tf.Tensor, *reason: tf.Tensor | str) -> tf.Operation:
+    return tf.raw_ops.Assert(condition=condition, data=reason)
+
+
+def _size_checks(size: tf.Tensor, limit: int | None) -> list[tf.Operation]:
+    """Refuses more than `limit` pixels. Height and width have 32 bits each, so their product can't overflow int64."""
+    if limit is None:
+        return []
+    pixels = tf.reduce_prod(tf.abs(tf.cast(size, tf.int64)))
+    return [_check(pixels <= limit, size, f"pixels are more than `max_pixels={limit}`")]
+
+
+def gif_size(contents: bytes) -> tuple[np.ndarray, np.int64]:
+    """The size of a GIF, as far as a damaged file tells it.
+
+    Returns:
+        Height and width that its logical screen and all frames fit in, and the number of pixels in all frames.
+    """
+    height = width = pixels = blocks = 0
+    try:
+        width, height, flags = struct.unpack_from("<HHB", contents, 6)
+        place = 13 + _palette_bytes(flags)
+        while contents[place] in b"!,":
+            if contents[place] == ord(","):
+                frame_width, frame_height, flags = struct.unpack_from("<HHB", contents, place + 5)
+                width, height = max(width, frame_width), max(height, frame_height)
+                pixels += frame_width * frame_height
+                place += 9 + _palette_bytes(flags)
+            place += 2
+            while contents[place]:  # a block of so many bytes follows
+                place += contents[place] + 1
+                blocks += 1
+                if blocks > MOST_BLOCKS:
+                    raise ValueError(f"a GIF of more than {MOST_BLOCKS:,} blocks")
+            place += 1
+    except (IndexError, struct.error):
+        pass  # the decoder goes no further either
+    return np.array([height, width], np.int64), np.int64(pixels)
+
+
+def _palette_bytes(flags: int) -> int:
+    return 3 << (flags % 8 + 1) if flags >= 128 else 0
+
+
+# === Conversion of pixels ===
+
+
+def _by_pixel(convert: Callable[[tf.Tensor], tf.Tensor], image: tf.Tensor) -> tf.Tensor:
+    """Converts each pixel of a picture `(H, W, C)`, a limited number at once: intermediate values take more bytes."""
+
+    @apart
+    def by_band(image: tf.Tensor) -> tf.Tensor:
+        shape = tf.shape(image)
+        pixels = tf.reshape(image, (-1, shape[-1]))
+        count = tf.shape(pixels)[0]
+
+        def one(start: tf.Tensor, done: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            return start + BAND, done.write(start // BAND, convert(pixels[start : start + BAND]))
+
+        done = tf.TensorArray(tf.uint8, (count - 1) // BAND + 1, infer_shape=False)
+        _, done = tf.while_loop(lambda start, _: start < count, one, (0, done), parallel_iterations=1)
+        return tf.reshape(done.concat(), tf.concat([shape[:2], [-1]], 0))
+
+    return tf.cond(tf.size(image) > 4 * BAND, lambda: by_band(image), lambda: convert(image))
+
+
+def _by_palette(indices: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
+    """Colours of a bitmap of 8 bits per pixel, of which TensorFlow gives the indices."""
+
+    def number(place: int) -> tf.Tensor:
+        return tf.io.decode_raw(tf.strings.substr(contents, place, 4), tf.int32)[0]
+
+    start, stop = 14 + number(14), number(10)  # behind the header, up to the pixels
+    palette = tf.io.decode_raw(tf.strings.substr(contents, start, stop - start), tf.uint8)
+    return tf.gather(tf.reshape(palette, (-1, 4))[:, 2::-1], tf.cast(indices[..., 0], tf.int32))
+
+
+def _on_white(pixels: tf.Tensor) -> tf.Tensor:
+    """`(…, 2 or 4)` → `(…, 1 or 3)`: the last channel is the opacity."""
+    pixels = tf.cast(pixels, tf.float32)
+    mixed = 255.0 + (pixels[..., :-1] - 255.0) * (pixels[..., -1:] / 255.0)
+    return tf.cast(tf.round(mixed), tf.uint8)
+
+
+def _grey(pixels: tf.Tensor) -> tf.Tensor:
+    return tf.image.rgb_to_grayscale(pixels[..., :3])
+
+
+def _with_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
+    is_grey = tf.shape(image)[-1] == 1
+    if channels == 3:
+        image = tf.cond(is_grey, lambda: tf.repeat(image, 3, axis=-1), lambda: image[..., :3])
+    else:
+        image = tf.cond(is_grey, lambda: image, lambda: _by_pixel(_grey, image))
+    return tf.ensure_shape(image, (None, None, channels))
+
+
+def _place(shape: tf.Tensor, crop: int, seed: tf.Tensor) -> tf.Tensor:
+    """Top and left of a square somewhere in an image of this shape."""
+    room = shape[:2] - crop
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_min(room) >= 0, ["smaller than `crop`:", shape])]):
+        return tf.cast(tf.random.stateless_uniform([2], seed) * tf.cast(room + 1, tf.float32), tf.int32)
+
+
+def _resized(image: tf.Tensor, side: int) -> tf.Tensor:
+    """By the mean of the area that each new pixel covers; to make a picture larger, bicubic."""
+    larger = tf.shape(image)[0] < side
+    method = partial(tf.image.resize, image, (side, side))
+    resized = tf.cond(larger, lambda: method("bicubic"), lambda: method("area"))
+    return tf.saturate_cast(tf.round(resized), tf.uint8)
+
+
+def _middle(image: tf.Tensor) -> tf.Tensor:
+    """The largest square in the middle."""
+    size = tf.shape(image)[:2]
+    side = tf.reduce_min(size)
+    top, left = tf.unstack((size - side) // 2)
+    return image[top : top + side, left : left + side]
+
+
+@apart
+def _upright(image: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
+    """Turns an image as the EXIF block in the head of its file says, which Python reads."""
+    number = tf.numpy_function(orientation, [head], tf.int64, stateful=False)
+    upright = tf.cond(number >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
+    down, right = (tf.where(tf.reduce_any(number == mirrored), -1, 1) for mirrored in ((3, 4, 7, 8), (2, 3, 6, 7)))
+    return tf.ensure_shape(upright[::down, ::right], (None, None, image.shape[-1]))
+
+
+def orientation(contents: bytes) -> int:
+    """The orientation (1 to 8, 1 for upright) in the EXIF block of a picture file (CIPA DC-008, 4.6.5); 1 without."""
+    found = EXIF.search(contents)
+    if found is None:
+        return 1
+    block = contents[found.start(1) :]
+    order = "<" if block[:2] == b"II" else ">"
+    try:
+        (start,) = struct.unpack_from(f"{order}I", block, 4)
+        (count,) = struct.unpack_from(f"{order}H", block, start)
+        for entry in range(count):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", block, start + 2 + 12 * entry)
+            if tag == ORIENTATION:
+                return value if 1 <= value <= 8 else 1
+    except struct.error:  # the block is cut short: as if there were none
+        pass
+    return 1

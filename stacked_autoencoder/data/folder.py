@@ -1,0 +1,305 @@
+"""Images from a folder of pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import takewhile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from stacked_autoencoder.data.decoding import picture_reader
+from stacked_autoencoder.data.image_folder import ImageFolder, listed
+from stacked_autoencoder.data.source import Block, DatasetSource, everything
+from stacked_autoencoder.utils.errors import printable
+from stacked_autoencoder.utils.generators import Released, generated, iterated, released
+from stacked_autoencoder.utils.images import Shape, fitting, index_batches, joined_neighbours
+from stacked_autoencoder.utils.seeds import EpochShuffler
+
+MOST = 0.05  # of all pictures
+
+
+class Unreadable:
+    """Remembers them, tells of each once, and makes it an error when they are too many.
+
+    It begins with those that were found when the folder was listed.
+
+    Attributes:
+        reasons: index in the folder → path and reason, in the order they were found.
+    """
+
+    def __init__(self, folder: ImageFolder) -> None:
+        self.folder = folder
+        self.reasons = {row: self._described(row, reason) for row, reason in folder.unreadable.items()}
+        self.told = 0
+        self._refuse_too_many()
+
+    def add(self, row: int, reason: str) -> None:
+        self.reasons[row] = self._described(row, reason)
+        self._refuse_too_many()
+
+    def tell(self) -> None:
+        """Warns of those that it hasn't warned of yet."""
+        self._refuse_too_many()  # an error in a batch that was read ahead stays there when no one takes that batch
+        fresh = list(self.reasons.values())[self.told :]
+        if fresh:
+            self.told += len(fresh)  # more may have been found meanwhile
+            warnings.warn(
+                f"Skipped, since they can't be read ({self.told} of {len(self.folder)} pictures up to now): "
+                f"{listed(fresh)}",
+                stacklevel=2,
+            )
+
+    def _described(self, row: int, reason: str) -> str:
+        return f"{printable(self.folder.path / self.folder.names[row])} ({printable(reason)})"
+
+    def _refuse_too_many(self) -> None:
+        if len(self.reasons) > MOST * len(self.folder):
+            raise ValueError(
+                f"More than {MOST:.0%} of {len(self.folder)} pictures can't be read: "
+                f"{listed(list(self.reasons.values()))}. Mend or remove them. Received: {self.folder!r}"
+            )
+
+
+def reason_of(error: tf.errors.OpError) -> str:
+    """The message of an error that a graph raised, without the names of operations."""
+    message = error.message.split("\n\t [[")[0].split("\n")[-1]
+    asserted = re.search(r"assertion failed: (\[.*\])", message)
+    if asserted is None:
+        return message
+    values = asserted[1][1:-1].split("] [")  # each a text, a number or the numbers of a vector
+    return " ".join(re.sub(r"(?<=\d) (?=-?\d)", " x ", value) for value in values)
+
+
+Order = tuple[np.ndarray, int]  # indices in the folder, and a seed for crops
+
+
+class FolderBlock(Block):
+    """Pictures of a folder.
+
+    Args:
+        index: of the block.
+        source: the folder's.
+        rows: of its pictures, those of this block.
+        reading: batch size → the batches of all blocks that are read, with an empty one after each block.
+    """
+
+    def __init__(
+        self, index: int, source: FolderSource, rows: range, reading: Callable[[int], Iterator[np.ndarray]]
+    ) -> None:
+        self.index = index
+        self.source = source
+        self.rows = rows
+        self.reading = reading
+
+    @property
+    def names(self) -> list[str]:
+        return [self.source.folder.names[row] for row in self.source.readable(self.rows)]
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        labels = self.source.folder.labels
+        return None if labels is None else labels[self.source.readable(self.rows)]
+
+    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
+        with self.source.own_errors():
+            singles = None in self.source.shape
+            batches = takewhile(len, self.reading(1 if singles else fitting(batch_size, self.source.shape)))
+            yield from joined_neighbours(batches, batch_size) if singles else batches
+
+    def fingerprint(self) -> str:
+        """Of names, sizes and times of change: reading a million pictures to know them again would take too long."""
+        folder = self.source.folder
+        names = [folder.names[row] for row in self.rows]
+        known = [(name, *_size_and_time(folder.path / name)) for name in names]
+        taken = [folder.side, folder.crop, folder.seed if folder.crop else None]
+        return hashlib.sha256(json.dumps([taken, known]).encode()).hexdigest()
+
+
+# As many threads decode as there are. A pipeline that ends waits for its tuning, the longer the longer it has run.
+UNTUNED = tf.data.Options()
+
+
+UNTUNED.autotune.enabled = False
+
+
+class FolderSource(DatasetSource):
+    """The pictures below a folder, sorted by path."""
+
+    def __init__(self, folder: ImageFolder, shape: Shape, factor: int) -> None:
+        if shape[-1] not in (1, 3):
+            raise ValueError(
+                f"Pictures in a folder are grey (1 channel) or colour (3); the model wants {shape[-1]}. Give the "
+                "Autoencoder a shape that ends in 1 or 3."
+            )
+        super().__init__(shape, factor, check_range=True)
+        square = folder.side or folder.crop
+        if square is not None:
+            self.check_shape((square, square, shape[-1]))
+            self.shape = (square, square, shape[-1])
+        self.folder = folder
+        self.names = tf.constant([os.fsencode(name) for name in folder.names])
+        self.picture_at = picture_reader(shape[-1], folder.side, folder.crop, folder.max_pixels)
+        self.unreadable = Unreadable(folder)
+        self.sizes: dict[int, Shape] | None = None  # of all readable pictures, once they have been read
+        self.check(np.zeros((1, 1, 1, 1), np.uint8), 0)
+
+    def readable(self, rows: range) -> list[int]:
+        return [row for row in rows if row not in self.unreadable.reasons]
+
+    def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
+        if None not in self.shape:
+            return self._passes(self._whole(shuffle, first_pass), batch_size)
+        sizes, passes = self._sizes(), EpochShuffler.drawn(shuffle, first_pass)
+        rows = np.array(list(sizes), np.int64)
+
+        def orders() -> Iterator[Order]:  # a pass for each batch, since it holds one size
+            plan = index_batches(list(sizes.values()), len(rows), batch_size, passes.next())
+            return ((rows[indices], self.folder.seed) for indices in plan)
+
+        return self._passes(orders, batch_size)
+
+    def raw_singles(self) -> tf.data.Dataset:
+        return self._passes(self._whole(shuffle=False), batch_size=1)
+
+    @contextmanager
+    def own_errors(self) -> Iterator[None]:
+        with super().own_errors():
+            yield
+        self.unreadable.tell()
+
+    def blocks(self, size: int, wanted: Callable[[int], bool] = everything) -> Iterator[FolderBlock]:
+        parts = [range(start, min(start + size, len(self.folder))) for start in range(0, len(self.folder), size)]
+
+        def orders() -> Iterator[Order]:
+            return (self._order(part) for index, part in enumerate(parts) if wanted(index))
+
+        readings: dict[int, Iterator[np.ndarray]] = {}
+
+        def reading(batch_size: int) -> Iterator[np.ndarray]:  # goes on from block to block without a pause
+            if batch_size not in readings:
+                readings[batch_size] = iterated(self._marked(orders, batch_size).prefetch(2))
+            return readings[batch_size]
+
+        try:
+            for index, part in enumerate(parts):
+                yield FolderBlock(index, self, part, reading)
+        finally:
+            for batches in readings.values():
+                batches.close()
+
+    def count(self) -> int:
+        return len(self.folder) - len(self.unreadable.reasons)
+
+    def describe(self) -> str:
+        return f"{len(self.folder)} pictures, {self.folder!r}"
+
+    def n_batches(self, batch_size: int) -> int:
+        """Counted anew each time, since pictures may turn out to be unreadable."""
+        return self.count_batches(batch_size)
+
+    def count_batches(self, batch_size: int) -> int:
+        if None not in self.shape:
+            return -(-self.count() // batch_size)
+        return sum(-(-count // batch_size) for count in Counter(self._sizes().values()).values())
+
+    def _sizes(self) -> dict[int, Shape]:
+        if self.sizes is None:
+            with self.own_errors():
+                shapes = [tuple(shape[1:3]) for shape in iterated(self.raw_singles().map(tf.shape))]
+            self.sizes = dict(zip(self.readable(range(len(self.folder))), shapes, strict=True))
+        return self.sizes
+
+    def _whole(self, shuffle: bool, first_pass: int = 0) -> Callable[[], Iterator[Order]]:
+        passes = EpochShuffler.drawn(shuffle, first_pass)
+        return lambda: iter([self._order(range(len(self.folder)), passes.next())])
+
+    def _order(self, rows: range, rng: np.random.Generator | None = None) -> Order:
+        known = np.array(self.readable(rows), np.int64)
+        return (known, self.folder.seed) if rng is None else (rng.permutation(known), rng.integers(2**31))
+
+    def _passes(self, orders: Callable[[], Iterator[Order]], batch_size: int) -> tf.data.Dataset:
+        return self._marked(orders, batch_size).filter(lambda images: len(images) > 0)
+
+    def _marked(self, orders: Callable[[], Iterator[Order]], batch_size: int) -> tf.data.Dataset:
+        """The batches of one pass over the folder or a part of it after the other, with an empty one after each."""
+        signature = (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((), tf.int64))
+        passes = generated(orders, signature)
+        return released(
+            self._look, lambda look: passes.flat_map(partial(self._one_pass, look=look, batch_size=batch_size))
+        ).with_options(UNTUNED)
+
+    def _one_pass(self, rows: tf.Tensor, seed: tf.Tensor, look: Released, batch_size: int) -> tf.data.Dataset:
+        """Batches in the order of `rows`, and an empty one at the end; without Python but for what is missing.
+
+        Pictures that are unreadable or of a wrong shape drop out, and the places of the others tell.
+        """
+        count = tf.size(rows, tf.int64)
+
+        def read(place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            path = tf.strings.join([os.fsencode(self.folder.path), self.names[rows[place]]], "/")
+            image = self.picture_at(path, tf.stack([seed, rows[place]]))
+            large = tf.reduce_min(tf.shape(image)[:2]) >= self.factor
+            with tf.control_dependencies([tf.raw_ops.Assert(condition=large, data=[place])]):
+                return place, tf.ensure_shape(image, self.shape)
+
+        def checked(expected: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+            places, images = batch
+            after = places[-1] + 1
+            looked = tf.cond(
+                after - expected == tf.size(places, tf.int64),
+                lambda: True,
+                lambda: tf.numpy_function(look, [rows, expected, places], tf.bool),
+            )
+            with tf.control_dependencies([looked]):
+                return after, tf.identity(images)
+
+        end = count[None], tf.zeros((0, *(side or 0 for side in self.shape)), tf.uint8)
+        pictures = tf.data.Dataset.range(count).map(read, num_parallel_calls=self.workers or tf.data.AUTOTUNE)
+        batches = pictures.ignore_errors().batch(batch_size).concatenate(tf.data.Dataset.from_tensors(end))
+        return batches.scan(tf.constant(0, tf.int64), checked)
+
+    def _look(self, rows: np.ndarray, start: int, places: np.ndarray) -> np.bool_:
+        """Looks at the pictures that are missing among those from `start` to the last of `places`."""
+        if self.failure is not None:  # a batch before failed: what follows it is read as if its pictures were missing
+            raise self.failure
+        try:
+            for place in sorted(set(range(start, int(places[-1]))) - set(places.tolist())):
+                self._examine(int(rows[place]))
+        except ValueError as error:
+            raise self.remember(error) from None
+        return np.True_
+
+    def _examine(self, row: int) -> None:
+        """Remembers an unreadable picture; raises what is wrong with one of a wrong shape."""
+        path = self.folder.path / self.folder.names[row]
+        try:
+            image = self.picture_at(tf.constant(os.fsencode(path)), tf.constant([self.folder.seed, row], tf.int64))
+        except tf.errors.OpError as error:
+            self.unreadable.add(row, reason_of(error))
+            return
+        try:
+            self.check_shape(image.shape)
+        except ValueError as error:
+            height, width = self.shape[:2]
+            way_out = f"`ImageFolder(path, side={height})` resizes pictures. " if height and height == width else ""
+            raise ValueError(f"{printable(path)}: {way_out}{error}") from None
+        self.unreadable.add(row, "not at the first attempt")
+
+
+def _size_and_time(file: Path) -> tuple[int, int] | tuple[None, None]:
+    """Of a file's last change; nothing of one that isn't there, which will be told when it is read."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return None, None
+    return stat.st_size, stat.st_mtime_ns

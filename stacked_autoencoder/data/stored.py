@@ -1,0 +1,69 @@
+"""Encodings from a store, as what the level above sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from stacked_autoencoder.data.source import DatasetSource, ImageBlock, everything
+from stacked_autoencoder.store.encoding_store import EncodingStore
+from stacked_autoencoder.utils.generators import generated
+from stacked_autoencoder.utils.images import Shape
+from stacked_autoencoder.utils.seeds import EpochShuffler
+
+
+class StoreBlock(ImageBlock):
+    def __init__(self, index: int, store: EncodingStore, rows: range) -> None:
+        self.index = index
+        self.store = store
+        self.rows = rows
+        self.names = None if store.names is None else store.names[rows.start : rows.stop]
+        self.labels = None if store.labels is None else store.labels[rows.start : rows.stop]
+
+    def images(self) -> Iterator[np.ndarray]:
+        return (self.store[row] for row in self.rows)
+
+
+class StoreSource(DatasetSource):
+    """A store of encodings, read from the disk as they are needed."""
+
+    def __init__(self, store: EncodingStore, shape: Shape, factor: int = 1, check_range: bool = False) -> None:
+        super().__init__(shape, factor, check_range)
+        self.store = store
+        if len(store) == 0:
+            raise ValueError(f"The store is empty; at least one encoding is needed. Received: {str(store.path)!r}")
+        self.check_shape(store.shape[1:])
+        self.shape = store.shape[1:]
+
+    def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
+        passes = EpochShuffler.drawn(shuffle, first_pass)
+        return self._generated(lambda: self.store.index_batches(batch_size, passes.next()))
+
+    def raw_singles(self) -> tf.data.Dataset:
+        return self._generated(lambda: (np.array([row]) for row in range(len(self.store))))
+
+    def count_batches(self, batch_size: int) -> int:
+        return len(self.store.index_batches(batch_size))
+
+    def blocks(self, size: int, wanted: Callable[[int], bool] = everything) -> Iterator[StoreBlock]:
+        for start in range(0, len(self.store), size):
+            yield StoreBlock(start // size, self.store, range(start, min(start + size, len(self.store))))
+
+    def count(self) -> int:
+        return len(self.store)
+
+    def describe(self) -> str:
+        return f"the store {str(self.store.path.resolve())!r}"
+
+    def _generated(self, plan: Callable[[], Iterable[np.ndarray]]) -> tf.data.Dataset:
+        def generate() -> Iterator[np.ndarray]:
+            for indices in plan():
+                try:  # a file of the store may have changed, or be gone
+                    batch = self.check(self.store.batch(indices), int(indices[0]))
+                except (ValueError, OSError) as error:
+                    raise self.remember(error) from None
+                yield batch
+
+        return generated(generate, tf.TensorSpec((None, *self.shape), tf.float32))

@@ -1,0 +1,276 @@
+"""What every generative head is: a Keras model that standardises encodings, and generates more of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers, ops
+
+from stacked_autoencoder.distribution import without_all_reduce
+from stacked_autoencoder.levels.base import EXACT
+from stacked_autoencoder.store.encoding_store import EncodingStore
+from stacked_autoencoder.utils.checks import positive_int
+from stacked_autoencoder.utils.images import Shape
+from stacked_autoencoder.utils.seeds import rng_of
+
+SAMPLE = 1 << 14  # encodings that tell mean and standard deviation
+
+
+GENERATED = 256  # encodings per batch
+
+
+class Head(keras.Model, ABC):
+    """A generative model of encodings. `fit` needs no `compile`, and takes arrays, datasets and stores.
+
+    The first `fit` measures the mean of every channel and one standard deviation for all of them, of up to 16,384
+    encodings. Networks see standardised encodings; what is generated is in the units of the encodings again. Encodings
+    are isometric, so with one unit for all channels an error costs what it costs in the image; with a unit for each,
+    the faint channels of an encoding, its finest details, would count as much as all the rest (a flow of clothes: a
+    Fréchet distance of 26 after a minute, against 20).
+
+    Args:
+        encoding_shape: of one encoding, `sae.encoding_shape`, without open sides.
+
+    Attributes:
+        mean: `(channels,)`, a weight that isn't trained.
+        std: one number; 1 if the encodings never change.
+        trackers: means that training reports beside the loss.
+    """
+
+    trackers: list[keras.metrics.Mean]
+
+    def __init__(self, encoding_shape: Shape, **options: Any) -> None:
+        super().__init__(autocast=False, **options)  # statistics and losses are float32 under every policy of Keras
+        if len(encoding_shape) not in (1, 2, 3) or None in encoding_shape:
+            raise ValueError(
+                "`encoding_shape` is the shape of one encoding without open sides, such as `sae.encoding_shape` of an "
+                f"Autoencoder with a known image size. Received: encoding_shape={tuple(encoding_shape)}"
+            )
+        self.encoding_shape = tuple(positive_int("encoding_shape", side) for side in encoding_shape)
+        channels = self.encoding_shape[-1]
+        self.mean = self.add_weight(shape=(channels,), initializer="zeros", trainable=False, name="mean")
+        self.std = self.add_weight(shape=(), initializer="ones", trainable=False, name="std")
+        self.is_adapted = self.add_weight(shape=(), initializer="zeros", trainable=False, name="is_adapted")
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "encoding_shape": self.encoding_shape}
+
+    @abstractmethod
+    def default_optimizer(self) -> keras.optimizers.Optimizer:
+        """What `fit` uses without `compile`."""
+
+    @abstractmethod
+    def generate(self, n: int, seed: int | None = None) -> np.ndarray:
+        """`(n, *encoding_shape)`: encodings that nothing was encoded to."""
+
+    def start(self, values: np.ndarray, labels: np.ndarray | None) -> None:
+        """Sets weights in closed form, where there is a way.
+
+        Args:
+            values: `(N, *encoding_shape)`, standardised encodings.
+            labels: `(N,)` or `(N, 1)` of a head that takes labels, `None` of others.
+        """
+
+    @property
+    def takes_labels(self) -> bool:
+        """Whether it is trained with labels; those in a dataset are left out if not."""
+        return False
+
+    def check_labels(self, labels: np.ndarray | None) -> None:
+        """Whether a head that takes labels can be trained with these; `None`: there are none."""
+
+    def standardised(self, encodings: tf.Tensor) -> tf.Tensor:
+        return (encodings - self.mean) / self.std
+
+    def in_units(self, values: tf.Tensor) -> tf.Tensor:
+        return values * self.std + self.mean
+
+    def with_units(self, values: keras.KerasTensor) -> keras.KerasTensor:
+        """`in_units` as a layer of Keras's own, with the statistics as they are: what is saved needs nothing else."""
+        mean = ops.convert_to_numpy(self.mean)
+        variance = np.full_like(mean, np.square(ops.convert_to_numpy(self.std)))
+        return layers.Normalization(mean=mean, variance=variance, invert=True, dtype=EXACT, name="units")(values)
+
+    def fit(self, x: Any = None, y: Any = None, batch_size: int = 128, **options: Any) -> keras.callbacks.History:
+        """As in Keras; `x` may be an `EncodingStore`, too, and without `compile` there is a default.
+
+        Raises:
+            ValueError: encodings of another shape than the head was made for, none at all, labels for a head that
+                takes none, or weights of samples, which no head's loss has.
+        """
+        for name in ("sample_weight", "class_weight"):
+            if options.get(name) is not None:
+                raise ValueError(
+                    f"Every encoding counts the same in a {type(self).__name__}: leave out `{name}`, and repeat those "
+                    f"that are to count more. Received: {name}={type(options[name]).__name__}"
+                )
+        if y is not None and not self.takes_labels:
+            raise ValueError(
+                f"This {type(self).__name__} takes no labels: leave out `y`, or take `Flow(…, n_classes=…)`. "
+                f"Received: y={type(y).__name__}"
+            )
+        if isinstance(x, EncodingStore):
+            x = x.dataset(batch_size, shuffle=True)
+        if isinstance(x, tf.data.Dataset):
+            self._check(_parts(x.element_spec)[0].shape[1:])
+        elif not isinstance(x, keras.utils.PyDataset):
+            self._check(np.shape(x)[1:])
+        valid = options.get("validation_data")
+        if isinstance(valid, EncodingStore):
+            options["validation_data"] = valid.dataset(batch_size)
+        is_new = not self.is_adapted.numpy()
+        encodings, labels = self._sample(x, y, SAMPLE if is_new else 1)
+        if self.takes_labels:
+            self.check_labels(labels if y is None else np.asarray(y))
+        if is_new:
+            self._adapt(encodings)
+            self.start(np.asarray(self.standardised(encodings)), labels)
+        if not self.compiled:
+            self.compile(optimizer=self.default_optimizer())
+        if isinstance(x, tf.data.Dataset):
+            return super().fit(x, y, **{"shuffle": False, **options})  # else Keras would warn that it can't
+        if not isinstance(x, keras.utils.PyDataset):
+            options["batch_size"] = batch_size
+        return super().fit(x, y, **options)
+
+    def make_train_function(self, force: bool = False) -> Any:
+        if not self.optimizer.built:  # in the step, TensorFlow would trace that twice; the order is that of loading
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
+    @without_all_reduce
+    def train_step(self, data: Any) -> dict[str, Any]:
+        return super().train_step(data)
+
+    def track(self, *terms: tf.Tensor, count: tf.Tensor) -> None:
+        """Adds what a batch of so many encodings gave to the metrics, `trackers`, in their order."""
+        for tracker, value in zip(self.trackers, terms, strict=True):
+            tracker.update_state(value, sample_weight=count)
+
+    def _check(self, received: Any, what: str = "Received:") -> None:
+        if len(received) != len(self.encoding_shape) or any(
+            side not in (None, wanted) for side, wanted in zip(received, self.encoding_shape, strict=True)
+        ):
+            raise ValueError(
+                f"This {type(self).__name__} was made for encodings of shape {self.encoding_shape}: make it with "
+                f"`sae.encoding_shape` of the level that they come from. {what} encodings of shape {tuple(received)}"
+            )
+
+    def _sample(self, x: Any, y: Any, least: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """`(N, *encoding_shape)` encodings that tell the statistics, and their labels: all, or so many at least."""
+        taken, labels, count = [], [], 0
+        for batch in _batches(x, y, least):
+            encodings, label = _parts(batch)
+            taken.append(np.asarray(encodings, np.float32))
+            self._check(taken[-1].shape[1:])
+            labels += [np.asarray(label)] if self.takes_labels and label is not None else []
+            count += len(taken[-1])
+            if count >= least:
+                break
+        if not count:
+            raise ValueError(f"`x` must hold at least one encoding. Received: none, as {type(x).__name__}")
+        return np.concatenate(taken), np.concatenate(labels) if labels else None
+
+    def _adapt(self, encodings: np.ndarray) -> None:
+        axes = tuple(range(encodings.ndim - 1))
+        self.mean.assign(encodings.mean(axis=axes, dtype=np.float64))
+        std = float(np.sqrt(encodings.var(axis=axes, dtype=np.float64).mean()))
+        self.std.assign(std if std > 0 else 1.0)
+        self.is_adapted.assign(1.0)
+
+
+def _batches(x: Any, y: Any, least: int) -> Iterable[Any]:
+    if isinstance(x, keras.utils.PyDataset):
+        return (x[index] for index in range(x.num_batches))
+    if isinstance(x, tf.data.Dataset):
+        return x
+    some = slice(None) if len(x) <= least else np.sort(np.random.default_rng(0).permutation(len(x))[:least])
+    return [(x[some], None if y is None else np.asarray(y)[some])]
+
+
+def _parts(element: Any) -> tuple[Any, Any]:
+    """The encodings of a dataset's element, and the labels that may come with them."""
+    return (*element, None)[:2] if isinstance(element, (tuple, list)) else (element, None)
+
+
+class LatentHead(Head):
+    """A head whose `restorer`, a network on standardised encodings, draws.
+
+    Args:
+        encoding_shape: of one encoding.
+        latent_dim: values that one is made of.
+    """
+
+    restorer: keras.Model
+
+    def __init__(self, encoding_shape: Shape, latent_dim: int, **options: Any) -> None:
+        super().__init__(encoding_shape, **options)
+        self.latent_dim = positive_int("latent_dim", latent_dim)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "latent_dim": self.latent_dim}
+
+    def generate(self, n: int, seed: int | None = None) -> np.ndarray:
+        """`(n, *encoding_shape)`: decoded draws. `seed` decides the draws, numpy's by default."""
+        draws = rng_of(seed).standard_normal((positive_int("n", n), self.latent_dim), dtype=np.float32)
+        return self.restored(draws)
+
+    @property
+    def generator(self) -> keras.Model:
+        """`(N, latent_dim)` standard normal → `(N, *encoding_shape)`: a Functional model of Keras's own layers."""
+        inputs = keras.Input((self.latent_dim,))
+        return keras.Model(inputs, self.with_units(self.restorer(inputs)), name="generator")
+
+    def restored(self, values: np.ndarray) -> np.ndarray:
+        """What `generator` gives, by the network that is there already: a new model would be traced anew."""
+        return np.asarray(self.in_units(self.restorer.predict(values, batch_size=GENERATED, verbose=0)))
+
+
+class RefinedHead(Head):
+    """A head whose reconstructions can be compared as images."""
+
+    _decode: Callable[[tf.Tensor], tf.Tensor] | None = None
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int = 128,
+        decoder: keras.Model | None = None,
+        **options: Any,
+    ) -> keras.callbacks.History:
+        """As `Head.fit`.
+
+        Args:
+            decoder: `sae.decoder`, to measure errors in decoded images, for this call only. It isn't trained. An error
+                in encodings is nearly one in images only where the decoder keeps distances; each step costs the
+                decoder's, too.
+
+        Raises:
+            ValueError: the decoder takes encodings of another shape.
+        """
+        if decoder is None:
+            return super().fit(x, y, batch_size, **options)
+        self._check(decoder.input_shape[1:], "Received: a `decoder` of")
+        # A function, not an attribute that is a model: Keras would train that, and save it.
+        self._decode = lambda values: decoder(values, training=False)
+        self._forget_traces()
+        try:
+            return super().fit(x, y, batch_size, **options)
+        finally:
+            self._decode = None
+            self._forget_traces()
+
+    def _forget_traces(self) -> None:
+        """Traced steps hold the loss as it was."""
+        self.train_function = self.test_function = None
+
+    def seen(self, values: tf.Tensor) -> tf.Tensor:
+        """What is compared: standardised encodings, or images."""
+        return values if self._decode is None else self._decode(self.in_units(values))

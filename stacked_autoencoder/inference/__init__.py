@@ -1,0 +1,1 @@
+"""Running a trained stack: encoding, decoding, stores, evaluation."""

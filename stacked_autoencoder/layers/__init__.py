@@ -1,0 +1,1 @@
+"""Layers and regularizers that act in training only and are never saved."""

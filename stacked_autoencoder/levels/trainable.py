@@ -1,0 +1,137 @@
+"""Levels as they train: with corruption, penalties, tied kernels, teacher forcing and second decoders."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+from keras import layers, ops, random
+
+from stacked_autoencoder.layers.noise import drawn
+from stacked_autoencoder.layers.patches import trained_by_patch
+from stacked_autoencoder.layers.penalties import divergence
+from stacked_autoencoder.layers.tied import tied
+from stacked_autoencoder.levels.base import EXACT, Level
+from stacked_autoencoder.levels.sequence import SequenceLevel, delayed
+
+
+class TrainableLevel(layers.Layer):
+    """A level as it trains.
+
+    ```
+    inputs ─▶ corruption ─▶ encoder ─┬─▶ draw from N(mean, variance) ─▶ encodings ─▶ decoder
+                                     └─▶ penalty, divergence                         (tied: with the encoder's kernels)
+    ```
+
+    Args:
+        level: gives its weights. Corruption and draws act whenever this layer is called: what is validated is what is
+            trained, and a level that learns to repair isn't judged by what needs no repair.
+
+    Attributes:
+        terms: of the loss of the last batch, beside that of the reconstruction, by their names.
+    """
+
+    def __init__(self, level: Level) -> None:
+        super().__init__(dtype="float32")  # inputs aren't rounded on the way to layers that compute in another
+        self.level = level
+        self.objective = level.objective
+        self.encoder = trained_by_patch(level.encoder if level.posterior is None else level.posterior)
+        self.decoder = tied(level.decoder, level.ties())
+        self.corruption = level.objective.corruption
+        self.seed_generator = random.SeedGenerator(name="sampling")
+        self.terms: dict[str, tf.Tensor] = {}
+        self.built = True
+
+    def encode(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
+        inputs = self.level.seen(inputs)
+        if self.corruption is not None:
+            inputs = self.corruption(inputs, training=True)
+        code = self.encoder(inputs, training=training)
+        terms = {}
+        if isinstance(code, (list, tuple)):
+            mean, log_variance = code
+            values = ops.cast(ops.size(inputs) // ops.shape(inputs)[0], mean.dtype)
+            terms["kl"] = self.objective.kl_weight * divergence(mean, log_variance) / values
+            code = drawn(mean, log_variance, self.seed_generator)
+        if self.objective.penalty is not None:
+            terms["penalty"] = self.objective.of_code(code)
+        self.terms = terms
+        return code
+
+    def decode(self, encodings: tf.Tensor, training: bool) -> tf.Tensor:
+        return self.decoder(encodings, training=training)
+
+
+class TrainableSequenceLevel(TrainableLevel):
+    """Adds to the loss that of the predictor, where there are two decoders.
+
+    Args:
+        level: gives its weights.
+    """
+
+    def __init__(self, level: SequenceLevel) -> None:
+        super().__init__(level)
+        self.predictor = level.predictor
+        self.forced = self.forced_predictor = None
+        if level.conditional:
+            self.forced = TeacherForcing(level, level.decoder, reverse=level.reverse and level.target != "next")
+            self.forced_predictor = level.predictor and TeacherForcing(level, level.predictor, reverse=False)
+
+    def encode(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
+        self.truth = inputs
+        code = super().encode(inputs, training)
+        if self.predictor is not None:
+            before = delayed(inputs)
+            if self.corruption is not None:
+                before = self.corruption(before, training=True)
+            before = self.encoder(before, training=training)
+            if self.forced_predictor is not None and training:
+                predicted = self.forced_predictor(before, inputs)
+            else:
+                predicted = self.predictor(before, training=training)
+            self.terms["prediction"] = self.objective.of_reconstruction(inputs, predicted, self.level.following(inputs))
+        return code
+
+    def decode(self, encodings: tf.Tensor, training: bool) -> tf.Tensor:
+        if self.forced is not None and training:
+            return self.forced(encodings, self.truth)
+        return super().decode(encodings, training)
+
+
+class TeacherForcing(layers.Layer):
+    """What a conditional decoder writes if each step is given the true one before, in one sweep.
+
+    Args:
+        level: that the decoder belongs to.
+        decoder: gives its layers, and so its weights.
+        reverse: whether it writes from the last step to the first.
+
+    Reference:
+        Williams and Zipser 1989, "A learning algorithm for continually running fully recurrent neural networks".
+    """
+
+    def __init__(self, level: SequenceLevel, decoder: keras.Model, *, reverse: bool) -> None:
+        super().__init__(dtype=EXACT)
+        depths = list(reversed(range(len(level.units))))
+        self.states = [[decoder.get_layer(f"state{depth}_{part}") for part in range(level.parts)] for depth in depths]
+        self.recurrent = [layers.RNN(decoder.get_layer(f"cell{depth}"), return_sequences=True) for depth in depths]
+        self.linear, self.residual = decoder.get_layer("linear"), decoder.get_layer("residual")
+        self.reverse = reverse
+        self.built = True
+
+    def call(self, encodings: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
+        """`(N, units)` and `(N, steps, features)` → `(N, steps, features)`, in the order of the truth."""
+        linear = ops.reshape(self.linear(encodings), ops.shape(truth))
+        truth = ops.flip(truth, axis=1) if self.reverse else truth
+        states = [[layer(encodings) for layer in parts] for parts in self.states]
+        first = states[-1][0][:, None]
+        before = truth[:, :-1]
+        hidden = ops.concatenate([ops.repeat(encodings[:, None], before.shape[1], axis=1), before], axis=-1)
+        for recurrent, state in zip(self.recurrent, states, strict=True):
+            hidden = recurrent(hidden, initial_state=state)
+        residual = self.residual(ops.concatenate([first, hidden], axis=1))
+        return linear + (ops.flip(residual, axis=1) if self.reverse else residual)
+
+
+def trainable(level: Level) -> TrainableLevel:
+    """Returns the layer that `train` fits for a level."""
+    return TrainableSequenceLevel(level) if isinstance(level, SequenceLevel) else TrainableLevel(level)

@@ -1,0 +1,216 @@
+"""Making levels of what a saved stack says of them, which may be anything.
+
+Levels are made from the few arguments that their kinds take, never from Keras's own `config.json`. Before memory is
+taken for any weight, the stack is built without, and its shapes must be those in the files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from stacked_autoencoder.levels.base import Level
+from stacked_autoencoder.levels.objective import KNOWN
+from stacked_autoencoder.levels.stack import KINDS, Stack
+from stacked_autoencoder.pca import LinearCode
+from stacked_autoencoder.saving.arrays import WEIGHTS, read_arrays, read_weights, shapes_in
+from stacked_autoencoder.saving.manifest import SavedStack, folder_at, read, snapshot
+from stacked_autoencoder.utils.errors import LoadError, printable
+from stacked_autoencoder.utils.images import Shape, padded_shape, widened
+
+LINEAR = tuple(field.name for field in dataclasses.fields(LinearCode))  # the arrays of a linear code
+
+
+LARGEST = 1 << 31  # of the numbers that describe a level
+
+
+MOST_ATTEMPTS = 20  # to load a stack while other processes save to its folder
+
+
+MOST_HALVINGS = 24
+
+
+def load_stack(path: str | os.PathLike[str], trusted: bool = False) -> Stack:
+    """Reads the stack that `save_stack` wrote, again if another process saves or moves files meanwhile.
+
+    Args:
+        trusted: as in `Autoencoder.load`.
+
+    Raises:
+        FileNotFoundError: there is no stack, or a part of one is missing.
+        LoadError: the folder isn't a stack, or its files aren't those that were saved.
+    """
+    path = folder_at(path)
+    for attempt in range(1, MOST_ATTEMPTS + 1):
+        before = snapshot(path)
+        try:
+            stack = _read_stack(path, trusted)
+        except (LoadError, FileNotFoundError):
+            # The error is final unless another process saved, or moved files to their places, during the read.
+            if attempt == MOST_ATTEMPTS or snapshot(path) == before:
+                raise
+        else:
+            if snapshot(path).manifest == before.manifest:
+                return stack
+    raise LoadError(
+        "Other processes saved to this folder during each attempt to load it. Load it when they have finished. "
+        f"Received: {printable(repr(str(path)))}"
+    )
+
+
+def _read_stack(path: Path, trusted: bool) -> Stack:
+    saved = read(path, trusted=trusted)
+    manifest = saved.manifest
+    try:
+        stack = Stack(tuple(manifest["shape"]), manifest["check_range"])
+    except ValueError as error:
+        raise LoadError(f"{error} Received: {str(path)!r}") from None
+    stack.value_range = widened(*manifest["value_range"])
+    fill(stack, saved, trusted)
+    return stack
+
+
+def fill(stack: Stack, saved: SavedStack, trusted: bool) -> None:
+    """Adds the saved levels to an empty stack of the same shape.
+
+    Args:
+        trusted: whether losses, penalties and corruption may be what the program has registered with Keras.
+
+    Raises:
+        LoadError: levels that can't be, or aren't those in the files.
+    """
+    manifest = saved.manifest
+    try:
+        unknown = [each["kind"] for each in manifest["levels"] if each["kind"] not in KINDS]
+        if unknown:
+            raise LoadError(
+                f"It has a level of the kind {unknown[0]!r}; this version of stacked_autoencoder knows "
+                f"{', '.join(KINDS)}. Upgrade with `pip install --upgrade stacked_autoencoder`."
+            )
+        if not trusted:
+            for description in manifest["levels"]:
+                check_known(description["config"])
+        shapes = _shapes_on_disk(saved)
+        with ThreadPoolExecutor(1) as other:  # what Keras counts and collects for this is its thread's own
+            other.submit(_check_shapes, stack.shape, manifest["levels"], shapes).result()
+        for level in _levels(manifest["levels"]):
+            stack.add(level)
+        for index, (level, description) in enumerate(zip(stack.levels, manifest["levels"], strict=True)):
+            for name, model in level.models().items():
+                read_weights(saved.file(f"{name}{index}/{WEIGHTS}"), model)
+            _set_state(level, description)
+            if f"training{index}.npz" in manifest["files"]:
+                names = [f"weight{number}" for number in range(len(level.get_training_weights()))]
+                weights = read_arrays(saved.file(f"training{index}.npz"), names)
+                level.set_training_weights([weights[name] for name in names])
+            if f"linear{index}.npz" in manifest["files"]:
+                level.linear_code = _linear_code(read_arrays(saved.file(f"linear{index}.npz"), LINEAR))
+    except LoadError as error:
+        raise LoadError(f"{error} Received: {str(saved.path)!r}") from error.__cause__
+    except Exception as error:  # arguments that a level refuses, or what Keras makes of them
+        raise LoadError(
+            f"The levels that autoencoder.json describes can't be made: {error} It was changed by hand, or is another "
+            f"program's: copy the folder again. Received: {str(saved.path)!r}"
+        ) from error
+
+
+def _levels(descriptions: Sequence[Mapping[str, Any]]) -> list[Level]:
+    return [KINDS[description["kind"]](**description["config"]) for description in descriptions]
+
+
+def _shapes_on_disk(saved: SavedStack) -> dict[str, list[tuple[int, ...]]]:
+    """Shapes of the weights of each model, by its name."""
+    shapes = {}
+    for index in range(len(saved.manifest["levels"])):
+        for name in (f"encoder{index}", f"decoder{index}", f"predictor{index}"):
+            if f"{name}/{WEIGHTS}" in saved.manifest["files"]:
+                shapes[name] = shapes_in(saved.file(f"{name}/{WEIGHTS}"))
+            elif not name.startswith("predictor"):
+                raise LoadError(f"{name}/{WEIGHTS} isn't among the files that autoencoder.json lists.")
+    return shapes
+
+
+def _check_shapes(
+    shape: Shape, descriptions: Sequence[Mapping[str, Any]], on_disk: Mapping[str, list[tuple[int, ...]]]
+) -> None:
+    """Builds the stack without any memory for weights; its shapes must be those on disk.
+
+    Raises:
+        LoadError: they aren't, so that building it would take any amount of time or memory.
+    """
+    most = max(map(len, on_disk.values()))
+    for description in descriptions:
+        _check_numbers(description["config"], most)
+    levels = _levels(descriptions)
+    # Padded for all of them at once: a level that comes later mustn't make one below be built again with its weights.
+    stack = Stack(padded_shape(shape, math.prod(level.factor for level in levels)))
+    with keras.StatelessScope(initialize_variables=False):
+        for index, level in enumerate(levels):
+            seen = stack.shape if index == 0 else levels[index - 1].encoding_shape
+            sizes = {size for each in on_disk[f"decoder{index}"] for size in each}
+            if not sizes.issuperset(level.sizes(seen)):
+                raise LoadError(f"The weights of decoder{index} aren't those of a {type(level).__name__} for {seen}.")
+            stack.add(level)
+        for index, level in enumerate(levels):
+            for name, model in level.models().items():
+                wanted = sorted(tuple(weight.shape) for weight in model.weights)
+                if wanted != sorted(on_disk.get(f"{name}{index}", [])):
+                    raise LoadError(
+                        f"The weights of {name}{index} aren't those of the level that autoencoder.json describes: one "
+                        "of them was changed. Copy the folder again."
+                    )
+
+
+def _check_numbers(config: Mapping[str, Any], most: int) -> None:
+    """Whether building this can be tried.
+
+    Args:
+        most: arrays of weights in one file, of which every layer has one at least.
+    """
+    limits = {"depth": most, "n_scalings": MOST_HALVINGS}
+    for name, value in config.items():
+        numbers = value if isinstance(value, list) else [value]
+        if len(numbers) > most or any(isinstance(each, int) and each > limits.get(name, LARGEST) for each in numbers):
+            raise LoadError(f"No level with such weights has `{name}` as autoencoder.json says.")
+
+
+def _set_state(level: Level, description: Mapping[str, Any]) -> None:
+    level.set_state(description)
+    channels = level.encoding_shape[-1]
+    for values in (level.mean, level.std):
+        if values is not None and (values.shape != (channels,) or not np.isfinite(values).all()):
+            raise LoadError(f"Mean and standard deviation must be {channels} finite numbers each.")
+    if level.std is not None:
+        level.std[level.std == 0] = 1.0  # version 0.1 wrote 0 for channels that never change
+
+
+def _linear_code(arrays: Mapping[str, np.ndarray]) -> LinearCode:
+    code = LinearCode(**arrays)
+    patch, n = code.components.shape
+    if code.mean.shape != (patch,) or code.variances.shape != (n,) or np.shape(code.residual) != ():
+        raise LoadError("The linear code's mean, components and variances don't belong together.")
+    return code
+
+
+def check_known(config: Mapping[str, Any]) -> None:
+    """Whether losses, penalties and corruption that a file names are Keras's or ours.
+
+    Raises:
+        LoadError: one is something else, which the file's author may have chosen for what it does.
+    """
+    for argument, known in KNOWN.items():
+        thing = config.get(argument)
+        name = thing.get("name") if isinstance(thing, Mapping) else thing
+        if name is not None and name not in known:
+            raise LoadError(
+                f"`{argument}` is {name!r}, neither Keras's nor this package's. If it is yours and you trust who made "
+                f"the folder, register it with Keras and give `Autoencoder.load(…, trusted=True)`."
+            )

@@ -1,0 +1,257 @@
+"""Writing the folder of a stack: all or nothing.
+
+    <path>/encoder0/  decoder0/  …   each a SavedModel and a Keras directory model at once
+    <path>/linear0.npz …             the best linear code of the same size, for the error budget
+    <path>/training0.npz …           weights that only training needs, of variational levels
+    <path>/autoencoder.json          the manifest: everything else, and a SHA-256 of every file
+    <path>/.autoencoder-<id>/        only during a save: the files of the new stack that are not in place yet
+
+A save writes the whole new stack into `.autoencoder-<id>`, a staging folder with a random `id`, and syncs it. Then it
+replaces `autoencoder.json`: from this moment on the new stack is the saved one. Its manifest names the `id`, and every
+file that is still in the staging folder is read from there. The save ends by moving the files to their places. A save
+that is killed leaves the old stack or the new one, whole, for `Autoencoder.load`, which has nothing to repair. The next
+save finishes the move. Programs that read `encoder0` with Keras find the old one or the new one, or none in between.
+
+Nothing outside of `path` is written, and `path` itself is never renamed, so it may be a mount point or the working
+directory. Only files that a manifest of ours lists are replaced or deleted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stacked_autoencoder.levels.stack import Stack
+from stacked_autoencoder.saving.manifest import (
+    FORMAT,
+    MANIFEST,
+    MOST_LEVELS,
+    STAGING,
+    has_links,
+    listed_files,
+)
+from stacked_autoencoder.saving.staging import (
+    JOURNAL,
+    commit,
+    discard_abandoned,
+    discard_unless_saved,
+    finish_move,
+    new_staging_folder,
+)
+from stacked_autoencoder.utils.errors import printable
+from stacked_autoencoder.utils.files import (
+    check_writable,
+    in_turn,
+    is_folder,
+    make_folders,
+    only_writer,
+    remove_if_empty,
+    resolved,
+    sha256,
+    sync,
+)
+from stacked_autoencoder.version import versions
+
+CHECKPOINT_LOGS = ("train.json", "fine_tune.json")  # what `train(checkpoint_dir=…)` has written is no foreign folder
+
+
+IGNORED_ENTRIES = re.compile(r"\..*|lost\+found|level\d+-(training|validation).*")  # of the system, and of `cache_dir`
+
+
+LONGEST_PART = "predictor0/variables/variables.data-00000-of-00001.tempstate00000000000000000000"
+
+
+def write(
+    path: Path,
+    state: Mapping[str, Any],
+    models: Mapping[str, keras.Model],
+    arrays: Mapping[str, Mapping[str, Any]],
+    *,
+    is_checked: bool = False,
+) -> Path:
+    """Writes a stack to `path`, replacing a saved stack that is there only when the new one is whole on disk.
+
+    Args:
+        is_checked: whether `check_savable` has passed before; other files may have come to the folder since.
+
+    Raises:
+        OSError: the stack can't be written there, or files are in the way. Nothing was changed at `path`.
+    """
+    path = resolved(path, "path")
+    if len(state["levels"]) > MOST_LEVELS:
+        raise ValueError(f"At most {MOST_LEVELS} levels can be saved. Received: {len(state['levels'])} levels")
+    names = [*models, *(f"{name}.npz" for name in arrays)]
+    with ExitStack() as held:
+        try:
+            new_folders = make_folders(path)
+            for folder in new_folders:
+                held.callback(remove_if_empty, folder)
+            with in_turn(path):
+                finish_move(path)
+                _check_free(path, names, may_hold_others=is_checked)
+                staging = new_staging_folder(path, names)
+                held.callback(discard_unless_saved, staging, path)
+                held.enter_context(only_writer(staging))  # tells other saves that this one is still going on
+            _write_all(staging, state, models, arrays)
+            with in_turn(path):
+                finish_move(path)  # of another save that was killed meanwhile
+                _check_free(path, names, may_hold_others=True)
+                commit(staging, path)
+        except (OSError, tf.errors.OpError) as error:
+            raise OSError(
+                f"The stack couldn't be saved, and what was at `path` is as it was: {printable(error)}. Make room "
+                f"there, or give another `path`. Received: path={str(path)!r}"
+            ) from error
+        try:
+            for folder in new_folders:
+                sync(folder.parent)
+            with in_turn(path):
+                finish_move(path)
+        except OSError as error:
+            raise OSError(
+                f"The stack is saved, and `Autoencoder.load` reads it, but some of its files couldn't be moved to "
+                f"their places: {printable(error)}. Until they are, `encoder0` and the others may be those of the "
+                f"stack before. Make the files in the folder writable and save again. Received: path={str(path)!r}"
+            ) from error
+        with suppress(OSError), in_turn(path):
+            discard_abandoned(path)
+    return path
+
+
+def save_stack(stack: Stack, path: Path, *, is_checked: bool = False) -> Path:
+    """Writes a stack to a folder, all or nothing; returns the folder.
+
+    Args:
+        is_checked: whether `check_savable` has passed before; other files may have come to the folder since.
+
+    Raises:
+        OSError: the stack can't be written there, or files are in the way. Nothing was changed at `path`.
+    """
+    state = {
+        "shape": stack.shape,
+        "check_range": stack.check_range,
+        "value_range": stack.value_range,
+        "levels": [level.get_state() for level in stack.levels],
+    }
+    models = {
+        f"{name}{index}": model for index, level in enumerate(stack.levels) for name, model in level.models().items()
+    }
+    codes = {f"linear{index}": level.linear_code for index, level in enumerate(stack.levels)}
+    arrays = {name: vars(code) for name, code in codes.items() if code is not None}
+    for index, level in enumerate(stack.levels):
+        weights = level.get_training_weights()
+        if weights:
+            arrays[f"training{index}"] = {f"weight{number}": weight for number, weight in enumerate(weights)}
+    return write(path, state, models, arrays, is_checked=is_checked)
+
+
+def check_savable(path: str | os.PathLike[str], stack: Stack) -> None:
+    """Makes sure, before training, that a stack can be saved to a folder and nothing in it would be overwritten.
+
+    Raises:
+        OSError: it can't be written, or files are in the way.
+    """
+    check_writable(path, "save_path", LONGEST_PART)
+    path = resolved(path, "save_path")
+    kinds = ("encoder{}", "decoder{}", "predictor{}", "linear{}.npz", "training{}.npz")
+    names = [kind.format(index) for index in range(len(stack.levels)) for kind in kinds]
+    try:
+        _check_free(path, names)
+        _check_replaceable(path)
+    except OSError as error:
+        raise type(error)(f"`save_path` can't be written: {error}. Received: save_path={str(path)!r}") from None
+
+
+def _write_all(
+    staging: Path,
+    state: Mapping[str, Any],
+    models: Mapping[str, keras.Model],
+    arrays: Mapping[str, Mapping[str, Any]],
+) -> None:
+    for name, model in models.items():
+        _save_keras(model, staging / name)
+        model.export(staging / name, verbose=False)  # not before: saving onto an export fails half-way
+    for name, values in arrays.items():
+        np.savez(staging / f"{name}.npz", **values)
+    files = [file for file in _files(staging) if file.name != JOURNAL]
+    sums = {file.relative_to(staging).as_posix(): sha256(file) for file in files}
+    token = STAGING.fullmatch(staging.name)[1]
+    manifest = {"format": FORMAT, "id": token, **state, "versions": versions(), "files": sums}
+    (staging / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    for file in [*files, staging / MANIFEST, *_folders(staging), staging]:
+        sync(file)
+
+
+def _save_keras(model: keras.Model, folder: Path) -> None:
+    """The folder that `keras.saving.save_model(…, zipped=False)` writes.
+
+    By way of an archive, whose weights HDF5 makes in memory: when a disk is full under it, it crashes the process.
+    """
+    archive = folder.with_suffix(".keras")
+    keras.saving.save_model(model, archive)
+    with zipfile.ZipFile(archive) as parts:
+        parts.extractall(folder)
+    archive.unlink()
+
+
+def _check_free(path: Path, names: Iterable[str], *, may_hold_others: bool = False) -> None:
+    """Raises `OSError` if entries with these names are in a folder, and no manifest of ours lists them.
+
+    Args:
+        may_hold_others: whether a folder without a saved stack may hold files of other names.
+    """
+    there = {entry.name for entry in os.scandir(path)} if path.is_dir() else set()
+    files = listed_files(path)
+    if files is None and MANIFEST in there:
+        raise FileExistsError(
+            f"{MANIFEST} is there and isn't one that `save` wrote, or it is damaged. Nothing is overwritten: move it "
+            "away, or choose another folder"
+        )
+    listed = {PurePosixPath(name).parts[0] for name in files or {}}
+    taken = sorted(name for name in names if name in there and name not in listed)
+    if taken:
+        raise FileExistsError(
+            f"{printable(', '.join(taken), 200)} is there and wasn't written by `save`. Nothing is overwritten: move "
+            "it away, or choose another folder"
+        )
+    others = sorted(name for name in there if not IGNORED_ENTRIES.fullmatch(name))
+    if files is None and others and not may_hold_others and not there & set(CHECKPOINT_LOGS):
+        raise FileExistsError(
+            f"the folder isn't empty and holds no saved stack, but {printable(', '.join(others), 200)}. Choose a new "
+            f"or an empty folder, such as {str(path / 'model')!r}"
+        )
+    uid = os.geteuid() if hasattr(os, "geteuid") else 0
+    if path.is_dir() and path.stat().st_mode & stat.S_ISVTX and uid not in (0, path.stat().st_uid):
+        foreign = [name for name in (MANIFEST, *listed) if name in there and (path / name).lstat().st_uid != uid]
+        if foreign:
+            raise PermissionError(
+                f"{foreign[0]} belongs to another user, and in a folder with the sticky bit only its owner can replace "
+                "it: choose another folder"
+            )
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (file for file in sorted(folder.rglob("*")) if file.is_file())
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    return (entry for entry in sorted(folder.rglob("*")) if is_folder(entry))
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raises `PermissionError` if files of the saved stack lie in folders that can't be written."""
+    names = [name for name in listed_files(path) or {} if not has_links(path, name)]
+    for folder in sorted({(path / name).parent for name in names}):
+        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(f"files in {str(folder)!r} can't be replaced")

@@ -1,0 +1,68 @@
+"""All that levels are at one moment, as arrays and plain values, and making them that again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from stacked_autoencoder.levels.base import Level
+from stacked_autoencoder.pca import LinearCode
+from stacked_autoencoder.utils.checks import require
+from stacked_autoencoder.utils.seeds import random_state, set_random_state
+
+State = tuple[dict[str, Any], dict[str, np.ndarray]]
+
+
+def state_of(levels: Sequence[Level]) -> State:
+    """Plain values and arrays, with the state of all random numbers."""
+    arrays = {}
+    for position, level in enumerate(levels):
+        for name, model in level.models().items():
+            arrays |= numbered(f"{name}{position}", model.get_weights())
+        arrays |= numbered(f"training{position}", level.get_training_weights())
+        arrays |= numbered(f"corruption{position}", [np.asarray(state) for state in _states(level)])
+        if level.linear_code is not None:
+            arrays |= {f"linear{position}_{name}": value for name, value in vars(level.linear_code).items()}
+    return {"levels": [level.get_state() for level in levels], "random": random_state()}, arrays
+
+
+def take_over(levels: Sequence[Level], meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Makes levels, and all random numbers, what they were."""
+    for position, level in enumerate(levels):
+        for name, model in level.models().items():
+            model.set_weights(in_order(f"{name}{position}", arrays))
+        level.set_training_weights(in_order(f"training{position}", arrays))
+        put_back(_states(level), f"corruption{position}", arrays)
+        level.set_state(meta["levels"][position])
+        linear = f"linear{position}_"
+        code = {name.removeprefix(linear): value for name, value in arrays.items() if name.startswith(linear)}
+        level.linear_code = LinearCode(**code) if code else None
+    set_random_state(meta["random"])
+
+
+def _states(level: Level) -> list[keras.Variable]:
+    """Of the random numbers that corrupt what it sees."""
+    return [] if level.objective.corruption is None else level.objective.corruption.variables
+
+
+def numbered(name: str, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{name}_{number}": array for number, array in enumerate(arrays)}
+
+
+def in_order(name: str, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """The arrays that `numbered` has named.
+
+    Raises:
+        ValueError: one of them is missing.
+    """
+    count = sum(key.rpartition("_")[0] == name for key in arrays)
+    require(all(f"{name}_{number}" in arrays for number in range(count)), f"one of the arrays {name!r} is missing")
+    return [arrays[f"{name}_{number}"] for number in range(count)]
+
+
+def put_back(variables: Sequence[keras.Variable], name: str, arrays: Mapping[str, np.ndarray]) -> None:
+    for variable, value in zip(variables, in_order(name, arrays), strict=True):
+        variable.assign(value)

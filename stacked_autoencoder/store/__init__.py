@@ -1,0 +1,1 @@
+"""Encodings on disk."""

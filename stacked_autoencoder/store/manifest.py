@@ -1,0 +1,357 @@
+"""`manifest.json` and `unfinished.jsonl` of an `EncodingStore`, which may come from anyone: read, and checked in full.
+
+    manifest.json      what made the encodings, and a record of every shard; written last
+    unfinished.jsonl   the same, line by line, while the store is being written
+
+Lines of the log that are neither the head nor a record say which names this process may use:
+`{"temporary": token}` for temporary files `.NAME.TOKEN.new`, `{"reserved": [first, stop, step]}` for shards that no
+record names yet. They are written before the first such file is, so a killed process leaves no file without a line.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stacked_autoencoder.utils.errors import printable
+from stacked_autoencoder.utils.files import is_regular, read_regular
+
+FORMAT = 1
+
+
+MANIFEST = "manifest.json"
+
+
+LOG = "unfinished.jsonl"
+
+
+LARGEST = 1 << 30  # bytes of either file
+
+
+DTYPES = ("float16", "float32")
+
+
+LARGEST_VALUE = {dtype: float(np.finfo(dtype).max) for dtype in DTYPES}
+
+
+HEAD = ("format", "encoder", "multiple", "level", "shape", "dtype", "shard_size", "part", "source", "versions")
+
+
+HEAD_BEGINS = b'{"format": 1, "encoder": "'
+
+
+MOST = 1 << 62  # of any number
+
+
+TOKEN = re.compile("[0-9a-f]{16}")
+
+
+SHA256 = re.compile("[0-9a-f]{64}")
+
+
+Record = dict[str, Any]
+
+
+class ForeignFiles(ValueError):
+    """There are files that `encode_to` didn't write, where it would have to write."""
+
+
+class Log(NamedTuple):
+    """What a log says.
+
+    Attributes:
+        head: what makes the store; `None` if the process ended before the first line was whole.
+        records: of the shards that are whole, the later one of an index counts.
+        tokens: that names of temporary files have.
+        reserved: indices of shards that may be there without a record.
+        length: bytes of whole lines.
+    """
+
+    head: dict[str, Any] | None
+    records: list[Record]
+    tokens: set[str]
+    reserved: list[range]
+    length: int
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What made a store, and the records of its shards.
+
+    Raises:
+        FileNotFoundError: there is no manifest.
+        ValueError: the manifest was cut short or changed, or is of a newer version.
+    """
+    file = folder / MANIFEST
+    try:
+        content = read_regular(file, LARGEST)
+    except (FileNotFoundError, PermissionError):
+        raise
+    except OSError as error:
+        raise _not_ours(file, error.strerror or "it can't be read") from None
+    try:
+        manifest = _parsed(content)
+        check_head(manifest)
+        _check_records(manifest)
+    except _NewerFormat as error:
+        raise ValueError(
+            f"This store was written in format {error}; this version of stacked_autoencoder reads up to {FORMAT}. "
+            f"Upgrade with `pip install --upgrade stacked_autoencoder`. Received: {str(file)!r}"
+        ) from None
+    except _Damaged as error:
+        raise _not_ours(file, str(error)) from None
+    return manifest
+
+
+def read_log(folder: Path) -> Log | None:
+    """What the log of an unfinished store says, `None` if there is none.
+
+    Raises:
+        ForeignFiles: there is a file of that name that `encode_to` didn't write.
+    """
+    file = folder / LOG
+    if not os.path.lexists(file):
+        return None
+    try:
+        content = read_regular(file, LARGEST) if is_regular(file) else None
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise _not_a_log(file, error.strerror or "it can't be read") from None
+    if content is None:
+        raise _not_a_log(file, "it isn't a regular file")
+    log = Log(None, [], set(), [], 0)
+    for line in content.splitlines(keepends=True):
+        try:
+            log = _with_line(log, line)
+        except _Damaged as error:
+            begins_as_ours = content.startswith(HEAD_BEGINS) or HEAD_BEGINS.startswith(content)
+            if log.head is None and (b"\n" in content or not begins_as_ours):
+                raise _not_a_log(file, str(error)) from None
+            break  # the power went in mid-line
+    return log
+
+
+def moments(records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation per channel over the shards of these records; empty if there are none."""
+    if not records:
+        return np.zeros(0), np.zeros(0)
+    values = float(sum(record["values"] for record in records))
+    sums, squares = (np.sum([record[name] for record in records], 0, np.float64) for name in ("sum", "squares"))
+    mean, power = sums / values, squares / values
+    return mean, np.sqrt(np.maximum(power - mean**2, 0.0))
+
+
+def check_labels(labels: Any) -> tuple[bool, tuple[int, ...]]:
+    """Refuses labels that don't make an array of numbers or texts.
+
+    Args:
+        labels: of one shard, as a list.
+
+    Returns:
+        Whether they are texts, and the shape of one.
+
+    Raises:
+        ValueError: they don't.
+    """
+    kinds = set(map(type, labels))
+    if kinds == {int} and min(labels) >= -(2**63) and max(labels) < 2**63:  # most are; an array takes four times longer
+        return False, ()
+    leaves = labels
+    while kinds == {list}:
+        leaves = list(chain.from_iterable(leaves))
+        kinds = set(map(type, leaves))
+    if kinds == {str}:
+        lengths = [*map(len, leaves)]
+        if max(lengths) * len(lengths) > 1_000_000 + 64 * sum(lengths):
+            raise ValueError("labels of which one is far longer than the others take too much memory as an array")
+    elif not kinds <= {int, float, bool}:
+        raise ValueError("labels must be numbers or texts, all of one kind and shape")
+    try:
+        array = np.asarray(labels)
+    except (ValueError, OverflowError, MemoryError):
+        array = None
+    if array is None or array.dtype.kind not in "biufU":
+        raise ValueError("labels must be numbers or texts, all of one kind and shape")
+    return array.dtype.kind == "U", array.shape[1:]
+
+
+# === The checks ===
+
+
+class _Damaged(ValueError):
+    """The manifest or log isn't one that `encode_to` writes; the message says why."""
+
+
+class _NewerFormat(ValueError):
+    """The format is one that this version doesn't know."""
+
+
+def _not_ours(file: Path, reason: str) -> ValueError:
+    return ValueError(
+        f"{MANIFEST} isn't one that `encode_to` wrote: {printable(reason, 300)}. It was changed by hand or cut short. "
+        f"Copy the store again, or delete this folder and encode anew. Received: {str(file)!r}"
+    )
+
+
+def _not_a_log(file: Path, reason: str) -> ForeignFiles:
+    return ForeignFiles(
+        f"{LOG} isn't one that `encode_to` wrote: {printable(reason, 300)}. It is left as it is. Choose a new or empty "
+        f"folder as `path`. Received: {str(file)!r}"
+    )
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError, MemoryError):  # the first covers text that isn't UTF-8, too
+        raise _Damaged("it isn't JSON, or is nested too deeply") from None
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise _Damaged(what)
+
+
+def _is_int(value: Any, least: int, below: int = MOST) -> bool:
+    return type(value) is int and least <= value < below
+
+
+def check_head(head: Any) -> None:
+    """Refuses what isn't the head of a manifest or log."""
+    _require(type(head) is dict, "it isn't an object")
+    format = head.get("format")
+    _require(_is_int(format, 1), "`format` must be a positive whole number")
+    if format > FORMAT:
+        raise _NewerFormat(format)
+    missing = [name for name in HEAD if name not in head]
+    _require(not missing, f"{', '.join(missing)} missing")
+    for name in ("encoder", "source", "dtype"):
+        _require(type(head[name]) is str, f"`{name}` must be text")
+    _require(head["dtype"] in DTYPES, f"`dtype` must be one of {', '.join(DTYPES)}")
+    _require(_is_int(head["level"], 0), "`level` must be a whole number of at least 0")
+    for name in ("multiple", "shard_size"):
+        _require(_is_int(head[name], 1), f"`{name}` must be a whole number of at least 1")
+    shape = head["shape"]
+    is_shape = type(shape) is list and 1 <= len(shape) <= 8 and all(side is None or _is_int(side, 1) for side in shape)
+    _require(is_shape and shape[-1] is not None, "`shape` must be a list of sides of at least 1")
+    part = head["part"]
+    is_part = type(part) is list and len(part) == 2 and _is_int(part[1], 1) and _is_int(part[0], 0, part[1])
+    _require(part is None or is_part, "`part` must be null, or [i, n] with 0 <= i < n")
+
+
+def _check_records(manifest: dict[str, Any]) -> None:
+    records = manifest.get("shards")
+    _require(type(records) is list, "`shards` must be a list")
+    kinds = {check_record(record, manifest) for record in records}
+    indices = {record["index"] for record in records}
+    _require(len(indices) == len(records), "a shard has two records")
+    for name in ("names", "labels"):
+        _require(len({name in record for record in records}) <= 1, f"some shards have `{name}`, and others have none")
+    _require(len(kinds) <= 1, "`labels` of the shards differ in shape, or in kind")
+
+
+def check_record(record: Any, head: dict[str, Any]) -> tuple[bool, tuple[int, ...]] | None:
+    """Refuses what isn't the record of a shard, or doesn't fit the head of its manifest or log.
+
+    Returns:
+        What `check_labels` says of its labels, `None` if it has none.
+    """
+    _require(type(record) is dict, "the record of a shard isn't an object")
+    index = record.get("index")
+    _require(_is_int(index, 0), "`index` must be a whole number of at least 0")
+    try:
+        _check_numbers(record, head)
+        return _check_lists(record)
+    except _Damaged as error:
+        raise _Damaged(f"shard {index}: {error}") from None
+
+
+def _check_numbers(record: Record, head: dict[str, Any]) -> None:
+    rows, values, shape, channels = record.get("rows"), record.get("values"), record.get("shape"), head["shape"][-1]
+    _require(_is_int(rows, 1, head["shard_size"] + 1), "`rows` must be a whole number from 1 to `shard_size`")
+    _require(_is_int(values, 1), "`values` must be a whole number of at least 1")
+    is_shape = type(shape) is list and 1 <= len(shape) <= 8 and all(side is None or _is_int(side, 1) for side in shape)
+    _require(is_shape and shape[-1] == channels, "`shape` must end in as many channels as that of the store")
+    if None in shape:
+        counted = sum(map(math.prod, _checked_sizes(record, rows, head["shape"])))
+    else:
+        _require(_fits(shape, head["shape"]), "`shape` isn't that of the store")
+        counted = rows * math.prod(shape[:-1])
+    _require(counted == values, "`values` isn't what `rows` and `shape` make")
+    largest = LARGEST_VALUE[head["dtype"]]
+    for name, bound in (("sum", largest), ("squares", largest**2)):
+        numbers = record.get(name)
+        _require(type(numbers) is list and len(numbers) == channels, f"`{name}` must be a list of a number per channel")
+        limit = 2.0 * bound * values  # sums are rounded; NaN fails the comparison, too
+        are_numbers = all(type(number) in (float, int) and -limit <= number <= limit for number in numbers)
+        _require(are_numbers, f"`{name}` must hold finite numbers that such values can have")
+
+
+def _checked_sizes(record: Record, rows: int, shape: list[int | None]) -> list[list[int]]:
+    """The sizes of the encodings of a shard in which they differ."""
+    sizes = record.get("sizes")
+    _require(type(sizes) is list and len(sizes) == rows, "`sizes` must be a list of a size per row")
+    fit = set(map(type, sizes)) == {list} and set(map(len, sizes)) == {len(shape) - 1}
+    fit = fit and set(map(type, chain.from_iterable(sizes))) == {int}
+    fit = fit and all(1 <= side < MOST for side in chain.from_iterable(sizes))
+    _require(fit and all(_fits(size, shape[:-1]) for size in sizes), "`sizes` must be sides of at least 1")
+    return sizes
+
+
+def _fits(shape: list[int], wanted: list[int | None]) -> bool:
+    return len(shape) == len(wanted) and all(
+        side is None or own == side for own, side in zip(shape, wanted, strict=True)
+    )
+
+
+def _check_lists(record: Record) -> tuple[bool, tuple[int, ...]] | None:
+    checksum = record.get("sha256")
+    _require(type(checksum) is str and SHA256.fullmatch(checksum) is not None, "`sha256` must be 64 hexadecimal digits")
+    _require(type(record.get("source")) is str, "`source` must be text")
+    for name in ("names", "labels"):
+        if name in record:
+            items = record[name]
+            _require(type(items) is list and len(items) == record["rows"], f"`{name}` must be a list of one per row")
+    if "names" in record:
+        _require(set(map(type, record["names"])) == {str}, "`names` must be texts")
+    if "labels" not in record:
+        return None
+    try:
+        return check_labels(record["labels"])
+    except ValueError as error:
+        raise _Damaged(str(error)) from None
+
+
+def _with_line(log: Log, line: bytes) -> Log:
+    """A log with one more line."""
+    _require(line.endswith(b"\n"), "a line was cut short")
+    content = _parsed(line)
+    length = log.length + len(line)
+    if log.head is None:
+        try:
+            check_head(content)
+        except _NewerFormat:
+            raise _Damaged(f"its format is newer than {FORMAT}") from None
+        return Log({name: content[name] for name in HEAD}, [], set(), [], length)
+    _require(type(content) is dict, "a line isn't an object")
+    if "temporary" in content:
+        token = content["temporary"]
+        _require(type(token) is str and TOKEN.fullmatch(token) is not None, "`temporary` must be 16 hexadecimal digits")
+        log.tokens.add(token)
+    elif "reserved" in content:
+        numbers = content["reserved"]
+        are_three = type(numbers) is list and len(numbers) == 3 and all(_is_int(number, 0) for number in numbers)
+        _require(are_three and numbers[2] > 0, "`reserved` must be three whole numbers")
+        log.reserved.append(range(*numbers))
+    else:
+        check_record(content, log.head)
+        log.records.append(content)
+    return log._replace(length=length)

@@ -1,0 +1,267 @@
+"""The shards of an `EncodingStore`: `.npy` files, written whole, read by position.
+
+A shard holds `(rows, *encoding_shape)`; where sizes differ within it, all values one after the other, and its record
+lists the sizes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import os
+import re
+import stat
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from stacked_autoencoder.store.manifest import MOST, Record
+from stacked_autoencoder.utils.files import problem_with, sha256
+from stacked_autoencoder.utils.images import Shape
+
+MOST_OPEN = 64  # files of all stores of this process
+
+
+AT_ONCE = 512  # buffers that one call fills; systems allow 1,024
+
+
+HEADER = re.compile(
+    rb"\{'descr': '([<>][fiu][248]|[|][bu]1)', 'fortran_order': False, 'shape': \(([\d, ]{0,200})\), \} *\n"
+)
+
+
+LONGEST_HEADER = 1024
+
+
+OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+Mark = tuple[int, int, int, int]  # by which a file is known again
+
+
+class Shard:
+    """One file of a store. It is opened when it is read, and stays open while it is among the last that were read.
+
+    Args:
+        folder: of the store.
+        record: what the manifest says of it, checked.
+        dtype: of the store.
+
+    Attributes:
+        index: of the block of the source.
+        record: what the manifest says of it: `index`, `rows`, `shape` of an encoding (`None` where sizes differ, then
+            `sizes` lists them), number of `values` per channel, their `sum` and `squares` per channel, `sha256` of the
+            file, fingerprint of the `source`, and `names` and `labels` if the source has them.
+        mark: what the file was known by when it was looked at.
+    """
+
+    def __init__(self, folder: Path, record: Record, dtype: np.dtype) -> None:
+        self.record = record
+        self.dtype = dtype
+        self.index: int = record["index"]
+        self.rows: int = record["rows"]
+        self.shape: Shape = tuple(record["shape"])
+        self.file = shard_file(folder, self.index)
+        self.row_bytes = 0 if None in self.shape else math.prod(self.shape) * dtype.itemsize  # 0 where sizes differ
+        self.mark: Mark | None = None
+        self.start = 0  # of the values in the file
+        self.descriptor: Descriptor | None = None
+
+    def problem(self) -> str | None:
+        """Looks at the file, which is read from here on: what is wrong with it, `None` if nothing is."""
+        looked = self._look()
+        if isinstance(looked, str):
+            return looked
+        self.start, self.mark = looked
+        return None
+
+    def _look(self) -> str | tuple[int, Mark]:
+        """What is wrong with the file, without reading its values; else where they begin, and how to know it again."""
+        try:
+            status = os.lstat(self.file)
+            problem = "it is a link" if stat.S_ISLNK(status.st_mode) else problem_with(status, MOST)
+            if problem is not None:
+                return f"isn't read: {problem}"
+            descriptor = Descriptor(self.file)
+        except FileNotFoundError:
+            return "is missing"
+        status = os.fstat(descriptor.number)
+        if not stat.S_ISREG(status.st_mode):  # another file has taken its name meanwhile
+            return "isn't a regular file"
+        content, shape = os.pread(descriptor.number, LONGEST_HEADER, 0), self.stored_shape
+        header = _header(self.dtype.str, shape)
+        if not content.startswith(header):  # another version of numpy may have padded it otherwise
+            header, dtype, stored = _parsed_header(content)
+            if not header:
+                return f"isn't a .npy file of {self.dtype}"
+            if (dtype, stored) != (self.dtype, shape):
+                return f"holds an array of shape {stored}, {dtype}, where the manifest says {shape}, {self.dtype}"
+        size = len(header) + self.record["values"] * self.shape[-1] * self.dtype.itemsize
+        if status.st_size != size:
+            return f"has {status.st_size:,} bytes where the manifest says {size:,}"
+        return len(header), mark_of(status)
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Of the array in the file."""
+        return (self.record["values"] * self.shape[-1],) if None in self.shape else (self.rows, *self.shape)
+
+    def is_whole(self) -> bool:
+        """Whether the file is there, and is the one that was written."""
+        return not isinstance(self._look(), str) and sha256(self.file) == self.record["sha256"]
+
+    def size(self, row: int) -> tuple[int, ...]:
+        """Shape of one encoding."""
+        return (*self.record["sizes"][row], self.shape[-1]) if None in self.shape else self.shape
+
+    def read(self, runs: Sequence[tuple[int, Sequence[memoryview]]]) -> None:
+        """Fills buffers with neighbouring rows.
+
+        Args:
+            runs: the first row, and buffers of whole rows that hold it and those that follow it.
+
+        Raises:
+            ValueError: the file isn't the one any more that was looked at.
+            OSError: it can't be read.
+        """
+        try:
+            descriptor = FILES.of(self)
+            whole = all(_fill(descriptor.number, buffers, self._offset(row)) for row, buffers in runs)
+            # Afterwards, so that what was read is known to be of this file, even if it was written over in place.
+            is_same = mark_of(os.fstat(descriptor.number)) == self.mark
+        except FileNotFoundError:
+            whole = is_same = False
+        except OSError as error:
+            raise OSError(error.errno, f"a shard can't be read: {error.strerror}", str(self.file)) from None
+        if not (whole and is_same):
+            raise ValueError(
+                "A shard has changed since this store was opened: open it again with `EncodingStore(path)`. "
+                f"Received: {str(self.file)!r}"
+            )
+
+    def _offset(self, row: int) -> int:
+        return self.start + (row * self.row_bytes if self.row_bytes else int(self._ends[row]))
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        """Where the encodings of a shard with several sizes begin and end, in bytes."""
+        sizes = [math.prod(self.size(row)) * self.dtype.itemsize for row in range(self.rows)]
+        return np.cumsum([0, *sizes])
+
+
+class Descriptor:
+    """An open file, closed when nothing refers to it any more: another thread may still read what the last let go."""
+
+    def __init__(self, file: Path) -> None:
+        self.number = os.open(file, OPEN_FLAGS)
+
+    def __del__(self) -> None:
+        if hasattr(self, "number"):
+            os.close(self.number)
+
+
+class OpenFiles:
+    """Keeps the files open that were read last, a few of all stores of this process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.recent: OrderedDict[int, weakref.ref[Shard]] = OrderedDict()
+
+    def of(self, shard: Shard) -> Descriptor:
+        with self.lock:
+            descriptor = shard.descriptor
+            if descriptor is not None:
+                self.recent.move_to_end(id(shard))
+                return descriptor
+        descriptor = Descriptor(shard.file)
+        with self.lock:
+            shard.descriptor = descriptor
+            self.recent[id(shard)] = weakref.ref(shard)
+            self.recent.move_to_end(id(shard))
+            while len(self.recent) > MOST_OPEN:
+                oldest = self.recent.popitem(last=False)[1]()
+                if oldest is not None:
+                    oldest.descriptor = None
+        return descriptor
+
+    def unlock(self) -> None:
+        """In a forked process, where the thread that has the lock isn't."""
+        self.lock = threading.Lock()
+
+
+FILES = OpenFiles()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=FILES.unlock)
+
+
+def mark_of(status: os.stat_result) -> Mark:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def write_values(stream: BinaryIO, shape: Shape, pieces: Sequence[np.ndarray]) -> str:
+    """Writes pieces of one array, one after the other, as a `.npy` file of this shape; returns its SHA-256."""
+    header = _header(pieces[0].dtype.str, tuple(shape))
+    digest = hashlib.sha256()
+    for part in (header, *(np.ascontiguousarray(piece).data for piece in pieces)):
+        stream.write(part)
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def shard_file(folder: Path, index: int) -> Path:
+    return folder / f"{index:05d}.npy"
+
+
+def part_name(index: int, count: int) -> str:
+    return f"part{index}-of-{count}"
+
+
+def _fill(descriptor: int, buffers: Sequence[memoryview], offset: int) -> bool:
+    """Reads from there on into one buffer after the other; returns whether the file was long enough."""
+    for start in range(0, len(buffers), AT_ONCE):
+        some = buffers[start : start + AT_ONCE]
+        size = sum(map(len, some))
+        if os.preadv(descriptor, some, offset) != size and not _fill_slowly(descriptor, some, offset):
+            return False
+        offset += size
+    return True
+
+
+def _fill_slowly(descriptor: int, buffers: Sequence[memoryview], offset: int) -> bool:
+    """The same where one call reads less than was asked for, as it does beyond two gigabytes."""
+    for buffer in buffers:
+        while len(buffer):
+            count = os.preadv(descriptor, [buffer], offset)
+            if count == 0:
+                return False
+            buffer, offset = buffer[count:], offset + count
+    return True
+
+
+@lru_cache(maxsize=1024)
+def _header(descr: str, shape: tuple[int, ...]) -> bytes:
+    """What a `.npy` file begins with."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": descr, "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
+def _parsed_header(content: bytes) -> tuple[bytes, np.dtype | None, tuple[int, ...]]:
+    """The header of a `.npy` file as numpy writes it, dtype and shape; empty for anything else.
+
+    Nothing of it is evaluated, as numpy's own reader does.
+    """
+    end = 10 + int.from_bytes(content[8:10], "little")
+    found = HEADER.fullmatch(content[10:end]) if content.startswith(b"\x93NUMPY\x01\x00") else None
+    if found is None:
+        return b"", None, ()
+    return content[:end], np.dtype(found[1].decode()), tuple(map(int, re.findall(rb"\d+", found[2])))

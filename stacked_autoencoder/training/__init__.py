@@ -1,0 +1,1 @@
+"""Fitting the levels of a stack."""

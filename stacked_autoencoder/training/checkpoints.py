@@ -1,0 +1,260 @@
+"""Where a call of `train` or `fine_tune` is, on disk: the same call goes on after a kill as if nothing had happened.
+
+    <folder>/train.json    what was called for; another call is refused
+    <folder>/start0.npz    level 0 before its first step, and the state of all random numbers
+    <folder>/now0.npz      what changes while it trains, after an epoch or within a long one
+    <folder>/done0.npz     level 0 when it was done
+
+`fine_tune` has `fine_tune.json`, `start_all.npz`, … for all levels at once, so one folder holds those of both calls.
+What goes on is set up again from its start, which gives the same optimizer, the same sample and the same order of the
+data, and then takes over what `now` holds. Each file is there whole, or the one before it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from stacked_autoencoder.data.source import Pairs
+from stacked_autoencoder.distribution import is_chief, of_chief
+from stacked_autoencoder.levels.base import Level
+from stacked_autoencoder.levels.stack import Stack
+from stacked_autoencoder.saving.state import state_of, take_over
+from stacked_autoencoder.training.checkpoint_callback import check_now
+from stacked_autoencoder.training.checkpoint_format import check_history, check_same_form, read, unusable, write
+from stacked_autoencoder.training.fit import FitOptions
+from stacked_autoencoder.utils.checks import is_number, require
+from stacked_autoencoder.utils.errors import printable
+from stacked_autoencoder.utils.files import read_regular, write_json
+from stacked_autoencoder.utils.seeds import check_random_state
+
+ALL = "_all"  # in place of a level's index in the names of files
+
+
+NPZ = {"train": re.compile(r"(start|now|done)\d+\.npz"), "fine_tune": re.compile(rf"(start|now|done){ALL}\.npz")}
+
+
+MARK = "trained before"  # what `described` has, and no other program's JSON
+
+
+LARGEST_CALL = 1 << 24  # bytes
+
+
+LINEAR = ("mean", "components", "variances", "residual")
+
+
+class Checkpoints:
+    """Of one call of a method.
+
+    Args:
+        folder: is made if it isn't there.
+        method: `"train"` or `"fine_tune"`.
+        call: what decides the result, as plain values.
+
+    Raises:
+        ValueError: the folder holds those of another call.
+    """
+
+    def __init__(self, folder: Path, method: str, call: Mapping[str, Any]) -> None:
+        self.folder = folder
+        of_chief(lambda: self._begin(method, json.loads(json.dumps(call, default=str))))
+
+    def _begin(self, method: str, now: dict[str, Any]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / f"{method}.json"
+        if not os.path.lexists(file):
+            self._check_free(method)
+            write_json(file, now)
+            return
+        before = _called_before(file)
+        other = [name for name in now if now[name] != before.get(name)]
+        if other:
+            name = other[0]
+            raise ValueError(
+                f"`checkpoint_dir` holds the checkpoints of another call, with another {', '.join(other)}: {name} was "
+                f"{_short(before.get(name))} and is {_short(now[name])}. Call `{method}` as before to go on, or give "
+                f"another folder to begin anew. Received: checkpoint_dir={str(self.folder)!r}"
+            )
+
+    def _check_free(self, method: str) -> None:
+        """Refuses a folder with files of the user's own where checkpoints would be written."""
+        taken = sorted(entry.name for entry in self.folder.iterdir() if NPZ[method].fullmatch(entry.name))
+        if taken:
+            raise ValueError(
+                f"`checkpoint_dir` holds {taken[0]}, but no {method}.json, which `{method}` writes first: it would "
+                "overwrite a file that isn't its own. Nothing was changed. Give another folder, or move the file away. "
+                f"Received: checkpoint_dir={str(self.folder)!r}"
+            )
+
+    # === Whole levels ===
+
+    def finished(
+        self, part: int | str, levels: Sequence[Level]
+    ) -> tuple[keras.callbacks.History, tuple[float, float]] | None:
+        """Makes levels what they were when they were done, if they were; the history, and the value range of inputs.
+
+        Args:
+            part: the index of a level that is trained alone, or `ALL`.
+        """
+        meta = _restore(levels, self.folder / f"done{part}.npz", _check_done)
+        if meta is None:
+            return None
+        history = keras.callbacks.History()
+        history.epoch, history.history, history.start_loss = meta["epoch"], meta["history"], meta["start_loss"]
+        return history, tuple(meta["value_range"])
+
+    def finish(
+        self,
+        part: int | str,
+        levels: Sequence[Level],
+        history: keras.callbacks.History,
+        value_range: tuple[float, float],
+    ) -> None:
+        told = {"epoch": history.epoch, "history": history.history, "start_loss": history.start_loss}
+        _keep(self.folder / f"done{part}.npz", levels, told | {"value_range": value_range})
+        if is_chief():
+            (self.folder / f"now{part}.npz").unlink(missing_ok=True)
+
+    def begin(self, part: int | str, levels: Sequence[Level], start: Callable[[], None] | None = None) -> Path:
+        """Makes levels what they were before the first step, or starts them now.
+
+        Returns:
+            The file for what changes from then on.
+        """
+        file, now = self.folder / f"start{part}.npz", self.folder / f"now{part}.npz"
+        of_chief(partial(_check_now, now))  # before any level is changed
+        if _restore(levels, file) is None:
+            if start is not None:
+                start()
+            _keep(file, levels, {})
+        return now
+
+
+def _keep(file: Path, levels: Sequence[Level], told: Mapping[str, Any]) -> None:
+    meta, arrays = state_of(levels)
+    of_chief(lambda: write(file, arrays, {**told, **meta}))
+
+
+def _restore(
+    levels: Sequence[Level], file: Path, check: Callable[[Mapping[str, Any]], None] | None = None
+) -> dict[str, Any] | None:
+    """What a file tells, of levels that are as it says now; `None` if it isn't there.
+
+    Raises:
+        ValueError: it is damaged, or of other levels, which stay as they are.
+    """
+
+    def check_all(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        if check is not None:
+            check(meta)
+        _check_levels(levels, meta, arrays)
+
+    found = of_chief(lambda: read(file, check_all) if os.path.lexists(file) else None)
+    if found is None:
+        return None
+    take_over(levels, *found)
+    return found[0]
+
+
+def _check_now(file: Path) -> None:
+    if os.path.lexists(file):
+        read(file, check_now)
+
+
+def _called_before(file: Path) -> dict[str, Any]:
+    """What a method was called for."""
+    try:
+        before = json.loads(read_regular(file, LARGEST_CALL))
+        require(isinstance(before, dict) and MARK in before, "it doesn't describe a call")
+    except Exception as error:  # not JSON, not even text
+        raise unusable(file, error) from error
+    return before
+
+
+def _check_done(meta: Mapping[str, Any]) -> None:
+    """Raises `ValueError` if this isn't what `finish` writes."""
+    check_history(meta)
+    ends = meta.get("value_range")
+    require(is_number(meta.get("start_loss")), "`start_loss` isn't a number")
+    require(isinstance(ends, list) and len(ends) == 2 and all(map(is_number, ends)), "`value_range` isn't a range")
+
+
+def _check_levels(levels: Sequence[Level], meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Raises `ValueError` if `take_over` couldn't make levels what a file tells."""
+    states, present = meta.get("levels"), state_of(levels)[1]
+    require(isinstance(states, list) and len(states) == len(levels), f"it isn't of {len(levels)} levels")
+    check_same_form(((name, array) for name, array in present.items() if not name.startswith("linear")), arrays)
+    for position, (level, state) in enumerate(zip(levels, states, strict=True)):
+        require(isinstance(state, dict) and state.get("kind") == level.kind, f"level {position} is of another kind")
+        require(isinstance(state.get("started"), bool), f"`started` of level {position} isn't true or false")
+        for name in level.statistics():
+            require(
+                name in state and _is_statistic(state[name], level.encoding_shape[-1]),
+                f"`{name}` of level {position} isn't a number for each channel",
+            )
+        _check_linear_code(f"linear{position}_", arrays)
+    known = {*present, *(f"linear{position}_{name}" for position in range(len(levels)) for name in LINEAR)}
+    require(known.issuperset(arrays), "there are arrays that belong to no level")
+    check_random_state(meta.get("random"))
+
+
+def _is_statistic(values: Any, channels: int) -> bool:
+    return values is None or (isinstance(values, list) and len(values) == channels and all(map(is_number, values)))
+
+
+def _check_linear_code(prefix: str, arrays: Mapping[str, np.ndarray]) -> None:
+    parts = [arrays.get(prefix + name) for name in LINEAR]
+    if all(part is None for part in parts):
+        return
+    require(all(part is not None and part.dtype.kind == "f" for part in parts), "a part of a linear code is missing")
+    mean, components, variances, residual = (part.shape for part in parts)
+    require(len(components) == 2 and (*mean, *variances) == components and not residual, "a linear code isn't whole")
+
+
+def described(
+    stack: Stack,
+    data: Mapping[str, Pairs | None],
+    epochs: int | Mapping[int, int],
+    options: FitOptions,
+) -> dict[str, Any]:
+    """What decides the result of a call, as plain values: its arguments, the stack as it is, the data.
+
+    Weights that the start will set are left out: they are random.
+    """
+    started = [index for index, level in enumerate(stack.levels) if level.started]
+    known = stack.fingerprint(max(started)) if started == [*range(len(started))] and started else None
+    rate, optimizer = options.learning_rate, options.optimizer
+    is_schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
+    return {
+        "shape": stack.shape,
+        "levels": [[level.kind, level.get_config()] for level in stack.levels],
+        MARK: [started, known],
+        **{name: None if pairs is None else _described(pairs) for name, pairs in data.items()},
+        "learning_rate": keras.optimizers.schedules.serialize(rate) if is_schedule else rate,
+        "optimizer": None if optimizer is None else _optimizer_described(optimizer),
+        "callbacks": [type(callback).__name__ for callback in options.callbacks],
+        "epochs": epochs,
+        "batch_size": options.batch_size,
+        "steps_per_epoch": options.steps_per_epoch,
+    }
+
+
+def _optimizer_described(optimizer: keras.optimizers.Optimizer) -> list[Any]:
+    config = {name: value for name, value in optimizer.get_config().items() if name != "name"}  # Keras counts them
+    return [type(optimizer).__name__, config]
+
+
+def _described(pairs: Pairs) -> list[Any]:
+    return [[source.describe(), source.digest()] for source in pairs if source is not None]
+
+
+def _short(value: Any) -> str:
+    return printable(json.dumps(value), 100)

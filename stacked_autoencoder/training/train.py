@@ -1,0 +1,173 @@
+"""Training a stack: level by level, or all levels jointly; continued after a kill where there are checkpoints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from stacked_autoencoder.data.adapters import Images
+from stacked_autoencoder.data.source import Pairs, Source
+from stacked_autoencoder.distribution import of_chief
+from stacked_autoencoder.inference.cache import EncodingCache
+from stacked_autoencoder.inference.codec import finite_source_of, source_of
+from stacked_autoencoder.levels.stack import Stack
+from stacked_autoencoder.optimizers import PEAK_LEARNING_RATE
+from stacked_autoencoder.training.checkpoints import ALL, Checkpoints, described
+from stacked_autoencoder.training.distribute import change
+from stacked_autoencoder.training.fit import SAMPLE, FitOptions, fit
+from stacked_autoencoder.training.greedy import steps_needed, train_greedily
+from stacked_autoencoder.training.inputs import TrainingData, training_data_of
+from stacked_autoencoder.utils.checks import positive_int
+from stacked_autoencoder.utils.console import show
+from stacked_autoencoder.utils.files import check_writable
+
+
+def train(
+    stack: Stack,
+    images: Images,
+    epochs: int | Sequence[int],
+    options: FitOptions,
+    *,
+    targets: Images | None = None,
+    validation_data: Images | tuple[Images, Images] | None = None,
+    levels: Sequence[int] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    memory_budget: int | None = None,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
+) -> list[keras.callbacks.History]:
+    """Trains level by level; `Autoencoder.train` documents the arguments."""
+    validation = _validation_data_of(stack, validation_data, targets)
+    training_data = training_data_of(stack, images, targets)
+    chosen = stack.indices_of(range(training_data.level, len(stack.levels)) if levels is None else levels)
+    _check_trainable(stack, chosen, {"images": training_data, "validation_data": validation})
+    epochs_of = dict(zip(chosen, _per_level(epochs, len(chosen)), strict=True))
+    if cache_dir is not None:
+        _check_writable(cache_dir, "cache_dir")
+    checkpoints = _checkpoints_of(
+        stack,
+        "train",
+        checkpoint_dir,
+        {"images": training_data.pairs, "validation_data": None if validation is None else validation.pairs},
+        epochs_of,
+        options,
+    )
+    if memory_budget is not None:
+        positive_int("memory_budget", memory_budget, least=0)
+    with EncodingCache(None if cache_dir is None else Path(cache_dir), memory_budget) as cache:
+        return train_greedily(
+            stack, epochs_of, training_data, validation, options, cache=cache, checkpoints=checkpoints
+        )
+
+
+def fine_tune(
+    stack: Stack,
+    images: Images,
+    epochs: int,
+    options: FitOptions,
+    *,
+    validation_data: Images | None = None,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
+) -> keras.callbacks.History:
+    """Trains all levels jointly; `Autoencoder.fine_tune` documents the arguments."""
+    unstarted = [index for index, level in enumerate(stack.levels) if not level.started]
+    if unstarted:
+        raise ValueError(
+            f"`fine_tune` goes on from trained levels, and level {unstarted[0]} isn't one: call `train` first. "
+            "(`train(images, epochs=0)` sets only the closed-form start, if you want joint training alone.)"
+        )
+    source = source_of(stack, images)
+    validation = None if validation_data is None else Pairs(finite_source_of(stack, validation_data, "validation_data"))
+    positive_int("epochs", epochs)
+    steps_needed(source, options)
+    if options.learning_rate is None:
+        options = replace(options, learning_rate=PEAK_LEARNING_RATE / 5)
+    data = {"images": Pairs(source), "validation_data": validation}
+    checkpoints = _checkpoints_of(stack, "fine_tune", checkpoint_dir, data, epochs, options)
+    checkpoint = None
+    if checkpoints:
+        if finished := checkpoints.finished(ALL, stack.levels):
+            return finished[0]
+        checkpoint = checkpoints.begin(ALL, stack.levels)
+    history = fit(
+        stack.levels,
+        Pairs(source),
+        epochs,
+        options,
+        validation=validation,
+        title=f"All levels ({show(stack.shape)} -> {show(stack.encoding_shape)})",
+        checkpoint=checkpoint,
+    )
+    change(stack.levels, partial(_measure, stack, source, options.batch_size))
+    if checkpoints:
+        checkpoints.finish(ALL, stack.levels, history, stack.value_range)
+    return history
+
+
+def _validation_data_of(
+    stack: Stack, validation_data: Images | tuple[Images, Images] | None, targets: Images | None
+) -> TrainingData | None:
+    if validation_data is None:
+        return None
+    if targets is None:
+        return training_data_of(stack, validation_data, name="validation_data")
+    if not isinstance(validation_data, tuple) or len(validation_data) != 2:
+        raise ValueError(
+            "With `targets`, `validation_data` must be a pair (images, targets). "
+            f"Received: {type(validation_data).__name__}"
+        )
+    return training_data_of(stack, *validation_data, name="validation_data")
+
+
+def _check_trainable(stack: Stack, chosen: Sequence[int], given: Mapping[str, TrainingData | None]) -> None:
+    """Raises `ValueError` if levels can't be trained on what was given."""
+    for name, data in given.items():
+        if data is not None and data.level > min(chosen):
+            raise ValueError(
+                f"`{name}` is a store of level {data.level - 1}, on which only the levels above it can be trained. "
+                f"Received: levels={list(chosen)}"
+            )
+    untrained = [index for index in range(max(chosen)) if index not in chosen and not stack.levels[index].started]
+    if untrained:
+        raise ValueError(
+            f"Level {max(chosen)} is trained on the encodings of the levels below it, and level {untrained[0]} "
+            f"hasn't been trained yet: include it in `levels`. Received: levels={list(chosen)}"
+        )
+
+
+def _checkpoints_of(
+    stack: Stack,
+    method: str,
+    directory: str | os.PathLike[str] | None,
+    data: Mapping[str, Pairs | None],
+    epochs: int | Mapping[int, int],
+    options: FitOptions,
+) -> Checkpoints | None:
+    """Those of a call that gives a `checkpoint_dir`; the other arguments decide its result."""
+    if directory is None:
+        return None
+    _check_writable(directory, "checkpoint_dir")
+    return Checkpoints(Path(directory), method, described(stack, data, epochs, options))
+
+
+def _measure(stack: Stack, source: Source, batch_size: int) -> None:
+    """Sets the statistics of all levels' encodings."""
+    sample = list(source.batches(batch_size, shuffle=True, most=SAMPLE))
+    for level in stack.levels:
+        sample = level.measure(sample)
+
+
+def _check_writable(path: str | os.PathLike[str], argument: str) -> None:
+    of_chief(lambda: check_writable(path, argument))  # it alone writes
+
+
+def _per_level(epochs: Any, count: int) -> list[int]:
+    each = [epochs] * count if isinstance(epochs, int) else list(epochs)
+    if len(each) != count:
+        raise ValueError(f"`epochs` must be one number, or one for each of {count} levels. Received: epochs={epochs!r}")
+    return [positive_int("epochs", number, least=0) for number in each]

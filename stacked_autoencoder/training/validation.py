@@ -1,0 +1,127 @@
+"""The loss of a model as it is: at the start, after each epoch, and for what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from stacked_autoencoder.data.source import Pairs
+from stacked_autoencoder.distribution import rows_of
+from stacked_autoencoder.metrics import Mean
+from stacked_autoencoder.utils.generators import releasing_frames
+from stacked_autoencoder.utils.images import Shape
+
+if TYPE_CHECKING:
+    from stacked_autoencoder.training.model import Reconstruction
+
+
+Terms = dict[str, tf.Tensor]
+
+
+class LossEvaluator:
+    """The loss of a model as it is, and its terms: means over images, computed by all devices together.
+
+    It is traced once for as many calls as there are. Keras's `evaluate` would be traced beside it, which takes a third
+    of what passes before a small level's first step, and it fails for several workers.
+
+    Args:
+        model: what is measured.
+        shape: of one input and of one target.
+    """
+
+    def __init__(self, model: Reconstruction, shape: Shape) -> None:
+        self.model = model
+        self.signature = tf.TensorSpec((None, *shape), tf.float32)
+
+    def __call__(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+        """Of all images of batches: `loss`, which is the sum of the terms, and each of these by its name."""
+        return _with_loss(self._evaluator(batches))
+
+    def of_all(self, pairs: Pairs, batch_size: int) -> dict[str, float]:
+        """The same of all images of a source, in one execution where there is one device.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if tf.distribute.has_strategy():
+            means = self._evaluator(pairs.batches(batch_size))
+        else:
+            with pairs.inputs.own_errors(), releasing_frames():
+                sums, count = self._sums_of_all(iter(pairs.dataset(batch_size)))
+            means = {name: float(total / count) for name, total in sums.items()} if count else {}
+        if not means:
+            raise ValueError(
+                f"`validation_data` is empty; at least one image is needed. Received: {pairs.inputs.describe()}"
+            )
+        return _with_loss(means)
+
+    def _evaluator(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+        sums_of = self._sums_of_devices if tf.distribute.has_strategy() else self._sums_of_batch
+        means: dict[str, Mean] = {}
+        for inputs, targets in batches:
+            for name, total in sums_of(inputs, targets).items():
+                means.setdefault(name, Mean()).add(total, len(inputs))
+        return {name: mean.value for name, mean in means.items()}
+
+    def _as_it_is(self, inputs: tf.Tensor, targets: tf.Tensor) -> Terms:
+        return self.model.terms_of(inputs, targets, self.model(inputs, training=False))
+
+    def _sums_of_batch(self, inputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        return {name: float(mean) * len(inputs) for name, mean in self._means(inputs, targets).items()}
+
+    @cached_property
+    def _means(self) -> Callable[[np.ndarray, np.ndarray], Terms]:
+        return tf.function(self._as_it_is).get_concrete_function(self.signature, self.signature)
+
+    def _sums_of_devices(self, *batch: np.ndarray) -> Terms:
+        batch = [tf.constant(values) for values in batch]
+        parts = tf.distribute.get_strategy().experimental_distribute_values_from_function(
+            lambda context: rows_of(batch, context.replica_id_in_sync_group, context.num_replicas_in_sync)
+        )
+        return self._sums_of_parts(*parts)
+
+    @cached_property
+    def _sums_of_parts(self) -> Callable[..., Terms]:
+        """What each device is given of a batch → the sums of the terms over the images of all."""
+        strategy = tf.distribute.get_strategy()
+
+        def own(inputs: tf.Tensor, targets: tf.Tensor, rows: tf.Tensor, _: tf.Tensor) -> Terms:
+            return {name: mean * tf.cast(rows, mean.dtype) for name, mean in self._as_it_is(inputs, targets).items()}
+
+        def of_parts(*parts: Any) -> Terms:
+            sums = strategy.run(own, args=parts)
+            return {name: strategy.reduce("SUM", value, axis=None) for name, value in sums.items()}
+
+        return tf.function(of_parts, reduce_retracing=True)
+
+    @cached_property
+    def _sums_of_all(self) -> Callable[[Any], tuple[Terms, tf.Tensor]]:
+        """Of an iterator over batches: the sums of the terms, and the number of images."""
+        names = [each.name for each in self.model.trackers] or ["reconstruction"]
+
+        def of_all(iterator: Any) -> tuple[Terms, tf.Tensor]:
+            def is_there(batch: tf.experimental.Optional, *_: Any) -> tf.Tensor:
+                return batch.has_value()
+
+            def add(batch: tf.experimental.Optional, sums: Terms, count: tf.Tensor) -> tuple[Any, Terms, tf.Tensor]:
+                values = batch.get_value()
+                inputs, targets = values if isinstance(values, tuple) else (values, values)
+                rows, means = tf.cast(tf.shape(inputs)[0], tf.float64), self._as_it_is(inputs, targets)
+                sums = {name: sums[name] + rows * tf.cast(means[name], tf.float64) for name in names}
+                return iterator.get_next_as_optional(), sums, count + rows
+
+            zero = tf.constant(0.0, tf.float64)
+            _, sums, count = tf.while_loop(
+                is_there, add, (iterator.get_next_as_optional(), dict.fromkeys(names, zero), zero)
+            )
+            return sums, count
+
+        return tf.function(of_all, autograph=False, reduce_retracing=True)
+
+
+def _with_loss(terms: dict[str, float]) -> dict[str, float]:
+    return {"loss": sum(terms.values()), **terms}
