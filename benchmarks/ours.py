@@ -10,7 +10,7 @@ from benchmarks.clocks import OverTime, TimeLimit
 from stacked_autoencoder import Autoencoder, ConvLevel
 from stacked_autoencoder.pca import to_patches
 from stacked_autoencoder.training.fit import optimizer_for
-from stacked_autoencoder.training.model import Reconstruction
+from stacked_autoencoder.training.model import ReconstructionModel
 from stacked_autoencoder.utils.images import scaled
 
 BATCH = 32
@@ -65,7 +65,7 @@ def as_if_trained(sae: Autoencoder) -> None:
 
 def reconstruction(sae: Autoencoder, images: np.ndarray) -> keras.Model:
     """The stack as `train` fits it, to time its step like that of any Keras model."""
-    model = Reconstruction(sae.levels)
+    model = ReconstructionModel(sae.levels)
     model.compile(optimizer=optimizer_for(sae.levels, scaled(images).numpy(), 1.0, 1e-4))
     model.optimizer.build(model.trainable_variables)
     return model

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -27,101 +29,176 @@ NEWTON_SCHULZ_STEPS = 3  # of Muon: near enough to orthogonal, at little more th
 LearningRate = float | keras.optimizers.schedules.LearningRateSchedule | None
 
 
+# A variable, its momentum, and Adam's velocity; Muon has none.
+Slots = tuple[keras.Variable, keras.Variable, keras.Variable | None]
+
+
 @keras.saving.register_keras_serializable("stacked_autoencoder")
-class ConvMuon(keras.optimizers.Muon):
+class ConvMuon(keras.optimizers.Optimizer):
     """Muon (Jordan et al. 2024; Liu et al. 2025, arXiv:2502.16982) for convolutions, Adam for everything else.
 
     Muon moves a weight matrix by the orthogonal matrix nearest to its momentum, so that rare directions move as far as
     common ones. Keras's leaves convolutions to Adam; here a kernel is the matrix from all that it sees to its filters.
 
+    Gradients are summed over all devices and then clipped, where Keras clips those of each device before the sum.
+
     Args:
         learning_rate: a number or a schedule.
-        global_clipnorm: without clipping one setting in a few diverges, since nothing in these networks normalises.
-        adam_weight_decay, weight_decay, ns_steps, options: as in Keras's Muon, some with other defaults.
+        adam_beta_1, adam_beta_2, epsilon: of Adam, as in `keras.optimizers.Adam`.
+        adam_lr_ratio: Adam's learning rate as a share of Muon's.
+        weight_decay: of Muon's kernels, per step and unit of learning rate; `None` for none.
+        global_clipnorm: largest norm of all gradients together. Without it one setting in a few diverges, since nothing
+            in these networks normalises. `None` for no limit.
+        momentum, nesterov, ns_steps, rms_rate, muon_a, muon_b, muon_c: of Muon, as in `keras.optimizers.Muon`.
+        name: of the optimizer.
     """
 
     def __init__(
         self,
         learning_rate: LearningRate,
         *,
-        adam_weight_decay: float | None = None,
-        weight_decay: float = WEIGHT_DECAY,
-        global_clipnorm: float = CLIP,
+        adam_beta_1: float = 0.9,
+        adam_beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        adam_lr_ratio: float = 1.0,
+        weight_decay: float | None = WEIGHT_DECAY,
+        global_clipnorm: float | None = CLIP,
+        momentum: float = 0.95,
+        nesterov: bool = True,
         ns_steps: int = NEWTON_SCHULZ_STEPS,
-        **options: Any,
+        rms_rate: float | None = 0.2,
+        muon_a: float = 3.4445,
+        muon_b: float = -4.7750,
+        muon_c: float = 2.0315,
+        name: str | None = None,
     ) -> None:
-        super().__init__(
-            learning_rate,
-            adam_weight_decay=adam_weight_decay,
-            weight_decay=weight_decay,
-            global_clipnorm=global_clipnorm,
-            ns_steps=ns_steps,
-            **options,
-        )
+        super().__init__(learning_rate, weight_decay=weight_decay, global_clipnorm=global_clipnorm, name=name)
+        self.adam_beta_1 = adam_beta_1
+        self.adam_beta_2 = adam_beta_2
+        self.epsilon = epsilon
+        self.adam_lr_ratio = adam_lr_ratio
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.ns_steps = ns_steps
+        self.rms_rate = rms_rate
+        self.muon_a, self.muon_b, self.muon_c = muon_a, muon_b, muon_c
 
-    def _should_use_adamw(self, variable: keras.Variable) -> bool:
+    def uses_adam(self, variable: keras.Variable) -> bool:
+        """Whether a variable is moved by Adam, not by Muon."""
         return len(variable.shape) < 3
 
-    def _clip_gradients(self, gradients: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
-        """Clips their sum over all devices, where Keras clips those of each before it sums them."""
-        context = tf.distribute.get_replica_context()
-        if context is not None and context.num_replicas_in_sync > 1:
-            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients))
-        if self.global_clipnorm and self.global_clipnorm > 0:
-            return tf.clip_by_global_norm(gradients, self.global_clipnorm)[0]
-        return super()._clip_gradients(gradients)
+    def learning_rate_scale(self, variable: keras.Variable) -> float:
+        """Factor on the learning rate of a variable."""
+        return self.adam_lr_ratio if self.uses_adam(variable) else 1.0
 
-    def _all_reduce_sum_gradients(self, gradients: Any) -> Any:
-        """They are summed already. On one device TensorFlow would keep the whole traced step for good."""
-        return gradients
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Makes the slots of the variables that will be trained."""
+        if self.built:
+            return
+        super().build(variables)
+        slots: dict[int, Slots] = {}
+        for variable in variables:
+            momentum = self.add_variable_from_reference(variable, name="momentum")
+            velocity = self.add_variable_from_reference(variable, name="velocity") if self.uses_adam(variable) else None
+            slots[id(variable)] = variable, momentum, velocity
+        self.slots = MappingProxyType(slots)  # TensorFlow would track a dict, and refuses numbers as its keys
 
-    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
-        """Adam's alone: that of Muon is part of its step."""
-        super()._apply_weight_decay([variable for variable in variables if self._should_use_adamw(variable)])
-
-    def _distributed_tf_update_step(self, distribution: Any, gradients: Any, learning_rate: tf.Tensor) -> None:
-        """Keras's, which works out the powers of Adam's coefficients anew for every variable."""
-        step = tf.cast(self.iterations + 1, tf.float32)
-        self._power_1, self._power_2 = tf.pow(self.adam_beta_1, step), tf.pow(self.adam_beta_2, step)
-        super()._distributed_tf_update_step(distribution, gradients, learning_rate)
-        del self._power_1, self._power_2  # which belong to a graph
-
-    def _adamw_update_step(
-        self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor, m: keras.Variable, v: keras.Variable
+    def apply(
+        self, grads: Sequence[tf.Tensor | None], trainable_variables: Sequence[keras.Variable] | None = None
     ) -> None:
-        """Keras's step, in the one operation that TensorFlow has for it."""
+        """Takes one step.
+
+        Args:
+            grads: gradients of this device, `None` for variables that stay as they are.
+            trainable_variables: as many variables; by default those that the optimizer was built with.
+        """
+        if not self.built:
+            self.build(list(trainable_variables))
+        with tf.name_scope(self.name):  # by which profiles know what the optimizer takes
+            known = [variable for variable, *_ in self.slots.values()]
+            variables = known if trainable_variables is None else list(trainable_variables)
+            pairs = [pair for pair in zip(grads, variables, strict=True) if pair[0] is not None]
+            strategy, context = tf.distribute.get_strategy(), tf.distribute.get_replica_context()
+            gradients = [tf.convert_to_tensor(gradient) for gradient, _ in pairs]
+            if context is not None and context.num_replicas_in_sync > 1:
+                gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+            if self.global_clipnorm:
+                gradients, _ = tf.clip_by_global_norm(gradients, self.global_clipnorm)
+            rate = tf.convert_to_tensor(self.learning_rate)
+            step = tf.cast(self.iterations + 1, tf.float32)
+            powers = [tf.pow(self.adam_beta_1, step), tf.pow(self.adam_beta_2, step)]  # once for all variables
+            for gradient, (_, variable) in zip(gradients, pairs, strict=True):
+                _, momentum, velocity = self.slots[id(variable)]
+                scale = self.learning_rate_scale(variable)
+                arguments = [gradient, rate if scale == 1.0 else rate * scale, momentum.value]
+                if velocity is None:
+                    move = self._muon_step
+                else:
+                    move, arguments = self._adam_step, [*arguments, velocity.value, *powers]
+                # On each device, for its copy of the variable and of the slots.
+                strategy.extended.update(variable.value, move, args=tuple(arguments), group=False)
+                if variable.constraint is not None:
+                    variable.assign(variable.constraint(variable))
+        self.iterations.assign_add(1)
+
+    def _adam_step(
+        self,
+        variable: tf.Variable,
+        gradient: tf.Tensor,
+        learning_rate: tf.Tensor,
+        momentum: tf.Variable,
+        velocity: tf.Variable,
+        power_1: tf.Tensor,
+        power_2: tf.Tensor,
+    ) -> None:
+        """In the one operation that TensorFlow has for it."""
         cast = partial(tf.cast, dtype=variable.dtype)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=m.value.handle,
-            v=v.value.handle,
-            beta1_power=cast(self._power_1),
-            beta2_power=cast(self._power_2),
+            m=momentum.handle,
+            v=velocity.handle,
+            beta1_power=cast(power_1),
+            beta2_power=cast(power_2),
             lr=cast(learning_rate),
             beta1=cast(self.adam_beta_1),
             beta2=cast(self.adam_beta_2),
             epsilon=cast(self.epsilon),
-            grad=cast(tf.convert_to_tensor(gradient)),
+            grad=cast(gradient),
         )
 
-    def _muon_update_step(
-        self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor, m: keras.Variable
+    def _muon_step(
+        self, variable: tf.Variable, gradient: tf.Tensor, learning_rate: tf.Tensor, momentum: tf.Variable
     ) -> None:
-        """Keras's step, with the decay, in fewer passes over the kernel."""
-        decays = self.weight_decay and self._use_weight_decay(variable)
+        """With the decay, in fewer passes over the kernel than Keras's."""
         # As tensors: what else it is given, a traced function keeps.
-        tensors = [tf.convert_to_tensor(value) for value in (variable, gradient, m, learning_rate)]
+        tensors = [tf.convert_to_tensor(value) for value in (variable, gradient, momentum, learning_rate)]
         moved, moment = muon_step(
             *tensors,
             momentum=self.momentum,
             nesterov=self.nesterov,
             rms_rate=self.rms_rate,
-            weight_decay=self.weight_decay if decays else 0.0,
+            weight_decay=self.weight_decay or 0.0,
             steps=self.ns_steps,
             factors=(self.muon_a, self.muon_b, self.muon_c),
         )
-        self.assign(m, moment)
-        self.assign(variable, moved)
+        momentum.assign(moment)
+        variable.assign(moved)
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("adam_beta_1", "adam_beta_2", "epsilon", "adam_lr_ratio", "momentum", "nesterov", "ns_steps")
+        names += ("rms_rate", "muon_a", "muon_b", "muon_c")
+        return _known(type(self), super().get_config()) | {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> ConvMuon:
+        """Makes the optimizer of a configuration; heads saved by version 0.1 have arguments of Keras's Muon in it."""
+        return super().from_config(_known(cls, config), custom_objects)
+
+
+def _known(kind: type[ConvMuon], config: dict[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that an optimizer takes."""
+    names = inspect.signature(kind.__init__).parameters
+    return {name: value for name, value in config.items() if name in names}
 
 
 @partial(tf.function, autograph=False)
@@ -201,12 +278,11 @@ class LevelMuon(ConvMuon):
         super().__init__(learning_rate, epsilon=1e-7 * unit, global_clipnorm=CLIP * unit, name="level_muon")
         self.scales = scales
 
-    def _should_use_adamw(self, variable: keras.Variable) -> bool:
+    def uses_adam(self, variable: keras.Variable) -> bool:
         return len(variable.shape) < 2 or id(variable) in self.scales
 
-    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
-        ours = self._trainable_variables[self._get_variable_index(variable)]
-        super().update_step(gradient, variable, learning_rate * self.scales.get(id(ours), 1.0))
+    def learning_rate_scale(self, variable: keras.Variable) -> float:
+        return self.scales.get(id(variable), 1.0)
 
 
 @keras.saving.register_keras_serializable("stacked_autoencoder")

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, Mask, SaltAndPepper
-from stacked_autoencoder.training.model import Reconstruction
+from stacked_autoencoder.training.model import ReconstructionModel
 from tests.conftest import blobs
 
 VALUES = np.random.default_rng(0).uniform(-0.9, 0.9, (200, 10, 10, 1)).astype(np.float32)
@@ -59,7 +59,7 @@ def test_the_loss_is_against_the_clean_input():
     level = DenseLevel(4, None, corruption=Mask(1.0))
     level.build(VALUES.shape[1:])
     level.decoder.get_layer("dense0").set_weights([np.zeros((4, 100)), VALUES.mean(axis=0).ravel()])
-    model = Reconstruction([level])
+    model = ReconstructionModel([level])
     loss = model.compute_loss(VALUES, None, model(VALUES))
     assert float(loss) == pytest.approx(VALUES.var(axis=0).mean(), rel=1e-5)
 
@@ -76,6 +76,6 @@ def test_a_level_with_room_for_everything_learns_to_repair():
 def test_a_denoising_level_is_judged_on_corrupted_images():
     level = ConvLevel(4, 1, 4, corruption=Mask(1.0))
     level.build((10, 10, 1))
-    model = Reconstruction([level])
+    model = ReconstructionModel([level])
     blind = np.asarray(model(VALUES, training=False))
     np.testing.assert_array_equal(blind, np.asarray(model(0 * VALUES, training=False)))

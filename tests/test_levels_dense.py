@@ -5,7 +5,7 @@ import pytest
 from stacked_autoencoder import Autoencoder, DenseLevel
 from stacked_autoencoder.layers.penalties import divergence
 from stacked_autoencoder.pca import fit_linear_code, least_squares
-from stacked_autoencoder.training.model import Reconstruction
+from stacked_autoencoder.training.model import ReconstructionModel
 from tests.conftest import blobs
 
 IMAGES = blobs(2000, 8, 1)
@@ -69,7 +69,7 @@ def test_the_linear_variational_level_is_probabilistic_pca():
     cosines = np.sum(kernel * code.components.T, axis=1) / up
     np.testing.assert_allclose(cosines, 1, atol=0.05)  # fitted to draws
     # No small change of the posterior or of the decoder makes the loss smaller.
-    model = Reconstruction([level])
+    model = ReconstructionModel([level])
 
     def loss():
         keras.utils.set_random_seed(0)

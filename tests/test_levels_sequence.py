@@ -8,7 +8,7 @@ from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, Mask, Sequen
 from stacked_autoencoder.levels.sequence import delayed
 from stacked_autoencoder.levels.trainable import TeacherForcing, TrainableSequenceLevel
 from stacked_autoencoder.pca import fit_linear_code
-from stacked_autoencoder.training.model import Reconstruction
+from stacked_autoencoder.training.model import ReconstructionModel
 from tests.conftest import waves
 
 SERIES = waves(256)
@@ -90,7 +90,7 @@ def test_the_first_step_is_given_and_does_not_count():
     sae.train(SERIES, epochs=0, verbose=0)
     errors = np.square(sae.reconstruct(SERIES) - SERIES)
     assert sae.evaluate(SERIES) == pytest.approx(errors[:, 1:].mean(), rel=1e-5)
-    model = Reconstruction(sae.levels)
+    model = ReconstructionModel(sae.levels)
     assert float(model.compute_loss(SERIES, None, model(SERIES))) == pytest.approx(errors[:, 1:].mean(), rel=1e-5)
 
 
@@ -175,7 +175,7 @@ def test_padded_steps_change_nothing():
     restored = sae.reconstruct(padded)
     real = (padded != -9.0).any(axis=-1)
     assert sae.evaluate(padded) == pytest.approx(np.square(restored - padded)[real].mean(), rel=1e-5)
-    model = Reconstruction([level])
+    model = ReconstructionModel([level])
     assert float(model.compute_loss(padded, None, model(padded))) == pytest.approx(sae.evaluate(padded), rel=1e-4)
     assert np.isnan(sae.evaluate(padded, return_dict=True)[0]["pca_loss"])
 

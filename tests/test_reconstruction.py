@@ -4,13 +4,13 @@ import pytest
 import tensorflow as tf
 
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel
-from stacked_autoencoder.training.model import Reconstruction
+from stacked_autoencoder.training.model import ReconstructionModel
 
 
 def test_the_loss_is_the_mean_squared_error_and_needs_no_target(images):
     level = ConvLevel(n_out=4, size=4)
     level.build((16, 16, 3))
-    model = Reconstruction([level])
+    model = ReconstructionModel([level])
     model.compile(optimizer="sgd")
     restored = level.decode(level.encode(images))
     loss = model.evaluate(tf.data.Dataset.from_tensor_slices(images).batch(32), verbose=0)
@@ -20,7 +20,7 @@ def test_the_loss_is_the_mean_squared_error_and_needs_no_target(images):
 def test_a_loss_of_another_name_is_that_loss(images):
     level = ConvLevel(n_out=4, size=4, loss="mae")
     level.build((16, 16, 3))
-    model = Reconstruction([level])
+    model = ReconstructionModel([level])
     restored = level.decode(level.encode(images))
     assert float(model.compute_loss(images, None, model(images))) == pytest.approx(np.abs(restored - images).mean())
 
@@ -28,7 +28,7 @@ def test_a_loss_of_another_name_is_that_loss(images):
 def test_targets_are_what_is_restored(images):
     level = DenseLevel(4)
     level.build((16, 16, 3))
-    model = Reconstruction([level])
+    model = ReconstructionModel([level])
     targets = np.roll(images, 1, axis=0)
     expected = np.square(level.decode(level.encode(images)) - targets).mean()
     assert float(model.compute_loss(images, targets, model(images))) == pytest.approx(expected, rel=1e-5)
@@ -43,7 +43,7 @@ def test_penalties_of_all_levels_count_in_joint_training(images):
             for units, weight in zip((8, 4), weights, strict=True)
         ],
     )
-    model = Reconstruction(sae.levels)
+    model = ReconstructionModel(sae.levels)
     total = float(model.compute_loss(images, None, model(images)))
     penalties = [
         weight * np.abs(sae.encode(images, level=level)).sum(axis=1).mean() for level, weight in enumerate(weights)

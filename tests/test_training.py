@@ -9,7 +9,7 @@ from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel
 from stacked_autoencoder.data.adapters import as_source
 from stacked_autoencoder.training.callbacks import RestoreBestWeights
 from stacked_autoencoder.training.fit import STEPS_PER_EXECUTION, optimizer_for
-from stacked_autoencoder.training.model import Reconstruction
+from stacked_autoencoder.training.model import ReconstructionModel
 from stacked_autoencoder.training.validation import LossEvaluator
 from tests.conftest import blobs
 
@@ -70,7 +70,7 @@ def test_fit_costs_little_more_than_the_bare_step():
     images = blobs(32 * 48, side=32)
     level = ConvLevel(n_out=32, size=64)
     level.build((32, 32, 3))
-    model = Reconstruction([level])
+    model = ReconstructionModel([level])
     optimizer = optimizer_for([level], images[:32], 1.0, 1e-4)
     model.compile(optimizer=optimizer, steps_per_execution=STEPS_PER_EXECUTION)
     batches = [tf.constant(images[start : start + 32]) for start in range(0, len(images), 32)]

@@ -5,7 +5,7 @@ import tensorflow as tf
 from stacked_autoencoder import Autoencoder, DenseLevel
 from stacked_autoencoder.data.adapters import as_source
 from stacked_autoencoder.data.source import Pairs
-from stacked_autoencoder.training.model import Reconstruction
+from stacked_autoencoder.training.model import ReconstructionModel
 from stacked_autoencoder.training.validation import LossEvaluator
 
 SHAPE = (16, 16, 3)
@@ -16,7 +16,7 @@ def model():
     keras.utils.set_random_seed(0)
     level = DenseLevel(4, penalty=keras.regularizers.L1(1e-3))
     level.build(SHAPE)
-    return Reconstruction([level])
+    return ReconstructionModel([level])
 
 
 @pytest.mark.parametrize("of_others", [False, True])
@@ -33,8 +33,8 @@ def test_means_are_those_of_all_images_whatever_the_batches(model, images, of_ot
 
 
 def test_the_loss_of_all_is_traced_once(images, monkeypatch):
-    calls, call = [], Reconstruction.terms_of
-    monkeypatch.setattr(Reconstruction, "terms_of", lambda self, *given: calls.append(1) or call(self, *given))
+    calls, call = [], ReconstructionModel.terms_of
+    monkeypatch.setattr(ReconstructionModel, "terms_of", lambda self, *given: calls.append(1) or call(self, *given))
     sae = Autoencoder(shape=SHAPE, levels=[DenseLevel(4)])
     sae.train(images, epochs=3, batch_size=20, validation_data=images[:30], verbose=0)
     assert len(calls) == 2  # for the start and three epochs, and for the step

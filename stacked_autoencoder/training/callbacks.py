@@ -16,14 +16,14 @@ class LevelProgress(keras.callbacks.ProgbarLogger):
         super().__init__()
         self.title = title
 
+    def set_params(self, params: dict[str, Any]) -> None:
+        self.n_epochs = params["epochs"]
+        super().set_params(params | {"epochs": 1})  # of more it prints the number, in a line of its own
+
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.verbose:
-            print(f"{self.title}, epoch {epoch + 1}/{self.epochs}")
-        self._reset_progbar()
-        self._maybe_init_progbar()
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        super().on_train_batch_end(min(batch, self.target - 1), logs)  # Keras counts beyond the epoch
+            print(f"{self.title}, epoch {epoch + 1}/{self.n_epochs}")
+        super().on_epoch_begin(epoch, logs)
 
 
 class RestoreBestWeights(keras.callbacks.Callback):
@@ -72,7 +72,7 @@ class TerminateOnNaN(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if not np.isfinite(logs["loss"]):
-            first, last = self.before + 2, min(batch + 1, self.params["steps"])
+            first, last = self.before + 2, batch + 1
             raise FloatingPointError(
                 f"{self.title}: the loss isn't a finite number any more, in epoch {self.epoch + 1}, "
                 f"{f'batch {last}' if first >= last else f'one of the batches {first} to {last}'}. The best weights "

@@ -78,7 +78,6 @@ class CheckpointCallback(keras.callbacks.Callback):
             self._check_form()
         except ValueError as error:
             raise unusable(self.file, error) from error
-        self.model.passed = self.step
         put_back(self._variables(), "variable", self.arrays)
         self.best.best, self.best.last = self.meta["best"], self.meta["last"]
         self.best.weights = in_order("best", self.arrays)
@@ -87,15 +86,16 @@ class CheckpointCallback(keras.callbacks.Callback):
         set_random_state(self.meta["random"])
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if self.model.passed:  # Keras has just set what it measures to zero
+        self.is_first = epoch == self.epoch
+        if self.is_first and self.step:  # what is measured has just been set to zero
             put_back(self.model.metrics_variables, "metric", self.arrays)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         done = batch + 1
-        if self.model.passed:
+        if self.is_first and done <= self.step:  # the loop passes over what was done before
             if done == self.step:  # the other callbacks have seen all of these batches a second time
                 self._put_back_others()
-        elif done < self.model.steps and of_chief(lambda: time.monotonic() - self.written > WITHIN_EPOCH):
+        elif done < self.params["steps"] and of_chief(lambda: time.monotonic() - self.written > WITHIN_EPOCH):
             self._write(done)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -114,7 +114,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         for name, count in counts.items():
             require(len(in_order(name, self.arrays)) == count, f"there are more arrays {name!r} than {count}")
         step, at_once = self.meta["step"], self.model.steps_per_execution
-        require(step < self.model.steps and step % at_once == 0, f"{step} isn't a step after which it is written")
+        require(step < self.params["steps"] and step % at_once == 0, f"{step} isn't a step after which it is written")
         for _ in self._state_of_others():
             pass
 

@@ -20,7 +20,8 @@ from stacked_autoencoder.metrics import squared_error
 from stacked_autoencoder.optimizers import PEAK_LEARNING_RATE, LearningRate, LevelMuon, WarmCosine
 from stacked_autoencoder.training.callbacks import LevelProgress, RestoreBestWeights, TerminateOnNaN, Validate
 from stacked_autoencoder.training.checkpoint_callback import CheckpointCallback
-from stacked_autoencoder.training.model import Reconstruction
+from stacked_autoencoder.training.loop import run_epochs
+from stacked_autoencoder.training.model import ReconstructionModel
 from stacked_autoencoder.training.validation import LossEvaluator
 from stacked_autoencoder.utils.checks import SMALLEST, positive_int
 from stacked_autoencoder.utils.generators import releasing_frames
@@ -107,7 +108,7 @@ def fit(
     batch_size, callbacks = options.batch_size, options.callbacks
     steps = options.steps_per_epoch or seen.inputs.n_batches(batch_size)
     tie(levels)  # the user may have trained the encoder elsewhere
-    model = Reconstruction(levels)
+    model = ReconstructionModel(levels)
     evaluator = LossEvaluator(model, levels[0].input_shape)
     # One batch tells the scale of the steps; only without validation data do more have to decide what is kept.
     most = min(max(steps // 4, LEAST_SAMPLE), SAMPLE) if validation is None else 1
@@ -134,7 +135,8 @@ def fit(
     optimizer.build(model.trainable_variables)
     model.compile(optimizer=optimizer, steps_per_execution=min(STEPS_PER_EXECUTION, steps))
     best = RestoreBestWeights(measure if validation is None else None, start_loss)
-    followed = [TerminateOnNaN(title), keras.callbacks.History(), best, LevelProgress(title), *callbacks]
+    history = keras.callbacks.History()
+    followed = [TerminateOnNaN(title), history, best, LevelProgress(title), *callbacks]
     if validation is not None:
         followed.insert(0, Validate(measure, callbacks))
     done, step, is_over = 0, 0, False
@@ -144,13 +146,14 @@ def fit(
     try:
         with seen.inputs.own_errors(), releasing_frames():
             data = seen.from_step(batch_size, done * steps + step)
-            history = model.fit(
+            run_epochs(
+                model,
                 spread(data) if is_spread else data,
-                initial_epoch=done,
                 epochs=done if is_over else epochs,
-                steps_per_epoch=steps,
+                steps=steps,
+                first_epoch=done,
+                first_step=step,
                 callbacks=followed,
-                shuffle=False,  # the source has shuffled
                 verbose=options.verbose if is_chief() else 0,
             )
     except BaseException as error:

@@ -16,7 +16,7 @@ from stacked_autoencoder.utils.generators import releasing_frames
 from stacked_autoencoder.utils.images import Shape
 
 if TYPE_CHECKING:
-    from stacked_autoencoder.training.model import Reconstruction
+    from stacked_autoencoder.training.model import ReconstructionModel
 
 
 Terms = dict[str, tf.Tensor]
@@ -33,13 +33,13 @@ class LossEvaluator:
         shape: of one input and of one target.
     """
 
-    def __init__(self, model: Reconstruction, shape: Shape) -> None:
+    def __init__(self, model: ReconstructionModel, shape: Shape) -> None:
         self.model = model
         self.signature = tf.TensorSpec((None, *shape), tf.float32)
 
     def __call__(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
         """Of all images of batches: `loss`, which is the sum of the terms, and each of these by its name."""
-        return _with_loss(self._evaluator(batches))
+        return _with_loss(self._means_over(batches))
 
     def of_all(self, pairs: Pairs, batch_size: int) -> dict[str, float]:
         """The same of all images of a source, in one execution where there is one device.
@@ -48,7 +48,7 @@ class LossEvaluator:
             ValueError: there is none.
         """
         if tf.distribute.has_strategy():
-            means = self._evaluator(pairs.batches(batch_size))
+            means = self._means_over(pairs.batches(batch_size))
         else:
             with pairs.inputs.own_errors(), releasing_frames():
                 sums, count = self._sums_of_all(iter(pairs.dataset(batch_size)))
@@ -59,7 +59,7 @@ class LossEvaluator:
             )
         return _with_loss(means)
 
-    def _evaluator(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+    def _means_over(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
         sums_of = self._sums_of_devices if tf.distribute.has_strategy() else self._sums_of_batch
         means: dict[str, Mean] = {}
         for inputs, targets in batches:

@@ -29,7 +29,7 @@ class Released:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function: Callable[..., Any] | None = function
-        self.graph: tf.Graph | None = tf.Graph()
+        self.graph: tf.Graph | None = None
 
     def __call__(self, *arguments: Any) -> Any:
         if self.function is None:
@@ -54,8 +54,22 @@ def released(function: Callable[..., Any], make: Callable[[Released], tf.data.Da
         >>> released(check, lambda check: dataset.map(lambda batch: tf.numpy_function(check, [batch], tf.uint8)))
     """
     held = Released(function)
-    with held.graph.as_default(), tf.__internal__.eager_context.eager_mode():
-        dataset = make(held)
+
+    results: list[tf.data.Dataset | BaseException] = []
+
+    def make_in_own_graph() -> None:
+        held.graph = tf.compat.v1.get_default_graph()
+        try:
+            results.append(make(held))
+        except BaseException as error:
+            results.append(error)
+
+    thread = threading.Thread(target=make_in_own_graph)  # each thread has a default graph of its own
+    thread.start()
+    thread.join()
+    dataset = results.pop()
+    if isinstance(dataset, BaseException):
+        raise dataset
     _living.add(held)
     weakref.finalize(dataset, held.release).atexit = False
     return dataset
