@@ -5,15 +5,11 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
 import tensorflow as tf
-
-if TYPE_CHECKING:
-    pass
-
 
 T = TypeVar("T")
 
@@ -134,52 +130,42 @@ def spread(dataset: tf.data.Dataset) -> tf.distribute.DistributedDataset:
     return tf.distribute.get_strategy().distribute_datasets_from_function(of_worker)
 
 
-Stream = Callable[[], Iterable[np.ndarray]]
+BatchFunction = Callable[[], Iterable[np.ndarray]]  # returns a fresh iterator over batches
 
 
 Part = tuple[int, int]  # index, count: the batches index, index + count, …
 
 
-class Alone:
-    """A stream that one process reads.
+class Stream:
+    """Batches that one process reads, or all workers together, in one order. Called, it gives all of them.
+
+    Args:
+        read: returns a fresh iterator over a part of the batches.
+        part: of this process; all of them by default.
 
     Attributes:
-        readers: number of processes.
+        readers: number of processes that read a part each.
     """
 
-    readers = 1
+    def __init__(self, read: Callable[[Part], Iterable[np.ndarray]], part: Part = (0, 1)) -> None:
+        self.read, self.part = read, part
+        self.readers = part[1]
 
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
+    @classmethod
+    def shared(cls, read: Callable[[Part], Iterable[np.ndarray]]) -> Stream:
+        """A stream that all workers read together; one process alone reads all of it."""
+        return cls(read, place())
+
+    def __call__(self) -> Iterable[np.ndarray]:
+        return self.read((0, 1))
 
     def own(self) -> Iterable[np.ndarray]:
         """The batches that this process reads."""
-        return self.stream()
+        return self.read(self.part)
 
     def summed(self, make: Callable[[], np.ndarray]) -> np.ndarray:
         """The sum over all readers of what each makes of its batches."""
-        return make()
-
-
-class SharedStream(Alone):
-    """A stream that all workers have, in one order, and read together. Called, it gives all of its batches.
-
-    Args:
-        stream: gives a part of the batches.
-    """
-
-    def __init__(self, stream: Callable[[Part], Iterable[np.ndarray]]) -> None:
-        self.stream, self.part = stream, place()
-        self.readers = self.part[1]
-
-    def __call__(self) -> Iterable[np.ndarray]:
-        return self.stream((0, 1))
-
-    def own(self) -> Iterable[np.ndarray]:
-        return self.stream(self.part)
-
-    def summed(self, make: Callable[[], np.ndarray]) -> np.ndarray:
-        return sum_of_workers(make)
+        return make() if self.readers == 1 else sum_of_workers(make)
 
 
 def without_all_reduce(train_step: Callable[..., Any]) -> Callable[..., Any]:

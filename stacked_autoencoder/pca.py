@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from stacked_autoencoder.distribution import Alone, Stream
+from stacked_autoencoder.distribution import BatchFunction, Stream
 from stacked_autoencoder.utils.checks import SMALLEST
 
 FULL_EIGH_UP_TO = 1024  # above, a few eigenvectors by subspace iteration come much sooner than all of them
@@ -161,11 +161,11 @@ class LinearFit:
         ValueError: the stream is empty.
     """
 
-    def __init__(self, stream: Stream, factor: int | None) -> None:
+    def __init__(self, stream: BatchFunction, factor: int | None) -> None:
         first = next(iter(stream()), None)
         if first is None:
             raise ValueError("The linear start needs at least one image. Received: an empty stream")
-        self.stream = stream if isinstance(stream, Alone) else Alone(stream)
+        self.stream = stream if isinstance(stream, Stream) else Stream(lambda _: stream())
         self.factor, self.channels = factor, first.shape[-1]
         patches = to_patches(first, factor)
         self.patch = patches.shape[1]
@@ -267,7 +267,7 @@ class LinearFit:
         return image
 
 
-def fit_linear_code(stream: Stream, factor: int | None, n: int) -> LinearCode:
+def fit_linear_code(stream: BatchFunction, factor: int | None, n: int) -> LinearCode:
     """The best linear code of `n` values per patch of a stream of images: see `LinearFit`."""
     return LinearFit(stream, factor).code(n)
 

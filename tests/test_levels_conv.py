@@ -10,7 +10,7 @@ from tests.conftest import blobs
 
 def started(level, images):
     level.build(images.shape[1:])
-    level.start(lambda: iter([images]))
+    level.adapt(lambda: iter([images]))
     return level
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from stacked_autoencoder import pca as linear_fit
-from stacked_autoencoder.distribution import Alone
+from stacked_autoencoder.distribution import Stream
 from stacked_autoencoder.pca import LinearFit, fit_linear_code, to_patches
 from tests.conftest import blobs
 
@@ -54,7 +54,7 @@ def test_the_range_finder_comes_within_a_thousandth_of_pca(monkeypatch, channel_
     assert exact.residual * (1 - 1e-9) <= found.residual <= exact.residual * 1.001
 
 
-class Readers(Alone):
+class Readers(Stream):
     """Stands for the processes that share a stream, one after the other in this one."""
 
     readers = 3

@@ -121,7 +121,7 @@ def test_only_muons_kernels_decay():
 def test_step_scales_are_those_of_the_layers_that_write_an_output(images):
     level = ConvLevel(n_out=4, size=4)
     level.build((16, 16, 3))
-    level.start(lambda: iter([images]))
+    level.adapt(lambda: iter([images]))
     scales = step_scales([level], images, 0.01)
     assert len(scales) == 8  # kernel and bias of linear and residual, both ways
     relative = 0.1 / images.std()

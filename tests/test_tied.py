@@ -36,7 +36,7 @@ def test_tied_kernels_are_transposes_after_training_and_after_loading(level, ima
     before = [np.zeros(1)]
     for _ in range(2):
         sae.train(images, epochs=20, verbose=0)
-        ties = sae.levels[0].ties()
+        ties = sae.levels[0].tied_layers()
         assert ties
         for name, mirrored in ties.items():
             own, other = (np.asarray(layer.kernel) for layer in (sae.levels[0].decoder.get_layer(name), mirrored))
@@ -51,7 +51,7 @@ def test_tied_kernels_are_transposes_after_training_and_after_loading(level, ima
 def test_a_resolution_of_its_own_is_tied_too():
     level = ConvLevel(8, 4, 4, tied=True)
     level.build((None, None, 3))
-    assert set(level.ties()) == {"linear", "double1"}
+    assert set(level.tied_layers()) == {"linear", "double1"}
 
 
 def test_an_encoder_that_was_trained_elsewhere_is_tied_again(images):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -117,9 +118,9 @@ class Head(keras.Model, ABC):
         if isinstance(x, EncodingStore):
             x = x.dataset(batch_size, shuffle=True)
         if isinstance(x, tf.data.Dataset):
-            self._check(_parts(x.element_spec)[0].shape[1:])
+            self.check_shape(_parts(x.element_spec)[0].shape[1:])
         elif not isinstance(x, keras.utils.PyDataset):
-            self._check(np.shape(x)[1:])
+            self.check_shape(np.shape(x)[1:])
         valid = options.get("validation_data")
         if isinstance(valid, EncodingStore):
             options["validation_data"] = valid.dataset(batch_size)
@@ -153,7 +154,8 @@ class Head(keras.Model, ABC):
         for tracker, value in zip(self.trackers, terms, strict=True):
             tracker.update_state(value, sample_weight=count)
 
-    def _check(self, received: Any, what: str = "Received:") -> None:
+    def check_shape(self, received: Any, what: str = "Received:") -> None:
+        """Raises `ValueError` unless this is the shape of the encodings that the head was made for."""
         if len(received) != len(self.encoding_shape) or any(
             side not in (None, wanted) for side, wanted in zip(received, self.encoding_shape, strict=True)
         ):
@@ -168,7 +170,7 @@ class Head(keras.Model, ABC):
         for batch in _batches(x, y, least):
             encodings, label = _parts(batch)
             taken.append(np.asarray(encodings, np.float32))
-            self._check(taken[-1].shape[1:])
+            self.check_shape(taken[-1].shape[1:])
             labels += [np.asarray(label)] if self.takes_labels and label is not None else []
             count += len(taken[-1])
             if count >= least:
@@ -232,45 +234,41 @@ class LatentHead(Head):
         return np.asarray(self.in_units(self.restorer.predict(values, batch_size=GENERATED, verbose=0)))
 
 
-class RefinedHead(Head):
-    """A head whose reconstructions can be compared as images."""
+class ComparedValues:
+    """What the loss of a head compares: standardised encodings, or the images that a decoder makes of them.
 
-    _decode: Callable[[tf.Tensor], tf.Tensor] | None = None
+    Args:
+        head: whose encodings these are.
+    """
 
-    def fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int = 128,
-        decoder: keras.Model | None = None,
-        **options: Any,
-    ) -> keras.callbacks.History:
-        """As `Head.fit`.
+    def __init__(self, head: Head) -> None:
+        self.head = head
+        # A function, not an attribute of the head that is a model: Keras would train that, and save it.
+        self.decode: Callable[[tf.Tensor], tf.Tensor] | None = None
 
-        Args:
-            decoder: `sae.decoder`, to measure errors in decoded images, for this call only. It isn't trained. An error
-                in encodings is nearly one in images only where the decoder keeps distances; each step costs the
-                decoder's, too.
+    def __call__(self, values: tf.Tensor) -> tf.Tensor:
+        """Standardised encodings → what is compared."""
+        return values if self.decode is None else self.decode(self.head.in_units(values))
+
+    @contextmanager
+    def as_images(self, decoder: keras.Model | None) -> Iterator[None]:
+        """Compares images as long as it is entered, if there is a decoder.
 
         Raises:
             ValueError: the decoder takes encodings of another shape.
         """
         if decoder is None:
-            return super().fit(x, y, batch_size, **options)
-        self._check(decoder.input_shape[1:], "Received: a `decoder` of")
-        # A function, not an attribute that is a model: Keras would train that, and save it.
-        self._decode = lambda values: decoder(values, training=False)
+            yield
+            return
+        self.head.check_shape(decoder.input_shape[1:], "Received: a `decoder` of")
+        self.decode = lambda values: decoder(values, training=False)
         self._forget_traces()
         try:
-            return super().fit(x, y, batch_size, **options)
+            yield
         finally:
-            self._decode = None
+            self.decode = None
             self._forget_traces()
 
     def _forget_traces(self) -> None:
         """Traced steps hold the loss as it was."""
-        self.train_function = self.test_function = None
-
-    def seen(self, values: tf.Tensor) -> tf.Tensor:
-        """What is compared: standardised encodings, or images."""
-        return values if self._decode is None else self._decode(self.in_units(values))
+        self.head.train_function = self.head.test_function = None

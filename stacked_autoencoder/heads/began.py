@@ -11,7 +11,7 @@ from keras import ops
 
 from stacked_autoencoder.distribution import without_all_reduce
 from stacked_autoencoder.heads.adversarial import Adversarial
-from stacked_autoencoder.heads.base import RefinedHead
+from stacked_autoencoder.heads.base import ComparedValues
 from stacked_autoencoder.heads.networks import streamed
 from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.levels.conv import ConvLevel
@@ -29,7 +29,7 @@ PROBES = 1024  # draws that tell which codes they start with
 
 
 @keras.saving.register_keras_serializable("stacked_autoencoder")
-class BEGAN(RefinedHead, Adversarial):
+class BEGAN(Adversarial):
     """Draws encodings that an autoencoder restores as well as real ones.
 
     ```
@@ -88,6 +88,7 @@ class BEGAN(RefinedHead, Adversarial):
         if self.gamma > 1:
             raise ValueError(f"`gamma` must be between 0 and 1. Received: gamma={gamma!r}")
         self.constraint = non_negative("constraint", constraint)
+        self.compared = ComparedValues(self)
         self.level = self._build_level()
         self.encoder, self.decoder = self.level.encoder, self.level.decoder
         self.k = self.add_weight(shape=(), initializer="zeros", trainable=False, name="k")
@@ -100,9 +101,26 @@ class BEGAN(RefinedHead, Adversarial):
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "gamma": self.gamma, "constraint": self.constraint}
 
-    def fit(self, x: Any = None, y: Any = None, batch_size: int = 32, **options: Any) -> keras.callbacks.History:
-        """As `RefinedHead.fit`; small batches, since many steps count for more than sure ones."""
-        return super().fit(x, y, batch_size, **options)
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int = 32,
+        decoder: keras.Model | None = None,
+        **options: Any,
+    ) -> keras.callbacks.History:
+        """As `Head.fit`; small batches, since many steps count for more than sure ones.
+
+        Args:
+            decoder: `sae.decoder`, to measure errors in decoded images, for this call only. It isn't trained. An error
+                in encodings is nearly one in images only where the decoder keeps distances; each step costs the
+                decoder's, too.
+
+        Raises:
+            ValueError: the decoder takes encodings of another shape.
+        """
+        with self.compared.as_images(decoder):
+            return super().fit(x, y, batch_size, **options)
 
     def default_optimizer(self) -> keras.optimizers.Optimizer:
         return keras.optimizers.Adam(LEARNING_RATE, beta_1=0.5)
@@ -117,7 +135,7 @@ class BEGAN(RefinedHead, Adversarial):
 
     def start(self, values: np.ndarray, labels: np.ndarray | None) -> None:
         super().start(values, labels)
-        self.level.start(streamed(values))
+        self.level.adapt(streamed(values))
         draws = np.random.default_rng(0).standard_normal((PROBES, self.latent_dim), dtype=np.float32)
         codes = np.asarray(self.encoder.predict(self.network.predict(draws, verbose=0), verbose=0))
         fitted = np.linalg.lstsq(np.pad(draws, ((0, 0), (0, 1)), constant_values=1), codes, rcond=None)[0]
@@ -129,7 +147,7 @@ class BEGAN(RefinedHead, Adversarial):
     def errors(self, values: tf.Tensor, codes: tf.Tensor, training: bool) -> tf.Tensor:
         """`(N,)`: mean absolute error of what the discriminator makes of each, by its codes of them."""
         restored = self.decoder(codes, training=training)
-        difference = ops.absolute(self.seen(values) - self.seen(restored))
+        difference = ops.absolute(self.compared(values) - self.compared(restored))
         return ops.mean(difference, axis=tuple(range(1, len(difference.shape))))
 
     def _terms(self, values: tf.Tensor, generator: keras.Model, training: bool) -> tuple[tf.Tensor, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from stacked_autoencoder.distribution import Stream
+from stacked_autoencoder.distribution import BatchFunction
 from stacked_autoencoder.levels.base import EXACT
 from stacked_autoencoder.pca import LinearCode, fit_linear_code, variational_gains
 from stacked_autoencoder.utils.images import Shape
@@ -91,7 +91,7 @@ def linear_code(values: np.ndarray, n: int) -> LinearCode:
     return fit_linear_code(streamed(values), None, n)
 
 
-def streamed(values: np.ndarray) -> Stream:
+def streamed(values: np.ndarray) -> BatchFunction:
     """An array as what starts read."""
     return lambda: np.array_split(values, math.ceil(len(values) / STREAMED))
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops, random
 
-from stacked_autoencoder.heads.base import LatentHead, RefinedHead
+from stacked_autoencoder.heads.base import ComparedValues, LatentHead
 from stacked_autoencoder.heads.networks import linear_code, restorer, silu, start_restorer
 from stacked_autoencoder.layers.noise import drawn
 from stacked_autoencoder.layers.penalties import divergence
@@ -22,7 +22,7 @@ SMALLEST = 1e-6  # an error of zero has no logarithm
 
 
 @keras.saving.register_keras_serializable("stacked_autoencoder")
-class VAE(RefinedHead, LatentHead):
+class VAE(LatentHead):
     """Draws encodings by decoding draws from a standard normal.
 
     ```
@@ -73,6 +73,7 @@ class VAE(RefinedHead, LatentHead):
         self.posterior = self._build_posterior()
         self.restorer = restorer(self.encoding_shape, self.latent_dim, self.width // 2)
         self.seed_generator = random.SeedGenerator()
+        self.compared = ComparedValues(self)
         self.trackers = [keras.metrics.Mean(name=name) for name in ("reconstruction", "kl")]
 
     def get_config(self) -> dict[str, Any]:
@@ -107,6 +108,27 @@ class VAE(RefinedHead, LatentHead):
 
     # === Training ===
 
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int = 128,
+        decoder: keras.Model | None = None,
+        **options: Any,
+    ) -> keras.callbacks.History:
+        """As `Head.fit`.
+
+        Args:
+            decoder: `sae.decoder`, to measure errors in decoded images, for this call only. It isn't trained. An error
+                in encodings is nearly one in images only where the decoder keeps distances; each step costs the
+                decoder's, too.
+
+        Raises:
+            ValueError: the decoder takes encodings of another shape.
+        """
+        with self.compared.as_images(decoder):
+            return super().fit(x, y, batch_size, **options)
+
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         mean, _ = self.posterior(self.standardised(inputs))
         return self.in_units(self.restorer(mean))
@@ -118,7 +140,7 @@ class VAE(RefinedHead, LatentHead):
         values = self.standardised(x)
         mean, log_variance = self.posterior(values)
         restored = self.restorer(drawn(mean, log_variance, self.seed_generator))
-        error = ops.mean(ops.square(self.seen(values) - self.seen(restored)))
+        error = ops.mean(ops.square(self.compared(values) - self.compared(restored)))
         kl = divergence(mean, log_variance)
         self.track(error, kl, count=ops.shape(x)[0])
         return ops.log(error + SMALLEST) / 2 + self.beta * kl / math.prod(self.encoding_shape)
@@ -128,7 +150,7 @@ class VAE(RefinedHead, LatentHead):
     def encode(self, encodings: np.ndarray) -> np.ndarray:
         """`(N, *encoding_shape)` → `(N, latent_dim)`: the means that encodings are restored from."""
         encodings = np.asarray(encodings, np.float32)
-        self._check(encodings.shape[1:])
+        self.check_shape(encodings.shape[1:])
         return self.posterior.predict(np.asarray(self.standardised(encodings)), verbose=0)[0]
 
     def interpolate(self, first: np.ndarray, last: np.ndarray, n: int = 8) -> np.ndarray:

@@ -60,7 +60,9 @@ def decode(
 
 def reconstruct(stack: Stack, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
     level = stack.index_of(level)
-    return _map_batches(stack, images, lambda batch: reconstruct_batch(stack, stack.levels[0].seen(batch), level))
+    return _map_batches(
+        stack, images, lambda batch: reconstruct_batch(stack, stack.levels[0].encoder_inputs(batch), level)
+    )
 
 
 def sample(stack: Stack, n: int, seed: int | None = None) -> np.ndarray:

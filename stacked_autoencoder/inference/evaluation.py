@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from stacked_autoencoder.levels.base import Level
 
 
-def counted(level: Level, inputs: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def without_masked(level: Level, inputs: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What a level should give for a batch and what it gives, without what doesn't count."""
-    which = level.counted(inputs)
+    which = level.loss_mask(inputs)
     return (inputs, outputs) if which is None else (inputs[np.asarray(which)], outputs[np.asarray(which)])
 
 
@@ -29,8 +29,8 @@ def mean_squared_error(stack: Stack, images: Images) -> float:
     source = finite_source_of(stack, images)
     loss = Mean()
     for batch in source.in_order(BATCH):
-        restored = reconstruct_batch(stack, stack.levels[0].seen(batch), len(stack.levels) - 1)
-        loss.add(*squared_error(*counted(stack.levels[0], batch, restored)))
+        restored = reconstruct_batch(stack, stack.levels[0].encoder_inputs(batch), len(stack.levels) - 1)
+        loss.add(*squared_error(*without_masked(stack.levels[0], batch, restored)))
     return loss.value
 
 
@@ -43,14 +43,14 @@ def error_budget(stack: Stack, images: Images) -> Budget:
         padded = stack.pad(batch)
         given, factor = padded, 1
         for index, (level, mean) in enumerate(zip(levels, means, strict=True)):
-            encodings = level.encode(level.seen(given))
+            encodings = level.encode(level.encoder_inputs(given))
             factor *= level.factor
             decoded = level.decode(encodings)
-            mean["loss"].add(*squared_error(*counted(level, given, decoded)))
+            mean["loss"].add(*squared_error(*without_masked(level, given, decoded)))
             for lower in reversed(levels[:index]):
                 decoded = lower.decode(decoded)
             decoded = cropped(decoded, batch.shape[1:])
-            mean["full_loss"].add(*squared_error(*counted(levels[0], batch, decoded)))
+            mean["full_loss"].add(*squared_error(*without_masked(levels[0], batch, decoded)))
             if batch.ndim == 4:
                 mean["psnr"].add(psnr(batch, decoded, stack.value_range).sum(), len(batch))
                 mean["ssim"].add(ssim(batch, decoded, stack.value_range).sum(), len(batch))

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from stacked_autoencoder.distribution import Stream
+from stacked_autoencoder.distribution import BatchFunction
 from stacked_autoencoder.layers.patches import patch_by_patch
 from stacked_autoencoder.layers.penalties import KLSparsity
 from stacked_autoencoder.levels.inference import Inference
@@ -47,13 +47,13 @@ class Level(ABC):
         linear_code: the best linear code of the *images* with as many values, which the level is held against.
         objective: what it is trained for, by what; not saved with the pair.
         posterior: the encoder with the code's logarithmic variance as a second output, where `kl_weight` asks for one.
-        ends: names of the encoder's and of the decoder's layers that write its output, and start near where they are to
-            stay. What `residual` gives is added to what `linear` does by a layer `encoding` or `decoding`, and isn't
+        output_layers: names of the encoder's and of the decoder's layers that write its output, and start near where
+            they are to stay. A layer `encoding` or `decoding` adds what `linear` and `residual` give; `residual` isn't
             computed as long as it is zero.
     """
 
     kind: str
-    ends: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    output_layers: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     objective: Objective = Objective()
     posterior: keras.Model | None = None
     encoder: keras.Model | None = None
@@ -83,7 +83,7 @@ class Level(ABC):
         """Makes `encoder` and `decoder` for inputs of this shape (without the batch axis), named by their index."""
 
     @abstractmethod
-    def start(self, stream: Stream) -> LinearCode | None:
+    def adapt(self, stream: BatchFunction) -> LinearCode | None:
         """Sets the linear paths to the best linear code of a stream of inputs.
 
         Returns:
@@ -104,7 +104,7 @@ class Level(ABC):
         """Whether its loss for a batch is the mean of those for its images."""
         return not isinstance(self.objective.penalty, KLSparsity)
 
-    def ties(self) -> dict[str, keras.layers.Layer]:
+    def tied_layers(self) -> dict[str, keras.layers.Layer]:
         """Names of the decoder's layers that use an encoder's kernel in training, and the layers whose it is."""
         return {}
 
@@ -123,11 +123,11 @@ class Level(ABC):
             ValueError: it can't be changed any more.
         """
 
-    def seen(self, inputs: Any) -> Any:
+    def encoder_inputs(self, inputs: Any) -> Any:
         """What the encoder is given of a batch, in training and where it is measured."""
         return inputs
 
-    def counted(self, inputs: Any) -> Any:
+    def loss_mask(self, inputs: Any) -> Any:
         """Which of it counts in a loss, `(N, timesteps)`; `None` for all."""
         return None
 
@@ -150,11 +150,11 @@ class Level(ABC):
 
     @cached_property
     def _encode(self) -> Inference:
-        return Inference(self.encoder, self.ends[0])
+        return Inference(self.encoder, self.output_layers[0])
 
     @cached_property
     def _decode(self) -> Inference:
-        return Inference(self.decoder, self.ends[1], patch_by_patch)
+        return Inference(self.decoder, self.output_layers[1], patch_by_patch)
 
     def rebuild(self, input_shape: Shape, index: int) -> Shape:
         """Builds for inputs of another size and keeps the weights; returns the new encoding shape."""
@@ -199,7 +199,7 @@ class Level(ABC):
 
     def count_params(self) -> int:
         """Number of weights that train; tied ones count once, though the saved decoder has a copy of them."""
-        shared = sum(math.prod(layer.kernel.shape) for layer in self.ties().values())
+        shared = sum(math.prod(layer.kernel.shape) for layer in self.tied_layers().values())
         return self.encoder.count_params() + self.decoder.count_params() - shared
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from stacked_autoencoder.distribution import Stream
+from stacked_autoencoder.distribution import BatchFunction
 from stacked_autoencoder.levels.activations import INVERSES, activation_name
 from stacked_autoencoder.levels.base import EXACT, LOG_VARIANCE, Level
 from stacked_autoencoder.levels.presets import preset_named
@@ -79,7 +79,7 @@ class ConvLevel(Level):
     """
 
     kind = "conv"
-    ends = (("linear", "residual"), ("linear", "residual"))
+    output_layers = (("linear", "residual"), ("linear", "residual"))
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class ConvLevel(Level):
             config["upsampling"] = self.upsampling
         return config | ({"tied": True} if self.tied else {})
 
-    def ties(self) -> dict[str, layers.Layer]:
+    def tied_layers(self) -> dict[str, layers.Layer]:
         if not self.tied:
             return {}
         pairs = {"linear": "linear"}
@@ -187,7 +187,7 @@ class ConvLevel(Level):
         if self.objective.kl_weight > 0:
             self.posterior = conv_posterior(self)
 
-    def start(self, stream: Stream) -> LinearCode:
+    def adapt(self, stream: BatchFunction) -> LinearCode:
         patches, code, best = self._linear_codes(stream)
         gains, back = self._gains(code.variances)
         down, up = code.components * gains, code.components * back
@@ -217,7 +217,7 @@ class ConvLevel(Level):
         scale = 1.0 / np.sqrt(power) if power > 0 and not self.tied else 1.0  # one for the whole level: no whitening
         return scale * ones, ones / scale
 
-    def _linear_codes(self, stream: Stream) -> tuple[LinearCode, LinearCode, LinearCode]:
+    def _linear_codes(self, stream: BatchFunction) -> tuple[LinearCode, LinearCode, LinearCode]:
         """The code of as many components of a patch as `patchify` can take in, the level's own, and the best one."""
         seen = min(self.patch**2 * self.input_shape[-1], self.widths[0])
         patches = LinearFit(stream, self.patch)

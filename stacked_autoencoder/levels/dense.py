@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from stacked_autoencoder.distribution import Stream
+from stacked_autoencoder.distribution import BatchFunction
 from stacked_autoencoder.layers.penalties import KLSparsity
 from stacked_autoencoder.levels.activations import (
     INVERSES,
@@ -123,7 +123,7 @@ class DenseLevel(Level):
             **self.objective.get_config(),
         }
 
-    def ties(self) -> dict[str, layers.Layer]:
+    def tied_layers(self) -> dict[str, layers.Layer]:
         return {layer.name: layer for layer in self._down()} if self.tied else {}
 
     def build(self, input_shape: Shape, index: int = 0) -> None:
@@ -160,7 +160,7 @@ class DenseLevel(Level):
 
     # === Start ===
 
-    def start(self, stream: Stream) -> LinearCode:
+    def adapt(self, stream: BatchFunction) -> LinearCode:
         first = fit_linear_code(stream, None, max(self.units[0], self.units[-1]))
         images = self._sample(stream)
         seen = images if self.objective.corruption is None else self._corrupted(images)
@@ -169,7 +169,7 @@ class DenseLevel(Level):
         self.started = True
         return first.leading(self.units[-1])
 
-    def _sample(self, stream: Stream) -> np.ndarray:
+    def _sample(self, stream: BatchFunction) -> np.ndarray:
         """`(N, values)`: as many flattened inputs as are needed, or as memory allows."""
         taken, count = [], 0
         for batch in stream():

@@ -33,16 +33,19 @@ class Inference:
 
     Args:
         model: one input, one output; its weights may change at any time.
-        ends: names of the layers that write its output, as in `Level.ends`.
+        output_layers: names of the layers that write its output, as in `Level.output_layers`.
         faster: makes a model that computes the same.
     """
 
     def __init__(
-        self, model: keras.Model, ends: Sequence[str], faster: Callable[[keras.Model], keras.Model] | None = None
+        self,
+        model: keras.Model,
+        output_layers: Sequence[str],
+        faster: Callable[[keras.Model], keras.Model] | None = None,
     ) -> None:
         self.model = model
         self.faster = faster
-        self.residual = _residual(model) if tuple(ends) == (LINEAR, RESIDUAL) else None
+        self.residual = _residual(model) if tuple(output_layers) == (LINEAR, RESIDUAL) else None
         self.calls: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {}
 
     def __call__(self, inputs: np.ndarray | tf.Tensor) -> np.ndarray:
@@ -66,7 +69,7 @@ def linear_path(model: keras.Model) -> keras.Model:
 
 
 def _residual(model: keras.Model) -> layers.Layer | None:
-    """The layer that ends the residual path, where that is added to the linear one."""
+    """The layer that output_layers the residual path, where that is added to the linear one."""
     return None if _sum_of(model) is None else model.get_layer(RESIDUAL)
 
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from stacked_autoencoder.distribution import Stream
+from stacked_autoencoder.distribution import BatchFunction
 from stacked_autoencoder.levels.base import EXACT, Level
 from stacked_autoencoder.pca import LinearCode, fit_linear_code, least_squares
 from stacked_autoencoder.utils.checks import SMALLEST, did_you_mean, positive_ints
@@ -76,7 +76,7 @@ class SequenceLevel(Level):
 
     kind = "sequence"
     factor = 1
-    ends = (("linear", "residual"), ("linear", "residual"))
+    output_layers = (("linear", "residual"), ("linear", "residual"))
     predictor: keras.Model | None = None
 
     def __init__(
@@ -164,14 +164,14 @@ class SequenceLevel(Level):
 
     # === Training ===
 
-    def seen(self, inputs: Any) -> Any:
+    def encoder_inputs(self, inputs: Any) -> Any:
         return delayed(inputs) if self.target == "next" else inputs
 
     @property
     def is_judged_by_image(self) -> bool:
         return super().is_judged_by_image and self.mask_value is None
 
-    def counted(self, inputs: Any) -> Any:
+    def loss_mask(self, inputs: Any) -> Any:
         if self.target == "next":
             return self.following(inputs)
         return None if self.mask_value is None else self._real(inputs)
@@ -189,7 +189,7 @@ class SequenceLevel(Level):
 
     # === Start ===
 
-    def start(self, stream: Stream) -> LinearCode | None:
+    def adapt(self, stream: BatchFunction) -> LinearCode | None:
         code = fit_linear_code(lambda: map(self._linear_view, stream()), None, self.units[-1])
         power = float(np.mean(code.variances))
         scale = 1.0 / np.sqrt(power) if power > 0 else 1.0
@@ -213,7 +213,7 @@ class SequenceLevel(Level):
             batch = batch * np.asarray(self._real(batch))[..., None]
         return batch.reshape(-1, self.input_shape[-1] if self.return_sequences else self.values)
 
-    def _sample(self, stream: Stream) -> np.ndarray:
+    def _sample(self, stream: BatchFunction) -> np.ndarray:
         taken, count = [], 0
         for batch in stream():
             taken.append(batch)

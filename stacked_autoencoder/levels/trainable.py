@@ -35,14 +35,14 @@ class TrainableLevel(layers.Layer):
         self.level = level
         self.objective = level.objective
         self.encoder = trained_by_patch(level.encoder if level.posterior is None else level.posterior)
-        self.decoder = tied(level.decoder, level.ties())
+        self.decoder = tied(level.decoder, level.tied_layers())
         self.corruption = level.objective.corruption
         self.seed_generator = random.SeedGenerator(name="sampling")
         self.terms: dict[str, tf.Tensor] = {}
         self.built = True
 
     def encode(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
-        inputs = self.level.seen(inputs)
+        inputs = self.level.encoder_inputs(inputs)
         if self.corruption is not None:
             inputs = self.corruption(inputs, training=True)
         code = self.encoder(inputs, training=training)

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from stacked_autoencoder.data.source import Pairs
 from stacked_autoencoder.distribution import is_chief, spread
-from stacked_autoencoder.inference.evaluation import counted
+from stacked_autoencoder.inference.evaluation import without_masked
 from stacked_autoencoder.layers.tied import copy_out
 from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.metrics import squared_error
@@ -123,7 +123,7 @@ def fit(
         is_plain = all(level.objective.is_plain for level in levels)
         inputs, targets = sample[0]
         # With what acts in training alone: a code of as many values as the image restores all but what is corrupted.
-        total, count = squared_error(*counted(levels[0], targets, np.asarray(model(inputs))))
+        total, count = squared_error(*without_masked(levels[0], targets, np.asarray(model(inputs))))
         optimizer = optimizer_for(levels, inputs, start_loss if is_plain else total / count, learning_rate, start_loss)
     else:
         # Another one has its slots for other weights.
@@ -179,7 +179,7 @@ def computes_in_float16(levels: Sequence[Level]) -> bool:
 def tie(levels: Sequence[Level]) -> None:
     """Makes the decoders' own kernels those of the encoders, where they are tied."""
     for level in levels:
-        copy_out(level.decoder, level.ties())
+        copy_out(level.decoder, level.tied_layers())
 
 
 def check_targets(level: Level, seen: Pairs, sample: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
@@ -224,8 +224,8 @@ def step_scales(levels: Sequence[Level], inputs: np.ndarray, error: float) -> di
     for level in levels:
         encodings = level.encode(inputs)
         sides = ((level.encoder, encodings), (level.decoder, inputs))
-        for (model, outputs), ends in zip(sides, level.ends, strict=True):
-            for layer in map(model.get_layer, ends):
+        for (model, outputs), names in zip(sides, level.output_layers, strict=True):
+            for layer in map(model.get_layer, names):
                 scales |= {id(variable): relative * float(outputs.std()) for variable in layer.trainable_variables}
         inputs = encodings
     return scales

@@ -10,7 +10,7 @@ from functools import partial
 import keras
 
 from stacked_autoencoder.data.source import Pairs, Source
-from stacked_autoencoder.distribution import SharedStream
+from stacked_autoencoder.distribution import Stream
 from stacked_autoencoder.inference.cache import EncodingCache
 from stacked_autoencoder.levels.stack import Stack
 from stacked_autoencoder.pca import LinearCode, fit_linear_code
@@ -123,11 +123,11 @@ def _linear_start(
 ) -> LinearCode | None:
     """Sets the start; returns the linear code of the *image*, if the images are there."""
 
-    def stream_of(source: Source) -> SharedStream:
-        return SharedStream(lambda part: source.batches(batch_size, shuffle=True, most=most, part=part))
+    def stream_of(source: Source) -> Stream:
+        return Stream.shared(lambda part: source.batches(batch_size, shuffle=True, most=most, part=part))
 
     level = stack.levels[index]
-    code = level.start(stream_of(seen))
+    code = level.adapt(stream_of(seen))
     if index == 0:  # it starts as that very code
         return code
     if images.level > 0:
