@@ -7,8 +7,8 @@
 
 Each prints a table, and where jobs took turns, medians and spread of their rounds. Of each it keeps `NAME.json`, with
 arguments, machine, versions and rows, and `NAME.png` where there are curves; with `--quick` in a folder for temporary
-files. `python -m benchmarks.NAME --help` says what a benchmark compares, and takes arguments of its own. Peers need
-`pip install ".[bench]"`.
+files. `python -m benchmarks --only NAME -- --help` says what a benchmark compares, and which arguments it takes. Peers
+need `pip install ".[bench]"`.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks import results
+from benchmarks.report import results
 
 # NAME → arguments with `--quick`; without it, its own defaults.
 QUESTIONS = {
@@ -84,7 +84,7 @@ def ran(name: str, options: list[str], folder: Path, aside: bool) -> bool:
         print(f"\n=== {name} ===", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         rows = Path(scratch) / "rows.json"
-        command = [sys.executable, "-m", f"benchmarks.{name}", *options, f"--json={rows}"]
+        command = [sys.executable, "-m", results.module_of(name), *options, f"--json={rows}"]
         output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if aside else {}
         done = subprocess.run(command, check=False, text=True, **output)
         if aside:

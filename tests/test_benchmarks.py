@@ -9,32 +9,14 @@ import tensorflow as tf
 from PIL import Image
 
 from benchmarks import __main__ as every_benchmark
-from benchmarks import (
-    began_step,
-    classifiers,
-    clocks,
-    colours,
-    data,
-    encoding,
-    fashion,
-    fit,
-    greedy,
-    kinds,
-    levels,
-    memory,
-    operations,
-    ours,
-    photographs,
-    pictures,
-    presets,
-    pretraining,
-    results,
-    roofline,
-    scaling,
-    traced,
-)
-from benchmarks import heads as heads_benchmark
-from benchmarks.clocks import Curve
+from benchmarks.harness import clocks, data, operations
+from benchmarks.harness import designs as ours
+from benchmarks.harness import profiling as traced
+from benchmarks.harness.clocks import Curve
+from benchmarks.quality import classifiers, colours, fashion, kinds, photographs, presets, pretraining
+from benchmarks.quality import heads as heads_benchmark
+from benchmarks.report import pictures, results
+from benchmarks.speed import began_step, encoding, fit, greedy, levels, memory, roofline, scaling
 from examples import clothes
 from stacked_autoencoder import Autoencoder, ConvLevel
 from stacked_autoencoder.levels.presets import PRESETS
@@ -51,8 +33,9 @@ def tiny(monkeypatch):
     monkeypatch.setattr(data, "training_crops", lambda count=64, swap_colours=True, side=64: pixels(count, side))
     monkeypatch.setattr(data, "validation_tiles", lambda: pixels(8, 64, seed=1))
     monkeypatch.setattr(data, "test_tiles", lambda folder: pixels(8, 64, seed=2))
-    for module in (photographs, fashion):
+    for module in (ours, photographs):
         monkeypatch.setattr(module, "SIZE", 4)
+    monkeypatch.setattr(ours, "FASHION_SIZE", 4)
 
 
 @pytest.fixture
@@ -122,7 +105,7 @@ def test_roofline(monkeypatch, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("code", ["16x16x32", "4x4x32"])
 def test_the_twin_in_pytorch_computes_what_ours_does(code):
-    torch_twin = pytest.importorskip("benchmarks.torch_twin", reason="needs PyTorch", exc_type=ImportError)
+    torch_twin = pytest.importorskip("benchmarks.harness.torch_twin", reason="needs PyTorch", exc_type=ImportError)
     images = np.random.default_rng(0).uniform(-1, 1, (8, 64, 64, 3)).astype(np.float32)  # no code restores noise
     sae = Autoencoder(shape=(64, 64, 3), levels=[photographs.level_for(code)])
     sae.train(images, epochs=1, verbose=0)
@@ -138,7 +121,7 @@ def test_the_twin_in_pytorch_computes_what_ours_does(code):
 
 
 def test_the_twin_is_looked_at_when_its_time_is_over_between_two_passes():
-    torch_twin = pytest.importorskip("benchmarks.torch_twin", reason="needs PyTorch", exc_type=ImportError)
+    torch_twin = pytest.importorskip("benchmarks.harness.torch_twin", reason="needs PyTorch", exc_type=ImportError)
 
     class Ticking(Curve):
         ticks = 0
@@ -156,7 +139,9 @@ def test_the_twin_is_looked_at_when_its_time_is_over_between_two_passes():
 
 @pytest.mark.slow
 def test_peers(monkeypatch, tmp_path, capsys):
-    peers = pytest.importorskip("benchmarks.peers", reason="needs PyTorch and scikit-learn", exc_type=ImportError)
+    peers = pytest.importorskip(
+        "benchmarks.quality.peers", reason="needs PyTorch and scikit-learn", exc_type=ImportError
+    )
     monkeypatch.setattr(peers, "SIZE", 4)
     file = tmp_path / "peers.json"
     rows = peers.main(["--code", "4x4x32", "--minutes", "0.01", "--count", "64", "--json", str(file)])
@@ -291,8 +276,7 @@ def test_fashion_mnist(monkeypatch):
 
 
 @pytest.mark.slow
-def test_fit_is_compared_with_the_bare_step(monkeypatch, capsys):
-    monkeypatch.setattr(photographs, "SIZE", 4)
+def test_fit_is_compared_with_the_bare_step(capsys):
     (row,) = fit.main(["--codes=8x8x32", "--batch-size=2", "--rounds=1", "--steps=4"])
     assert 0.2 < row["ratio"] < row["epoch"] < 50  # too few steps to say more
     assert row["begins"] > row["step_ms"] / 1000

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from keras.optimizers.schedules import ExponentialDecay
 
-from benchmarks import faults
+from benchmarks.safety import faults
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, SequenceLevel
 from stacked_autoencoder.layers.noise import Mask
 from stacked_autoencoder.training import checkpoint_callback as keep_checkpoints

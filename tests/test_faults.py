@@ -1,4 +1,4 @@
-"""Kills at random moments and strangers' folders: a tenth of what `benchmarks/faults.py` does."""
+"""Kills at random moments and strangers' folders: a tenth of what `benchmarks/safety/faults.py` does."""
 
 import multiprocessing
 import re
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import endings, faults
+from benchmarks.safety import endings, faults
 from stacked_autoencoder import Autoencoder
 from stacked_autoencoder.utils.files import in_turn
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from benchmarks.clocks import best_times
+from benchmarks.harness.clocks import best_times
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, SequenceLevel
 from stacked_autoencoder.levels.inference import LINEAR, RESIDUAL, Inference
 from tests.conftest import blobs, waves

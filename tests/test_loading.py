@@ -8,7 +8,7 @@ import time
 import keras
 import pytest
 
-from benchmarks.attacks import edit, sign
+from benchmarks.safety.attacks import edit, sign
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, LoadError, SequenceLevel
 from tests.conftest import blobs
 

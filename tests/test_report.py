@@ -2,11 +2,12 @@
 
 import pytest
 
-from benchmarks import extrapolation, report, results
-from benchmarks import figures_of_quality as quality
-from benchmarks import figures_of_speed as speed
-from benchmarks.markdown import markdown
-from benchmarks.operations import forward_bytes, training_bytes
+from benchmarks.harness.operations import forward_bytes, training_bytes
+from benchmarks.report import __main__ as report
+from benchmarks.report import extrapolation, results
+from benchmarks.report import quality_tables as quality
+from benchmarks.report import speed_tables as speed
+from benchmarks.report.markdown import markdown
 from stacked_autoencoder import ConvLevel
 
 LEVEL = {"axis": "side", "value": 64, "batch": 50, "weights": 500_000, "gigaflops": 70.0}

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from benchmarks import attacks
+from benchmarks.safety import attacks
 from stacked_autoencoder import Autoencoder, ConvLevel, LoadError
 from stacked_autoencoder.saving.arrays import LARGEST_FILE, MOST_OBJECTS, read_arrays, read_weights, shapes_in
 from tests.conftest import blobs

@@ -1,0 +1,1 @@
+"""What benchmarks share: clocks, data, counts of operations, processes, designs and rivals."""

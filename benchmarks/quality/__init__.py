@@ -1,0 +1,1 @@
+"""Benchmarks of what is lost, and of what models on encodings reach."""

@@ -1,0 +1,84 @@
+"""The field's kinds of autoencoder on Fashion-MNIST: the published loss, PCA's, and ours, in one run.
+
+    python -m benchmarks.quality.kinds                         # everything, about 15 minutes
+    python -m benchmarks.quality.kinds --only tied KL
+
+Losses are mean squared errors of clean validation images in [0, 1], for codes of as many values as the published net's.
+Published: Géron, "Hands-On Machine Learning", chapter 17 and its notebook. The dense nets are his, layer by layer; the
+convolutional one is ours (`benchmarks.quality.fashion`). A penalty costs loss, so that of the sparse nets has his
+weights.
+"""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+
+from benchmarks.harness import table
+from benchmarks.harness.data import fashion_mnist
+from benchmarks.harness.designs import fashion_levels
+from stacked_autoencoder import Autoencoder, DenseLevel, KLSparsity, Level
+
+SPARSE = {"units": [100, 300], "activation": ["relu", "sigmoid"]}
+
+
+class Kind(NamedTuple):
+    """A net, and how it trains.
+
+    Attributes:
+        published: validation loss of the same kind with a code of as many values.
+        epochs: of every level, or of each.
+        tuned: epochs of `fine_tune` at the end.
+    """
+
+    levels: Callable[[], list[Level]]
+    published: float
+    epochs: int | list[int]
+    batch_size: int
+    tuned: int = 0
+
+
+KINDS = {
+    "tied": Kind(lambda: [DenseLevel([100, 30], tied=True)], 0.0133, 8, 32),
+    "convolutional": Kind(fashion_levels, 0.0121, [3, 10], 64, tuned=2),
+    "L1": Kind(lambda: [DenseLevel(**SPARSE, penalty=keras.regularizers.L1(1e-4))], 0.0111, 8, 32),
+    "KL": Kind(lambda: [DenseLevel(**SPARSE, penalty=KLSparsity(target=0.1, weight=0.05))], 0.0099, 8, 32),
+    "dropout": Kind(lambda: [DenseLevel([100, 30], corruption=keras.layers.Dropout(0.5))], 0.0166, 20, 64),
+}
+
+
+def compare_kinds(names: list[str], epochs: int | None = None) -> list[dict]:
+    """Trains each kind; `epochs` instead of its own, to try it out."""
+    images, valid = fashion_mnist()
+    rows = []
+    for name in names:
+        kind = KINDS[name]
+        keras.utils.set_random_seed(0)
+        sae = Autoencoder(shape=(28, 28, 1), levels=kind.levels())
+        began = time.perf_counter()
+        options = {"validation_data": valid, "batch_size": kind.batch_size, "verbose": 2}
+        sae.train(images, epochs=epochs or kind.epochs, **options)
+        if kind.tuned:
+            sae.fine_tune(images, epochs=epochs or kind.tuned, **options)
+        seconds = time.perf_counter() - began
+        budget = list(sae.evaluate(valid, return_dict=True).values())[-1]
+        about = "Fashion-MNIST", name, int(budget["values"])
+        rows.append(table.row(*about, "PCA", budget["pca_loss"], budget["pca_loss"]))
+        rows.append(table.row(*about, "published", kind.published, budget["pca_loss"]))
+        rows.append(table.row(*about, "ours", budget["full_loss"], budget["pca_loss"], seconds))
+    return rows
+
+
+def main(argv: list[str] | None = None) -> list[dict]:
+    parser = table.parser(__doc__)
+    parser.add_argument("--only", nargs="+", choices=[*KINDS], default=[*KINDS])
+    parser.add_argument("--epochs", type=int, help="of every training, to try it out")
+    arguments = parser.parse_args(argv)
+    rows = compare_kinds(arguments.only, arguments.epochs)
+    table.show(rows)
+    return table.write(rows, arguments.json)
+
+
+if __name__ == "__main__":
+    main()

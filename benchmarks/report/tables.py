@@ -1,0 +1,39 @@
+"""The tables of the pages, made of what benchmarks have measured."""
+
+from collections.abc import Callable
+
+from benchmarks.report import extrapolation
+from benchmarks.report import quality_tables as quality
+from benchmarks.report import speed_tables as speed
+from benchmarks.report.markdown import markdown, measured
+
+TABLES: dict[str, Callable[[], str]] = {
+    "photographs": quality.photographs,
+    "photographs_short": quality.photographs_short,
+    "fashion": quality.fashion,
+    "kinds": quality.kinds,
+    "roofline": speed.roofline,
+    "fit": speed.fit,
+    "levels": speed.levels,
+    "greedy": speed.greedy,
+    "peers": quality.peers,
+    "pretraining": quality.pretraining,
+    "encoding": speed.singles("encoding"),
+    "memory": speed.singles("memory"),
+    "flow": quality.flow,
+    "flow_short": quality.flow_short,
+    "classifiers": speed.classifiers,
+    "classifiers_short": speed.classifiers_short,
+    "began_step": speed.began_step,
+    "presets": speed.presets,
+    "scaling_measured": lambda: measured("scaling").lstrip(),
+    "scaling_side": speed.scaling("side", "side of the image"),
+    "scaling_n_out": speed.scaling("n_out", "`n_out`"),
+    "scaling_size": speed.scaling("size", "`size`"),
+    "scaling_levels": speed.scaling("levels", "levels"),
+    "scaling_images": speed.scaling("images", "images"),
+    "scaling_threads": speed.scaling("threads", "threads"),
+    "gpus": lambda: markdown(*extrapolation.devices()),
+    "corpus": extrapolation.corpus,
+    "workers": lambda: markdown(*extrapolation.workers()),
+}

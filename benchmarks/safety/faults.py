@@ -1,0 +1,226 @@
+"""What is left after kills, and what strangers' folders do: each job counts, and ends in an error if one thing is lost.
+
+    python -m benchmarks.safety.faults                              # two hours
+    python -m benchmarks.safety.faults --only saving --count 20
+
+*saving*: a process that saves one stack over another, again and again, is killed before, in or after a swap; what
+loads must be one of the two, whole. *encoding*: a process that encodes to a store is killed, and called again; the
+store must be that of a process that was left alone. *training*: a process that trains with checkpoints is killed, and
+called again until it is through; its weights must be those of an undisturbed one. *mutations*: `autoencoder.json`,
+weights and arrays are changed by someone who knows how they are checked, at random and by known attacks; what doesn't
+load must raise `LoadError`, nothing may be run, and none may take more than ten seconds or a gigabyte. *soak*: one
+process trains, saves, loads and encodes, again and again; the growth of its memory is told.
+"""
+
+import math
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from benchmarks.harness import table
+from benchmarks.harness.process import megabytes
+from benchmarks.safety import endings, mutations
+from stacked_autoencoder import Autoencoder, ConvLevel
+from stacked_autoencoder.saving.manifest import read_manifest, snapshot, staging_folder
+
+CONTEXT = multiprocessing.get_context("forkserver")
+COUNTS = {"saving": 200, "encoding": 50, "training": 50, "mutations": 10_000, "endings": 20, "soak": 60}
+PATIENCE = 60  # seconds for a process to do its work
+
+
+def small_stack(seed: int, n_levels: int = 1) -> Autoencoder:
+    keras.utils.set_random_seed(seed)
+    return Autoencoder(shape=(16, 16, 3), levels=[ConvLevel(n_out=4, size=8, n_scalings=1) for _ in range(n_levels)])
+
+
+def start(job: Callable[..., None], *arguments: object) -> multiprocessing.Process:
+    CONTEXT.set_forkserver_preload(["stacked_autoencoder.autoencoder"])  # so that each process starts at once
+    process = CONTEXT.Process(target=job, args=arguments)
+    process.start()
+    return process
+
+
+def kill_after(process: multiprocessing.Process, has_begun: Callable[[], bool], seconds: float) -> None:
+    """Kills a process so many seconds after it has begun with what it is to be killed in."""
+    until = time.monotonic() + PATIENCE
+    while not has_begun() and process.is_alive() and time.monotonic() < until:
+        time.sleep(0.001)
+    time.sleep(seconds)
+    if not process.is_alive():
+        raise RuntimeError("The process ended before it was killed.")
+    process.kill()
+    process.join()
+
+
+# === Saving ===
+
+
+def save_again_and_again(path: Path, seeds: tuple[int, int], began: Path) -> None:
+    stacks = [small_stack(seed) for seed in seeds]
+    began.touch()
+    while True:
+        for stack in stacks:
+            stack.save(path)
+
+
+def kill_saving(count: int, folder: Path) -> dict[str, int]:
+    """Kills so many processes that save over a model; what is there must be one of the two models, whole.
+
+    By turns in the first save, as soon as its swap has begun, and a random time after that: a share of the time
+    that a save takes here would miss the swap on a machine that is busy.
+    """
+    path, rng = folder / "model", np.random.default_rng(0)
+    prints = {}
+    for seed in (1, 2):
+        stack, before = small_stack(seed), time.perf_counter()
+        prints[stack.stack.fingerprint(0)] = seed
+        stack.save(path)
+        seconds = time.perf_counter() - before
+    (path / "notes.txt").write_text("mine")
+    seen, there, cut_short = {1: 0, 2: 0}, 2, 0
+    for kill in range(count):
+        began, was = folder / f"began{kill}", snapshot(path).manifest
+        process = start(save_again_and_again, path, (3 - there, there), began)
+        has_begun = began.exists if kill % 3 == 0 else lambda was=was: snapshot(path).manifest != was
+        kill_after(process, has_begun, 0 if kill % 3 == 1 else rng.uniform(0, seconds))
+        cut_short += staging_folder(path, read_manifest(path)) is not None
+        there = prints[Autoencoder.load(path).stack.fingerprint(0)]
+        seen[there] += 1
+        if (path / "notes.txt").read_text() != "mine":
+            raise RuntimeError("A file that isn't ours was changed.")
+    small_stack(1).save(path)
+    left = [entry.name for entry in (*folder.iterdir(), *path.iterdir()) if entry.name.startswith(".")]
+    if left:
+        raise RuntimeError(f"The next save left {left} behind.")
+    whole = sum(seen.values())
+    return {"kills": count, "whole": whole, "the first": seen[1], "the second": seen[2], "in a swap": cut_short}
+
+
+# === Encoding ===
+
+
+def encode(model: Path, images: Path, store: Path) -> None:
+    Autoencoder.load(model).encode_to(store, np.load(images, mmap_mode="r"), shard_size=8, verbose=0)
+
+
+def kill_encoding(count: int, folder: Path) -> dict[str, int]:
+    """Kills so many processes that encode; one that is left alone at the end must finish the same store."""
+    stack, images, path = small_stack(1), folder / "images.npy", folder / "store"
+    model = stack.save(folder / "model")
+    np.save(images, np.random.default_rng(1).integers(0, 256, (100 * count, 16, 16, 3), dtype=np.uint8))
+    stack.encode_to(folder / "whole", np.load(images), shard_size=8, verbose=0)
+    rng, shards = np.random.default_rng(2), [0]
+    for _ in range(count):
+        process = start(encode, model, images, path)
+        kill_after(process, lambda: n_shards(path) > shards[-1], rng.uniform(0, 0.02))
+        shards.append(n_shards(path))
+    process = start(encode, model, images, path)
+    process.join(PATIENCE)
+    if process.exitcode != 0 or contents(path) != contents(folder / "whole"):
+        raise RuntimeError("The store isn't that of a process that was left alone.")
+    return {"kills": count, "the same store": 1, "moments": len(set(shards)) - 1}
+
+
+def n_shards(store: Path) -> int:
+    return len(list(store.glob("*.npy")))
+
+
+# === Training ===
+
+
+def train(images: Path, checkpoints: Path, model: Path) -> None:
+    stack = small_stack(1, n_levels=2)
+    stack.train(np.load(images), epochs=[6, 6], batch_size=32, verbose=0, checkpoint_dir=checkpoints)
+    stack.save(model)
+
+
+def kill_training(count: int, folder: Path) -> dict[str, int]:
+    """Kills so many processes that train; the one that comes to the end must end with the weights of undisturbed ones.
+
+    A training is killed until it is through, and the next one begun.
+    """
+    images = folder / "images.npy"
+    np.save(images, np.random.default_rng(1).uniform(-1, 1, (512, 16, 16, 3)).astype(np.float32))
+    for name in ("undisturbed", "again"):  # the first takes longer: nothing is imported yet
+        began = time.perf_counter()
+        start(train, images, folder / name, folder / "whole").join()
+        seconds = time.perf_counter() - began
+    expected = Autoencoder.load(folder / "whole").stack.fingerprint(1)
+    rng, kills, same, is_through = np.random.default_rng(2), 0, 0, True
+    while kills < count or not is_through:
+        process = start(train, images, folder / f"checkpoints{same}", folder / f"model{same}")
+        process.join(rng.uniform(0.3, 0.9) * seconds if kills < count else PATIENCE)
+        is_through = not process.is_alive()
+        if not is_through:
+            process.kill()
+            process.join()
+            kills += 1
+            continue
+        if process.exitcode != 0 or Autoencoder.load(folder / f"model{same}").stack.fingerprint(1) != expected:
+            raise RuntimeError("Training that was killed didn't end with the weights of an undisturbed one.")
+        same += 1
+    return {"kills": kills, "the same weights": same}
+
+
+# === For hours ===
+
+
+def soak(count: float, folder: Path) -> dict[str, float]:
+    """Trains, saves, loads and encodes for so many minutes; the memory that it has must stay what it was.
+
+    The second sixth of the rounds is held against the last, each by its median: caches fill in the first, and from one
+    round to the next memory goes up and down by a twentieth.
+    """
+    images = np.random.default_rng(1).uniform(-1, 1, (256, 16, 16, 3)).astype(np.float32)
+    began, held, told = time.monotonic(), [], 5
+    while time.monotonic() - began < 60 * count:
+        stack = small_stack(len(held), n_levels=2)
+        stack.train(images, epochs=1, verbose=0)
+        loaded = Autoencoder.load(stack.save(folder / "model"))
+        if not np.array_equal(loaded.encode(images), stack.encode(images)):
+            raise RuntimeError("What was loaded doesn't encode as what was saved.")
+        held.append(megabytes())
+        if time.monotonic() - began > 60 * told:  # an hour that is cut short has told this much
+            print(f"{told} minutes, {len(held)} rounds: {held[-1]:.0f} MB", flush=True)
+            told += 5
+    sixth = math.ceil(len(held) / 6)
+    first, last = np.median(held[-5 * sixth :][:sixth]), np.median(held[-sixth:])
+    return {"rounds": len(held), "MB": first, "growth": last / first - 1}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+JOBS = {
+    "saving": kill_saving,
+    "encoding": kill_encoding,
+    "training": kill_training,
+    "mutations": mutations.load_all,
+    "endings": endings.end_all,
+    "soak": soak,
+}
+
+
+def main(argv: list[str] | None = None) -> list[dict]:
+    parser = table.parser(__doc__)
+    parser.add_argument("--only", nargs="+", choices=[*JOBS], default=[*JOBS])
+    parser.add_argument("--count", type=int, help=f"of kills, mutations, runs, or minutes; by default {COUNTS}")
+    arguments = parser.parse_args(argv)
+    rows = []
+    for name in arguments.only:
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.perf_counter()
+            rows.append({"job": name} | JOBS[name](arguments.count or COUNTS[name], Path(folder)))
+        counts = ", ".join(f"{what}: {count:.4g}" for what, count in rows[-1].items() if what != "job")
+        print(f"{name}, {time.perf_counter() - began:.0f} s. {counts}")
+    return table.write(rows, arguments.json)
+
+
+if __name__ == "__main__":
+    main()
