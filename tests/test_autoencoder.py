@@ -166,7 +166,7 @@ def test_the_same_seed_gives_the_same_numbers(images):
 def test_two_levels_train_on_every_kind_of_data(kind, tmp_path):
     from PIL import Image
 
-    from tests.test_images import Batches
+    from tests.data.test_adapters import Batches
 
     pixels = ((blobs(24) + 1) * 127.5).astype(np.uint8)
     options = {}

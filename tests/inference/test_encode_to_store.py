@@ -17,7 +17,7 @@ from stacked_autoencoder.store.writer import _labels
 from stacked_autoencoder.utils import images as images_module
 from stacked_autoencoder.utils.files import only_writer
 from tests.conftest import blobs, files_of_at_most
-from tests.test_images import Batches
+from tests.data.test_adapters import Batches
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 18, 16, 3), dtype=np.uint8)  # 18: not a multiple of 4
 

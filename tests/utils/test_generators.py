@@ -12,9 +12,9 @@ from tensorflow.python.framework.func_graph import FuncGraph  # noqa: TID251
 from stacked_autoencoder import Autoencoder, ConvLevel, ImageFolder, heads
 from stacked_autoencoder.utils.generators import generated, released
 from tests.conftest import blobs, run_elsewhere
-from tests.test_images import Batches
+from tests.data.test_adapters import Batches
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 def graphs():
@@ -83,7 +83,7 @@ def left_by_head(name) -> int:
 def alone(function, *arguments):
     """What a function returns in a process of its own: what other tests leave goes away at times of its own."""
     call = f"{function.__name__}{arguments!r}"
-    return int(run_elsewhere(f"from tests import test_released; print(test_released.{call})", ROOT))
+    return int(run_elsewhere(f"from tests.utils import test_generators; print(test_generators.{call})", ROOT))
 
 
 @pytest.mark.slow

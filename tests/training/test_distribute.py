@@ -1,6 +1,6 @@
 """Several devices and several processes take the steps of one, and end with its weights.
 
-The strategies need processes of their own: `python -m tests.test_distribute devices|worker FOLDER …` is one of them.
+The strategies need processes of their own, such as `python -m tests.training.test_distribute devices|worker FOLDER …`.
 """
 
 import contextlib
@@ -66,9 +66,9 @@ def run(folder, *programs, seconds=180):
     """Runs this file once for each program and environment; returns what each printed last, as JSON."""
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.test_distribute", name, str(folder), *more],
+            [sys.executable, "-m", "tests.training.test_distribute", name, str(folder), *more],
             env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"} | threads(1) | environment,
-            cwd=Path(__file__).parent.parent,
+            cwd=Path(__file__).parent.parent.parent,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

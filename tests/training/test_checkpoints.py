@@ -21,7 +21,7 @@ from stacked_autoencoder.training.checkpoint_callback import CheckpointCallback,
 from stacked_autoencoder.training.checkpoint_format import read, write
 from stacked_autoencoder.utils.seeds import random_state, set_random_state
 from tests.conftest import blobs, files_of_at_most, waves
-from tests.test_store_writer import folder_of
+from tests.inference.test_encode_to_store import folder_of
 
 EPOCHS = [3, 2]
 

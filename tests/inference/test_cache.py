@@ -14,7 +14,7 @@ from stacked_autoencoder.inference.cache import EncodingCache
 from stacked_autoencoder.store.manifest import LOG, MANIFEST
 from stacked_autoencoder.training import greedy
 from tests.conftest import blobs, files_of_at_most
-from tests.test_store_writer import before_encoding
+from tests.inference.test_encode_to_store import before_encoding
 
 
 def stack():

@@ -18,7 +18,7 @@ from benchmarks.safety import attacks
 from stacked_autoencoder import Autoencoder, ConvLevel, LoadError
 from stacked_autoencoder.saving.arrays import LARGEST_FILE, MOST_OBJECTS, read_arrays, read_weights, shapes_in
 from tests.conftest import blobs
-from tests.test_loading import assert_refused
+from tests.saving.test_load import assert_refused
 
 WEIGHTS = "encoder0/model.weights.h5"
 CALLS = []
