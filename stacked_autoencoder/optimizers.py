@@ -124,7 +124,7 @@ class ConvMuon(keras.optimizers.Optimizer):
                 gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
             if self.global_clipnorm:
                 gradients, _ = tf.clip_by_global_norm(gradients, self.global_clipnorm)
-            rate = tf.convert_to_tensor(self.learning_rate)
+            rate = tf.cast(self.learning_rate, tf.float32)
             step = tf.cast(self.iterations + 1, tf.float32)
             powers = [tf.pow(self.adam_beta_1, step), tf.pow(self.adam_beta_2, step)]  # once for all variables
             for gradient, (_, variable) in zip(gradients, pairs, strict=True):

@@ -57,7 +57,7 @@ class Adversarial(LatentHead):
         return self.standardised(keras.utils.unpack_x_y_sample_weight(data)[0])
 
     def draws(self, values: tf.Tensor) -> tf.Tensor:
-        return random.normal((ops.shape(values)[0], self.latent_dim), seed=self.seed_generator)
+        return random.normal((ops.shape(values)[0], self.latent_dim), dtype=values.dtype, seed=self.seed_generator)
 
     def average(self, step: tf.Tensor) -> None:
         follow(self.restorer, self.network, step)

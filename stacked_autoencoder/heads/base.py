@@ -10,11 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers, ops
+from keras import ops
 
 from stacked_autoencoder.distribution import without_all_reduce
 from stacked_autoencoder.levels.base import EXACT
 from stacked_autoencoder.store.encoding_store import EncodingStore
+from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.checks import positive_int
 from stacked_autoencoder.utils.images import Shape
 from stacked_autoencoder.utils.seeds import rng_of
@@ -46,6 +47,7 @@ class Head(keras.Model, ABC):
     trackers: list[keras.metrics.Mean]
 
     def __init__(self, encoding_shape: Shape, **options: Any) -> None:
+        options.setdefault("dtype", layers.network_policy())
         super().__init__(autocast=False, **options)  # statistics and losses are float32 under every policy of Keras
         if len(encoding_shape) not in (1, 2, 3) or None in encoding_shape:
             raise ValueError(
@@ -86,7 +88,8 @@ class Head(keras.Model, ABC):
         """Whether a head that takes labels can be trained with these; `None`: there are none."""
 
     def standardised(self, encodings: tf.Tensor) -> tf.Tensor:
-        return (encodings - self.mean) / self.std
+        # Keras's `fit` gives arrays in the type of `keras.config.floatx()`.
+        return (ops.cast(encodings, layers.DTYPE) - self.mean) / self.std
 
     def in_units(self, values: tf.Tensor) -> tf.Tensor:
         return values * self.std + self.mean
@@ -226,7 +229,7 @@ class LatentHead(Head):
     @property
     def generator(self) -> keras.Model:
         """`(N, latent_dim)` standard normal → `(N, *encoding_shape)`: a Functional model of Keras's own layers."""
-        inputs = keras.Input((self.latent_dim,))
+        inputs = layers.Input((self.latent_dim,))
         return keras.Model(inputs, self.with_units(self.restorer(inputs)), name="generator")
 
     def restored(self, values: np.ndarray) -> np.ndarray:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-from keras import layers
 
 from stacked_autoencoder.levels.base import EXACT
+from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.checks import positive_int
 from stacked_autoencoder.utils.images import Shape
 
@@ -61,7 +61,7 @@ def classifier(
     if (mean is None) != (std is None):
         raise ValueError(f"`mean` and `std` go together. Received: mean={mean!r}, std={std!r}")
     positive_int("n_classes", n_classes, least=2)
-    inputs = values = keras.Input(tuple(encoding_shape))
+    inputs = values = layers.Input(tuple(encoding_shape))
     if mean is not None:
         variance = np.broadcast_to(np.square(std), np.shape(mean))
         values = layers.Normalization(mean=np.asarray(mean), variance=variance, dtype=EXACT)(values)

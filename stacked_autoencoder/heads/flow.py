@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers, ops, random
+from keras import ops, random
 
 from stacked_autoencoder.heads.base import GENERATED, Head
 from stacked_autoencoder.heads.networks import follow, linear_code
@@ -23,6 +23,7 @@ from stacked_autoencoder.heads.velocity import (
 )
 from stacked_autoencoder.levels.inference import compiled
 from stacked_autoencoder.optimizers import ConvMuon
+from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.checks import positive_int
 from stacked_autoencoder.utils.images import Shape
 from stacked_autoencoder.utils.seeds import rng_of
@@ -104,7 +105,7 @@ class Flow(Head):
         self.network = velocity_network(*sizes, name="network")
         self.averaged = velocity_network(*sizes, name="averaged")
         self.averaged.trainable = False
-        inputs = [keras.Input(self.encoding_shape), keras.Input((1,)), keras.Input((), dtype="int32")]
+        inputs = [layers.Input(self.encoding_shape), layers.Input((1,)), layers.Input((), dtype="int32")]
         self.drawn = keras.Model(inputs, self._velocity(self.averaged, *inputs), name="velocity")
         self.step = self.add_weight(shape=(), initializer="zeros", trainable=False, name="step")
         self.seed_generator = random.SeedGenerator()
@@ -163,10 +164,10 @@ class Flow(Head):
         count = ops.shape(values)[0]
         label = self._labels(y, count)
         if training and self.n_classes is not None:
-            dropped = random.uniform((count,), seed=self.seed_generator) < WITHOUT_LABEL
+            dropped = random.uniform((count,), dtype=layers.DTYPE, seed=self.seed_generator) < WITHOUT_LABEL
             label = ops.where(dropped, self.n_classes, label)
         time = self._times(count)
-        noise = random.normal(ops.shape(values), seed=self.seed_generator)
+        noise = random.normal(ops.shape(values), dtype=layers.DTYPE, seed=self.seed_generator)
         share = ops.reshape(time, (-1, *[1] * len(self.encoding_shape)))
         velocity = self._velocity(
             self.network if training else self.averaged, (1 - share) * noise + share * values, time, label
@@ -186,7 +187,7 @@ class Flow(Head):
     def _times(self, count: tf.Tensor) -> tf.Tensor:
         """`(count, 1)` logit-normal: most in the middle. One from each of `count` equally likely parts, in any order,
         which makes the loss vary less (Kingma et al. 2021, "Variational diffusion models", appendix I.1)."""
-        first = random.uniform((1,), seed=self.seed_generator)
+        first = random.uniform((1,), dtype=layers.DTYPE, seed=self.seed_generator)
         share = (ops.cast(ops.arange(count), first.dtype) + first) / ops.cast(count, first.dtype)
         share = random.shuffle(ops.clip(share, LEAST_TIME, 1 - LEAST_TIME), seed=self.seed_generator)
         return ops.sigmoid(math.sqrt(2) * ops.erfinv(2 * share - 1))[:, None]
@@ -261,12 +262,12 @@ class Flow(Head):
         loads without this package. Label `n_classes` is any class.
         """
         _check_sampling(steps, sampler)
-        inputs = noise = keras.Input(self.encoding_shape)
+        inputs = noise = layers.Input(self.encoding_shape)
         first = layers.Flatten()(noise)[:, :1]
         if self.n_classes is None:
             label = ops.cast(ops.zeros_like(first[:, 0]), "int32")
         else:
-            label = keras.Input((), dtype="int32")
+            label = layers.Input((), dtype="int32")
             inputs = [noise, label]
 
         def velocity(values: keras.KerasTensor, time: float) -> keras.KerasTensor:

@@ -7,11 +7,12 @@ import math
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers, ops
+from keras import ops
 
 from stacked_autoencoder.distribution import BatchFunction
 from stacked_autoencoder.levels.base import EXACT
 from stacked_autoencoder.pca import LinearCode, fit_linear_code, variational_gains
+from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.images import Shape
 
 
@@ -66,7 +67,7 @@ def restorer(shape: Shape, latent_dim: int, width: int, depth: int = 0) -> keras
         width: filters; dense layers have four times as many units.
         depth: residual blocks of convolutions, or of dense layers for vectors and sequences.
     """
-    inputs = keras.Input((latent_dim,))
+    inputs = layers.Input((latent_dim,))
     size = math.prod(shape)
     hidden = layers.Dense(4 * width, activation=silu)(inputs)
     if len(shape) == 3:

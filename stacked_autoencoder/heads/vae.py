@@ -8,13 +8,14 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers, ops, random
+from keras import ops, random
 
 from stacked_autoencoder.heads.base import ComparedValues, LatentHead
 from stacked_autoencoder.heads.networks import linear_code, restorer, silu, start_restorer
 from stacked_autoencoder.layers.noise import drawn
 from stacked_autoencoder.layers.penalties import divergence
 from stacked_autoencoder.levels.base import EXACT, LOG_VARIANCE
+from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.checks import non_negative, positive_int
 from stacked_autoencoder.utils.images import Shape
 
@@ -85,7 +86,7 @@ class VAE(LatentHead):
     # === Networks, on standardised encodings ===
 
     def _build_posterior(self) -> keras.Model:
-        inputs = hidden = flat = keras.Input(self.encoding_shape)
+        inputs = hidden = flat = layers.Input(self.encoding_shape)
         if len(self.encoding_shape) == 3:
             for _ in range(2):
                 hidden = layers.Conv2D(self.width // 2, 3, padding="same", activation=silu)(hidden)

@@ -8,11 +8,12 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import ops
 
 from stacked_autoencoder.heads.networks import residual_block, silu
 from stacked_autoencoder.levels.base import EXACT
 from stacked_autoencoder.pca import LinearCode
+from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.images import Shape
 
 FREQUENCIES = 5  # of the time, each twice the one before
@@ -44,7 +45,7 @@ def gaussian_velocity(shape: Shape, components: int, classes: int) -> keras.Mode
     Its weights aren't trained. Before `set_gaussian` there is nothing in them.
     """
     size = math.prod(shape)
-    values, time, label = keras.Input(shape), keras.Input((1,)), keras.Input((), dtype="int32")
+    values, time, label = layers.Input(shape), layers.Input((1,)), layers.Input((), dtype="int32")
     mean = layers.Embedding(classes, size, dtype=EXACT, name="means")(label)
     centred = layers.Flatten(dtype=EXACT)(values) - time * mean
     rest = 1 - time
@@ -87,7 +88,7 @@ def velocity_network(shape: Shape, classes: int, width: int, depth: int, name: s
     A network sees all of the encoding at once, as a vector; another one, of convolutions, sees every place's
     neighbours and what the first one says. Vectors have only the first.
     """
-    inputs = [keras.Input(shape), keras.Input(shape), keras.Input((1,)), keras.Input((), dtype="int32")]
+    inputs = [layers.Input(shape), layers.Input(shape), layers.Input((1,)), layers.Input((), dtype="int32")]
     values, linear, time, label = inputs
     about = _about(time, label, classes)
     hidden = layers.Dense(GLOBAL_WIDTH * width)(layers.Flatten()(values))

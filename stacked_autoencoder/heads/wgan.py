@@ -6,11 +6,12 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras import layers, ops, random
+from keras import ops, random
 
 from stacked_autoencoder.distribution import without_all_reduce
 from stacked_autoencoder.heads.adversarial import Adversarial
 from stacked_autoencoder.levels.base import EXACT
+from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.checks import non_negative, positive_int
 from stacked_autoencoder.utils.images import Shape
 
@@ -87,7 +88,7 @@ class WGAN(Adversarial):
 
     def _build_critic(self) -> keras.Model:
         """No normalisation of batches: the penalty is one of each encoding's gradient."""
-        inputs = hidden = keras.Input(self.encoding_shape)
+        inputs = hidden = layers.Input(self.encoding_shape)
         if len(self.encoding_shape) == 3:
             hidden = layers.Conv2D(self.width, 3, padding="same")(hidden)
             hidden = layers.LeakyReLU(SLOPE)(hidden)
@@ -120,7 +121,7 @@ class WGAN(Adversarial):
     def _ratings(self, values: tf.Tensor, made: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """How far apart the critic finds real and made encodings, and the gradient penalty between them."""
         distance = ops.mean(self.critic(values)) - ops.mean(self.critic(made))
-        share = random.uniform((ops.shape(values)[0],), seed=self.seed_generator)
+        share = random.uniform((ops.shape(values)[0],), dtype=values.dtype, seed=self.seed_generator)
         return distance, gradient_penalty(self.critic, values, made, share)
 
     def _move_generator(self, values: tf.Tensor) -> tf.Operation:

@@ -94,7 +94,7 @@ def opened(model: keras.Model, reach: ReceptiveField) -> tuple[keras.Model, Rece
         reaches[id(outputs)] = widest.through(layer)
         return outputs
 
-    inputs = keras.Input((None, None, model.input_shape[-1]))
+    inputs = keras.Input((None, None, model.input_shape[-1]), dtype=model.inputs[0].dtype)
     twin = keras.models.clone_model(model, inputs, clone_function=lambda layer: layer, call_function=call)
     return twin, reaches[id(twin.output)]
 

@@ -7,14 +7,13 @@ Reference:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import layers, ops, random
 
-if TYPE_CHECKING:
-    pass
+from stacked_autoencoder.utils.keras_layers import network_policy
 
 
 class Corruption(layers.Layer, ABC):
@@ -26,6 +25,7 @@ class Corruption(layers.Layer, ABC):
     """
 
     def __init__(self, rate: float, seed: int | None = None, **options: Any) -> None:
+        options.setdefault("dtype", network_policy())
         super().__init__(**options)
         if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
             raise ValueError(f"`rate` is the share of values to change, from 0 to 1. Received: rate={rate!r}")
@@ -86,4 +86,4 @@ class SaltAndPepper(Corruption):
 
 def drawn(mean: tf.Tensor, log_variance: tf.Tensor, seed: random.SeedGenerator) -> tf.Tensor:
     """A draw from each normal, through which gradients reach both (Kingma and Welling 2014, section 2.4)."""
-    return mean + ops.exp(log_variance / 2) * random.normal(ops.shape(mean), seed=seed)
+    return mean + ops.exp(log_variance / 2) * random.normal(ops.shape(mean), dtype=mean.dtype, seed=seed)

@@ -6,13 +6,13 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers
 
 from stacked_autoencoder.distribution import BatchFunction
 from stacked_autoencoder.levels.activations import INVERSES, activation_name
 from stacked_autoencoder.levels.base import EXACT, LOG_VARIANCE, Level
 from stacked_autoencoder.levels.presets import preset_named
 from stacked_autoencoder.pca import WHITENING_FLOOR, LinearCode, LinearFit, variational_gains
+from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.checks import positive_int
 from stacked_autoencoder.utils.images import Shape
 
@@ -266,7 +266,7 @@ class ConvLevel(Level):
 
 def conv_encoder(level: ConvLevel, name: str) -> keras.Model:
     """Image → encoding: the linear path and the residual one, added."""
-    inputs = keras.Input(level.input_shape)
+    inputs = layers.Input(level.input_shape)
     hidden = layers.Conv2D(level.widths[0], level.patch, strides=level.patch, name="patchify")(inputs)
     for stage, width in enumerate(level.widths):
         if stage > 0:
@@ -298,14 +298,14 @@ def conv_decoder(level: ConvLevel, name: str) -> keras.Model:
     """Encoding → image, the encoder's mirror; the encoder must have been built."""
     channels = level.input_shape[-1]
     if level.latent_dim is None:
-        inputs = keras.Input((*level.encoder.output_shape[1:-1], level.n_out))
+        inputs = layers.Input((*level.encoder.output_shape[1:-1], level.n_out))
         linear = layers.Conv2DTranspose(channels, level.factor, strides=level.factor, dtype=EXACT, name="linear")(
             inputs
         )
         hidden = layers.Conv2D(level.widths[-1], 3, padding="same", name="widen")(inputs)
     else:
         height, width = (side // level.factor for side in level.input_shape[:2])
-        inputs = keras.Input((level.latent_dim,))
+        inputs = layers.Input((level.latent_dim,))
         linear = layers.Dense(int(np.prod(level.input_shape)), dtype=EXACT, name="linear")(inputs)
         linear = layers.Reshape(level.input_shape, dtype=EXACT)(linear)
         hidden = layers.Dense(height * width * level.widths[-1], name="widen")(inputs)

@@ -8,7 +8,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers
 
 from stacked_autoencoder.distribution import BatchFunction
 from stacked_autoencoder.layers.penalties import KLSparsity
@@ -22,6 +21,7 @@ from stacked_autoencoder.levels.activations import (
 )
 from stacked_autoencoder.levels.base import EXACT, LOG_VARIANCE, Level
 from stacked_autoencoder.pca import LinearCode, fit_linear_code, least_squares, variational_gains
+from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.checks import SMALLEST, positive_ints
 from stacked_autoencoder.utils.images import Shape
 
@@ -137,7 +137,7 @@ class DenseLevel(Level):
         self._build_decoder(f"decoder{index}")
 
     def _build_encoder(self, name: str) -> None:
-        inputs = keras.Input(self.input_shape)
+        inputs = layers.Input(self.input_shape)
         hidden = inputs if len(self.input_shape) == 1 else layers.Flatten(dtype=EXACT)(inputs)
         for depth, (units, activation) in enumerate(zip(self.units, self.activations, strict=True)):
             dtype = EXACT if depth == len(self.units) - 1 else None
@@ -148,7 +148,7 @@ class DenseLevel(Level):
             self.posterior = keras.Model(inputs, [hidden, log_variance(below)])
 
     def _build_decoder(self, name: str) -> None:
-        inputs = hidden = keras.Input((self.units[-1],))
+        inputs = hidden = layers.Input((self.units[-1],))
         for depth in reversed(range(1, len(self.units))):
             hidden = layers.Dense(self.units[depth - 1], self.activations[depth - 1], name=f"dense{depth}")(hidden)
         hidden = layers.Dense(math.prod(self.input_shape), self.output_activation, dtype=EXACT, name="dense0")(hidden)

@@ -8,11 +8,12 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import ops
 
 from stacked_autoencoder.distribution import BatchFunction
 from stacked_autoencoder.levels.base import EXACT, Level
 from stacked_autoencoder.pca import LinearCode, fit_linear_code, least_squares
+from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.checks import SMALLEST, did_you_mean, positive_ints
 from stacked_autoencoder.utils.images import Shape
 
@@ -248,7 +249,7 @@ CELLS = {"lstm": (layers.LSTM, layers.LSTMCell), "gru": (layers.GRU, layers.GRUC
 
 def sequence_encoder(level: SequenceLevel, name: str) -> keras.Model:
     """Sequence → vector, or a sequence of as many steps: the linear path and the recurrent one, added."""
-    inputs = seen = keras.Input(level.input_shape)
+    inputs = seen = layers.Input(level.input_shape)
     if level.mask_value is not None:
         seen = layers.Masking(level.mask_value, dtype=EXACT)(inputs)  # also sets what it masks to zero
     hidden, (recurrent, _) = seen, CELLS[level.cell]
@@ -270,7 +271,7 @@ def sequence_decoder(level: SequenceLevel, name: str, *, reverse: bool) -> keras
         name: of the model.
         reverse: whether the recurrent layers write from the last step to the first.
     """
-    inputs = keras.Input(level.encoding_shape)
+    inputs = layers.Input(level.encoding_shape)
     written = level.input_shape[-1] if level.return_sequences else level.values
     linear = layers.Dense(written, dtype=EXACT, name="linear")(inputs)
     if not level.return_sequences:

@@ -15,6 +15,7 @@ from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.levels.conv import ConvLevel
 from stacked_autoencoder.levels.dense import DenseLevel
 from stacked_autoencoder.levels.sequence import SequenceLevel
+from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.checks import AXES, check_size
 from stacked_autoencoder.utils.console import aligned, show
 from stacked_autoencoder.utils.forks import check_not_forked
@@ -191,7 +192,7 @@ def chain(models: list[keras.Model]) -> keras.Model:
     """Models called one after the other, as one Functional model that shares their weights."""
     if len(models) == 1:
         return models[0]
-    inputs = outputs = keras.Input(models[0].input_shape[1:])
+    inputs = outputs = layers.Input(models[0].input_shape[1:])
     for model in models:
         outputs = model(outputs)
     return keras.Model(inputs, outputs)

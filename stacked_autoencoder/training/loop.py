@@ -77,9 +77,9 @@ def _several_steps(model: keras.Model) -> Callable[[Any, tf.Tensor], None]:
     def several_steps(iterator: Any, count: tf.Tensor) -> None:
         """In a loop from the first on: TensorFlow optimises the whole step at every place that has it."""
 
-        def one_more(done: tf.Tensor) -> tf.Tensor:
+        def one_more(done: tf.Tensor) -> tuple[tf.Tensor]:
             one_step(next(iterator))
-            return done + 1
+            return (done + 1,)
 
         tf.while_loop(lambda done: done < count, one_more, (tf.constant(0),))
 
