@@ -285,7 +285,7 @@ class Autoencoder:
 
         Args:
             images: as in `train`. Sides that the stack's factor doesn't divide are padded by reflection.
-            level: how deep, an index; the deepest by default.
+            level: index of the level; the last by default.
             tile: side in pixels of the tiles by which an image is encoded, within 1e-4 of what it would give whole, in
                 the memory that a tile needs; `None` for whole images; `"auto"` takes images of more than four million
                 pixels by tiles. An array may be memory-mapped (`np.load(…, mmap_mode="r")`), and isn't read whole then.
@@ -318,7 +318,7 @@ class Autoencoder:
             path: folder of the store: a new or empty one, or that of an unfinished or finished store.
             source: images as in `train`, in an order that stays the same; large ones are encoded by tiles. Labels are
                 kept, of `(images, labels)`, a dataset of such tuples, or an `ImageFolder` with labels.
-            level: how deep, an index; the deepest by default.
+            level: index of the level; the last by default.
             shard_size: encodings per file; by default as many as take 32 MB, 1,024 at most.
             dtype: `float16`, which rounds by a two-thousandth, or `float32`.
             workers: pictures of a folder that are decoded at the same time; by default as many as pay.
@@ -354,7 +354,7 @@ class Autoencoder:
 
         Args:
             encodings: `(N, *encoding_shape)` of that level, or a list of encodings of different sizes.
-            level: the depth they come from, an index; the deepest by default.
+            level: index of the level they come from; the last by default.
             tile: as in `encode`, also in pixels of the image.
 
         Returns:
@@ -391,9 +391,9 @@ class Autoencoder:
         Args:
             images: as in `train`.
             return_dict: whether to return the error budget instead: for each level by index, `loss` (its own input
-                against its own output), `full_loss` (image against the image decoded from this depth), `psnr` (dB) and
+                against its own output), `full_loss` (image against the image decoded from this level), `psnr` (dB) and
                 `ssim` of the latter, `pca_loss` (the best linear code of so many values, fitted to the training data),
-                `values` (numbers per image at this depth) and `ratio` (input values per code value).
+                `values` (numbers per image at this level) and `ratio` (input values per code value).
         """
         if return_dict:
             return evaluation.error_budget(self.stack, images)
@@ -454,7 +454,7 @@ class Autoencoder:
         Args:
             path: folder for `encoder.onnx` and `decoder.onnx`, or `encoder.tflite` and `decoder.tflite`.
             format: `"onnx"`, which needs the extra `onnx`, or `"litert"` (formerly TensorFlow Lite).
-            level: how deep, an index; the deepest by default.
+            level: index of the level; the last by default.
 
         Returns:
             Paths of the two files. Their inputs, `images` and `encodings`, are those of `encoder` and `decoder`:

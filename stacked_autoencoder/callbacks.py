@@ -10,9 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.autoencoder import Autoencoder
-from stacked_autoencoder.data.adapters import Images
+from stacked_autoencoder.data.adapters import Images, as_source
 from stacked_autoencoder.distribution import is_chief
-from stacked_autoencoder.inference.codec import finite_source_of
 from stacked_autoencoder.levels.stack import BATCH
 from stacked_autoencoder.training.fit import tie
 from stacked_autoencoder.utils.checks import positive_int
@@ -25,7 +24,7 @@ class ReconstructionImages(keras.callbacks.Callback):
     """Shows in TensorBoard how images come back while a stack trains.
 
     For each level there is a picture of its own, `level 0`, `level 1`, …, and `all levels` in `fine_tune`: originals
-    over what is decoded from that depth. Its step is the number of epochs the level has been trained for in this call;
+    over what is decoded from that level. Its step is the number of epochs the level has been trained for in this call;
     0 is the closed-form start. TensorBoard itself needn't be installed where training is.
 
     Args:
@@ -47,7 +46,7 @@ class ReconstructionImages(keras.callbacks.Callback):
         self.sae = sae
         self.log_dir = os.fspath(log_dir)
         self.freq = positive_int("freq", freq)
-        source = finite_source_of(sae.stack, images)
+        source = as_source(images, **sae.stack.source_options, finite="images")
         batches = list(source.in_order(BATCH))
         if len({batch.shape[1:] for batch in batches}) > 1:
             raise ValueError(
@@ -60,14 +59,14 @@ class ReconstructionImages(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         trained = [part.level for part in getattr(self.model, "parts", [])]
-        depths = [depth for depth, level in enumerate(self.sae.levels) if any(level is other for other in trained)]
-        if not depths or len(depths) < len(trained):
+        indices = [index for index, level in enumerate(self.sae.levels) if any(level is other for other in trained)]
+        if not indices or len(indices) < len(trained):
             raise ValueError(
                 "`sae` must be the stack whose `train` or `fine_tune` is given this callback. "
                 f"Received: a stack of {self.sae.levels!r}"
             )
-        self.depth = depths[-1]
-        self.tag = f"level {self.depth}" if len(depths) == 1 else "all levels"
+        self.level = indices[-1]
+        self.tag = f"level {self.level}" if len(indices) == 1 else "all levels"
         # Of several workers, who all come here, one writes.
         self.writer = tf.summary.create_file_writer(self.log_dir) if is_chief() else tf.summary.create_noop_writer()
         self._write(0)
@@ -80,8 +79,8 @@ class ReconstructionImages(keras.callbacks.Callback):
         self.writer.close()
 
     def _write(self, step: int) -> None:
-        tie(self.sae.levels[: self.depth + 1])  # a tied decoder's own kernels rest while it trains
-        restored = as_shown(self.sae.reconstruct(self.images, level=self.depth), self.value_range)
+        tie(self.sae.levels[: self.level + 1])  # a tied decoder's own kernels rest while it trains
+        restored = as_shown(self.sae.reconstruct(self.images, level=self.level), self.value_range)
         picture = np.nan_to_num(mosaic(np.concatenate([self.originals, restored]), len(restored)), nan=1.0)
         png = tf.io.encode_png(as_bytes(picture, (0.0, 1.0)))
         height, width = picture.shape[:2]

@@ -34,8 +34,8 @@ SCRIPTS = {
     + "def fail(*_): raise RuntimeError('mine')\n"
     + "sae.train('good', epochs=2, verbose=0, callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=fail)])",
     "an error between two blocks": LOAD
-    + "from stacked_autoencoder.inference.codec import source_of\n"
-    + "for block in source_of(sae.stack, 'good').blocks(4): next(block.batches(2)); 1 / 0",
+    + "from stacked_autoencoder.data.adapters import as_source\n"
+    + "for block in as_source('good', **sae.stack.source_options).blocks(4): next(block.batches(2)); 1 / 0",
     "an error in a loop over a store": LOAD
     + "for batch in EncodingStore('store').dataset(2, shuffle=True, repeat=True): 1 / 0",
     "an error in Keras's fit on a store": LOAD

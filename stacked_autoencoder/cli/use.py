@@ -10,8 +10,8 @@ import numpy as np
 from stacked_autoencoder.autoencoder import Autoencoder
 from stacked_autoencoder.cli.common import SHEET, Result, Say, new_folder, pictures_of, written
 from stacked_autoencoder.cli.png import destinations, sheet, write_png
+from stacked_autoencoder.data.adapters import as_source
 from stacked_autoencoder.heads.base import Head
-from stacked_autoencoder.inference.codec import finite_source_of
 from stacked_autoencoder.saving.manifest import folder_at, read_manifest
 from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.utils.console import Progress, show, table
@@ -105,7 +105,7 @@ def reconstruct(arguments: Namespace, say: Say) -> Result:
     files = dict(zip(images.names, destinations(images.names, out, taken=SHEET), strict=True))
     shown, count, pairs_shown = set(np.linspace(0, len(images) - 1, SHOWN).astype(int).tolist()), 0, []
     with Progress(len(images), not arguments.json) as progress:
-        for block in finite_source_of(sae.stack, images).blocks(BATCH):
+        for block in as_source(images, **sae.stack.source_options, finite="images").blocks(BATCH):
             pairs = []  # of the block; its names are those of the readable pictures, once these have been read
             for batch in block.batches(BATCH):
                 pairs += zip(batch, as_bytes(sae.reconstruct(batch, arguments.level), sae.value_range), strict=True)
@@ -120,19 +120,19 @@ def reconstruct(arguments: Namespace, say: Say) -> Result:
 
 def generate(arguments: Namespace, say: Say) -> Result:
     sae, out = Autoencoder.load(arguments.model), new_folder(arguments.out)
-    head, depth = keras.models.load_model(arguments.head), sae.stack.index_of(arguments.level)
+    head, level = keras.models.load_model(arguments.head), sae.stack.index_of(arguments.level)
     if not isinstance(head, Head):
         raise ValueError(f"A saved Flow, VAE, WGAN or BEGAN was expected. Received: a {type(head).__name__}")
-    if head.encoding_shape != sae.levels[depth].encoding_shape:
+    if head.encoding_shape != sae.levels[level].encoding_shape:
         raise ValueError(
             f"This {type(head).__name__} draws encodings of shape {show(head.encoding_shape)}, and those of level "
-            f"{depth} are {show(sae.levels[depth].encoding_shape)}: give the --level that it was trained on."
+            f"{level} are {show(sae.levels[level].encoding_shape)}: give the --level that it was trained on."
         )
     asked = {"labels": arguments.label, "guidance": arguments.guidance}
     asked = {name: value for name, value in asked.items() if value is not None}
     if asked and not head.takes_labels:
         raise ValueError(f"This {type(head).__name__} has no classes: leave out --label and --guidance.")
-    drawn = sae.decode(head.generate(arguments.n, arguments.seed, **asked), depth)
+    drawn = sae.decode(head.generate(arguments.n, arguments.seed, **asked), level)
     pictures = as_bytes(drawn, sae.value_range)
     for index, picture in enumerate(pictures):
         write_png(out / f"{index:06d}.png", picture)

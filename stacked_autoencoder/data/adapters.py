@@ -29,13 +29,16 @@ from stacked_autoencoder.data.source import Source
 from stacked_autoencoder.data.stored import StoreSource
 from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.utils.checks import AXES, described
+from stacked_autoencoder.utils.forks import check_not_forked
 from stacked_autoencoder.utils.generators import generated
 from stacked_autoencoder.utils.images import Shape
 
 Images = Any
 
 
-def as_source(images: Images, shape: Shape, *, factor: int = 1, check_range: bool = True) -> Source:
+def as_source(
+    images: Images, shape: Shape, *, factor: int = 1, check_range: bool = True, finite: str | None = None
+) -> Source:
     """Wraps whatever a user passes in.
 
     Args:
@@ -45,11 +48,20 @@ def as_source(images: Images, shape: Shape, *, factor: int = 1, check_range: boo
         shape: of one image, `None` where any size will do.
         factor: sides become multiples of it; smaller images are refused.
         check_range: whether floats must lie in [-1, 1].
+        finite: name of the argument, if it must come to an end.
 
     Raises:
         ValueError: the images can't be what the model was made for. The message says which, and what to do.
         FileNotFoundError: a folder that isn't there.
     """
+    check_not_forked()
+    source = _adapted(images, shape, factor, check_range)
+    if finite is not None and source.is_endless:
+        raise ValueError(f"`{finite}` is a dataset without end; give it one with `.take(number)`.")
+    return source
+
+
+def _adapted(images: Images, shape: Shape, factor: int, check_range: bool) -> Source:
     if isinstance(images, Source):
         return images
     labels = None

@@ -57,7 +57,7 @@ class EncodingCache:
         if self.temporary is not None:
             self.temporary.close()
 
-    def encoded(self, stack: Stack, depth: int, source: Source, images: Shape, name: str, verbose: int) -> Source:
+    def encoded(self, stack: Stack, level: int, source: Source, images: Shape, name: str, verbose: int) -> Source:
         """The encodings of one level.
 
         Args:
@@ -65,14 +65,14 @@ class EncodingCache:
             images: shape of the images that level 0 sees.
             name: of this set of images.
         """
-        count, shape = source.count(), stack.shape_at(depth, images)
+        count, shape = source.count(), stack.shape_at(level, images)
         known = count is not None and None not in shape
         if not known or count * int(np.prod(shape)) * 4 <= self.budget:
-            encodings = self._in_memory(stack.levels[depth], source, count if known else None)
+            encodings = self._in_memory(stack.levels[level], source, count if known else None)
             if encodings is not None:
-                return ArraySource(encodings, stack.levels[depth].encoding_shape, check_range=False)
-        store = self._on_disk(stack, depth, source, images, name, verbose)
-        return StoreSource(store, stack.levels[depth].encoding_shape)
+                return ArraySource(encodings, stack.levels[level].encoding_shape, check_range=False)
+        store = self._on_disk(stack, level, source, images, name, verbose)
+        return StoreSource(store, stack.levels[level].encoding_shape)
 
     def _in_memory(self, level: Level, source: Source, count: int | None) -> np.ndarray | list[np.ndarray] | None:
         """All encodings, or `None` if they turn out to be too many.
@@ -92,10 +92,10 @@ class EncodingCache:
         return gather(encodings)
 
     def _on_disk(
-        self, stack: Stack, depth: int, source: Source, images: Shape, name: str, verbose: int
+        self, stack: Stack, level: int, source: Source, images: Shape, name: str, verbose: int
     ) -> EncodingStore:
-        made, encoders = made_by(stack, depth, images, DTYPE), [stack.levels[depth].encoder]
-        write = partial(self._written, source, encoders, made, f"level{depth}-{name}", verbose)
+        made, encoders = made_by(stack, level, images, DTYPE), [stack.levels[level].encoder]
+        write = partial(self._written, source, encoders, made, f"level{level}-{name}", verbose)
         return EncodingStore(write() if self.folder is None else of_chief(write))
 
     def _written(self, source: Source, encoders: list[Any], made: dict[str, Any], name: str, verbose: int) -> Path:

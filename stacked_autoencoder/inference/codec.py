@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 
 from stacked_autoencoder.data.adapters import Images, as_source
-from stacked_autoencoder.data.source import Source
 from stacked_autoencoder.inference.tiling import decode_tiles, default_side, encode_tiles, tiler
 from stacked_autoencoder.levels.stack import BATCH, Stack
 from stacked_autoencoder.utils.checks import check_encodings, described, positive_int
@@ -17,20 +16,6 @@ from stacked_autoencoder.utils.images import Shape, cropped, fitting, gather, sc
 from stacked_autoencoder.utils.seeds import rng_of
 
 Tile = int | Literal["auto"] | None
-
-
-def source_of(stack: Stack, images: Images) -> Source:
-    """Returns what a user passed in as a source of batches, checked for the stack."""
-    check_not_forked()
-    return as_source(images, stack.shape, factor=stack.factor, check_range=stack.check_range)
-
-
-def finite_source_of(stack: Stack, images: Images, name: str = "images") -> Source:
-    """As `source_of`, of images that come to an end."""
-    source = source_of(stack, images)
-    if source.is_endless:
-        raise ValueError(f"`{name}` is a dataset without end; give it one with `.take(number)`.")
-    return source
 
 
 def encode(
@@ -118,7 +103,7 @@ def _map_batches(
     stack: Stack, images: Images, make: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray | list[np.ndarray]:
     """What is made of every batch of images as they are, gathered."""
-    source = finite_source_of(stack, images)
+    source = as_source(images, **stack.source_options, finite="images")
     return gather(map(make, source.in_order(BATCH, scale=False)), source.count_of_one_shape())
 
 

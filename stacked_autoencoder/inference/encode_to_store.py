@@ -12,9 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.data.adapters import Images
+from stacked_autoencoder.data.adapters import Images, as_source
 from stacked_autoencoder.data.source import Block, Source
-from stacked_autoencoder.inference.codec import finite_source_of
 from stacked_autoencoder.inference.tiling import default_side, encode_tiles, tiler
 from stacked_autoencoder.levels.stack import BATCH, Stack
 from stacked_autoencoder.store.encoding_store import EncodingStore
@@ -57,7 +56,7 @@ def encode_to_store(
         positive_int("shard_size", shard_size)
     if shard is not None and not 0 <= shard[0] < shard[1]:
         raise ValueError(f"`shard=(i, n)` is the i-th of n parts, 0 <= i < n. Received: shard={shard!r}")
-    images = finite_source_of(stack, source)
+    images = as_source(source, **stack.source_options, finite="images")
     images.workers = None if workers is None else positive_int("workers", workers)
     folder = write_store(
         Path(path),
@@ -162,17 +161,17 @@ def write_alone(
         writer.finish()
 
 
-def made_by(stack: Stack, depth: int, images: Shape, dtype: str, shard_size: int | None = None) -> dict[str, Any]:
+def made_by(stack: Stack, level: int, images: Shape, dtype: str, shard_size: int | None = None) -> dict[str, Any]:
     """What decides the encodings of a level, of images of such a shape; files of a handy size by default."""
-    shape = stack.shape_at(depth, images)
+    shape = stack.shape_at(level, images)
     if shard_size is None and None in shape:
         shard_size = ROWS_OF_ANY_SIZE
     if shard_size is None:
         shard_size = int(np.clip(SHARD_BYTES // (np.prod(shape) * np.dtype(dtype).itemsize), 1, MOST_ROWS))
     return {
-        "encoder": stack.fingerprint(depth),
+        "encoder": stack.fingerprint(level),
         "multiple": stack.factor,
-        "level": depth,
+        "level": level,
         "shape": list(shape),
         "dtype": dtype,
         "shard_size": shard_size,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stacked_autoencoder.data.adapters import Images
-from stacked_autoencoder.inference.codec import finite_source_of, reconstruct_batch
+from stacked_autoencoder.data.adapters import Images, as_source
+from stacked_autoencoder.inference.codec import reconstruct_batch
 from stacked_autoencoder.levels.stack import BATCH, Stack
 from stacked_autoencoder.metrics import Mean, psnr, squared_error, ssim
 from stacked_autoencoder.pca import to_patches
@@ -26,7 +26,7 @@ def without_masked(level: Level, inputs: np.ndarray, outputs: np.ndarray) -> tup
 
 def mean_squared_error(stack: Stack, images: Images) -> float:
     """Mean squared error of the whole stack in image units, averaged over values (not over batches)."""
-    source = finite_source_of(stack, images)
+    source = as_source(images, **stack.source_options, finite="images")
     loss = Mean()
     for batch in source.in_order(BATCH):
         restored = reconstruct_batch(stack, stack.levels[0].encoder_inputs(batch), len(stack.levels) - 1)
@@ -36,7 +36,7 @@ def mean_squared_error(stack: Stack, images: Images) -> float:
 
 def error_budget(stack: Stack, images: Images) -> Budget:
     """What each level loses, in its own units and in the image's; the columns are those of `Autoencoder.evaluate`."""
-    levels, source = stack.levels, finite_source_of(stack, images)
+    levels, source = stack.levels, as_source(images, **stack.source_options, finite="images")
     names = ("loss", "full_loss", "psnr", "ssim", "pca_loss", "values", "ratio")
     means = [{name: Mean() for name in names} for _ in levels]
     for batch in source.in_order(BATCH):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -66,6 +67,11 @@ class Stack:
     def decoder(self) -> keras.Model:
         """All decoders as one Keras model: the deepest encodings → images."""
         return self.decoder_from(len(self.levels) - 1)
+
+    @property
+    def source_options(self) -> dict[str, Any]:
+        """What `data.adapters.as_source` is told of the images that the stack takes."""
+        return {"shape": self.shape, "factor": self.factor, "check_range": self.check_range}
 
     def encoder_to(self, level: int) -> keras.Model:
         """The encoders down to a level as one Keras model."""

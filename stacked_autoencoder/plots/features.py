@@ -69,12 +69,12 @@ def features(sae: Autoencoder, level: int | None = None, n: int = 32, ax: Axes |
         ValueError: the level hasn't been trained, or doesn't encode images.
     """
     positive_int("n", n)
-    depth = sae.stack.index_of(level)
-    chosen = sae.levels[depth]
+    level = sae.stack.index_of(level)
+    chosen = sae.levels[level]
     if chosen.mean is None or len(sae.shape) != 3:
         raise ValueError(
-            f"`sae` must have been trained on images, level {depth} included: call `train` first. "
-            f"Received: a stack of shape {sae.shape}, its level {depth} {'un' * (chosen.mean is None)}trained"
+            f"`sae` must have been trained on images, level {level} included: call `train` first. "
+            f"Received: a stack of shape {sae.shape}, its level {level} {'un' * (chosen.mean is None)}trained"
         )
     shape = tuple(PLACES if side is None else side for side in chosen.encoding_shape)
     centre = tuple(side // 2 for side in shape[:-1])
@@ -83,10 +83,10 @@ def features(sae: Autoencoder, level: int | None = None, n: int = 32, ax: Axes |
     encodings = np.broadcast_to(chosen.mean, (count + 1, *shape)).astype(np.float32)  # the last stays the mean
     for feature, deviation in enumerate(deviations):
         encodings[(feature, *centre, feature)] += deviation
-    decoded = sae.decode(encodings, depth)
+    decoded = sae.decode(encodings, level)
     added = (decoded[:-1] - decoded[-1]) / deviations[:, None, None, None]
     if chosen.is_image:
-        factor = sae.stack.factor_at(depth)
+        factor = sae.stack.factor_at(level)
         top, left = (max(0, place * factor - factor // 2) for place in centre)
         added = added[:, top : top + 2 * factor, left : left + 2 * factor]
     return _grid(added.transpose(1, 2, 3, 0), ax)

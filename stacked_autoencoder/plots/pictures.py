@@ -37,7 +37,7 @@ def reconstructions(
     """
     if not isinstance(rows, Mapping):
         value_range = rows.value_range if value_range is None else value_range
-        rows = {f"level {depth}": rows.reconstruct(images, level=depth) for depth in range(len(rows.levels))}
+        rows = {f"level {level}": rows.reconstruct(images, level=level) for level in range(len(rows.levels))}
     value_range = (-1.0, 1.0) if value_range is None else value_range
     images = scaled(np.asarray(images)).numpy()
     everything = {"original": images, **rows}

@@ -19,25 +19,25 @@ State = tuple[dict[str, Any], dict[str, np.ndarray]]
 def state_of(levels: Sequence[Level]) -> State:
     """Plain values and arrays, with the state of all random numbers."""
     arrays = {}
-    for position, level in enumerate(levels):
+    for index, level in enumerate(levels):
         for name, model in level.models().items():
-            arrays |= numbered(f"{name}{position}", model.get_weights())
-        arrays |= numbered(f"training{position}", level.get_training_weights())
-        arrays |= numbered(f"corruption{position}", [np.asarray(state) for state in _states(level)])
+            arrays |= numbered(f"{name}{index}", model.get_weights())
+        arrays |= numbered(f"training{index}", level.get_training_weights())
+        arrays |= numbered(f"corruption{index}", [np.asarray(state) for state in _states(level)])
         if level.linear_code is not None:
-            arrays |= {f"linear{position}_{name}": value for name, value in vars(level.linear_code).items()}
+            arrays |= {f"linear{index}_{name}": value for name, value in vars(level.linear_code).items()}
     return {"levels": [level.get_state() for level in levels], "random": random_state()}, arrays
 
 
 def take_over(levels: Sequence[Level], meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Makes levels, and all random numbers, what they were."""
-    for position, level in enumerate(levels):
+    for index, level in enumerate(levels):
         for name, model in level.models().items():
-            model.set_weights(in_order(f"{name}{position}", arrays))
-        level.set_training_weights(in_order(f"training{position}", arrays))
-        put_back(_states(level), f"corruption{position}", arrays)
-        level.set_state(meta["levels"][position])
-        linear = f"linear{position}_"
+            model.set_weights(in_order(f"{name}{index}", arrays))
+        level.set_training_weights(in_order(f"training{index}", arrays))
+        put_back(_states(level), f"corruption{index}", arrays)
+        level.set_state(meta["levels"][index])
+        linear = f"linear{index}_"
         code = {name.removeprefix(linear): value for name, value in arrays.items() if name.startswith(linear)}
         level.linear_code = LinearCode(**code) if code else None
     set_random_state(meta["random"])

@@ -192,16 +192,16 @@ def _check_levels(levels: Sequence[Level], meta: Mapping[str, Any], arrays: Mapp
     states, present = meta.get("levels"), state_of(levels)[1]
     require(isinstance(states, list) and len(states) == len(levels), f"it isn't of {len(levels)} levels")
     check_same_form(((name, array) for name, array in present.items() if not name.startswith("linear")), arrays)
-    for position, (level, state) in enumerate(zip(levels, states, strict=True)):
-        require(isinstance(state, dict) and state.get("kind") == level.kind, f"level {position} is of another kind")
-        require(isinstance(state.get("started"), bool), f"`started` of level {position} isn't true or false")
+    for index, (level, state) in enumerate(zip(levels, states, strict=True)):
+        require(isinstance(state, dict) and state.get("kind") == level.kind, f"level {index} is of another kind")
+        require(isinstance(state.get("started"), bool), f"`started` of level {index} isn't true or false")
         for name in level.statistics():
             require(
                 name in state and _is_statistic(state[name], level.encoding_shape[-1]),
-                f"`{name}` of level {position} isn't a number for each channel",
+                f"`{name}` of level {index} isn't a number for each channel",
             )
-        _check_linear_code(f"linear{position}_", arrays)
-    known = {*present, *(f"linear{position}_{name}" for position in range(len(levels)) for name in LINEAR)}
+        _check_linear_code(f"linear{index}_", arrays)
+    known = {*present, *(f"linear{index}_{name}" for index in range(len(levels)) for name in LINEAR)}
     require(known.issuperset(arrays), "there are arrays that belong to no level")
     check_random_state(meta.get("random"))
 

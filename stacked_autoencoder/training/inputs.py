@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from stacked_autoencoder.data.adapters import Images
+from stacked_autoencoder.data.adapters import Images, as_source
 from stacked_autoencoder.data.array import ArraySource
 from stacked_autoencoder.data.source import Pairs
 from stacked_autoencoder.data.stored import StoreSource
-from stacked_autoencoder.inference.codec import finite_source_of, source_of
 from stacked_autoencoder.levels.stack import Stack
 from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.utils.images import Shape, times
@@ -40,9 +39,7 @@ def training_data_of(
     Raises:
         ValueError: they don't fit the stack, or not each other.
     """
-    if targets is not None:
-        return _paired(stack, images, targets, name)
-    if isinstance(images, EncodingStore) and images.level < len(stack.levels):
+    if targets is None and isinstance(images, EncodingStore) and images.level < len(stack.levels):
         level, above = stack.levels[images.level], images.level + 1
         if images.encoder == stack.fingerprint(images.level, images.multiple):
             if above == len(stack.levels):
@@ -59,12 +56,14 @@ def training_data_of(
                 f"`{name}` is a store of level {images.level} that another encoder made than this stack's, or the same "
                 f"before it was trained again: call `encode_to` anew. Received: {str(images.path)!r}"
             )
-    source = source_of(stack, images) if name == "images" else finite_source_of(stack, images, name)
+    if targets is not None:
+        return _paired(stack, images, targets, name)
+    source = as_source(images, **stack.source_options, finite=None if name == "images" else name)
     return TrainingData(Pairs(source), 0, source.shape)
 
 
 def _paired(stack: Stack, images: Images, targets: Images, name: str) -> TrainingData:
-    inputs, clean = source_of(stack, images), source_of(stack, targets)
+    inputs, clean = as_source(images, **stack.source_options), as_source(targets, **stack.source_options)
     if not (isinstance(inputs, ArraySource) and isinstance(clean, ArraySource)):
         raise ValueError(
             f"`{name}` with targets needs both in memory, as arrays or lists, so that they stay in step. "

@@ -11,11 +11,10 @@ from typing import Any
 
 import keras
 
-from stacked_autoencoder.data.adapters import Images
+from stacked_autoencoder.data.adapters import Images, as_source
 from stacked_autoencoder.data.source import Pairs, Source
 from stacked_autoencoder.distribution import of_chief
 from stacked_autoencoder.inference.cache import EncodingCache
-from stacked_autoencoder.inference.codec import finite_source_of, source_of
 from stacked_autoencoder.levels.stack import Stack
 from stacked_autoencoder.optimizers import PEAK_LEARNING_RATE
 from stacked_autoencoder.training.checkpoints import ALL, Checkpoints, described
@@ -81,8 +80,12 @@ def fine_tune(
             f"`fine_tune` goes on from trained levels, and level {unstarted[0]} isn't one: call `train` first. "
             "(`train(images, epochs=0)` sets only the closed-form start, if you want joint training alone.)"
         )
-    source = source_of(stack, images)
-    validation = None if validation_data is None else Pairs(finite_source_of(stack, validation_data, "validation_data"))
+    source = as_source(images, **stack.source_options)
+    validation = (
+        None
+        if validation_data is None
+        else Pairs(as_source(validation_data, **stack.source_options, finite="validation_data"))
+    )
     positive_int("epochs", epochs)
     steps_needed(source, options)
     if options.learning_rate is None:

@@ -98,13 +98,13 @@ def check_values(images: np.ndarray, first_index: int, check_range: bool) -> tup
     return low, high
 
 
-def check_encodings(received: Shape, expected: Sequence[Shape], depth: int) -> None:
-    """Raises `ValueError` unless a batch of encodings of shape `received` is of the level `depth`.
+def check_encodings(received: Shape, expected: Sequence[Shape], level: int) -> None:
+    """Raises `ValueError` unless a batch of encodings of shape `received` is of a level.
 
     Args:
         received: shape with the batch axis.
         expected: the encoding shape of every level.
-        depth: the level they are said to come from.
+        level: the level they are said to come from.
     """
 
     def fits(shape: Shape) -> bool:
@@ -112,15 +112,15 @@ def check_encodings(received: Shape, expected: Sequence[Shape], depth: int) -> N
             wanted in (None, side) for side, wanted in zip(received[1:], shape, strict=True)
         )
 
-    if fits(expected[depth]):
+    if fits(expected[level]):
         return
-    shape = tuple(expected[depth])
+    shape = tuple(expected[level])
     others = [index for index in range(len(expected)) if fits(expected[index])]
     hint = f" They fit level {others[0]}: `decode(encodings, level={others[0]})`." if others else ""
     if len(received) == len(shape):
         hint = " This looks like one encoding: add the batch axis with `encoding[None]`."
     sides = ", ".join("any" if side is None else str(side) for side in shape)
-    raise ValueError(f"Encodings of level {depth} have the shape (N, {sides}).{hint} Received: shape={tuple(received)}")
+    raise ValueError(f"Encodings of level {level} have the shape (N, {sides}).{hint} Received: shape={tuple(received)}")
 
 
 def positive_int(name: str, value: Any, *, least: int = 1) -> int:
