@@ -39,7 +39,9 @@ def training_data_of(
     Raises:
         ValueError: they don't fit the stack, or not each other.
     """
-    if targets is None and isinstance(images, EncodingStore) and images.level < len(stack.levels):
+    if targets is not None:
+        return _paired(stack, images, targets, name)
+    if isinstance(images, EncodingStore) and images.level < len(stack.levels):
         level, above = stack.levels[images.level], images.level + 1
         if images.encoder == stack.fingerprint(images.level, images.multiple):
             if above == len(stack.levels):
@@ -56,8 +58,6 @@ def training_data_of(
                 f"`{name}` is a store of level {images.level} that another encoder made than this stack's, or the same "
                 f"before it was trained again: call `encode_to` anew. Received: {str(images.path)!r}"
             )
-    if targets is not None:
-        return _paired(stack, images, targets, name)
     source = as_source(images, **stack.source_options, finite=None if name == "images" else name)
     return TrainingData(Pairs(source), 0, source.shape)
 
