@@ -307,3 +307,16 @@ def test_an_unwritable_save_path_is_found_before_training(tmp_path, images):
         with pytest.raises(OSError, match=r"`save_path` can't be written.*Choose another folder"):
             sae.train(images, epochs=1, verbose=0)
         assert not sae.levels[0].started
+
+
+def test_only_documented_names_are_public():
+    """What tab completion and the API page show."""
+    sae = Autoencoder(shape=(8, 8, 1), size=4, n_out=2)
+    names = {name for name in dir(sae) if not name.startswith("_")}
+    assert names == {
+        *("levels", "shape", "check_range", "value_range", "factor", "encoding_shape", "encoder", "decoder", "stack"),
+        *("train", "fine_tune", "evaluate", "encode", "encode_to", "decode", "reconstruct", "sample", "add"),
+        *("save", "save_path", "load", "export", "summary", "count_params"),
+    }
+    assert all(getattr(Autoencoder, name).__doc__ for name in names - {"stack"})
+    assert "stack:" in Autoencoder.__doc__
