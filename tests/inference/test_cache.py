@@ -105,7 +105,7 @@ def test_a_store_that_matches_is_used_again_and_others_are_kept(images, tmp_path
 def cached(sae, source, folder):
     """The store of level 0's encodings, as a training has it."""
     with EncodingCache(folder, 0) as cache:
-        yield cache.encoded(sae, 0, source, source.shape, "training", 0).store
+        yield cache.encoded(sae.stack, 0, source, source.shape, "training", 0).store
 
 
 def source_of(images):
@@ -192,11 +192,11 @@ def test_a_temporary_store_goes_even_when_training_fails(images, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
     fit = greedy.fit
 
-    def failing(levels, source, **options):
+    def failing(levels, source, *arguments, **options):
         if isinstance(source.inputs, StoreSource):
             assert list(tmp_path.iterdir()) != []
             raise KeyboardInterrupt
-        return fit(levels, source, **options)
+        return fit(levels, source, *arguments, **options)
 
     monkeypatch.setattr(greedy, "fit", failing)
     with pytest.raises(KeyboardInterrupt):
