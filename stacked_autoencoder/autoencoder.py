@@ -95,7 +95,7 @@ class Autoencoder:
         self._checks_path = save_path is not None  # before training: whether the stack can be saved there
         self._checked_path: Path | None = None
         if load:
-            self.stack = load_stack(self.save_path, trusted)
+            self.stack = load_stack(self._default_path if save_path is None else save_path, trusted)
             return
         self.stack = Stack(shape, check_range)
         if levels is None:

@@ -307,7 +307,7 @@ def test_a_picture_with_alpha_takes_a_few_times_its_own_memory(tmp_path):
 import resource
 import tensorflow as tf
 from PIL import Image
-from stacked_autoencoder.sources.pictures import picture_reader
+from stacked_autoencoder.data.decoding import picture_reader
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # as Linux counts

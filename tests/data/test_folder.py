@@ -246,7 +246,7 @@ def test_names_that_are_not_unicode_and_pictures_that_vanish(folder, sae, tmp_pa
 READ_IN_TIME = """
 import os, socket, sys, warnings
 from stacked_autoencoder import ImageFolder
-from stacked_autoencoder.images import as_source
+from stacked_autoencoder.data.adapters import as_source
 
 os.mkfifo("pipe.png")
 os.symlink("pipe.png", "link to pipe.jpg")

@@ -13,7 +13,7 @@ from stacked_autoencoder.utils.temporary import TemporaryFolder
 PROGRAM = """
 import os, sys, tempfile, time
 tempfile.tempdir = sys.argv[1]
-from stacked_autoencoder.temporary import TemporaryFolder
+from stacked_autoencoder.utils.temporary import TemporaryFolder
 folder = TemporaryFolder()
 (folder.path / "below").mkdir()
 (folder.path / "below" / "file").write_text("")
