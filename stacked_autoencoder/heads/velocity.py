@@ -90,6 +90,8 @@ def velocity_network(shape: Shape, classes: int, width: int, depth: int, name: s
     """
     inputs = [layers.Input(shape), layers.Input(shape), layers.Input((1,)), layers.Input((), dtype="int32")]
     values, linear, time, label = inputs
+    for unused in (linear, label):  # in some models; Keras 3.12 refuses an input that no operation takes
+        ops.cast(unused, EXACT)  # not a part of the model, since no output needs it
     about = _about(time, label, classes)
     hidden = layers.Dense(GLOBAL_WIDTH * width)(layers.Flatten()(values))
     for _ in range(depth):

@@ -58,7 +58,7 @@ def test_the_distance_is_that_of_mean_ratings():
     made = np.asarray(linear.bias)[None]
     ratings = [np.asarray(wgan.critic(each)).mean() for each in (np.asarray(wgan.standardised(points)), made)]
     found = wgan.evaluate(points, batch_size=16, verbose=0, return_dict=True)
-    assert found["distance"] == pytest.approx(ratings[0] - ratings[1], abs=1e-5)
+    assert float(found["distance"]) == pytest.approx(ratings[0] - ratings[1], abs=1e-5)
 
 
 def test_the_generator_moves_once_for_so_many_steps_of_the_critic():
