@@ -29,7 +29,7 @@ from stacked_autoencoder.datasets import (
     random_crops,
     tiles,
 )
-from stacked_autoencoder.utils.console import table
+from stacked_autoencoder.inference.evaluation import table
 
 SIDE = 64
 CROPS = 4000

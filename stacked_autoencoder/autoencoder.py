@@ -14,6 +14,7 @@ from stacked_autoencoder.distribution import is_chief, of_chief
 from stacked_autoencoder.inference import codec, evaluation
 from stacked_autoencoder.inference.codec import Tile
 from stacked_autoencoder.inference.encode_to_store import encode_to_store
+from stacked_autoencoder.inference.evaluation import Budget
 from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.levels.conv import ConvLevel
 from stacked_autoencoder.levels.presets import preset_named
@@ -27,7 +28,6 @@ from stacked_autoencoder.training import train as training
 from stacked_autoencoder.training.distribute import in_scope
 from stacked_autoencoder.training.fit import FitOptions
 from stacked_autoencoder.utils.checks import positive_int
-from stacked_autoencoder.utils.console import Budget
 from stacked_autoencoder.utils.files import resolved
 from stacked_autoencoder.utils.images import Shape
 
@@ -210,8 +210,8 @@ class Autoencoder:
             learning_rate: of Muon (arXiv:2502.16982), the peak of a warm-up and cosine decay, 0.01 by default; or a
                 Keras schedule.
             optimizer: a Keras optimizer to use instead, with its own learning rate; every level gets one like it.
-            steps_per_epoch: steps that make an epoch of level 0. A dataset without end needs it; the levels above then
-                train on the encodings of so many batches.
+            steps_per_epoch: number of steps per epoch of level 0. Endless datasets need it; the levels above then
+                train on the encodings of this number of batches.
             callbacks: Keras callbacks, used for every level.
             verbose: 0 silent, 1 progress bar, 2 one line per epoch.
             cache_dir: folder for encodings that don't fit into memory. Each encoder and each set of images has a folder
@@ -333,7 +333,7 @@ class Autoencoder:
             ValueError: the store there was made by another encoder or from other images, the folder holds files that
                 `encode_to` didn't write, or an encoding is beyond float16's range.
             RuntimeError: another process is writing to the store.
-            OSError: the disk is full. What has been written stays and is gone on from.
+            OSError: the disk is full. What has been written is kept, and the next call continues from it.
         """
         return encode_to_store(
             self.stack,

@@ -26,8 +26,6 @@ TRAINING = (
 
 
 HELD_OUT = ("coffee.png", "chelsea.png")  # other pictures, not other crops: neighbours of a training crop are too easy
-
-
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 

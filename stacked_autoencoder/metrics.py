@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-
-if TYPE_CHECKING:
-    pass
-
 
 __all__ = ["SSIMWithL1", "frechet_distance", "kernel_distance", "psnr", "ssim", "ssim_loss"]
 

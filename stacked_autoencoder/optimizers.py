@@ -1,4 +1,8 @@
-"""Muon for convolutions, in few passes over a kernel and few operations: in small levels their number is the cost."""
+"""Muon for convolutions, and the learning rate over the steps.
+
+The optimizer takes few passes over a kernel and few operations: in small levels their number decides the time of a
+step.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +22,7 @@ from stacked_autoencoder.utils.checks import SMALLEST
 # Of Muon's kernels (Liu et al. 2025, section 2.2). Each step moves them by as much, so without it they grow for as long
 # as training goes on: on Fashion-MNIST's encodings, after 5 epochs, 0.0632 without it, 0.0589 with 0.1 and with 0.3.
 WEIGHT_DECAY = 0.1
-
-
 CLIP = 1.0  # global gradient norm, in units of the loss before the first step
-
-
 NEWTON_SCHULZ_STEPS = 3  # of Muon: near enough to orthogonal, at little more than half the cost of the usual 5
 
 
@@ -258,8 +258,6 @@ def _factor(gram: tf.Tensor, a: float, b: float, c: float) -> tf.Tensor:
 
 
 PEAK_LEARNING_RATE = 1e-2
-
-
 WARM_UP = 0.05  # share of the steps
 
 

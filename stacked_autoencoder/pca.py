@@ -1,6 +1,6 @@
 """The best linear code of `n` values: principal component analysis (Pearson 1901; Eckart and Young 1936).
 
-`linear_fit` fits one to a stream of images.
+`fit_linear_code` fits one to a stream of images; `least_squares` fits a linear map to pairs of samples.
 """
 
 from __future__ import annotations
@@ -15,14 +15,8 @@ from stacked_autoencoder.distribution import BatchFunction, Stream
 from stacked_autoencoder.utils.checks import SMALLEST
 
 FULL_EIGH_UP_TO = 1024  # above, a few eigenvectors by subspace iteration come much sooner than all of them
-
-
 OVERSAMPLING = 16
-
-
 WHITENING_FLOOR = 1e-2  # of the mean variance
-
-
 KEPT = 1e-2  # of the variance of a component that the prior would rather have collapse
 
 
@@ -135,17 +129,9 @@ def rotate(small: np.ndarray, basis: np.ndarray, n: int) -> tuple[np.ndarray, np
 
 
 EXACT_UP_TO = 4096  # values per patch: the moment matrix takes 8 * 4096**2 bytes = 134 MB
-
-
 WORK = 1e11  # multiplications spent on second moments: a few seconds on a laptop
-
-
 READING = 500  # multiplications that take as long as reading a value does
-
-
 FEWEST = 20_000  # patches, however large they are
-
-
 TOLERANCE = 1e-4  # the range finder ends when the loss no longer falls by so much of it
 
 

@@ -9,9 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from benchmarks import __main__ as every_benchmark
-from benchmarks.harness import clocks, data, operations
-from benchmarks.harness import designs as ours
-from benchmarks.harness import profiling as traced
+from benchmarks.harness import clocks, data, designs, operations, profiling
 from benchmarks.harness.clocks import Curve
 from benchmarks.quality import classifiers, colours, fashion, kinds, photographs, presets, pretraining
 from benchmarks.quality import heads as heads_benchmark
@@ -33,9 +31,9 @@ def tiny(monkeypatch):
     monkeypatch.setattr(data, "training_crops", lambda count=64, swap_colours=True, side=64: pixels(count, side))
     monkeypatch.setattr(data, "validation_tiles", lambda: pixels(8, 64, seed=1))
     monkeypatch.setattr(data, "test_tiles", lambda folder: pixels(8, 64, seed=2))
-    for module in (ours, photographs):
+    for module in (designs, photographs):
         monkeypatch.setattr(module, "SIZE", 4)
-    monkeypatch.setattr(ours, "FASHION_SIZE", 4)
+    monkeypatch.setattr(designs, "FASHION_SIZE", 4)
 
 
 @pytest.fixture
@@ -83,10 +81,10 @@ def test_the_time_of_operations_is_told_by_kind():
     matrix = tf.ones((256, 256))
     job = tf.function(lambda: tf.transpose(matrix @ tf.math.sin(matrix), (1, 0)) @ matrix)
     job()
-    times = traced.operation_times(job)
+    times = profiling.operation_times(job)
     assert any("MatMul" in name for name in times)
     assert not any(" " in name or "::" in name for name in times)
-    shares = traced.shares(job)
+    shares = profiling.shares(job)
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["products"] > 0
     assert shares["optimizer"] == 0
@@ -153,7 +151,7 @@ def test_peers(monkeypatch, tmp_path, capsys):
     assert "images_per_second" not in found["PCA"]
     curve = Curve()
     curve.rows = [{"seconds": second, "loss": 1 / second} for second in (1.0, 3.0, 5.0, 11.0)]
-    assert peers.row("ours", curve, steps=100)["images_per_second"] == 100 * ours.BATCH / 2
+    assert peers.row("ours", curve, steps=100)["images_per_second"] == 100 * designs.BATCH / 2
     assert "images/s" in capsys.readouterr().out
     kept = results.keep(tmp_path, "peers", [], file, seconds=1.0)
     assert json.loads(kept.read_text())["rows"] == rows
@@ -259,10 +257,10 @@ def test_tiles_on_which_a_level_is_worse_than_pca_are_counted():
     tiles = pixels(8, 16, seed=1)
     residual = sae.levels[0].decoder.get_layer("residual")
     residual.set_weights([residual.get_weights()[0], np.full(3, 0.5)])  # every pixel is off by a half
-    assert ours.share_worse_than_pca(sae, tiles) == 1
+    assert designs.share_worse_than_pca(sae, tiles) == 1
     residual.set_weights([residual.get_weights()[0], np.zeros(3)])
     sae.levels[0].linear_code.components[:] = 0  # now PCA loses everything
-    assert ours.share_worse_than_pca(sae, tiles) == 0
+    assert designs.share_worse_than_pca(sae, tiles) == 0
 
 
 @pytest.mark.slow

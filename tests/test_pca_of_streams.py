@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stacked_autoencoder import pca as linear_fit
+from stacked_autoencoder import pca
 from stacked_autoencoder.distribution import Stream
 from stacked_autoencoder.pca import LinearFit, fit_linear_code, to_patches
 from tests.conftest import blobs
@@ -48,7 +48,7 @@ def test_one_mean_per_channel_costs_less_than_a_percent_on_patches():
 def test_the_range_finder_comes_within_a_thousandth_of_pca(monkeypatch, channel_mean):
     images = blobs(200, side=16)
     exact = LinearFit(stream_of(images), None).code(12, channel_mean=channel_mean)
-    monkeypatch.setattr(linear_fit, "EXACT_UP_TO", 100)
+    monkeypatch.setattr(pca, "EXACT_UP_TO", 100)
     found = LinearFit(stream_of(images), None).code(12, channel_mean=channel_mean)
     np.testing.assert_allclose(found.mean, exact.mean)
     assert exact.residual * (1 - 1e-9) <= found.residual <= exact.residual * 1.001
@@ -75,7 +75,7 @@ class Readers(Stream):
 
 @pytest.mark.parametrize("exact_up_to", [4096, 100])
 def test_readers_that_share_a_stream_find_what_one_does(monkeypatch, exact_up_to):
-    monkeypatch.setattr(linear_fit, "EXACT_UP_TO", exact_up_to)
+    monkeypatch.setattr(pca, "EXACT_UP_TO", exact_up_to)
     images = blobs(60, side=16)
     alone, together = LinearFit(stream_of(images), 8).code(6), LinearFit(Readers(images), 8).code(6)
     np.testing.assert_allclose(together.mean, alone.mean, atol=1e-12)
@@ -113,8 +113,8 @@ def test_images_are_read_once_for_all_codes_and_no_more_than_needed(monkeypatch)
     fit = LinearFit(stream, 4)
     fit.code(3), fit.code(8, channel_mean=True)
     assert sum(read) == 60 + 7  # the first batch says how large patches are
-    monkeypatch.setattr(linear_fit, "WORK", 1.0)
-    monkeypatch.setattr(linear_fit, "FEWEST", 10 * (len(blobs(1)[0]) // 4) ** 2)
+    monkeypatch.setattr(pca, "WORK", 1.0)
+    monkeypatch.setattr(pca, "FEWEST", 10 * (len(blobs(1)[0]) // 4) ** 2)
     read.clear()
     LinearFit(stream, 4).code(3)
     assert read == [7, 7, 7]

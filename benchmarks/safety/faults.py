@@ -26,7 +26,7 @@ from benchmarks.harness import table
 from benchmarks.harness.process import megabytes
 from benchmarks.safety import endings, mutations
 from stacked_autoencoder import Autoencoder, ConvLevel
-from stacked_autoencoder.saving.manifest import read_manifest, snapshot, staging_folder
+from stacked_autoencoder.saving.manifest import identity, read_manifest, staging_folder
 
 CONTEXT = multiprocessing.get_context("forkserver")
 COUNTS = {"saving": 200, "encoding": 50, "training": 50, "mutations": 10_000, "endings": 20, "soak": 60}
@@ -84,9 +84,9 @@ def kill_saving(count: int, folder: Path) -> dict[str, int]:
     (path / "notes.txt").write_text("mine")
     seen, there, cut_short = {1: 0, 2: 0}, 2, 0
     for kill in range(count):
-        began, was = folder / f"began{kill}", snapshot(path).manifest
+        began, was = folder / f"began{kill}", identity(path)
         process = start(save_again_and_again, path, (3 - there, there), began)
-        has_begun = began.exists if kill % 3 == 0 else lambda was=was: snapshot(path).manifest != was
+        has_begun = began.exists if kill % 3 == 0 else lambda was=was: identity(path) != was
         kill_after(process, has_begun, 0 if kill % 3 == 1 else rng.uniform(0, seconds))
         cut_short += staging_folder(path, read_manifest(path)) is not None
         there = prints[Autoencoder.load(path).stack.fingerprint(0)]

@@ -19,8 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.harness import data, table
-from benchmarks.harness import profiling as traced
+from benchmarks.harness import data, profiling, table
 from benchmarks.harness.clocks import best_of, in_turns, quartiles
 from benchmarks.harness.designs import CODES, level_for, reconstruction
 from benchmarks.harness.operations import MATRIX, forward_operations, training_operations
@@ -68,7 +67,7 @@ def compare_with_machine(code: str, images: np.ndarray, batch_size: int, rounds:
         row |= {"share": operations[what] * count / times[what] / rate, "gigaflops": rate / 1e9}
         if what in torchs:
             row["twin"] = times[f"twin {what}"] / times[what]
-        rows.append(row | traced.shares(job))
+        rows.append(row | profiling.shares(job))
     return rows
 
 
@@ -85,11 +84,11 @@ def twin_jobs(level: Level, images: np.ndarray, batch: np.ndarray) -> dict[str, 
 def show(rows: list[dict]) -> None:
     print(
         f"\n{'code':9}{'batch':>6}  {'what':16}{'us/image':>9}{'median':>8}{'share':>7}{'twin':>7}"
-        + "".join(f"{kind:>13}" for kind in traced.KINDS)
+        + "".join(f"{kind:>13}" for kind in profiling.KINDS)
     )
     for row in rows:
         twin = f"{row['twin']:7.2f}" if "twin" in row else " " * 7
-        kinds = "".join(f"{row[kind]:13.0%}" for kind in traced.KINDS)
+        kinds = "".join(f"{row[kind]:13.0%}" for kind in profiling.KINDS)
         about = f"{row['code']:9}{row['batch']:6}  {row['what']:16}"
         print(f"{about}{row['us_per_image']:9.0f}{row['median_us']:8.0f}{row['share']:7.2f}{twin}{kinds}")
 

@@ -23,12 +23,8 @@ from stacked_autoencoder.cli.arguments import NAME, parser
 from stacked_autoencoder.utils.errors import printable
 
 FAILED = 1  # 2, for invalid arguments, is argparse's
-
-
 # A batch system ends a job by SIGTERM, a closed terminal by SIGHUP: both must leave what an interrupt leaves.
 TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
-
 LONGEST_LINE = 10_000  # characters of a message
 
 

@@ -9,8 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 MARGIN = 4  # white pixels between pictures on a sheet
-
-
 CELL = 192  # pixels, to which larger pictures are shrunk there
 
 

@@ -14,8 +14,8 @@ import keras
 
 from stacked_autoencoder.autoencoder import Autoencoder
 from stacked_autoencoder.cli.common import Result, Say, pictures_of
+from stacked_autoencoder.inference.evaluation import table
 from stacked_autoencoder.saving.manifest import MANIFEST
-from stacked_autoencoder.utils.console import table
 
 ARCHITECTURE = ("size", "preset", "n_out", "n_scalings", "n_levels", "latent_dim", "grey")
 

@@ -1,4 +1,4 @@
-"""`encode`, `decode`, `reconstruct`, `generate` and `export`: a saved stack at work."""
+"""The commands that use a saved stack: `info`, `evaluate`, `encode`, `decode`, `reconstruct`, `generate`, `export`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from stacked_autoencoder.cli.common import SHEET, Result, Say, new_folder, pictu
 from stacked_autoencoder.cli.png import destinations, sheet, write_png
 from stacked_autoencoder.data.adapters import as_source
 from stacked_autoencoder.heads.base import Head
+from stacked_autoencoder.inference.evaluation import table
 from stacked_autoencoder.saving.manifest import folder_at, read_manifest
 from stacked_autoencoder.store.encoding_store import EncodingStore
-from stacked_autoencoder.utils.console import Progress, show, table
+from stacked_autoencoder.utils.console import Progress, show
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.images import as_bytes
 
@@ -53,11 +54,7 @@ def evaluate(arguments: Namespace, say: Say) -> Result:
 
 
 BATCH = 64
-
-
 SHOWN = 8  # pictures on a sheet of reconstructions
-
-
 COLUMNS = 8  # of a sheet of generated ones
 
 

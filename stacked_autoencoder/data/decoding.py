@@ -11,42 +11,18 @@ import numpy as np
 import tensorflow as tf
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
-
-
 LIKE_OTHERS = "INTEGER_ACCURATE"  # the transform that Pillow and browsers use; TensorFlow's own is up to 8 of 255 off
-
-
 REDUCTIONS = (1, 2, 4, 8)  # by which a JPEG can be decoded smaller, in a fraction of the time
-
-
 HEAD = 1 << 17  # bytes of a JPEG that hold its EXIF block: it comes before the pixels and takes half of that at most
-
-
 EXIF = re.compile(rb"(?:Exif\0\0|eXIf|EXIF.{4})(II\*\0|MM\0\*)", re.DOTALL)  # as JPEG, PNG and WebP announce it
-
-
 ORIENTATION = 0x0112
-
-
 PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # width and height follow
-
-
 MAX_PIXELS = 89_478_485  # Pillow warns of a decompression bomb when a picture has more
-
-
 FRAME_FACTOR = 4  # TensorFlow decodes all frames of a GIF, a byte per pixel: together as much as one picture with alpha
-
-
 MOST_BLOCKS = 1 << 22  # of a GIF: Python walks over them, and large ones of 255 bytes hold a gigabyte
-
-
 BAND = 1 << 20  # pixels that are converted at once
-
-
 # How GIF, BMP and three kinds of WebP begin; a dot stands for any byte.
 STARTS = (b"GIF8", b"BM", b"RIFF....WEBPVP8 ", b"RIFF....WEBPVP8L", b"RIFF....WEBPVP8X")
-
-
 SIZE_FIELDS = ((22, 4), (18, 4), (28, 2), (26, 2), (21, 4), (27, 3), (24, 3))  # start and bytes of numbers in headers
 
 

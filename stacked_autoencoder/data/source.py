@@ -147,7 +147,7 @@ class Source(ABC):
         return batches.map(lambda images: pad_by_reflection(scaled(images), self.factor)).prefetch(2)
 
     def from_step(self, batch_size: int, step: int) -> tf.data.Dataset:
-        """Shuffled batches without end, as they come after so many; whole passes before that aren't read."""
+        """Endless shuffled batches, from step `step` of a training on. Whole epochs before it are not read."""
         batches = None if step == 0 else self.n_batches(batch_size)  # which may have to read all of them
         passes, rest = divmod(step, batches) if batches else (0, step)
         return self.dataset(batch_size, shuffle=True, first_pass=passes).repeat().skip(rest)
@@ -242,7 +242,7 @@ class Pairs(NamedTuple):
         return self._in_step(lambda source: source.dataset(batch_size, shuffle=shuffle))
 
     def from_step(self, batch_size: int, step: int) -> tf.data.Dataset:
-        """Shuffled batches of `dataset` without end, as they come after so many."""
+        """Endless shuffled batches of `dataset`, from step `step` of a training on."""
         return self._in_step(lambda source: source.from_step(batch_size, step))
 
     def batches(

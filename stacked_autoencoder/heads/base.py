@@ -1,4 +1,4 @@
-"""What every generative head is: a Keras model that standardises encodings, and generates more of them."""
+"""The base classes of generative heads: Keras models that standardise encodings, and generate more of them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ from stacked_autoencoder.utils.images import Shape
 from stacked_autoencoder.utils.seeds import rng_of
 
 SAMPLE = 1 << 14  # encodings that tell mean and standard deviation
-
-
 GENERATED = 256  # encodings per batch
 
 

@@ -20,11 +20,7 @@ from stacked_autoencoder.utils.checks import SMALLEST, non_negative
 from stacked_autoencoder.utils.images import Shape
 
 LEARNING_RATE = 5e-4
-
-
 SPEED = 0.01  # of the equilibrium term: ten times the paper's, whose training is as many times longer
-
-
 PROBES = 1024  # draws that tell which codes they start with
 
 
@@ -109,16 +105,7 @@ class BEGAN(Adversarial):
         decoder: keras.Model | None = None,
         **options: Any,
     ) -> keras.callbacks.History:
-        """As `Head.fit`; small batches, since many steps count for more than sure ones.
-
-        Args:
-            decoder: `sae.decoder`, to measure errors in decoded images, for this call only. It isn't trained. An error
-                in encodings is nearly one in images only where the decoder keeps distances; each step costs the
-                decoder's, too.
-
-        Raises:
-            ValueError: the decoder takes encodings of another shape.
-        """
+        """As `VAE.fit`; small batches, since the number of steps matters more than the noise of each."""
         with self.compared.as_images(decoder):
             return super().fit(x, y, batch_size, **options)
 

@@ -14,11 +14,7 @@ from stacked_autoencoder.utils.checks import positive_int
 from stacked_autoencoder.utils.images import Shape
 
 SMALLEST_SIDE = 8
-
-
 FILTERS = 64
-
-
 UNITS = 128
 
 

@@ -29,20 +29,10 @@ from stacked_autoencoder.utils.images import Shape
 from stacked_autoencoder.utils.seeds import rng_of
 
 LEARNING_RATE = 1e-2
-
-
 ADAM_SHARE = 0.2  # of the learning rate
-
-
 WITHOUT_LABEL = 0.1  # share of the encodings that are learnt as of no class
-
-
 LEAST_TIME = 1e-4  # from either end
-
-
 STEPS = 20
-
-
 SAMPLERS = ("heun", "euler")
 
 

@@ -1,4 +1,4 @@
-"""The network from a few values to an encoding: decoder of the VAE, generator of the adversarial heads."""
+"""Networks that heads share: residual blocks, averaged weights, and the network from latent values to an encoding."""
 
 from __future__ import annotations
 
@@ -53,8 +53,6 @@ def follow(averaged: keras.Model, network: keras.Model, step: tf.Tensor) -> None
 
 
 STREAMED = 1024  # encodings at a time, of which a start takes as many as it needs
-
-
 LEAST_NOISE = 1e-4  # of the start, in variances of the encodings
 
 

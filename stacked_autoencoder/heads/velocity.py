@@ -17,17 +17,9 @@ from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.images import Shape
 
 FREQUENCIES = 5  # of the time, each twice the one before
-
-
 FEATURES = 128  # that tell blocks the time and the class
-
-
 LEAST_VARIANCE = 1e-6  # of a direction in which encodings don't differ, in variances of the encodings
-
-
 MOST_COMPONENTS = 1024  # of the Gaussian start; what they leave is taken to be equally strong in all directions
-
-
 GLOBAL_WIDTH = 8  # units of the network that sees all of an encoding, in filters of the one that sees places
 
 

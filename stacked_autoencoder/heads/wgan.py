@@ -16,14 +16,8 @@ from stacked_autoencoder.utils.checks import non_negative, positive_int
 from stacked_autoencoder.utils.images import Shape
 
 LEARNING_RATE = 1e-3
-
-
 SMALLEST_SIDE = 4  # to which the critic shrinks an image
-
-
 SLOPE = 0.2
-
-
 SMALLEST = 1e-12  # the root of 0 has no gradient
 
 

@@ -28,11 +28,7 @@ from stacked_autoencoder.utils.images import Shape, pad_by_reflection, scaled
 from stacked_autoencoder.version import versions
 
 SHARD_BYTES = 1 << 25
-
-
 MOST_ROWS = 1024  # of a shard by default
-
-
 ROWS_OF_ANY_SIZE = 16  # of one whose encodings' size isn't known beforehand; those of photographs can take 50 MB each
 
 

@@ -11,11 +11,14 @@ from stacked_autoencoder.inference.codec import reconstruct_batch
 from stacked_autoencoder.levels.stack import BATCH, Stack
 from stacked_autoencoder.metrics import Mean, psnr, squared_error, ssim
 from stacked_autoencoder.pca import to_patches
-from stacked_autoencoder.utils.console import Budget
+from stacked_autoencoder.utils.console import aligned
 from stacked_autoencoder.utils.images import cropped
 
 if TYPE_CHECKING:
     from stacked_autoencoder.levels.base import Level
+
+
+Budget = dict[int, dict[str, float]]
 
 
 def without_masked(level: Level, inputs: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -62,3 +65,13 @@ def error_budget(stack: Stack, images: Images) -> Budget:
                 mean["pca_loss"].add(code.squared_error(patches), patches.size)
             given = encodings
     return {index: {name: row[name].value for name in names} for index, row in enumerate(means)}
+
+
+def table(budget: Budget) -> list[str]:
+    """The budget of a stack as lines to print, a row for each level; of images, not of sequences."""
+    rows = [["level", "values", "ratio", "full loss", "PCA's loss", "of PCA's", "PSNR dB", "SSIM"]]
+    for index, row in budget.items():
+        losses = f"{row['full_loss']:.2e}", f"{row['pca_loss']:.2e}", f"{row['full_loss'] / row['pca_loss']:.2f}"
+        sizes = f"{row['values']:,.0f}", f"{row['ratio']:.1f}"
+        rows.append([str(index), *sizes, *losses, f"{row['psnr']:.1f}", f"{row['ssim']:.3f}"])
+    return aligned(rows, str.rjust)

@@ -25,8 +25,6 @@ from stacked_autoencoder.levels.inference import compiled
 from stacked_autoencoder.utils.images import PIXELS, Shape, padded_shape, scaled
 
 TILE = 2048  # default side: as many pixels as a batch of small images
-
-
 POINTWISE = (layers.Activation, layers.Add, layers.Multiply)
 
 

@@ -1,16 +1,10 @@
-"""A penalty on how often the units of a code are active."""
+"""Penalties on codes: how often units are active, and the divergence of a distribution from the standard normal."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import keras
 import tensorflow as tf
 from keras import ops
-
-if TYPE_CHECKING:
-    pass
-
 
 EDGE = 1e-6  # how near to 0 and 1 a mean activity may come, where the divergence has no end
 

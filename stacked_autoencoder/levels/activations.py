@@ -11,17 +11,9 @@ import numpy as np
 from stacked_autoencoder.utils.checks import did_you_mean
 
 NOT_ACTIVATIONS = ("deserialize", "get", "serialize")  # of the names in `keras.activations`
-
-
 WITHIN_UNIT_INTERVAL = ("sigmoid", "hard_sigmoid", "softmax", "sparse_sigmoid", "sparsemax")
-
-
 SATURATING = ("sigmoid", "hard_sigmoid", "tanh", "hard_tanh", "softsign", "sparse_sigmoid")
-
-
 SLOPES = {"sigmoid": 1 / 4, "hard_sigmoid": 1 / 6}  # at zero, of those that aren't 1 there
-
-
 # (gain, offset) such that activation(gain * y + offset) is about y where images are: sigmoid's for [0, 1].
 INVERSES = {"sigmoid": (6.0, -3.0), "hard_sigmoid": (6.0, -3.0), "tanh": (1.5, 0.0)}
 

@@ -20,8 +20,6 @@ from stacked_autoencoder.pca import LinearCode
 from stacked_autoencoder.utils.images import Shape
 
 LOG_VARIANCE = "log_variance"  # name of the layer that only a posterior has
-
-
 EXACT = "float32"  # of the layers that write a level's output, and of linear paths, whatever Keras's dtype policy is
 
 

@@ -18,13 +18,9 @@ from stacked_autoencoder.utils.images import Shape
 
 # Of the residual path: one of 16 loses what a halving keeps (0.95 of PCA's loss against 0.91 at 4x4x32).
 LARGEST_PATCH = 8
-
-
 # Root mean square of what the decoder's first convolution gives at the start. A decoder that starts with strong random
 # features keeps them: after 375 steps at 16x16x32 with 0.8 it stands at 0.95 of PCA's loss, with 0.08 at 0.90.
 WIDEN_RMS = 0.1
-
-
 # The same for a vector, whose features are those of its linear restoration: after three epochs on Fashion-MNIST's
 # encodings 0.0601 with 0.1, 0.0597 with 0.5, 0.0602 with 1; with random ones 0.0621.
 WIDEN_RMS_OF_VECTORS = 0.5

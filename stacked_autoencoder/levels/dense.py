@@ -26,11 +26,7 @@ from stacked_autoencoder.utils.checks import SMALLEST, positive_ints
 from stacked_autoencoder.utils.images import Shape
 
 SAMPLE_IMAGES = 8192  # that the start is fitted on, beyond the first layer
-
-
 SAMPLE_VALUES = 1 << 25  # of these at most
-
-
 # How far, in standard deviations of a unit's input, the start lies from the bend of `relu` and its like. At 2 the start
 # is within 5 % of PCA, at 1 nearer to where training goes: tied 100-30 on Fashion-MNIST after 6 epochs 0.0115 instead
 # of 0.0118.

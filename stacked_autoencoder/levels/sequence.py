@@ -18,11 +18,7 @@ from stacked_autoencoder.utils.checks import SMALLEST, did_you_mean, positive_in
 from stacked_autoencoder.utils.images import Shape
 
 TARGETS = ("input", "next", "both")
-
-
 SAMPLE = 4096  # sequences that the start is fitted on
-
-
 # A feature that varies by less, of the one that varies most, is noise: encodings of more features than the data has are
 # constant but for rounding, which would be blown up a million times, beyond what float16 holds.
 CONSTANT = 5e-6

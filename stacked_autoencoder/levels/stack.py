@@ -1,4 +1,4 @@
-"""The levels of an autoencoder, one on top of the other: their shapes and depths."""
+"""The levels of an autoencoder, one on top of the other: their shapes, factors and joint models."""
 
 from __future__ import annotations
 

@@ -17,14 +17,8 @@ if TYPE_CHECKING:
 
 
 COLUMNS = 8  # channels in a row
-
-
 DIVERGING = "PuOr"  # told apart by the colour-blind, white at zero
-
-
 WITHIN = 99.5  # percent of the values that the colours have room for
-
-
 # Petroff 2021, "Accessible color sequences for data visualization" (arXiv:2107.02270), the one of ten.
 CLASSES = (
     *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),

@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 
 
 COLUMNS = 8
-
-
 PLACES = 7  # a side of an encoding that is decoded, where the model leaves its size open
-
-
 LINEAR = ("linear", "dense0")  # names of the layers whose kernels see the image
 
 

@@ -23,36 +23,16 @@ from stacked_autoencoder.utils.errors import LoadError
 from stacked_autoencoder.utils.files import open_regular, problem_with
 
 WEIGHTS = "model.weights.h5"
-
-
 NUMBERS = "fiu"  # kinds of numpy's types: floats, and whole numbers
-
-
 LARGEST_FILE = 1 << 34  # bytes
-
-
 # An unrolled recurrent decoder has about twelve groups per step of its sequences.
 MOST_OBJECTS = 1 << 15  # groups and arrays in an HDF5 file
-
-
 DEEPEST = 32  # groups within groups
-
-
 MOST_ATTRIBUTES = 8  # of a group
-
-
 MOST_ARRAYS = 1 << 14  # in an archive
-
-
 MOST_AT_ONCE = 1 << 20  # bytes, also of an archive's table of contents, which `zipfile` reads at once
-
-
 MAGIC = b"\x93NUMPY\x01\x00"  # of arrays in version 1.0 of numpy's format, followed by the length of the header
-
-
 LONGEST_HEADER = 1024  # bytes
-
-
 HEADER = re.compile(
     rb"\{'descr': '([<>|][fiu][1248])', 'fortran_order': (True|False), 'shape': \(((?:\d{1,18}, ?)*\d{0,18})\), \} *\n"
 )

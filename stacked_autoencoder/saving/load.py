@@ -22,19 +22,13 @@ from stacked_autoencoder.levels.objective import KNOWN
 from stacked_autoencoder.levels.stack import KINDS, Stack
 from stacked_autoencoder.pca import LinearCode
 from stacked_autoencoder.saving.arrays import WEIGHTS, read_arrays, read_weights, shapes_in
-from stacked_autoencoder.saving.manifest import SavedStack, folder_at, read, snapshot
+from stacked_autoencoder.saving.manifest import SavedStack, folder_at, identity, read, snapshot
 from stacked_autoencoder.utils.errors import LoadError, printable
 from stacked_autoencoder.utils.images import Shape, padded_shape, widened
 
 LINEAR = tuple(field.name for field in dataclasses.fields(LinearCode))  # the arrays of a linear code
-
-
 LARGEST = 1 << 31  # of the numbers that describe a level
-
-
 MOST_ATTEMPTS = 20  # to load a stack while other processes save to its folder
-
-
 MOST_HALVINGS = 24
 
 
@@ -58,7 +52,7 @@ def load_stack(path: str | os.PathLike[str], trusted: bool = False) -> Stack:
             if attempt == MOST_ATTEMPTS or snapshot(path) == before:
                 raise
         else:
-            if snapshot(path).manifest == before.manifest:
+            if identity(path) == before.manifest:
                 return stack
     raise LoadError(
         "Other processes saved to this folder during each attempt to load it. Load it when they have finished. "

@@ -1,4 +1,6 @@
-"""Reading the folder of a stack, which may come from a stranger: no code of it is run, and nothing in it is changed.
+"""The files of a saved stack: their names, and reading and checking `autoencoder.json`.
+
+The folder may come from somebody else. No code in it is run, and nothing in it is changed.
 
 `autoencoder.json` and arrays of numbers are read. Keras's own `config.json` and the SavedModel are not, but for their
 checksums.
@@ -25,29 +27,13 @@ from stacked_autoencoder.utils.files import (
 )
 
 FORMAT = 1
-
-
 MANIFEST = "autoencoder.json"
-
-
 LARGEST_MANIFEST = 1 << 24  # bytes
-
-
 MOST_FILES = 1 << 14  # that a manifest lists
-
-
 STAGING = re.compile(r"\.autoencoder-([0-9a-f]{32})")
-
-
 PART = re.compile(r"(encoder|decoder|predictor)(0|[1-9]\d{0,4})")
-
-
 ARRAYS = re.compile(r"(linear|training)(0|[1-9]\d{0,4})\.npz")
-
-
 MOST_LEVELS = 256
-
-
 LARGEST_STACK = 1 << 32  # bytes of all files: a sparse file has any size, and reading more takes over ten seconds
 
 
@@ -74,8 +60,6 @@ def has_links(path: Path, name: str) -> bool:
 
 
 LARGEST_SIDE = 1 << 31
-
-
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -136,7 +120,7 @@ class Snapshot(NamedTuple):
     """State of a stack's folder: two snapshots differ if a save changed the folder in between.
 
     Attributes:
-        manifest: identifies `autoencoder.json`, which a save replaces; `None` if it can't be read.
+        manifest: the `identity` of `autoencoder.json`, which a save replaces.
         staged: names of the files that are still in the staging folder of a save.
     """
 
@@ -144,12 +128,18 @@ class Snapshot(NamedTuple):
     staged: frozenset[str]
 
 
-def snapshot(path: Path) -> Snapshot:
-    """Returns the present state of a stack's folder."""
+def identity(path: Path) -> tuple[int, int] | None:
+    """Identifies the `autoencoder.json` that is there now; `None` if there is none."""
     try:
         status = (path / MANIFEST).stat()
     except (OSError, ValueError):
-        return Snapshot(None, frozenset())
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def snapshot(path: Path) -> Snapshot:
+    """Returns the present state of a stack's folder."""
+    present = identity(path)
     try:
         manifest = read_manifest(path)
         staging = staging_folder(path, manifest)
@@ -157,7 +147,7 @@ def snapshot(path: Path) -> Snapshot:
         staged = frozenset(name for name in names if os.path.lexists(staging / name))
     except (OSError, LoadError):
         staged = frozenset()
-    return Snapshot((status.st_ino, status.st_mtime_ns), staged)
+    return Snapshot(present, staged)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

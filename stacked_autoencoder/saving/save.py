@@ -64,33 +64,66 @@ from stacked_autoencoder.utils.files import (
 from stacked_autoencoder.version import versions
 
 CHECKPOINT_LOGS = ("train.json", "fine_tune.json")  # what `train(checkpoint_dir=…)` has written is no foreign folder
-
-
 IGNORED_ENTRIES = re.compile(r"\..*|lost\+found|level\d+-(training|validation).*")  # of the system, and of `cache_dir`
-
-
 LONGEST_PART = "predictor0/variables/variables.data-00000-of-00001.tempstate00000000000000000000"
 
 
-def write(
-    path: Path,
-    state: Mapping[str, Any],
-    models: Mapping[str, keras.Model],
-    arrays: Mapping[str, Mapping[str, Any]],
-    *,
-    is_checked: bool = False,
-) -> Path:
-    """Writes a stack to `path`, replacing a saved stack that is there only when the new one is whole on disk.
+def save_stack(stack: Stack, path: Path, *, is_checked: bool = False) -> None:
+    """Writes a stack to a folder, all or nothing.
 
     Args:
+        path: the folder, absolute and without links, as `resolved` returns it.
         is_checked: whether `check_savable` has passed before; other files may have come to the folder since.
 
     Raises:
         OSError: the stack can't be written there, or files are in the way. Nothing was changed at `path`.
+        ValueError: it has too many levels.
     """
-    path = resolved(path, "path")
-    if len(state["levels"]) > MOST_LEVELS:
-        raise ValueError(f"At most {MOST_LEVELS} levels can be saved. Received: {len(state['levels'])} levels")
+    if len(stack.levels) > MOST_LEVELS:
+        raise ValueError(f"At most {MOST_LEVELS} levels can be saved. Received: {len(stack.levels)} levels")
+    state = {
+        "shape": stack.shape,
+        "check_range": stack.check_range,
+        "value_range": stack.value_range,
+        "levels": [level.get_state() for level in stack.levels],
+    }
+    models = {
+        f"{name}{index}": model for index, level in enumerate(stack.levels) for name, model in level.models().items()
+    }
+    codes = {f"linear{index}": level.linear_code for index, level in enumerate(stack.levels)}
+    arrays = {name: vars(code) for name, code in codes.items() if code is not None}
+    for index, level in enumerate(stack.levels):
+        weights = level.get_training_weights()
+        if weights:
+            arrays[f"training{index}"] = {f"weight{number}": weight for number, weight in enumerate(weights)}
+    _write_folder(path, state, models, arrays, is_checked)
+
+
+def check_savable(path: str | os.PathLike[str], stack: Stack) -> None:
+    """Makes sure, before training, that a stack can be saved to a folder and nothing in it would be overwritten.
+
+    Raises:
+        OSError: it can't be written, or files are in the way.
+    """
+    check_writable(path, "save_path", LONGEST_PART)
+    path = resolved(path, "save_path")
+    kinds = ("encoder{}", "decoder{}", "predictor{}", "linear{}.npz", "training{}.npz")
+    names = [kind.format(index) for index in range(len(stack.levels)) for kind in kinds]
+    try:
+        _check_free(path, names)
+        _check_replaceable(path)
+    except OSError as error:
+        raise type(error)(f"`save_path` can't be written: {error}. Received: save_path={str(path)!r}") from None
+
+
+def _write_folder(
+    path: Path,
+    state: Mapping[str, Any],
+    models: Mapping[str, keras.Model],
+    arrays: Mapping[str, Mapping[str, Any]],
+    is_checked: bool,
+) -> None:
+    """Replaces a saved stack that is there only when the new one is whole on disk."""
     names = [*models, *(f"{name}.npz" for name in arrays)]
     with ExitStack() as held:
         try:
@@ -126,51 +159,6 @@ def write(
             ) from error
         with suppress(OSError), in_turn(path):
             discard_abandoned(path)
-    return path
-
-
-def save_stack(stack: Stack, path: Path, *, is_checked: bool = False) -> Path:
-    """Writes a stack to a folder, all or nothing; returns the folder.
-
-    Args:
-        is_checked: whether `check_savable` has passed before; other files may have come to the folder since.
-
-    Raises:
-        OSError: the stack can't be written there, or files are in the way. Nothing was changed at `path`.
-    """
-    state = {
-        "shape": stack.shape,
-        "check_range": stack.check_range,
-        "value_range": stack.value_range,
-        "levels": [level.get_state() for level in stack.levels],
-    }
-    models = {
-        f"{name}{index}": model for index, level in enumerate(stack.levels) for name, model in level.models().items()
-    }
-    codes = {f"linear{index}": level.linear_code for index, level in enumerate(stack.levels)}
-    arrays = {name: vars(code) for name, code in codes.items() if code is not None}
-    for index, level in enumerate(stack.levels):
-        weights = level.get_training_weights()
-        if weights:
-            arrays[f"training{index}"] = {f"weight{number}": weight for number, weight in enumerate(weights)}
-    return write(path, state, models, arrays, is_checked=is_checked)
-
-
-def check_savable(path: str | os.PathLike[str], stack: Stack) -> None:
-    """Makes sure, before training, that a stack can be saved to a folder and nothing in it would be overwritten.
-
-    Raises:
-        OSError: it can't be written, or files are in the way.
-    """
-    check_writable(path, "save_path", LONGEST_PART)
-    path = resolved(path, "save_path")
-    kinds = ("encoder{}", "decoder{}", "predictor{}", "linear{}.npz", "training{}.npz")
-    names = [kind.format(index) for index in range(len(stack.levels)) for kind in kinds]
-    try:
-        _check_free(path, names)
-        _check_replaceable(path)
-    except OSError as error:
-        raise type(error)(f"`save_path` can't be written: {error}. Received: save_path={str(path)!r}") from None
 
 
 def _write_all(

@@ -30,11 +30,7 @@ from stacked_autoencoder.saving.manifest import (
 from stacked_autoencoder.utils.files import is_folder, only_writer, remove_if_empty, replacing_by, sha256, sync
 
 JOURNAL = "save.json"  # in a staging folder: what the save writes there, and what it replaces
-
-
 OLD = "old-"  # begins the name of a folder that a save has taken out of its place
-
-
 NEW_JOURNAL = f".{JOURNAL}.new"
 
 

@@ -25,35 +25,15 @@ from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.files import is_regular, read_regular
 
 FORMAT = 1
-
-
 MANIFEST = "manifest.json"
-
-
 LOG = "unfinished.jsonl"
-
-
 LARGEST = 1 << 30  # bytes of either file
-
-
 DTYPES = ("float16", "float32")
-
-
 LARGEST_VALUE = {dtype: float(np.finfo(dtype).max) for dtype in DTYPES}
-
-
 HEAD = ("format", "encoder", "multiple", "level", "shape", "dtype", "shard_size", "part", "source", "versions")
-
-
 HEAD_BEGINS = b'{"format": 1, "encoder": "'
-
-
 MOST = 1 << 62  # of any number
-
-
 TOKEN = re.compile("[0-9a-f]{16}")
-
-
 SHA256 = re.compile("[0-9a-f]{64}")
 
 

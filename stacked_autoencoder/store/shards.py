@@ -27,19 +27,13 @@ from stacked_autoencoder.utils.files import problem_with, sha256
 from stacked_autoencoder.utils.images import Shape
 
 MOST_OPEN = 64  # files of all stores of this process
-
-
 AT_ONCE = 512  # buffers that one call fills; systems allow 1,024
-
-
 HEADER = re.compile(
     rb"\{'descr': '([<>][fiu][248]|[|][bu]1)', 'fortran_order': False, 'shape': \(([\d, ]{0,200})\), \} *\n"
 )
 
 
 LONGEST_HEADER = 1024
-
-
 OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 

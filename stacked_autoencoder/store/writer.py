@@ -74,11 +74,7 @@ class Encoded(NamedTuple):
 
 
 RESERVED = 64  # shards that one line of the log names beforehand: each costs a wait for the disk
-
-
 TEMPORARY = re.compile(r"\.(?:\d{5,}\.npy|manifest\.json|unfinished\.jsonl)\.([0-9a-f]{16})\.new")
-
-
 SHOWN = 3  # names of files that aren't ours, in a message
 
 

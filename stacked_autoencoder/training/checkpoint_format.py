@@ -19,8 +19,6 @@ from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.files import replacing
 
 META = "meta"  # the array of a file that holds its JSON
-
-
 LARGEST_META = 1 << 26  # bytes
 
 

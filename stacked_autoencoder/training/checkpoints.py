@@ -37,17 +37,9 @@ from stacked_autoencoder.utils.files import read_regular, write_json
 from stacked_autoencoder.utils.seeds import check_random_state
 
 ALL = "_all"  # in place of a level's index in the names of files
-
-
 NPZ = {"train": re.compile(r"(start|now|done)\d+\.npz"), "fine_tune": re.compile(rf"(start|now|done){ALL}\.npz")}
-
-
 MARK = "trained before"  # what `described` has, and no other program's JSON
-
-
 LARGEST_CALL = 1 << 24  # bytes
-
-
 LINEAR = ("mean", "components", "variances", "residual")
 
 

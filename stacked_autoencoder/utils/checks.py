@@ -1,4 +1,7 @@
-"""What can be wrong with images, said in words: what was expected, what was received, and the way out."""
+"""Checks of arguments, images and plain values.
+
+The errors say what was expected, what was received, and how to fix it.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,6 @@ Shape = Sequence[int | None]
 
 
 SLACK = 1e-3  # what rounding may add to [-1, 1]
-
-
 AXES = {1: "(features)", 2: "(timesteps, features)", 3: "(H, W, C)"}
 
 

@@ -1,4 +1,4 @@
-"""A line that shows how far a long job is: images done, images per second, time left."""
+"""Console output: a progress line, aligned tables, and shapes as text."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from typing import Any
 from stacked_autoencoder.utils.images import Shape
 
 WIDTH = 24  # of the bar, in characters
-
-
 SECONDS = 0.2  # between two looks at a terminal
-
-
 SECONDS_IN_A_LOG = 30.0
 
 
@@ -69,19 +65,6 @@ class Progress:
 def show(shape: Shape) -> str:
     """A shape as people write it: 64x64x3, `?` for an open side."""
     return "x".join("?" if side is None else str(side) for side in shape)
-
-
-Budget = dict[int, dict[str, float]]
-
-
-def table(budget: Budget) -> list[str]:
-    """The budget of a stack as lines to print, a row for each level; of images, not of sequences."""
-    rows = [["level", "values", "ratio", "full loss", "PCA's loss", "of PCA's", "PSNR dB", "SSIM"]]
-    for index, row in budget.items():
-        losses = f"{row['full_loss']:.2e}", f"{row['pca_loss']:.2e}", f"{row['full_loss'] / row['pca_loss']:.2f}"
-        sizes = f"{row['values']:,.0f}", f"{row['ratio']:.1f}"
-        rows.append([str(index), *sizes, *losses, f"{row['psnr']:.1f}", f"{row['ssim']:.3f}"])
-    return aligned(rows, str.rjust)
 
 
 def aligned(rows: Sequence[Sequence[str]], justify: Callable[[str, int], str]) -> list[str]:

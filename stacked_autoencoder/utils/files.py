@@ -17,8 +17,6 @@ from typing import Any, BinaryIO
 from stacked_autoencoder.utils.errors import printable
 
 LONGEST_NAME = "x" * 80  # no file has a longer name, but for those of `save`
-
-
 KINDS_OF_FILE = {
     stat.S_IFDIR: "a directory",
     stat.S_IFIFO: "a named pipe",

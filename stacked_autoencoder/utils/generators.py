@@ -54,7 +54,6 @@ def released(function: Callable[..., Any], make: Callable[[Released], tf.data.Da
         >>> released(check, lambda check: dataset.map(lambda batch: tf.numpy_function(check, [batch], tf.uint8)))
     """
     held = Released(function)
-
     results: list[tf.data.Dataset | BaseException] = []
 
     def make_in_own_graph() -> None:
@@ -64,7 +63,8 @@ def released(function: Callable[..., Any], make: Callable[[Released], tf.data.Da
         except BaseException as error:
             results.append(error)
 
-    thread = threading.Thread(target=make_in_own_graph)  # each thread has a default graph of its own
+    # Each thread has a default graph of its own, which keeps the function. This one lives as long as `held` has it.
+    thread = threading.Thread(target=make_in_own_graph)
     thread.start()
     thread.join()
     dataset = results.pop()

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
-
-if TYPE_CHECKING:
-    pass
-
 
 Shape = tuple[int | None, ...]
 
 
 PIXELS = 1 << 22  # in a batch that isn't trained on
-
-
 OPEN_SIDE = 512  # what a side is taken for that isn't known
 
 

@@ -38,7 +38,6 @@ def _stated(kind: Callable[..., keras.layers.Layer]) -> Callable[..., keras.laye
 
 
 Layer = keras.layers.Layer
-RNN = _stated(keras.layers.RNN)
 Activation = _stated(keras.layers.Activation)
 Add = _stated(keras.layers.Add)
 Concatenate = _stated(keras.layers.Concatenate)
@@ -62,8 +61,6 @@ Multiply = _stated(keras.layers.Multiply)
 Normalization = _stated(keras.layers.Normalization)
 RepeatVector = _stated(keras.layers.RepeatVector)
 Reshape = _stated(keras.layers.Reshape)
-SimpleRNN = _stated(keras.layers.SimpleRNN)
-SimpleRNNCell = _stated(keras.layers.SimpleRNNCell)
 UpSampling2D = _stated(keras.layers.UpSampling2D)
 
 

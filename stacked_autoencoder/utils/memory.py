@@ -21,8 +21,6 @@ class _Files(NamedTuple):
 
 
 V1 = _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-
-
 V2 = _Files("memory.max", "memory.current", "inactive_file")
 
 

@@ -1,4 +1,4 @@
-"""Where random numbers outside of Keras come from."""
+"""Random numbers outside of Keras: generators, the order of each epoch, and their state for checkpoints."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from stacked_autoencoder.data import decoding as pictures
+from stacked_autoencoder.data import decoding
 from stacked_autoencoder.data.decoding import MAX_PIXELS, _on_white, gif_size, orientation, picture_reader
 from stacked_autoencoder.data.folder import reason_of
 from tests.conftest import run_elsewhere
@@ -295,7 +295,7 @@ def test_bands_of_a_picture_are_converted_as_the_whole(tmp_path, monkeypatch, mo
     path = save(tmp_path / "picture", np.concatenate([COLOURS, OPACITY], -1), "PNG", mode)
     whole = read(path, channels)
     for band in (1000, 45 * 70, 1):
-        monkeypatch.setattr(pictures, "BAND", band)
+        monkeypatch.setattr(decoding, "BAND", band)
         reader = picture_reader.__wrapped__(channels)
         np.testing.assert_array_equal(reader(tf.constant(str(path)), NO_SEED), whole)
 

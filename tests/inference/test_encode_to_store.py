@@ -10,8 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from stacked_autoencoder import Autoencoder, EncodingStore
-from stacked_autoencoder.inference import encode_to_store as store_writer
-from stacked_autoencoder.inference import tiling
+from stacked_autoencoder.inference import encode_to_store, tiling
 from stacked_autoencoder.store.manifest import HEAD, LOG, MANIFEST
 from stacked_autoencoder.store.writer import _labels
 from stacked_autoencoder.utils import images as images_module
@@ -43,13 +42,13 @@ def folder_of(path, pictures):
 
 def before_encoding(monkeypatch, look):
     """Lets `look` see every batch before it is encoded."""
-    encoding_of = store_writer.encoding_of
+    encoding_of = encode_to_store.encoding_of
 
     def spying(*arguments):
         encode = encoding_of(*arguments)
         return lambda images: (look(images), encode(images))[1]
 
-    monkeypatch.setattr(store_writer, "encoding_of", spying)
+    monkeypatch.setattr(encode_to_store, "encoding_of", spying)
 
 
 SOURCES = {
@@ -123,7 +122,7 @@ def test_half_precision_is_the_default_and_rounds_by_a_two_thousandth(sae, tmp_p
 def test_a_finished_store_is_not_encoded_again(sae, tmp_path, monkeypatch, capsys):
     path = sae.encode_to(tmp_path / "store", PIXELS, shard_size=12, verbose=0).path
     before = files(path)
-    monkeypatch.setattr(store_writer, "encoding_of", lambda *_: None)
+    monkeypatch.setattr(encode_to_store, "encoding_of", lambda *_: None)
     for same in (PIXELS, list(PIXELS), tf.data.Dataset.from_tensor_slices(PIXELS)):
         assert len(sae.encode_to(path, same, shard_size=12)) == 40
     assert files(path) == before

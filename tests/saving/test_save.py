@@ -14,9 +14,7 @@ import pytest
 import tensorflow as tf
 
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, LoadError
-from stacked_autoencoder.saving import load as loading
-from stacked_autoencoder.saving import manifest as manifests
-from stacked_autoencoder.saving import save as saving
+from stacked_autoencoder.saving import load, manifest, save
 from stacked_autoencoder.saving.manifest import MANIFEST, STAGING
 from stacked_autoencoder.saving.staging import JOURNAL, commit
 from tests.conftest import blobs, files_of_at_most, run_without_this_package
@@ -126,7 +124,7 @@ def test_a_save_that_fails_leaves_the_old_stack_whole(saved, images, monkeypatch
     def fail(*_, **__):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr({"export": keras.Model, "dumps": saving.json, "commit": saving}[step], step, fail)
+    monkeypatch.setattr({"export": keras.Model, "dumps": save.json, "commit": save}[step], step, fail)
     with pytest.raises(OSError, match=r"what was at `path` is as it was: No space left.*Make room"):
         Autoencoder(shape=(16, 16, 3), size=4).save(path)
     monkeypatch.undo()
@@ -172,7 +170,7 @@ def save_killed_at(sae, path, monkeypatch, n_moves):
                 raise Killed
         return replace(source, target)
 
-    monkeypatch.setattr(saving.os, "replace", replace_or_die)
+    monkeypatch.setattr(save.os, "replace", replace_or_die)
     with pytest.raises(Killed):
         sae.save(path)
     monkeypatch.undo()
@@ -275,7 +273,7 @@ def test_saving_into_a_hostile_folder_touches_nothing_outside(saved, attack):
     if attack == "names":
         journal["names"] = ["../../victim", "encoder0/../../../victim"]
     elif attack == "before":
-        journal["before"] = {"../victim/config.json": saving.sha256(victim / "config.json")}
+        journal["before"] = {"../victim/config.json": save.sha256(victim / "config.json")}
     elif attack == "staging is a link":
         (victim / "save.json").write_text(json.dumps(journal))
         staging.symlink_to(victim)
@@ -509,7 +507,7 @@ def test_a_load_never_mixes_two_stacks(saved, images, monkeypatch):
     """Another process saves between the check of the files and their reading."""
     _, path = saved
     other = Autoencoder(shape=(16, 16, 3), size=8, n_out=8, n_scalings=2, n_levels=2, latent_dim=6)
-    fill, calls = loading.fill, []
+    fill, calls = load.fill, []
 
     def save_and_fill(*arguments):
         calls.append(1)
@@ -517,7 +515,7 @@ def test_a_load_never_mixes_two_stacks(saved, images, monkeypatch):
             other.save(path)
         fill(*arguments)
 
-    monkeypatch.setattr(loading, "fill", save_and_fill)
+    monkeypatch.setattr(load, "fill", save_and_fill)
     np.testing.assert_array_equal(Autoencoder.load(path).encode(images), other.encode(images))
     assert len(calls) == 2
 
@@ -529,7 +527,7 @@ def test_a_damaged_stack_is_read_once_unless_files_move_meanwhile(saved, images,
     save_killed_at(other, path, monkeypatch, 3)
     (staging,) = path.glob(".autoencoder-*")
     (staging / "decoder1" / "model.weights.h5").write_bytes(b"damaged")
-    read, attempts = loading.read, []
+    read, attempts = load.read, []
 
     def counted_read(folder, **options):
         attempts.append(folder)
@@ -537,7 +535,7 @@ def test_a_damaged_stack_is_read_once_unless_files_move_meanwhile(saved, images,
             os.replace(staging / "decoder1", path / "decoder1")
         return read(folder, **options)
 
-    monkeypatch.setattr(loading, "read", counted_read)
+    monkeypatch.setattr(load, "read", counted_read)
     with pytest.raises(LoadError, match=r"decoder1/model\.weights\.h5 is not what was saved"):
         Autoencoder.load(path)
     assert len(attempts) == (2 if is_moving else 1)
@@ -563,9 +561,9 @@ def test_a_manifest_that_can_not_be_read_after_the_commit_loses_nothing(saved, i
 
     def commit_and_fail(*arguments):
         commit(*arguments)
-        monkeypatch.setattr(manifests, "read_regular", fail)
+        monkeypatch.setattr(manifest, "read_regular", fail)
 
-    monkeypatch.setattr(saving, "commit", commit_and_fail)
+    monkeypatch.setattr(save, "commit", commit_and_fail)
     with pytest.raises(OSError, match=r"The stack is saved, and `Autoencoder\.load` reads it.*Input/output error"):
         other.save(path)
     monkeypatch.undo()

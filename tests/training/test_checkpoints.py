@@ -16,7 +16,7 @@ from keras.optimizers.schedules import ExponentialDecay
 from benchmarks.safety import faults
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, SequenceLevel
 from stacked_autoencoder.layers.noise import Mask
-from stacked_autoencoder.training import checkpoint_callback as keep_checkpoints
+from stacked_autoencoder.training import checkpoint_callback
 from stacked_autoencoder.training.checkpoint_callback import CheckpointCallback, plain_state
 from stacked_autoencoder.training.checkpoint_format import read, write
 from stacked_autoencoder.utils.seeds import random_state, set_random_state
@@ -116,7 +116,7 @@ def test_training_that_is_killed_ends_as_if_it_had_not_been(tmp_path, source, ki
 @pytest.mark.parametrize(("source", "kills"), [("array", [2, 8]), ("dataset", [5])])
 def test_training_goes_on_within_an_epoch(tmp_path, monkeypatch, source, kills):
     """Of 40 steps, 16 at once: killed in the first epoch, in the second level; in the second epoch."""
-    monkeypatch.setattr(keep_checkpoints, "WITHIN_EPOCH", 0.0)
+    monkeypatch.setattr(checkpoint_callback, "WITHIN_EPOCH", 0.0)
     images = SOURCES[source](tmp_path)
     whole, count = stack(), Count()
     expected = train(whole, images, batch_size=1, callbacks=[count, KillAfter(None)])
@@ -203,7 +203,7 @@ def undisturbed():
 @pytest.mark.parametrize("kills", [[1], [6, 4]])
 def test_fine_tuning_goes_on_from_the_folder_of_train(undisturbed, tmp_path, monkeypatch, kills):
     """Of three times 40 steps, 16 at once: killed in the first epoch; in the second, and once more in the third."""
-    monkeypatch.setattr(keep_checkpoints, "WITHIN_EPOCH", 0.0)
+    monkeypatch.setattr(checkpoint_callback, "WITHIN_EPOCH", 0.0)
     images, path = blobs(40, 8, 1), tmp_path / "checkpoints"
     whole, expected = undisturbed
     for number, kill in enumerate(kills):

@@ -1,13 +1,13 @@
 import sys
 
-from stacked_autoencoder.utils import console as progress
+from stacked_autoencoder.utils import console
 from stacked_autoencoder.utils.console import Progress
 
 
 def shown(monkeypatch, capsys, total, verbose=1, tty=True):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: tty, raising=False)
     now = iter(range(100))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(now)))
+    monkeypatch.setattr(console.time, "monotonic", lambda: float(next(now)))
     with Progress(total, verbose) as line:
         line.skip(100)
         line.add(50)
