@@ -55,7 +55,11 @@ class Autoencoder:
             and costs is in `docs/sizes.md`.
         save_path: folder that `save` writes to; by default `autoencoder_{size}_{n_out}_{n_scalings}`.
         load: whether to load the stack from `save_path` instead of making one.
-        check_range: whether float images must lie in [-1, 1]; `False` for data that isn't pixels.
+        value_range: `(low, high)`, the lowest and the highest value that images may have, such as `(0, 65535)`,
+            `(0, 1)` or `(-1000, 3000)`. Images of any integer or float dtype are scaled from it, and `decode` returns
+            them in it. By default `uint8` images are scaled to [-1, 1], and floats must lie there.
+        check_range: whether images must lie in that range; `False` takes floats and integers of any value, which are
+            not scaled without a `value_range`.
         trusted: as in `load`.
 
     Attributes:
@@ -84,6 +88,7 @@ class Autoencoder:
         check_range: bool = True,
         trusted: bool = False,
         preset: str | None = None,
+        value_range: tuple[float, float] | None = None,
     ) -> None:
         network = {"size": 64 if size is None else size}
         if preset is not None:
@@ -97,7 +102,7 @@ class Autoencoder:
         if load:
             self.stack = load_stack(self._default_path if save_path is None else save_path, trusted)
             return
-        self.stack = Stack(shape, check_range)
+        self.stack = Stack(shape, check_range, value_range)
         if levels is None:
             positive_int("n_levels", n_levels)
             levels = [
@@ -123,13 +128,21 @@ class Autoencoder:
 
     @property
     def check_range(self) -> bool:
-        """Whether float images must lie in [-1, 1]."""
-        return self.stack.check_range
+        """Whether images must lie in a range."""
+        return self.stack.values.is_checked
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """`(low, high)` of the images that level 0 was trained on."""
+        """`(low, high)`, lowest and highest value of the images that the stack takes and that `decode` returns.
+
+        The argument `value_range` if it was given; else that of the images that level 0 was trained on. Such a range
+        can be assigned, (-1, 1) or (0, 1), where the training images showed only a part of it.
+        """
         return self.stack.value_range
+
+    @value_range.setter
+    def value_range(self, value_range: tuple[float, float]) -> None:
+        self.stack.values = self.stack.values.stated(value_range)
 
     @property
     def factor(self) -> int:
@@ -197,7 +210,7 @@ class Autoencoder:
         Args:
             images: array or tensor `(N, H, W, C)`; list of `(H, W, C)` arrays, sizes may differ; `tf.data.Dataset` or
                 `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder of pictures, or an
-                `ImageFolder`. `uint8` is scaled to [-1, 1]; floats must lie in [-1, 1]. An `EncodingStore` that this
+                `ImageFolder`. Values as in `value_range`. An `EncodingStore` that this
                 stack wrote stands for the images behind it, for the levels above its own.
             epochs: passes over the data, one number or one per level; 0 sets the closed-form start and no more.
             targets: what each of `images` should be restored to, such as the clean picture of a noisy one: arrays or
@@ -358,7 +371,7 @@ class Autoencoder:
             tile: as in `encode`, also in pixels of the image.
 
         Returns:
-            `(N, H, W, C)` float32 in the range of the training images (unclipped, so it may overshoot a little);
+            `(N, H, W, C)` float32 in `value_range` (unclipped, so it may overshoot a little);
             cropped to the model's `shape` where that is fixed. A list where the sizes differ.
         """
         return codec.decode(self.stack, encodings, level, tile)
@@ -386,7 +399,9 @@ class Autoencoder:
         return codec.sample(self.stack, n, seed)
 
     def evaluate(self, images: Images, *, return_dict: bool = False) -> float | Budget:
-        """Mean squared error of the whole stack in image units, averaged over values (not over batches).
+        """Mean squared error of the whole stack, averaged over values (not over batches).
+
+        Errors are of images scaled as the levels see them: `uint8`, and images with a `value_range`, to [-1, 1].
 
         Args:
             images: as in `train`.

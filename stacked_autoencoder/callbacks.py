@@ -47,15 +47,14 @@ class ReconstructionImages(keras.callbacks.Callback):
         self.log_dir = os.fspath(log_dir)
         self.freq = positive_int("freq", freq)
         source = as_source(images, **sae.stack.source_options, finite="images")
-        batches = list(source.in_order(BATCH))
+        batches = list(source.in_order(BATCH, scale=False))
         if len({batch.shape[1:] for batch in batches}) > 1:
             raise ValueError(
                 "`images` must have one size, to be drawn side by side. Received: images of the shapes "
                 f"{', '.join(str(batch.shape[1:]) for batch in batches)}"
             )
         self.images = np.concatenate(batches)
-        self.value_range = source.value_range
-        self.originals = as_shown(self.images, self.value_range)
+        self.originals = as_shown(self.images, source.value_range)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         trained = [part.level for part in getattr(self.model, "parts", [])]
@@ -80,7 +79,7 @@ class ReconstructionImages(keras.callbacks.Callback):
 
     def _write(self, step: int) -> None:
         tie(self.sae.levels[: self.level + 1])  # a tied decoder's own kernels rest while it trains
-        restored = as_shown(self.sae.reconstruct(self.images, level=self.level), self.value_range)
+        restored = as_shown(self.sae.reconstruct(self.images, level=self.level), self.sae.value_range)
         picture = np.nan_to_num(mosaic(np.concatenate([self.originals, restored]), len(restored)), nan=1.0)
         png = tf.io.encode_png(as_bytes(picture, (0.0, 1.0)))
         height, width = picture.shape[:2]

@@ -7,8 +7,8 @@
     path, ImageFolder    ───▶ FolderSource ┤
     EncodingStore        ───▶ StoreSource  ┘
 
-`uint8` becomes [-1, 1]; floats stay as they are and must lie in [-1, 1]. Sides become multiples of the stack's factor
-by reflection.
+`uint8` becomes [-1, 1]; floats stay as they are and must lie in [-1, 1]. With a `value_range`, images of any dtype are
+scaled from it. Sides become multiples of the stack's factor by reflection.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ from stacked_autoencoder.utils.checks import AXES, described
 from stacked_autoencoder.utils.forks import check_not_forked
 from stacked_autoencoder.utils.generators import generated
 from stacked_autoencoder.utils.images import Shape
+from stacked_autoencoder.utils.value_range import UNKNOWN, ValueRange
 
 Images = Any
 
 
 def as_source(
-    images: Images, shape: Shape, *, factor: int = 1, check_range: bool = True, finite: str | None = None
+    images: Images, shape: Shape, *, factor: int = 1, values: ValueRange = UNKNOWN, finite: str | None = None
 ) -> Source:
     """Wraps whatever a user passes in.
 
@@ -47,7 +48,7 @@ def as_source(
             `ImageFolder`; an `EncodingStore`.
         shape: of one image, `None` where any size will do.
         factor: sides become multiples of it; smaller images are refused.
-        check_range: whether floats must lie in [-1, 1].
+        values: range that the images must lie in, and how they are scaled for level 0.
         finite: name of the argument, if it must come to an end.
 
     Raises:
@@ -55,20 +56,22 @@ def as_source(
         FileNotFoundError: a folder that isn't there.
     """
     check_not_forked()
-    source = _adapted(images, shape, factor, check_range)
+    source = _adapted(images, shape, factor, values)
+    if isinstance(source, ArraySource):
+        source.warn_of_unit_range()
     if finite is not None and source.is_endless:
         raise ValueError(f"`{finite}` is a dataset without end; give it one with `.take(number)`.")
     return source
 
 
-def _adapted(images: Images, shape: Shape, factor: int, check_range: bool) -> Source:
+def _adapted(images: Images, shape: Shape, factor: int, values: ValueRange) -> Source:
     if isinstance(images, Source):
         return images
     labels = None
     if isinstance(images, tuple) and len(images) == 2:  # (images, labels), as Keras has it
         images, labels = images
     if isinstance(images, EncodingStore):
-        return StoreSource(images, shape, factor, check_range)
+        return StoreSource(images, shape, factor, values)
     if isinstance(images, (str, os.PathLike)):
         images = ImageFolder(images)
     if isinstance(images, ImageFolder):
@@ -77,17 +80,17 @@ def _adapted(images: Images, shape: Shape, factor: int, check_range: bool) -> So
                 f"A folder holds images, and the model was made for {described(shape)}: give an array or a dataset. "
                 f"Received: {images!r}"
             )
-        return FolderSource(images, shape, factor)
+        return FolderSource(images, shape, factor, values)
     if isinstance(images, tf.data.Dataset):
-        return StreamSource(images, shape, factor, check_range)
+        return StreamSource(images, shape, factor, values)
     if isinstance(images, keras.utils.PyDataset):
-        return StreamSource(_from_py_dataset(images, len(shape)), shape, factor, check_range)
+        return StreamSource(_from_py_dataset(images, len(shape)), shape, factor, values)
     if isinstance(images, (list, tuple)):
         if not images:
             raise ValueError("`images` is empty; at least one image is needed. Received: images=[]")
         singles = [_single(_as_array(image), index, len(shape)) for index, image in enumerate(images)]
-        return ArraySource(singles, shape, factor, check_range, labels)
-    return ArraySource(_as_array(images), shape, factor, check_range, labels)
+        return ArraySource(singles, shape, factor, values, labels)
+    return ArraySource(_as_array(images), shape, factor, values, labels)
 
 
 def _from_py_dataset(batches: keras.utils.PyDataset, rank: int) -> tf.data.Dataset:
@@ -124,11 +127,6 @@ def _as_array(images: Any) -> np.ndarray:
         raise ValueError(
             "`images` is an object array, which numpy makes of images of different sizes. Pass them as a list of "
             f"arrays (H, W, C) instead. Received: dtype=object, shape={array.shape}"
-        )
-    if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
-        raise ValueError(
-            "`images` must be uint8 (0 to 255) or floats in [-1, 1]; convert with `images.astype('uint8')` if they are "
-            f"pixels. Received: dtype={array.dtype}"
         )
     return array
 

@@ -12,8 +12,9 @@ import tensorflow as tf
 from stacked_autoencoder.data.source import ImageBlock, Source, everything
 from stacked_autoencoder.utils.checks import check_image_shape
 from stacked_autoencoder.utils.generators import generated
-from stacked_autoencoder.utils.images import Shape, fitting, index_batches, pad_by_reflection, scaled
+from stacked_autoencoder.utils.images import Shape, fitting, index_batches, pad_by_reflection
 from stacked_autoencoder.utils.seeds import EpochShuffler
+from stacked_autoencoder.utils.value_range import UNKNOWN, ValueRange
 
 CHECKED_AT_ONCE = 1 << 24  # values; bounds the memory of a check
 
@@ -42,10 +43,10 @@ class ArraySource(Source):
         images: np.ndarray | list[np.ndarray],
         shape: Shape,
         factor: int = 1,
-        check_range: bool = True,
+        values: ValueRange = UNKNOWN,
         labels: Sequence[Any] | None = None,
     ) -> None:
-        super().__init__(shape, factor, check_range)
+        super().__init__(shape, factor, values)
         self.images = images
         self.labels = labels
         if labels is not None and len(labels) != len(images):
@@ -95,12 +96,12 @@ class ArraySource(Source):
         """Not by `tf.data` either, which takes longer to begin than some batches take to read."""
         passes, (index, count) = EpochShuffler.drawn(shuffle, 0), part
         for images in islice(self._generate(batch_size, passes.next()), index, most, count):
-            yield pad_by_reflection(scaled(images), self.factor).numpy()
+            yield pad_by_reflection(self.values.to_level(images), self.factor).numpy()
 
     def in_order(self, batch_size: int, *, scale: bool = True) -> Iterator[np.ndarray]:
         """Not by `tf.data`, which would copy images, and read what is only mapped into memory."""
         batches = ArrayBlock(0, self.images, self.labels).batches(batch_size)
-        return (scaled(images).numpy() for images in batches) if scale else batches
+        return (self.values.to_level(images).numpy() for images in batches) if scale else batches
 
     def blocks(self, size: int, wanted: Callable[[int], bool] = everything) -> Iterator[ArrayBlock]:
         for start in range(0, len(self), size):

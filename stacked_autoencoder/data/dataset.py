@@ -16,6 +16,7 @@ from stacked_autoencoder.data.source import DatasetSource, ImageBlock, add_image
 from stacked_autoencoder.utils.checks import described
 from stacked_autoencoder.utils.generators import Released, iterated, released
 from stacked_autoencoder.utils.images import Shape
+from stacked_autoencoder.utils.value_range import ValueRange
 
 
 class StreamBlock(ImageBlock):
@@ -42,8 +43,8 @@ class StreamBlock(ImageBlock):
 class StreamSource(DatasetSource):
     """A `tf.data.Dataset` of images, or of tuples that begin with images; batched or not."""
 
-    def __init__(self, dataset: tf.data.Dataset, shape: Shape, factor: int, check_range: bool) -> None:
-        super().__init__(shape, factor, check_range)
+    def __init__(self, dataset: tf.data.Dataset, shape: Shape, factor: int, values: ValueRange) -> None:
+        super().__init__(shape, factor, values)
         spec = dataset.element_spec
         self.whole = dataset
         if isinstance(spec, (tuple, list)):
@@ -102,6 +103,7 @@ class StreamSource(DatasetSource):
             seen += len(images)
             labels = others[0] if others else [None] * len(images)
             yield from zip(images, labels, strict=True)
+        self.warn_of_unit_range()
 
     def _batched(self, batch_size: int) -> tf.data.Dataset:
         return self.source if self.batched else batch_by_size(self.source, batch_size, self.shape)
@@ -134,7 +136,7 @@ class StreamSource(DatasetSource):
         if not self.is_endless:
             return self
         some = self.whole.take(batches if self.batched else batches * batch_size)
-        return StreamSource(some, self.shape, self.factor, self.check_range)
+        return StreamSource(some, self.shape, self.factor, self.values)
 
     def count_batches(self, batch_size: int) -> int | None:
         if self.is_endless:

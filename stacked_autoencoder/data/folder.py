@@ -24,6 +24,7 @@ from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.generators import Released, generated, iterated, released
 from stacked_autoencoder.utils.images import Shape, fitting, index_batches, joined_neighbours
 from stacked_autoencoder.utils.seeds import EpochShuffler
+from stacked_autoencoder.utils.value_range import UNKNOWN, ValueRange
 
 MOST = 0.05  # of all pictures
 
@@ -135,13 +136,13 @@ UNTUNED.autotune.enabled = False
 class FolderSource(DatasetSource):
     """The pictures below a folder, sorted by path."""
 
-    def __init__(self, folder: ImageFolder, shape: Shape, factor: int) -> None:
+    def __init__(self, folder: ImageFolder, shape: Shape, factor: int, values: ValueRange = UNKNOWN) -> None:
         if shape[-1] not in (1, 3):
             raise ValueError(
                 f"Pictures in a folder are grey (1 channel) or colour (3); the model wants {shape[-1]}. Give the "
                 "Autoencoder a shape that ends in 1 or 3."
             )
-        super().__init__(shape, factor, check_range=True)
+        super().__init__(shape, factor, values)
         square = folder.side or folder.crop
         if square is not None:
             self.check_shape((square, square, shape[-1]))

@@ -6,6 +6,7 @@ An error in the middle of a stream is kept and raised again in our own words, no
 from __future__ import annotations
 
 import hashlib
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.utils.checks import check_image_shape, check_size, check_values
+from stacked_autoencoder.utils.checks import check_image_shape, check_size, check_takes_pixels, check_values
 from stacked_autoencoder.utils.generators import iterated
-from stacked_autoencoder.utils.images import Shape, fitting, joined_neighbours, pad_by_reflection, scaled, widened
+from stacked_autoencoder.utils.images import Shape, fitting, joined_neighbours, pad_by_reflection, widened
+from stacked_autoencoder.utils.value_range import SIGNED, SLACK, UNIT, ValueRange
 
 
 class Block(ABC):
@@ -76,17 +78,21 @@ class Source(ABC):
 
     Attributes:
         shape: of one image, `(H, W, C)`, `None` where sizes may differ; `(timesteps, features)` of a sequence.
-        value_range: `(low, high)` that the values lie in, `low < high`: [-1, 1] for `uint8`; [0, 1] or [-1, 1] for
-            floats, by what has been read; the observed extremes where the range isn't checked.
+        values: range that the images must lie in, and how they are scaled for level 0. It may be replaced by the one
+            that was found in the training data.
+        low, high: extremes of what has been read, on the scale of level 0.
+        value_range: `(low, high)` of the images, `low < high`: the one that the user gave; else [-1, 1] for `uint8`,
+            [0, 1] or [-1, 1] for floats, by what has been read; the observed extremes where the range isn't checked.
     """
 
-    def __init__(self, shape: Shape, factor: int, check_range: bool) -> None:
+    def __init__(self, shape: Shape, factor: int, values: ValueRange) -> None:
         self.shape = tuple(shape)
         self.factor = factor
-        self.check_range = check_range
+        self.values = values
         self.failure: Exception | None = None
         self.counted: dict[int, int | None] = {}
         self.low, self.high = np.inf, -np.inf
+        self.has_pixels = False  # `uint8`
         self.workers: int | None = None  # that decode files
 
     @abstractmethod
@@ -144,7 +150,7 @@ class Source(ABC):
     def dataset(self, batch_size: int, *, shuffle: bool = False, first_pass: int = 0) -> tf.data.Dataset:
         """Batches of float32 `(N, H, W, C)`, sides padded to multiples of the factor."""
         batches = self.raw_batches(batch_size, shuffle, first_pass)
-        return batches.map(lambda images: pad_by_reflection(scaled(images), self.factor)).prefetch(2)
+        return batches.map(lambda images: pad_by_reflection(self.values.to_level(images), self.factor)).prefetch(2)
 
     def from_step(self, batch_size: int, step: int) -> tf.data.Dataset:
         """Endless shuffled batches, from step `step` of a training on. Whole epochs before it are not read."""
@@ -174,9 +180,26 @@ class Source(ABC):
 
     @property
     def value_range(self) -> tuple[float, float]:
-        if not self.check_range:
+        if self.values.origin == "user":
+            return self.values.ends
+        if not self.values.is_checked:
             return widened(float(self.low), float(self.high))
-        return (0.0, 1.0) if self.low >= 0 else (-1.0, 1.0)
+        return UNIT if self.low >= 0 else SIGNED
+
+    @property
+    def looks_like_unit_range(self) -> bool:
+        """Whether images for a stack that was trained on [-1, 1] seem to lie in [0, 1], by what has been read."""
+        is_signed = self.values.origin == "data" and self.values.is_checked and self.values.ends == SIGNED
+        return is_signed and spans_unit_range(self.low, self.high)
+
+    def warn_of_unit_range(self) -> None:
+        if self.looks_like_unit_range:
+            warnings.warn(
+                f"The stack was trained on images in [-1, 1], and these lie between {self.low:g} and {self.high:g}, as "
+                "images in [0, 1] do. If they are, scale them with `images * 2 - 1`. If they lie in [-1, 1], "
+                "`sae.value_range = (-1, 1)` turns this warning off.",
+                stacklevel=4,
+            )
 
     @contextmanager
     def own_errors(self) -> Iterator[None]:
@@ -195,17 +218,56 @@ class Source(ABC):
         check_size(shape, self.factor)
 
     def check(self, images: np.ndarray, first_index: int) -> np.ndarray:
-        """Refuses values that can't be pixels, and remembers the extremes of the others."""
+        """Refuses values outside of the range, and remembers the extremes of the others."""
         if images.dtype == np.uint8:
-            self.low, self.high = -1.0, 1.0
-            return images
-        low, high = check_values(images, first_index, self.check_range)
+            check_takes_pixels(self.values)
+            self.has_pixels = True
+            low, high = self.values.pixel_ends
+        else:
+            low, high = self.values.to_level_extremes(*check_values(images, first_index, self.values))
         self.low, self.high = min(self.low, low), max(self.high, high)
         return images
+
+    def scale_by(self, values: ValueRange) -> None:
+        """Scales images by the range that was found in the training data."""
+        self.values = values
+        if self.has_pixels:
+            self.low, self.high = values.pixel_ends
 
     def remember(self, failure: Exception) -> Exception:
         self.failure = failure
         return failure
+
+
+def spans_unit_range(low: float, high: float) -> bool:
+    """Whether values with these extremes fill most of [0, 1], as few sets of images in [-1, 1] do."""
+    return 0 <= low <= 0.25 and 0.75 <= high <= 1 + SLACK
+
+
+def check_same_range(training: Source, validation: Source) -> None:
+    """Refuses validation data in [0, 1] where the training data lie in [-1, 1] and the other way round.
+
+    Args:
+        training: has been read at least in part.
+        validation: has been read.
+
+    Raises:
+        ValueError: their ranges seem to differ.
+    """
+    if training.values.origin == "user" or not training.values.is_checked:
+        return
+    if training.low >= 0 and validation.low < -SLACK:
+        raise ValueError(
+            "The stack was trained on images in [0, 1], and `validation_data` has negative values. Scale it with "
+            f"`(images + 1) / 2` if it lies in [-1, 1]. Received: values from {validation.low:g} to {validation.high:g}"
+        )
+    if training.low < -0.5 and spans_unit_range(validation.low, validation.high):
+        raise ValueError(
+            f"The training images lie between {training.low:g} and {training.high:g}, and `validation_data` between "
+            f"{validation.low:g} and {validation.high:g}, as images in [0, 1] do: scale them with `images * 2 - 1`. If "
+            "they lie in [-1, 1], make the Autoencoder with `value_range=(-1, 1)`. Received: validation_data of "
+            f"{validation.describe()}"
+        )
 
 
 class DatasetSource(Source):
@@ -216,7 +278,7 @@ class DatasetSource(Source):
         """Checked batches of one image or more, in order."""
 
     def in_order(self, batch_size: int, *, scale: bool = True) -> Iterator[np.ndarray]:
-        prepare = scaled if scale else tf.identity
+        prepare = self.values.to_level if scale else tf.identity
         with self.own_errors():
             if None in self.shape:
                 singles = iterated(self.raw_singles().map(prepare).prefetch(2))
@@ -224,6 +286,7 @@ class DatasetSource(Source):
             else:
                 batches = self.raw_batches(fitting(batch_size, self.shape), False)
                 yield from iterated(batches.map(prepare).prefetch(2))
+        self.warn_of_unit_range()
 
 
 class Pairs(NamedTuple):

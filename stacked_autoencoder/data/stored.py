@@ -12,6 +12,7 @@ from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.utils.generators import generated
 from stacked_autoencoder.utils.images import Shape
 from stacked_autoencoder.utils.seeds import EpochShuffler
+from stacked_autoencoder.utils.value_range import UNLIMITED, ValueRange
 
 
 class StoreBlock(ImageBlock):
@@ -29,8 +30,8 @@ class StoreBlock(ImageBlock):
 class StoreSource(DatasetSource):
     """A store of encodings, read from the disk as they are needed."""
 
-    def __init__(self, store: EncodingStore, shape: Shape, factor: int = 1, check_range: bool = False) -> None:
-        super().__init__(shape, factor, check_range)
+    def __init__(self, store: EncodingStore, shape: Shape, factor: int = 1, values: ValueRange = UNLIMITED) -> None:
+        super().__init__(shape, factor, values)
         self.store = store
         if len(store) == 0:
             raise ValueError(f"The store is empty; at least one encoding is needed. Received: {str(store.path)!r}")

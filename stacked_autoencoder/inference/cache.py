@@ -26,6 +26,7 @@ from stacked_autoencoder.utils.files import only_writer
 from stacked_autoencoder.utils.images import Shape, fitting, gather
 from stacked_autoencoder.utils.memory import available_memory
 from stacked_autoencoder.utils.temporary import TemporaryFolder
+from stacked_autoencoder.utils.value_range import UNLIMITED
 
 DTYPE = "float16"  # of a store; what it rounds is a ten-millionth of the variance
 
@@ -70,7 +71,7 @@ class EncodingCache:
         if not known or count * int(np.prod(shape)) * 4 <= self.budget:
             encodings = self._in_memory(stack.levels[level], source, count if known else None)
             if encodings is not None:
-                return ArraySource(encodings, stack.levels[level].encoding_shape, check_range=False)
+                return ArraySource(encodings, stack.levels[level].encoding_shape, values=UNLIMITED)
         store = self._on_disk(stack, level, source, images, name, verbose)
         return StoreSource(store, stack.levels[level].encoding_shape)
 

@@ -12,8 +12,9 @@ from stacked_autoencoder.inference.tiling import decode_tiles, default_side, enc
 from stacked_autoencoder.levels.stack import BATCH, Stack
 from stacked_autoencoder.utils.checks import check_encodings, described, positive_int
 from stacked_autoencoder.utils.forks import check_not_forked
-from stacked_autoencoder.utils.images import Shape, cropped, fitting, gather, scaled, times
+from stacked_autoencoder.utils.images import Shape, cropped, fitting, gather, times
 from stacked_autoencoder.utils.seeds import rng_of
+from stacked_autoencoder.utils.value_range import UNLIMITED, ValueRange
 
 Tile = int | Literal["auto"] | None
 
@@ -22,7 +23,7 @@ def encode(
     stack: Stack, images: Images, level: int | None = None, tile: Tile = "auto"
 ) -> np.ndarray | list[np.ndarray]:
     level = stack.index_of(level)
-    return _map_batches(stack, images, lambda batch: encode_batch(stack, batch, level, tile))
+    return _map_batches(stack, images, lambda batch: encode_batch(stack, batch, level, tile, stack.values))
 
 
 def decode(
@@ -40,14 +41,22 @@ def decode(
     shapes = [other.encoding_shape for other in stack.levels]
     for batch in batches:
         check_encodings(batch.shape, shapes, level)
-    return gather((cropped(decode_batch(stack, batch, level, tile), stack.shape) for batch in batches), count)
+    decoded = (cropped(decode_batch(stack, batch, level, tile), stack.shape) for batch in batches)
+    return gather(map(stack.values.from_level, decoded), count)
 
 
 def reconstruct(stack: Stack, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
     level = stack.index_of(level)
-    return _map_batches(
-        stack, images, lambda batch: reconstruct_batch(stack, stack.levels[0].encoder_inputs(batch), level)
-    )
+
+    def restored(batch: np.ndarray) -> np.ndarray:
+        if len(stack.shape) == 3:
+            values = reconstruct_batch(stack, batch, level, stack.values)
+        else:
+            given = stack.levels[0].encoder_inputs(stack.values.to_level(batch).numpy())
+            values = reconstruct_batch(stack, given, level)
+        return stack.values.from_level(values)
+
+    return _map_batches(stack, images, restored)
 
 
 def sample(stack: Stack, n: int, seed: int | None = None) -> np.ndarray:
@@ -69,21 +78,27 @@ def sample(stack: Stack, n: int, seed: int | None = None) -> np.ndarray:
 # === One batch ===
 
 
-def encode_batch(stack: Stack, images: np.ndarray, level: int, tile: Tile = "auto") -> np.ndarray:
-    """Images as they are → encodings."""
+def encode_batch(
+    stack: Stack, images: np.ndarray, level: int, tile: Tile = "auto", values: ValueRange = UNLIMITED
+) -> np.ndarray:
+    """Images → encodings.
+
+    Args:
+        values: scales the images; by default they have the scale of level 0.
+    """
     side = _tile_side(stack, tile, images.shape[1:-1], level)
     levels = stack.levels[: level + 1]
     if side is not None:
         tiles = tiler(tuple(each.encoder for each in levels))
-        return _batch([encode_tiles(tiles, image, stack.factor, side) for image in images])
-    values = stack.pad(scaled(images).numpy())
+        return _batch([encode_tiles(tiles, image, stack.factor, side, values) for image in images])
+    encodings = stack.pad(values.to_level(images).numpy())
     for each in levels:
-        values = each.encode(values)
-    return values
+        encodings = each.encode(encodings)
+    return encodings
 
 
 def decode_batch(stack: Stack, encodings: np.ndarray, level: int, tile: Tile = "auto") -> np.ndarray:
-    """Encodings of a level → images, as large as the padded ones."""
+    """Encodings of a level → images on the scale of level 0, as large as the padded ones."""
     side = _tile_side(stack, tile, times(encodings.shape[1:-1], stack.factor_at(level)), level)
     levels = stack.levels[level::-1]
     if side is not None:
@@ -94,9 +109,14 @@ def decode_batch(stack: Stack, encodings: np.ndarray, level: int, tile: Tile = "
     return encodings
 
 
-def reconstruct_batch(stack: Stack, images: np.ndarray, level: int) -> np.ndarray:
-    """Images as they are → their reconstructions; padded on the way, so the shape stays."""
-    return cropped(decode_batch(stack, encode_batch(stack, images, level, "auto"), level, "auto"), images.shape[1:])
+def reconstruct_batch(stack: Stack, images: np.ndarray, level: int, values: ValueRange = UNLIMITED) -> np.ndarray:
+    """Images → their reconstructions on the scale of level 0; padded on the way, so the shape stays.
+
+    Args:
+        values: scales the images; by default they have the scale of level 0.
+    """
+    encodings = encode_batch(stack, images, level, "auto", values)
+    return cropped(decode_batch(stack, encodings, level, "auto"), images.shape[1:])
 
 
 def _map_batches(

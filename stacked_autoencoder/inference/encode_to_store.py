@@ -24,7 +24,8 @@ from stacked_autoencoder.utils.checks import positive_int
 from stacked_autoencoder.utils.console import Progress
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.files import only_writer
-from stacked_autoencoder.utils.images import Shape, pad_by_reflection, scaled
+from stacked_autoencoder.utils.images import Shape, pad_by_reflection
+from stacked_autoencoder.utils.value_range import ValueRange
 from stacked_autoencoder.version import versions
 
 SHARD_BYTES = 1 << 25
@@ -118,7 +119,7 @@ def write_alone(
     verbose: int = 0,
 ) -> None:
     """What `write_store` does in the folder of the store or part, for which the caller has `only_writer`."""
-    encode = encoding_of(tuple(encoders), source.factor, made["dtype"])
+    encode = encoding_of(tuple(encoders), source.factor, source.values, made["dtype"])
     about = {"part": None if part is None else list(part), "source": source.describe(), "versions": versions()}
     found = look_into(folder)
     head = _head(folder, found, {"format": FORMAT, **made, **about})
@@ -215,14 +216,16 @@ def _check_source(
 
 
 @lru_cache(maxsize=2)  # tracing takes as long as a thousand small images
-def encoding_of(encoders: tuple[keras.Model, ...], factor: int, dtype: str) -> Callable[[np.ndarray], Encoded]:
+def encoding_of(
+    encoders: tuple[keras.Model, ...], factor: int, value_range: ValueRange, dtype: str
+) -> Callable[[np.ndarray], Encoded]:
     """From images as they are to what is kept of them, as one graph: nothing in between is copied out.
 
     Large images go tile by tile.
     """
 
     def whole(images: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        values = pad_by_reflection(scaled(images), factor)
+        values = pad_by_reflection(value_range.to_level(images), factor)
         for encoder in encoders:
             values = encoder(values, training=False)
         axes = list(range(values.shape.rank - 1))
@@ -235,7 +238,7 @@ def encoding_of(encoders: tuple[keras.Model, ...], factor: int, dtype: str) -> C
         if side is None:
             return Encoded(*map(np.asarray, graph(tf.convert_to_tensor(images))))
         (image,) = images  # there is one, so large are they
-        return Encoded.of(encode_tiles(tiler(encoders), image, factor, side)[None], dtype)
+        return Encoded.of(encode_tiles(tiler(encoders), image, factor, side, value_range)[None], dtype)
 
     graph = tf.function(whole, reduce_retracing=True)
     return encode

@@ -28,7 +28,7 @@ def without_masked(level: Level, inputs: np.ndarray, outputs: np.ndarray) -> tup
 
 
 def mean_squared_error(stack: Stack, images: Images) -> float:
-    """Mean squared error of the whole stack in image units, averaged over values (not over batches)."""
+    """Mean squared error of the whole stack on the scale of level 0, averaged over values (not over batches)."""
     source = as_source(images, **stack.source_options, finite="images")
     loss = Mean()
     for batch in source.in_order(BATCH):
@@ -55,8 +55,8 @@ def error_budget(stack: Stack, images: Images) -> Budget:
             decoded = cropped(decoded, batch.shape[1:])
             mean["full_loss"].add(*squared_error(*without_masked(levels[0], batch, decoded)))
             if batch.ndim == 4:
-                mean["psnr"].add(psnr(batch, decoded, stack.value_range).sum(), len(batch))
-                mean["ssim"].add(ssim(batch, decoded, stack.value_range).sum(), len(batch))
+                mean["psnr"].add(psnr(batch, decoded, stack.values.level_ends).sum(), len(batch))
+                mean["ssim"].add(ssim(batch, decoded, stack.values.level_ends).sum(), len(batch))
             mean["values"].add(encodings.size, len(batch))
             mean["ratio"].add(batch.size / encodings.size * len(batch), len(batch))
             code = level.linear_code

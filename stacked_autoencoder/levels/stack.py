@@ -21,6 +21,7 @@ from stacked_autoencoder.utils.checks import AXES, check_size
 from stacked_autoencoder.utils.console import aligned, show
 from stacked_autoencoder.utils.forks import check_not_forked
 from stacked_autoencoder.utils.images import Shape, pad_by_reflection, padded_shape
+from stacked_autoencoder.utils.value_range import Range, ValueRange
 
 BATCH = 256  # small images at once where nothing is trained: of 64x64x3, 64 at once take a fifth longer
 
@@ -31,19 +32,27 @@ class Stack:
     Args:
         shape: of one image, `(height, width, channels)`; `None` for a side that may differ. Sequences have
             `(timesteps, features)`, vectors `(features,)`.
-        check_range: whether float images must lie in [-1, 1].
+        check_range: whether images must lie in `value_range`, or floats in [-1, 1].
+        value_range: `(low, high)`, lowest and highest value that images may have, which are scaled for level 0.
 
     Attributes:
         levels: list of `Level`, each with its `encoder` and `decoder`.
-        value_range: `(low, high)` of the images that level 0 was trained on.
+        values: the range of the images, and its scale inside the levels.
     """
 
-    def __init__(self, shape: Shape, check_range: bool = True) -> None:
+    def __init__(self, shape: Shape, check_range: bool = True, value_range: Range | None = None) -> None:
         check_not_forked()
         self.shape = _image_shape(shape)
-        self.check_range = check_range and len(self.shape) == 3  # other data aren't pixels
+        if value_range is None:
+            self.values = ValueRange(is_checked=check_range and len(self.shape) == 3)  # other data aren't pixels
+        else:
+            self.values = ValueRange.given(value_range, check_range)
         self.levels: list[Level] = []
-        self.value_range = (-1.0, 1.0)
+
+    @property
+    def value_range(self) -> Range:
+        """`(low, high)` of the images, as users pass and get them."""
+        return self.values.ends
 
     @property
     def factor(self) -> int:
@@ -71,7 +80,7 @@ class Stack:
     @property
     def source_options(self) -> dict[str, Any]:
         """What `data.adapters.as_source` is told of the images that the stack takes."""
-        return {"shape": self.shape, "factor": self.factor, "check_range": self.check_range}
+        return {"shape": self.shape, "factor": self.factor, "values": self.values}
 
     def encoder_to(self, level: int) -> keras.Model:
         """The encoders down to a level as one Keras model."""
@@ -102,7 +111,7 @@ class Stack:
         Args:
             multiple: what they are padded to, the factor of the whole stack by default.
         """
-        digest = hashlib.sha256(str(multiple or self.factor).encode())
+        digest = hashlib.sha256(f"{multiple or self.factor}{self.values.key}".encode())
         for each in self.levels[: level + 1]:
             digest.update(json.dumps([each.kind, each.get_config(), each.input_shape], sort_keys=True).encode())
             for weight in each.encoder.get_weights():

@@ -9,7 +9,8 @@ import numpy as np
 
 from stacked_autoencoder.pca import fit_linear_code
 from stacked_autoencoder.plots.drawing import axes_of, bare, new_figure, number_rows, show
-from stacked_autoencoder.utils.images import Range, as_shown, mosaic
+from stacked_autoencoder.utils.images import as_shown, mosaic
+from stacked_autoencoder.utils.value_range import Range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,8 @@ import numpy as np
 from stacked_autoencoder.metrics import psnr
 from stacked_autoencoder.plots.drawing import axes_of, new_figure, show
 from stacked_autoencoder.utils.checks import positive_int
-from stacked_autoencoder.utils.images import Range, as_shown, mosaic, scaled
+from stacked_autoencoder.utils.images import as_shown, mosaic
+from stacked_autoencoder.utils.value_range import Range, ValueRange
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +40,7 @@ def reconstructions(
         value_range = rows.value_range if value_range is None else value_range
         rows = {f"level {level}": rows.reconstruct(images, level=level) for level in range(len(rows.levels))}
     value_range = (-1.0, 1.0) if value_range is None else value_range
-    images = scaled(np.asarray(images)).numpy()
+    images = ValueRange.given(value_range).to_user(np.asarray(images))
     everything = {"original": images, **rows}
     count, height, width = images.shape[:3]
     figure = figure or new_figure(1.3 * count + 0.4, (1.3 * height / width + 0.25) * len(everything))
@@ -114,7 +115,8 @@ def interpolations(
         between = [one + shares * (other - one) for one, other in zip(start, end, strict=True)]
     else:
         between = [head.interpolate(one, other, n) for one, other in zip(start, end, strict=True)]
-    parts = [scaled(first).numpy(), sae.decode(np.concatenate(between), level), scaled(last).numpy()]
+    values = sae.stack.values
+    parts = [values.to_user(first), sae.decode(np.concatenate(between), level), values.to_user(last)]
     ends_and_steps = [
         mosaic(as_shown(part, sae.value_range), columns) for part, columns in zip(parts, (1, n, 1), strict=True)
     ]

@@ -64,10 +64,12 @@ def _read_stack(path: Path, trusted: bool) -> Stack:
     saved = read(path, trusted=trusted)
     manifest = saved.manifest
     try:
-        stack = Stack(tuple(manifest["shape"]), manifest["check_range"])
+        is_given = manifest.get("value_range_is_given", False)
+        stack = Stack(tuple(manifest["shape"]), manifest["check_range"], manifest["value_range"] if is_given else None)
     except ValueError as error:
         raise LoadError(f"{error} Received: {str(path)!r}") from None
-    stack.value_range = widened(*manifest["value_range"])
+    if manifest["levels"][0]["started"]:
+        stack.values = stack.values.found(widened(*manifest["value_range"]))
     fill(stack, saved, trusted)
     return stack
 

@@ -246,6 +246,9 @@ def _check_manifest(manifest: Any) -> None:
     _expect(isinstance(manifest["check_range"], bool), "`check_range` must be true or false")
     is_range = _is_range(manifest["value_range"], may_be_empty="id" not in manifest)
     _expect(is_range, "`value_range` must be two finite numbers, the lower one first")
+    is_given = manifest.get("value_range_is_given", False)
+    _expect(isinstance(is_given, bool), "`value_range_is_given` must be true or false")
+    _expect(not is_given or manifest["value_range"][0] < manifest["value_range"][1], "`value_range` is empty")
     _expect(
         isinstance(levels, list) and 1 <= len(levels) <= MOST_LEVELS,
         f"`levels` must be a list of 1 to {MOST_LEVELS} levels",

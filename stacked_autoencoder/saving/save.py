@@ -83,8 +83,9 @@ def save_stack(stack: Stack, path: Path, *, is_checked: bool = False) -> None:
         raise ValueError(f"At most {MOST_LEVELS} levels can be saved. Received: {len(stack.levels)} levels")
     state = {
         "shape": stack.shape,
-        "check_range": stack.check_range,
+        "check_range": stack.values.is_checked,
         "value_range": stack.value_range,
+        **({"value_range_is_given": True} if stack.values.origin == "user" else {}),
         "levels": [level.get_state() for level in stack.levels],
     }
     models = {

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.data.source import Pairs
+from stacked_autoencoder.data.source import Pairs, check_same_range
 from stacked_autoencoder.distribution import is_chief, spread
 from stacked_autoencoder.inference.evaluation import without_masked
 from stacked_autoencoder.layers.tied import copy_out
@@ -116,6 +116,8 @@ def fit(
     check_targets(levels[0], seen, sample)
     measure = partial(evaluator, sample) if validation is None else partial(evaluator.of_all, validation, batch_size)
     start_loss = measure()["loss"]
+    if validation is not None:
+        check_same_range(seen.inputs, validation.inputs)
     if options.optimizer is None:
         learning_rate = PEAK_LEARNING_RATE if options.learning_rate is None else options.learning_rate
         if not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
@@ -191,9 +193,9 @@ def check_targets(level: Level, seen: Pairs, sample: Sequence[tuple[np.ndarray, 
     high = max(source.high, *(targets.max() for _, targets in sample))
     if low < 0 or high > 1:
         raise ValueError(
-            "This level's `loss` is one of probabilities, so what it restores must lie in [0, 1]. `uint8` images are "
-            'scaled to [-1, 1]: pass `images / 255.0` instead, or take `loss="mse"`. Received: values from '
-            f"{low:g} to {high:g}"
+            "This level's `loss` is one of probabilities, so what it restores must lie in [0, 1], and `uint8` images "
+            "are scaled to [-1, 1]. Make the Autoencoder with `value_range=(0, 1)`, which scales them to [0, 1], or "
+            f'take `loss="mse"`. Received: values from {low:g} to {high:g}'
         )
 
 

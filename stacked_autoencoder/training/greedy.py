@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 import keras
+import numpy as np
 
 from stacked_autoencoder.data.source import Pairs, Source
 from stacked_autoencoder.distribution import Stream
@@ -66,7 +67,7 @@ def train_greedily(
         if finished:
             histories.append(finished[0])
             if index == 0:
-                stack.value_range = finished[1]
+                stack.values = stack.values.found(finished[1])
         elif index in epochs:
             start = partial(_start, stack, index, images, seen.inputs, batch_size, most)
             begin = partial(change, [level], start, on_all_workers=True)
@@ -75,6 +76,8 @@ def train_greedily(
                 checkpoint = checkpoints.begin(index, [level], begin)
             else:
                 begin()
+            if index == 0:
+                _share_range(stack, seen, valid)
             history = fit(
                 [level],
                 seen,
@@ -88,7 +91,7 @@ def train_greedily(
             sample = partial(seen.inputs.batches, batch_size, shuffle=True, most=SAMPLE)
             change([level], lambda level=level, sample=sample: level.measure(sample()))
             if index == 0:
-                stack.value_range = (seen.targets or seen.inputs).value_range
+                _share_range(stack, seen, valid)
             if checkpoints:
                 checkpoints.finish(index, [level], history, stack.value_range)
         if images.level <= index < top:
@@ -97,6 +100,16 @@ def train_greedily(
         if validation is not None and validation.level <= index < top:
             valid = encoded(index, valid, validation.shape, "validation")
     return histories
+
+
+def _share_range(stack: Stack, seen: Pairs, valid: Pairs | None) -> None:
+    """Gives the stack the range of its training images, and scales other images to it."""
+    restored = seen.targets or seen.inputs
+    if np.isfinite(restored.low):  # something has been read
+        stack.values = stack.values.found(restored.value_range)
+    for source in (*seen, *(valid or ())):
+        if source is not None:
+            source.scale_by(stack.values)
 
 
 def steps_needed(source: Source, options: FitOptions) -> int | None:

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from stacked_autoencoder.utils.value_range import SLACK, UNIT, ValueRange
+
 Shape = Sequence[int | None]
 
 
-SLACK = 1e-3  # what rounding may add to [-1, 1]
 AXES = {1: "(features)", 2: "(timesteps, features)", 3: "(H, W, C)"}
 
 
@@ -72,15 +73,30 @@ def check_size(size: Shape, factor: int) -> None:
         )
 
 
-def check_values(images: np.ndarray, first_index: int, check_range: bool) -> tuple[float, float]:
-    """Raises `ValueError` for floats that aren't finite or not in [-1, 1]; returns their extremes.
+def check_takes_pixels(values: ValueRange) -> None:
+    """Raises `ValueError` if `uint8` images can't be scaled to the range of the stack."""
+    if not values.takes_pixels:
+        low, high = values.ends
+        raise ValueError(
+            f"The images are uint8, from 0 to 255, and the stack takes values from {low:g} to {high:g}. If 0 to 255 "
+            "are values of that range, pass `images.astype('float32')`; else scale them to it first. Received: "
+            "dtype=uint8"
+        )
+
+
+def check_values(images: np.ndarray, first_index: int, values: ValueRange) -> tuple[float, float]:
+    """Raises `ValueError` for images that aren't finite or outside of a range; returns their extremes.
 
     Args:
-        images: a batch.
+        images: a batch, of any numeric dtype but `uint8`.
         first_index: of `images[0]` in the data, so that the message can name the image.
-        check_range: whether values must lie in [-1, 1], or only be finite.
+        values: the range of the stack, whose `is_checked` says whether they must lie in it.
     """
+    if images.dtype.kind not in "biuf":
+        raise ValueError(f"`images` must be numbers: integers, floats or booleans. Received: dtype={images.dtype}")
     low, high = float(images.min()), float(images.max())
+    if images.dtype.kind in "iu" and values.is_checked and values.origin != "user":
+        raise _integers_without_range(images, low, high)
     axes = tuple(range(1, images.ndim))
     if not (np.isfinite(low) and np.isfinite(high)):
         bad = first_index + int(np.argmin(np.isfinite(images).all(axis=axes)))
@@ -88,15 +104,51 @@ def check_values(images: np.ndarray, first_index: int, check_range: bool) -> tup
             f"Image {bad} holds NaN or infinite values, which would spoil every weight of the model. Drop or repair "
             f"it: `images[np.isfinite(images).all(axis={axes})]` keeps the good ones."
         )
-    if check_range and (low < -1 - SLACK or high > 1 + SLACK):
-        bad = first_index + int(np.argmax((np.abs(images) > 1 + SLACK).any(axis=axes)))
-        looks = " They look like pixels of 0 to 255." if low >= 0 and 1 + SLACK < high <= 255 else ""
-        raise ValueError(
-            f"Float images must lie in [-1, 1].{looks} Scale them with `images / 127.5 - 1`, or pass them as uint8 "
-            "(`images.astype('uint8')`); for data that isn't pixels make the Autoencoder with `check_range=False`. "
-            f"Received: values from {low:g} to {high:g}, first in image {bad}"
-        )
+    if not values.is_checked:
+        return low, high
+    lowest, highest = values.ends if values.origin == "user" or values.ends == UNIT else (-1.0, 1.0)
+    slack = SLACK * (highest - lowest) / 2
+    if low < lowest - slack or high > highest + slack:
+        outside = (images < lowest - slack) | (images > highest + slack)
+        bad = first_index + int(np.argmax(outside.any(axis=axes)))
+        received = f"Received: values from {low:g} to {high:g}, first in image {bad}"
+        raise ValueError(f"{_out_of_range(values, low, high)} {received}")
     return low, high
+
+
+def _integers_without_range(images: np.ndarray, low: float, high: float) -> ValueError:
+    kind = images.dtype
+    example = np.iinfo(kind).max if kind.kind == "u" else f"{high:g}"
+    way_out = "make the Autoencoder with the lowest and the highest value that such images may have, such as "
+    way_out += f"`value_range=({0 if low >= 0 else f'{low:g}'}, {example})`"
+    if low >= 0 and high <= 255:
+        way_out = f"convert pixels from 0 to 255 with `images.astype('uint8')`, or {way_out}"
+    return ValueError(
+        f"`images` are {kind}, and their range isn't known: {way_out}. Received: dtype={kind}, values from {low:g} to "
+        f"{high:g}"
+    )
+
+
+def _out_of_range(values: ValueRange, low: float, high: float) -> str:
+    if values.origin == "user":
+        return (
+            f"The images must lie in the `value_range` of the Autoencoder, from {values.low:g} to {values.high:g}. "
+            "Make it with the lowest and the highest value that images may have, or clip them with "
+            f"`images.clip({values.low:g}, {values.high:g})`."
+        )
+    if values.ends == UNIT and low >= -1 - SLACK and high <= 1 + SLACK:
+        return (
+            "The stack was trained on images in [0, 1], and these have negative values. Scale them with "
+            "`(images + 1) / 2` if they lie in [-1, 1]."
+        )
+    looks = " They look like pixels of 0 to 255." if low >= 0 and 1 + SLACK < high <= 255 else ""
+    pixels = "images / 255" if values.ends == UNIT else "images / 127.5 - 1"
+    where = "[0, 1], as those that the stack was trained on" if values.ends == UNIT else "[-1, 1]"
+    return (
+        f"Float images must lie in {where}.{looks} Scale pixels from 0 to 255 with `{pixels}`, or pass them as uint8 "
+        "(`images.astype('uint8')`). For other values make the Autoencoder with `value_range=(low, high)`, their "
+        "lowest and highest possible value, or with `check_range=False`, which takes any."
+    )
 
 
 def check_encodings(received: Shape, expected: Sequence[Shape], level: int) -> None:

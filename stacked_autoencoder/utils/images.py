@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-Shape = tuple[int | None, ...]
+from stacked_autoencoder.utils.value_range import UNKNOWN, Range
 
+Shape = tuple[int | None, ...]
 
 PIXELS = 1 << 22  # in a batch that isn't trained on
 OPEN_SIDE = 512  # what a side is taken for that isn't known
@@ -59,8 +60,7 @@ def index_batches(
 
 def scaled(images: np.ndarray | tf.Tensor) -> tf.Tensor:
     """float32, `uint8` as [-1, 1]."""
-    values = tf.cast(images, tf.float32)
-    return values / 127.5 - 1.0 if tf.as_dtype(images.dtype) == tf.uint8 else values
+    return UNKNOWN.to_level(images)
 
 
 def pad_by_reflection(images: tf.Tensor, multiple: int) -> tf.Tensor:
@@ -121,9 +121,6 @@ def _joined(batches: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
     if len({batch.shape[1:] for batch in batches}) == 1:
         return np.concatenate(batches)
     return [single for batch in batches for single in batch]
-
-
-Range = tuple[float, float]
 
 
 def as_shown(images: np.ndarray, value_range: Range) -> np.ndarray:
