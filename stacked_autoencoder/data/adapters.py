@@ -28,7 +28,7 @@ from stacked_autoencoder.data.image_folder import ImageFolder
 from stacked_autoencoder.data.source import Source
 from stacked_autoencoder.data.stored import StoreSource
 from stacked_autoencoder.store.encoding_store import EncodingStore
-from stacked_autoencoder.utils.checks import AXES, described
+from stacked_autoencoder.utils.checks import AXES, check_numeric, described
 from stacked_autoencoder.utils.forks import check_not_forked
 from stacked_autoencoder.utils.generators import generated
 from stacked_autoencoder.utils.images import Shape
@@ -128,6 +128,7 @@ def _as_array(images: Any) -> np.ndarray:
             "`images` is an object array, which numpy makes of images of different sizes. Pass them as a list of "
             f"arrays (H, W, C) instead. Received: dtype=object, shape={array.shape}"
         )
+    check_numeric(array.dtype)
     return array
 
 

@@ -73,6 +73,12 @@ def check_size(size: Shape, factor: int) -> None:
         )
 
 
+def check_numeric(dtype: np.dtype) -> None:
+    """Raises `ValueError` for values that aren't numbers."""
+    if dtype.kind not in "biuf":
+        raise ValueError(f"`images` must be numbers: integers, floats or booleans. Received: dtype={dtype}")
+
+
 def check_takes_pixels(values: ValueRange) -> None:
     """Raises `ValueError` if `uint8` images can't be scaled to the range of the stack."""
     if not values.takes_pixels:
@@ -92,8 +98,7 @@ def check_values(images: np.ndarray, first_index: int, values: ValueRange) -> tu
         first_index: of `images[0]` in the data, so that the message can name the image.
         values: the range of the stack, whose `is_checked` says whether they must lie in it.
     """
-    if images.dtype.kind not in "biuf":
-        raise ValueError(f"`images` must be numbers: integers, floats or booleans. Received: dtype={images.dtype}")
+    check_numeric(images.dtype)
     low, high = float(images.min()), float(images.max())
     if images.dtype.kind in "iu" and values.is_checked and values.origin != "user":
         raise _integers_without_range(images, low, high)

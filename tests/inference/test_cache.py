@@ -13,6 +13,7 @@ from stacked_autoencoder.data.stored import StoreSource
 from stacked_autoencoder.inference.cache import EncodingCache
 from stacked_autoencoder.store.manifest import LOG, MANIFEST
 from stacked_autoencoder.training import greedy
+from stacked_autoencoder.utils.value_range import UNLIMITED
 from tests.conftest import blobs, files_of_at_most
 from tests.inference.test_encode_to_store import before_encoding
 
@@ -219,7 +220,7 @@ def test_a_store_gives_batches_like_the_array_that_it_holds(images, tmp_path):
     sae.train(images, epochs=0, verbose=0)
     store = sae.encode_to(tmp_path / "store", images, level=0, shard_size=20, dtype="float32", verbose=0)
     shape = sae.levels[0].encoding_shape
-    ours, theirs = StoreSource(store, shape), ArraySource(store[:], shape, check_range=False)
+    ours, theirs = StoreSource(store, shape), ArraySource(store[:], shape, values=UNLIMITED)
     np.testing.assert_array_equal(np.concatenate(list(ours.in_order(32))), store[:])
     np.testing.assert_array_equal(np.concatenate(list(ours.batches(32))), store[:])
     for source in (ours, theirs):
