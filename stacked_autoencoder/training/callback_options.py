@@ -18,6 +18,7 @@ from typing import Any
 
 import keras
 
+from stacked_autoencoder.optimizers import fixed_rate
 from stacked_autoencoder.utils.checks import whole
 from stacked_autoencoder.utils.files import replacing
 
@@ -125,7 +126,7 @@ def check_callbacks(
         for refused, advice in NO_PLACE.items():
             if _is_a(callback, refused):
                 raise ValueError(f"`{refused}` can't be used with stacks. {advice} Received: callbacks=[{name}]")
-        if isinstance(callback, SETS_THE_RATE) and _follows_a_schedule(optimizer):
+        if isinstance(callback, SETS_THE_RATE) and (optimizer is None or fixed_rate(optimizer) is None):
             raise ValueError(
                 f"`{name}` sets the learning rate, which follows a schedule here. Give an optimizer with a number as "
                 "its learning rate, such as `optimizer=keras.optimizers.Adam(1e-3)`, and leave `learning_rate` out; or "
@@ -151,14 +152,6 @@ def _is_a(callback: Callback, name: str) -> bool:
     """Whether it is of this class of Keras's, which this version of Keras may not have."""
     kind = getattr(keras.callbacks, name, None)
     return kind is not None and isinstance(callback, kind)
-
-
-def _follows_a_schedule(optimizer: keras.optimizers.Optimizer | None) -> bool:
-    """Whether Keras refuses to set the learning rate of an optimizer; ours, where there is none, has a schedule."""
-    if optimizer is None:
-        return True
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a `LossScaleOptimizer`
-    return isinstance(optimizer.get_config().get("learning_rate"), dict)  # what a schedule is serialised to
 
 
 # === Where callbacks write ===
@@ -234,6 +227,13 @@ def go_on_writing(callbacks: Iterable[Callback]) -> None:
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.CSVLogger):
             callback.append = True
+
+
+def close_files(callbacks: Iterable[Callback]) -> None:
+    """Closes what Keras leaves open where training ends with an error."""
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.CSVLogger) and callback.csv_file is not None:
+            callback.csv_file.close()
 
 
 def _rows_of_level(

@@ -17,8 +17,8 @@ from stacked_autoencoder.inference.evaluation import without_masked
 from stacked_autoencoder.layers.tied import copy_out
 from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.metrics import squared_error
-from stacked_autoencoder.optimizers import PEAK_LEARNING_RATE, LearningRate, LevelMuon, WarmCosine
-from stacked_autoencoder.training.callback_options import Callbacks, go_on_writing
+from stacked_autoencoder.optimizers import PEAK_LEARNING_RATE, LearningRate, LevelMuon, WarmCosine, fixed_rate
+from stacked_autoencoder.training.callback_options import Callbacks, close_files, go_on_writing
 from stacked_autoencoder.training.callbacks import LevelProgress, RestoreBestWeights, TerminateOnNaN, Validate
 from stacked_autoencoder.training.checkpoint_callback import CheckpointCallback
 from stacked_autoencoder.training.loop import run_epochs
@@ -81,7 +81,10 @@ class FitOptions:
             )
         if learning_rate is not None and not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
             learning_rate = positive_number("learning_rate", learning_rate)
-        optimizer = None if optimizer is None else keras.optimizers.get(optimizer)
+        if optimizer is not None:
+            optimizer = keras.optimizers.get(optimizer)
+            if (rate := fixed_rate(optimizer)) is not None:
+                positive_number("optimizer.learning_rate", rate)
         return cls(batch_size, learning_rate, optimizer, steps_per_epoch, callbacks, verbose)
 
 
@@ -171,6 +174,7 @@ def fit(
             f"{title} was interrupted. Its best weights so far are in place; `save` keeps them, `train` goes on{how}."
         ) from None
     finally:
+        close_files(callbacks)
         tie(levels)
     history.start_loss = start_loss
     return history
