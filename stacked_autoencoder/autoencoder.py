@@ -25,6 +25,7 @@ from stacked_autoencoder.saving.load import load_stack
 from stacked_autoencoder.saving.save import check_savable, save_stack
 from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.training import train as training
+from stacked_autoencoder.training.callback_options import Callbacks
 from stacked_autoencoder.training.distribute import in_scope
 from stacked_autoencoder.training.fit import FitOptions
 from stacked_autoencoder.utils.checks import positive_int
@@ -104,7 +105,7 @@ class Autoencoder:
             return
         self.stack = Stack(shape, check_range, value_range)
         if levels is None:
-            positive_int("n_levels", n_levels)
+            n_levels = positive_int("n_levels", n_levels)
             levels = [
                 ConvLevel(n_out, n_scalings, latent_dim=latent_dim if index == n_levels - 1 else None, **network)
                 for index in range(n_levels)
@@ -195,7 +196,7 @@ class Autoencoder:
         learning_rate: LearningRate = None,
         optimizer: str | keras.optimizers.Optimizer | None = None,
         steps_per_epoch: int | None = None,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
+        callbacks: Callbacks = (),
         verbose: int | str = 1,
         cache_dir: str | os.PathLike[str] | None = None,
         memory_budget: int | None = None,
@@ -225,7 +226,9 @@ class Autoencoder:
             optimizer: a Keras optimizer to use instead, with its own learning rate; every level gets one like it.
             steps_per_epoch: number of steps per epoch of level 0. Endless datasets need it; the levels above then
                 train on the encodings of this number of batches.
-            callbacks: Keras callbacks, used for every level.
+            callbacks: one Keras callback or a list, used for every level; or a dict `{level: callbacks}`, whose keys
+                may be negative; or a function of a level's index that returns its callbacks. What each of Keras's does
+                for a stack, and what to use instead of those that are refused, is in `docs/train.md`.
             verbose: 0 silent, 1 progress bar, 2 one line per epoch.
             cache_dir: folder for encodings that don't fit into memory. Each encoder and each set of images has a folder
                 of its own there. They stay until you delete them, and the next run with the same ones uses them again;
@@ -243,7 +246,9 @@ class Autoencoder:
             One Keras `History` per trained level, with the loss before the first step as `start_loss`.
 
         Raises:
-            ValueError: images that the model isn't made for, or none at all; or `checkpoint_dir` is of another call.
+            ValueError: images that the model isn't made for, or none at all; callbacks that can't work here; or
+                `checkpoint_dir` is of another call.
+            ImportError: a callback needs a package that isn't installed.
         """
         options = FitOptions.checked(batch_size, learning_rate, optimizer, steps_per_epoch, callbacks, verbose)
         self._check_save_path()
@@ -271,19 +276,21 @@ class Autoencoder:
         learning_rate: LearningRate = None,
         optimizer: str | keras.optimizers.Optimizer | None = None,
         steps_per_epoch: int | None = None,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
+        callbacks: Callbacks = (),
         verbose: int | str = 1,
         checkpoint_dir: str | os.PathLike[str] | None = None,
     ) -> keras.callbacks.History:
         """Trains all levels jointly on the image loss of the whole stack; keeps the best weights, as `train` does.
 
-        The arguments are those of `train`; the peak of the learning rate is a fifth of `train`'s by default. Encodings
-        of the levels in between may drift from what they were, so encode again what you have kept. `checkpoint_dir` may
-        be the one of `train`: the same two calls then go on wherever they were killed.
+        The arguments are those of `train`, but for `callbacks`, which is one Keras callback or a list; the peak of the
+        learning rate is a fifth of `train`'s by default. Encodings of the levels in between may drift from what they
+        were, so encode again what you have kept. `checkpoint_dir` may be the one of `train`: the same two calls then go
+        on wherever they were killed.
 
         Raises:
-            ValueError: images that the model isn't made for, or a level that has never been trained; or
-                `checkpoint_dir` is of another call.
+            ValueError: images that the model isn't made for, or a level that has never been trained; callbacks that
+                can't work here; or `checkpoint_dir` is of another call.
+            ImportError: a callback needs a package that isn't installed.
         """
         options = FitOptions.checked(batch_size, learning_rate, optimizer, steps_per_epoch, callbacks, verbose)
         self._check_save_path()

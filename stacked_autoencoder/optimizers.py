@@ -29,6 +29,13 @@ NEWTON_SCHULZ_STEPS = 3  # of Muon: near enough to orthogonal, at little more th
 LearningRate = float | keras.optimizers.schedules.LearningRateSchedule | None
 
 
+def fixed_rate(optimizer: keras.optimizers.Optimizer) -> float | None:
+    """The learning rate of an optimizer; `None` of one whose rate follows a schedule, and so can't be set."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a `LossScaleOptimizer`
+    rate = optimizer.get_config().get("learning_rate")
+    return rate if isinstance(rate, float) else None
+
+
 # A variable, its momentum, and Adam's velocity; Muon has none.
 Slots = tuple[keras.Variable, keras.Variable, keras.Variable | None]
 

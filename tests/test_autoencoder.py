@@ -278,7 +278,7 @@ def test_wrong_calls_are_told(trained, images):
         (lambda: sae.train(images, epochs=[1], verbose=0), r"`epochs` must be one number, or one for each of 2 levels"),
         (lambda: sae.train(images, epochs=-1, verbose=0), r"`epochs` must be a whole number of at least 0"),
         (lambda: sae.train(images, batch_size=0, verbose=0), "`batch_size` must be a whole number"),
-        (lambda: sae.train(images, levels=[5], verbose=0), "`level` must be an index"),
+        (lambda: sae.train(images, levels=[5], verbose=0), "`levels` must be an index"),
         (lambda: sae.train(images, levels=[], verbose=0), r"at least one\. Received: levels=\[\]"),
         (lambda: sae.add(sae.levels[0]), "in the stack already"),
         (lambda: sae.add(ConvLevel()), "after a level that ends in a vector take a DenseLevel"),

@@ -103,8 +103,12 @@ class Head(keras.Model, ABC):
 
         Raises:
             ValueError: encodings of another shape than the head was made for, none at all, labels for a head that
-                takes none, or weights of samples, which no head's loss has.
+                takes none, weights of samples, which no head's loss has, or numbers that aren't whole and positive.
         """
+        batch_size = None if batch_size is None else positive_int("batch_size", batch_size)
+        for name, least in (("epochs", 0), ("steps_per_epoch", 1)):
+            if options.get(name) is not None:
+                options[name] = positive_int(name, options[name], least=least)
         for name in ("sample_weight", "class_weight"):
             if options.get(name) is not None:
                 raise ValueError(

@@ -56,7 +56,7 @@ def classifier(
         )
     if (mean is None) != (std is None):
         raise ValueError(f"`mean` and `std` go together. Received: mean={mean!r}, std={std!r}")
-    positive_int("n_classes", n_classes, least=2)
+    n_classes = positive_int("n_classes", n_classes, least=2)
     inputs = values = layers.Input(tuple(encoding_shape))
     if mean is not None:
         variance = np.broadcast_to(np.square(std), np.shape(mean))

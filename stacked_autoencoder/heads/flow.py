@@ -88,7 +88,7 @@ class Flow(Head):
         self.n_classes = None if n_classes is None else positive_int("n_classes", n_classes, least=2)
         self.width = positive_int("width", width)
         self.depth = positive_int("depth", depth)
-        classes = 1 if n_classes is None else n_classes + 1  # the last one: of any class
+        classes = 1 if self.n_classes is None else self.n_classes + 1  # the last one: of any class
         components = min(math.prod(self.encoding_shape), MOST_COMPONENTS)
         self.gaussian = gaussian_velocity(self.encoding_shape, components, classes)
         sizes = self.encoding_shape, classes, self.width, self.depth
@@ -216,7 +216,7 @@ class Flow(Head):
             ValueError: an argument isn't what it should be.
         """
         n = positive_int("n", n)
-        _check_sampling(steps, sampler)
+        steps = _checked_steps(steps, sampler)
         labels = self._asked(n, labels)
         if guidance != 1 and self.n_classes is None:
             raise ValueError(f"`guidance` needs a Flow with classes, `n_classes`. Received: guidance={guidance!r}")
@@ -251,7 +251,7 @@ class Flow(Head):
         It holds layers and operations of Keras's own only, so that `keras.Sequential([flow.generator, sae.decoder])`
         loads without this package. Label `n_classes` is any class.
         """
-        _check_sampling(steps, sampler)
+        steps = _checked_steps(steps, sampler)
         inputs = noise = layers.Input(self.encoding_shape)
         first = layers.Flatten()(noise)[:, :1]
         if self.n_classes is None:
@@ -281,7 +281,8 @@ class Flow(Head):
         return np.broadcast_to(labels, (n,)).astype(np.int32)
 
 
-def _check_sampling(steps: int, sampler: str) -> None:
-    positive_int("steps", steps)
+def _checked_steps(steps: int, sampler: str) -> int:
+    steps = positive_int("steps", steps)
     if sampler not in SAMPLERS:
         raise ValueError(f"`sampler` must be one of {SAMPLERS}. Received: sampler={sampler!r}")
+    return steps

@@ -20,7 +20,7 @@ from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.store.manifest import DTYPES, FORMAT, Record
 from stacked_autoencoder.store.shards import Shard, part_name
 from stacked_autoencoder.store.writer import Encoded, Found, ShardWriter, look_into
-from stacked_autoencoder.utils.checks import positive_int
+from stacked_autoencoder.utils.checks import positive_int, whole
 from stacked_autoencoder.utils.console import Progress
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.files import only_writer
@@ -50,9 +50,8 @@ def encode_to_store(
     if dtype not in DTYPES:
         raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}. Received: dtype={dtype!r}")
     if shard_size is not None:
-        positive_int("shard_size", shard_size)
-    if shard is not None and not 0 <= shard[0] < shard[1]:
-        raise ValueError(f"`shard=(i, n)` is the i-th of n parts, 0 <= i < n. Received: shard={shard!r}")
+        shard_size = positive_int("shard_size", shard_size)
+    part = None if shard is None else _part(shard)
     images = as_source(source, **stack.source_options, finite="images")
     images.workers = None if workers is None else positive_int("workers", workers)
     folder = write_store(
@@ -60,10 +59,18 @@ def encode_to_store(
         images,
         [lower.encoder for lower in stack.levels[: level + 1]],
         made_by(stack, level, images.shape, dtype, shard_size),
-        part=shard,
+        part=part,
         verbose=verbose,
     )
     return EncodingStore(folder)
+
+
+def _part(shard: tuple[int, int]) -> tuple[int, int]:
+    several = isinstance(shard, Sequence) and len(shard) == 2
+    index, count = map(whole, shard) if several else (None, None)
+    if index is None or count is None or not 0 <= index < count:
+        raise ValueError(f"`shard=(i, n)` is the i-th of n parts, 0 <= i < n. Received: shard={shard!r}")
+    return index, count
 
 
 class StaleStore(ValueError):

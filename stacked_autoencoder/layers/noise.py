@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 from keras import layers, ops, random
 
+from stacked_autoencoder.utils.checks import is_real
 from stacked_autoencoder.utils.keras_layers import network_policy
 
 
@@ -27,7 +28,7 @@ class Corruption(layers.Layer, ABC):
     def __init__(self, rate: float, seed: int | None = None, **options: Any) -> None:
         options.setdefault("dtype", network_policy())
         super().__init__(**options)
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
+        if not is_real(rate) or not 0 <= rate <= 1:
             raise ValueError(f"`rate` is the share of values to change, from 0 to 1. Received: rate={rate!r}")
         self.rate = float(rate)
         self.seed = seed

@@ -6,6 +6,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from stacked_autoencoder.utils.checks import is_real, non_negative
+
 EDGE = 1e-6  # how near to 0 and 1 a mean activity may come, where the divergence has no end
 
 
@@ -28,12 +30,10 @@ class KLSparsity(keras.regularizers.Regularizer):
     """
 
     def __init__(self, target: float = 0.1, weight: float = 0.05) -> None:
-        if isinstance(target, bool) or not isinstance(target, (int, float)) or not 0 < target < 1:
+        if not is_real(target) or not 0 < target < 1:
             raise ValueError(f"`target` is a mean activity between 0 and 1. Received: target={target!r}")
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight < 0:
-            raise ValueError(f"`weight` must be a number of at least 0. Received: weight={weight!r}")
         self.target = float(target)
-        self.weight = float(weight)
+        self.weight = non_negative("weight", weight)
 
     def __call__(self, code: tf.Tensor) -> tf.Tensor:
         means = ops.clip(ops.mean(code, axis=tuple(range(len(code.shape) - 1))), EDGE, 1 - EDGE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -17,7 +17,7 @@ from stacked_autoencoder.levels.conv import ConvLevel
 from stacked_autoencoder.levels.dense import DenseLevel
 from stacked_autoencoder.levels.sequence import SequenceLevel
 from stacked_autoencoder.utils import keras_layers as layers
-from stacked_autoencoder.utils.checks import AXES, check_size
+from stacked_autoencoder.utils.checks import AXES, check_size, whole
 from stacked_autoencoder.utils.console import aligned, show
 from stacked_autoencoder.utils.forks import check_not_forked
 from stacked_autoencoder.utils.images import Shape, pad_by_reflection, padded_shape
@@ -154,17 +154,20 @@ class Stack:
         is_image = self.levels[level].is_image
         return values, self.factor_at(level) ** 2 * self.shape[-1] / shape[-1] if is_image else None
 
-    def index_of(self, level: int | None) -> int:
+    def index_of(self, level: int | None, name: str = "level") -> int:
         """An index as users give it (`None` for the deepest, negative from the end) → the index of a level."""
         count = len(self.levels)
-        level = count - 1 if level is None else level + count if level < 0 else level
-        if not 0 <= level < count:
-            raise ValueError(f"`level` must be an index from 0 to {count - 1} (or negative). Received: {level}")
-        return level
+        index = count - 1 if level is None else whole(level)
+        if index is None or not -count <= index < count:
+            raise ValueError(f"`{name}` must be an index from 0 to {count - 1} (or negative). Received: {level!r}")
+        return index % count
 
-    def indices_of(self, levels: Sequence[int] | None) -> list[int]:
+    def indices_of(self, levels: int | Sequence[int] | None) -> list[int]:
         """The same for several levels, sorted; `None` for all."""
-        indices = sorted({self.index_of(index) for index in (range(len(self.levels)) if levels is None else levels)})
+        if levels is None:
+            levels = range(len(self.levels))
+        several = levels if isinstance(levels, Iterable) else [levels]
+        indices = sorted({self.index_of(index, "levels") for index in several})
         if not indices:
             raise ValueError("`levels` names the levels to train by index, at least one. Received: levels=[]")
         return indices
@@ -193,14 +196,14 @@ class Stack:
 
 
 def _image_shape(shape: Shape) -> Shape:
-    sides_right = len(shape) in AXES and all(side is None or (isinstance(side, int) and side > 0) for side in shape)
-    if not sides_right or shape[-1] is None:
+    sides = tuple(None if side is None else whole(side) or 0 for side in shape)  # 0 is refused like what is no number
+    if len(sides) not in AXES or sides[-1] is None or any(side is not None and side < 1 for side in sides):
         raise ValueError(
             "`shape` is the shape of one image, (height, width, channels), with `None` for a side that may differ, "
             "such as (None, None, 3); (timesteps, features) of a sequence, or (features,) of a vector. "
             f"Received: shape={shape!r}"
         )
-    return tuple(shape)
+    return sides
 
 
 def chain(models: list[keras.Model]) -> keras.Model:

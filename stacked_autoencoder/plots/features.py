@@ -37,7 +37,7 @@ def filters(sae: Autoencoder, n: int = 32, ax: Axes | None = None) -> Figure | S
     Raises:
         ValueError: level 0 doesn't see images, or has no such kernels.
     """
-    positive_int("n", n)
+    n = positive_int("n", n)
     level = sae.levels[0]
     names = [layer.name for layer in level.encoder.layers if layer.name in LINEAR]
     if not names or len(sae.shape) != 3:
@@ -64,7 +64,7 @@ def features(sae: Autoencoder, level: int | None = None, n: int = 32, ax: Axes |
     Raises:
         ValueError: the level hasn't been trained, or doesn't encode images.
     """
-    positive_int("n", n)
+    n = positive_int("n", n)
     level = sae.stack.index_of(level)
     chosen = sae.levels[level]
     if chosen.mean is None or len(sae.shape) != 3:

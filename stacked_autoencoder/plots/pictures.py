@@ -69,7 +69,7 @@ def grid(
         value_range: lowest and highest value of floats.
         ax: to draw into, where there is one set.
     """
-    positive_int("columns", columns)
+    columns = positive_int("columns", columns)
     sets = images if isinstance(images, Mapping) else {"": images}
     if ax is not None and len(sets) > 1:
         raise ValueError(f"`ax` has room for one set of images: leave it out. Received: {len(sets)} sets")
@@ -106,7 +106,7 @@ def interpolations(
         head: a VAE of these encodings, whose own codes the steps are between instead.
         ax: to draw into.
     """
-    positive_int("n", n, least=2)
+    n = positive_int("n", n, least=2)
     if len(first) != len(last):
         raise ValueError(f"`first` and `last` must be as many images. Received: {len(first)} and {len(last)}")
     start, end = sae.encode(first, level), sae.encode(last, level)

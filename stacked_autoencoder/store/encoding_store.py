@@ -140,7 +140,7 @@ class EncodingStore:
         Raises:
             ValueError: `repeat` of an empty store, which would never yield a batch.
         """
-        positive_int("batch_size", batch_size)
+        batch_size = positive_int("batch_size", batch_size)
         if repeat and len(self) == 0:
             raise ValueError(
                 "`repeat=True` needs at least one encoding, and this store is empty: leave `repeat` out. "

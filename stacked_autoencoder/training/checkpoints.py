@@ -28,6 +28,7 @@ from stacked_autoencoder.distribution import is_chief, of_chief
 from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.levels.stack import Stack
 from stacked_autoencoder.saving.state import state_of, take_over
+from stacked_autoencoder.training.callback_options import CallbacksOfLevels
 from stacked_autoencoder.training.checkpoint_callback import check_now
 from stacked_autoencoder.training.checkpoint_format import check_history, check_same_form, read, unusable, write
 from stacked_autoencoder.training.fit import FitOptions
@@ -216,6 +217,7 @@ def described(
     data: Mapping[str, Pairs | None],
     epochs: int | Mapping[int, int],
     options: FitOptions,
+    callbacks: CallbacksOfLevels,
 ) -> dict[str, Any]:
     """What decides the result of a call, as plain values: its arguments, the stack as it is, the data.
 
@@ -224,6 +226,7 @@ def described(
     started = [index for index, level in enumerate(stack.levels) if level.started]
     known = stack.fingerprint(max(started)) if started == [*range(len(started))] and started else None
     rate, optimizer = options.learning_rate, options.optimizer
+    names = [[type(callback).__name__ for callback in of_level] for of_level in callbacks.values()]
     is_schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
     return {
         "shape": stack.shape,
@@ -232,7 +235,7 @@ def described(
         **{name: None if pairs is None else _described(pairs) for name, pairs in data.items()},
         "learning_rate": keras.optimizers.schedules.serialize(rate) if is_schedule else rate,
         "optimizer": None if optimizer is None else _optimizer_described(optimizer),
-        "callbacks": [type(callback).__name__ for callback in options.callbacks],
+        "callbacks": names[0] if all(each == names[0] for each in names) else names,
         "epochs": epochs,
         "batch_size": options.batch_size,
         "steps_per_epoch": options.steps_per_epoch,

@@ -17,13 +17,14 @@ from stacked_autoencoder.inference.evaluation import without_masked
 from stacked_autoencoder.layers.tied import copy_out
 from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.metrics import squared_error
-from stacked_autoencoder.optimizers import PEAK_LEARNING_RATE, LearningRate, LevelMuon, WarmCosine
+from stacked_autoencoder.optimizers import PEAK_LEARNING_RATE, LearningRate, LevelMuon, WarmCosine, fixed_rate
+from stacked_autoencoder.training.callback_options import Callbacks, close_files, go_on_writing
 from stacked_autoencoder.training.callbacks import LevelProgress, RestoreBestWeights, TerminateOnNaN, Validate
 from stacked_autoencoder.training.checkpoint_callback import CheckpointCallback
 from stacked_autoencoder.training.loop import run_epochs
 from stacked_autoencoder.training.model import ReconstructionModel
 from stacked_autoencoder.training.validation import LossEvaluator
-from stacked_autoencoder.utils.checks import SMALLEST, positive_int
+from stacked_autoencoder.utils.checks import SMALLEST, positive_int, positive_number
 from stacked_autoencoder.utils.generators import releasing_frames
 
 # Batches that decide which weights are best where there is no validation data: at most and at least. In between it is a
@@ -44,7 +45,7 @@ class FitOptions:
         learning_rate: peak of a warm-up and cosine over all steps, or a schedule of the user's; `None` for the default.
         optimizer: one like it is used instead of Muon, as it is.
         steps_per_epoch: batches that make an epoch; all of the data by default.
-        callbacks: Keras callbacks.
+        callbacks: Keras callbacks; `train` and `fine_tune` get them as users give them.
         verbose: as Keras's `fit` has it.
     """
 
@@ -52,7 +53,7 @@ class FitOptions:
     learning_rate: LearningRate = None
     optimizer: keras.optimizers.Optimizer | None = None
     steps_per_epoch: int | None = None
-    callbacks: Sequence[keras.callbacks.Callback] = ()
+    callbacks: Callbacks = ()
     verbose: int | str = 1
 
     @classmethod
@@ -62,7 +63,7 @@ class FitOptions:
         learning_rate: LearningRate,
         optimizer: str | keras.optimizers.Optimizer | None,
         steps_per_epoch: int | None,
-        callbacks: Sequence[keras.callbacks.Callback],
+        callbacks: Callbacks,
         verbose: int | str,
     ) -> FitOptions:
         """Makes them of what a user passed in.
@@ -78,7 +79,12 @@ class FitOptions:
                 "An `optimizer` has its own learning rate: leave `learning_rate` out. "
                 f"Received: optimizer={optimizer!r}, learning_rate={learning_rate!r}"
             )
-        optimizer = None if optimizer is None else keras.optimizers.get(optimizer)
+        if learning_rate is not None and not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+            learning_rate = positive_number("learning_rate", learning_rate)
+        if optimizer is not None:
+            optimizer = keras.optimizers.get(optimizer)
+            if (rate := fixed_rate(optimizer)) is not None:
+                positive_number("optimizer.learning_rate", rate)
         return cls(batch_size, learning_rate, optimizer, steps_per_epoch, callbacks, verbose)
 
 
@@ -105,7 +111,7 @@ def fit(
         The Keras `History`, with the loss before the first step as `history.start_loss`.
     """
     is_spread = tf.distribute.has_strategy()
-    batch_size, callbacks = options.batch_size, options.callbacks
+    batch_size, callbacks = options.batch_size, list(options.callbacks)
     steps = options.steps_per_epoch or seen.inputs.n_batches(batch_size)
     tie(levels)  # the user may have trained the encoder elsewhere
     model = ReconstructionModel(levels)
@@ -138,13 +144,16 @@ def fit(
     model.compile(optimizer=optimizer, steps_per_execution=min(STEPS_PER_EXECUTION, steps))
     best = RestoreBestWeights(measure if validation is None else None, start_loss)
     history = keras.callbacks.History()
-    followed = [TerminateOnNaN(title), history, best, LevelProgress(title), *callbacks]
+    # The history comes after the user's callbacks, as in Keras's `fit`: they may add to what it keeps.
+    followed = [TerminateOnNaN(title), best, LevelProgress(title), *callbacks, history]
     if validation is not None:
         followed.insert(0, Validate(measure, callbacks))
     done, step, is_over = 0, 0, False
     if checkpoint is not None:
         followed.append(keeper := CheckpointCallback(checkpoint, best, callbacks, epochs, steps))
         done, step, is_over = keeper.epoch, keeper.step, keeper.is_over
+        if done:
+            go_on_writing(callbacks)
     try:
         with seen.inputs.own_errors(), releasing_frames():
             data = seen.from_step(batch_size, done * steps + step)
@@ -167,6 +176,7 @@ def fit(
             f"{title} was interrupted. Its best weights so far are in place; `save` keeps them, `train` goes on{how}."
         ) from None
     finally:
+        close_files(callbacks)
         tie(levels)
     history.start_loss = start_loss
     return history

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -30,6 +30,7 @@ def train_greedily(
     validation: TrainingData | None,
     options: FitOptions,
     *,
+    callbacks: Mapping[int, Sequence[keras.callbacks.Callback]],
     cache: EncodingCache,
     checkpoints: Checkpoints | None,
 ) -> list[keras.callbacks.History]:
@@ -42,6 +43,7 @@ def train_greedily(
         validation: decides which weights are kept.
         options: of each `fit`. `steps_per_epoch` is that of level 0; images without end need it, and so many batches
             of them are encoded for level 1.
+        callbacks: index of a level to train → its Keras callbacks, instead of those of `options`.
         cache: keeps the encodings between the levels.
         checkpoints: of this call, if it is to go on after a kill.
 
@@ -78,11 +80,12 @@ def train_greedily(
                 begin()
             if index == 0:
                 _share_range(stack, seen, valid)
+            steps = options.steps_per_epoch if index == 0 else None
             history = fit(
                 [level],
                 seen,
                 epochs[index],
-                options if index == 0 else replace(options, steps_per_epoch=None),
+                replace(options, steps_per_epoch=steps, callbacks=callbacks[index]),
                 validation=valid,
                 title=f"Level {index} ({show(level.input_shape)} -> {show(level.encoding_shape)})",
                 checkpoint=checkpoint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,9 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from stacked_autoencoder.distribution import without_all_reduce
+from stacked_autoencoder.distribution import is_chief, without_all_reduce
+from stacked_autoencoder.layers.tied import copy_out
+from stacked_autoencoder.levels.stack import chain
 from stacked_autoencoder.levels.trainable import trainable
 
 if TYPE_CHECKING:
@@ -85,6 +88,32 @@ class ReconstructionModel(keras.Model):
         loss = self.compute_loss(inputs, targets[0] if targets else None, self(inputs, training=False))
         self.held.loss.update_state(loss, sample_weight=tf.shape(inputs)[0])
         return self.get_metrics_result()
+
+    # === Files, as callbacks write them ===
+
+    def save(self, filepath: str | os.PathLike[str], overwrite: bool = True, **options: Any) -> None:
+        """Saves `plain` as Keras saves models; of several workers, the chief alone does."""
+        if is_chief(self.distribute_strategy):
+            self.plain().save(filepath, overwrite=overwrite, **options)
+
+    def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True, **options: Any) -> None:
+        """Saves the weights of `plain`, likewise."""
+        if is_chief(self.distribute_strategy):
+            self.plain().save_weights(filepath, overwrite=overwrite, **options)
+
+    def load_weights(self, filepath: str | os.PathLike[str], **options: Any) -> None:
+        """Sets the weights that `save_weights` wrote."""
+        self.plain().load_weights(filepath, **options)
+
+    def plain(self) -> keras.Model:
+        """The encoders and decoders of the levels, one after the other, as one Functional model of Keras's own layers.
+
+        It shares their weights, and has nothing of what acts in training only.
+        """
+        levels = [part.level for part in self.parts]
+        for level in levels:
+            copy_out(level.decoder, level.tied_layers())  # a tied decoder's own kernels rest while it trains
+        return chain([*(level.encoder for level in levels), *(level.decoder for level in reversed(levels))])
 
     def terms_of(self, inputs: tf.Tensor, targets: tf.Tensor, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """The terms of the loss, each a mean over a batch."""

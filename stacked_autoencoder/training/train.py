@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -17,12 +16,20 @@ from stacked_autoencoder.distribution import of_chief
 from stacked_autoencoder.inference.cache import EncodingCache
 from stacked_autoencoder.levels.stack import Stack
 from stacked_autoencoder.optimizers import PEAK_LEARNING_RATE
+from stacked_autoencoder.training.callback_options import (
+    ALL_LEVELS,
+    CallbacksOfLevels,
+    callbacks_of_levels,
+    check_callbacks,
+    joint_callbacks,
+    writing_apart,
+)
 from stacked_autoencoder.training.checkpoints import ALL, Checkpoints, described
 from stacked_autoencoder.training.distribute import change
 from stacked_autoencoder.training.fit import SAMPLE, FitOptions, fit
 from stacked_autoencoder.training.greedy import steps_needed, train_greedily
 from stacked_autoencoder.training.inputs import TrainingData, training_data_of
-from stacked_autoencoder.utils.checks import positive_int
+from stacked_autoencoder.utils.checks import is_real, positive_int, positive_ints
 from stacked_autoencoder.utils.console import show
 from stacked_autoencoder.utils.files import check_writable
 
@@ -41,11 +48,24 @@ def train(
     checkpoint_dir: str | os.PathLike[str] | None = None,
 ) -> list[keras.callbacks.History]:
     """Trains level by level; `Autoencoder.train` documents the arguments."""
+    each = positive_ints("epochs", epochs, least=0)
+    if memory_budget is not None:
+        memory_budget = positive_int("memory_budget", memory_budget, least=0)
+    if levels is not None:
+        levels = stack.indices_of(levels)
     validation = _validation_data_of(stack, validation_data, targets)
     training_data = training_data_of(stack, images, targets)
     chosen = stack.indices_of(range(training_data.level, len(stack.levels)) if levels is None else levels)
     _check_trainable(stack, chosen, {"images": training_data, "validation_data": validation})
-    epochs_of = dict(zip(chosen, _per_level(epochs, len(chosen)), strict=True))
+    if is_real(epochs):
+        each *= len(chosen)
+    if len(each) != len(chosen):
+        raise ValueError(
+            f"`epochs` must be one number, or one for each of {len(chosen)} levels. Received: epochs={epochs!r}"
+        )
+    epochs_of = dict(zip(chosen, each, strict=True))
+    callbacks = callbacks_of_levels(options.callbacks, chosen, len(stack.levels))
+    check_callbacks(callbacks, options.optimizer, has_validation=validation is not None)
     if cache_dir is not None:
         _check_writable(cache_dir, "cache_dir")
     checkpoints = _checkpoints_of(
@@ -55,12 +75,18 @@ def train(
         {"images": training_data.pairs, "validation_data": None if validation is None else validation.pairs},
         epochs_of,
         options,
+        callbacks,
     )
-    if memory_budget is not None:
-        positive_int("memory_budget", memory_budget, least=0)
     with EncodingCache(None if cache_dir is None else Path(cache_dir), memory_budget) as cache:
         return train_greedily(
-            stack, epochs_of, training_data, validation, options, cache=cache, checkpoints=checkpoints
+            stack,
+            epochs_of,
+            training_data,
+            validation,
+            options,
+            callbacks=writing_apart(callbacks),
+            cache=cache,
+            checkpoints=checkpoints,
         )
 
 
@@ -74,6 +100,9 @@ def fine_tune(
     checkpoint_dir: str | os.PathLike[str] | None = None,
 ) -> keras.callbacks.History:
     """Trains all levels jointly; `Autoencoder.fine_tune` documents the arguments."""
+    epochs = positive_int("epochs", epochs)
+    callbacks = {ALL_LEVELS: joint_callbacks(options.callbacks)}
+    check_callbacks(callbacks, options.optimizer, has_validation=validation_data is not None)
     unstarted = [index for index, level in enumerate(stack.levels) if not level.started]
     if unstarted:
         raise ValueError(
@@ -86,12 +115,11 @@ def fine_tune(
         if validation_data is None
         else Pairs(as_source(validation_data, **stack.source_options, finite="validation_data"))
     )
-    positive_int("epochs", epochs)
     steps_needed(source, options)
     if options.learning_rate is None:
         options = replace(options, learning_rate=PEAK_LEARNING_RATE / 5)
     data = {"images": Pairs(source), "validation_data": validation}
-    checkpoints = _checkpoints_of(stack, "fine_tune", checkpoint_dir, data, epochs, options)
+    checkpoints = _checkpoints_of(stack, "fine_tune", checkpoint_dir, data, epochs, options, callbacks)
     checkpoint = None
     if checkpoints:
         if finished := checkpoints.finished(ALL, stack.levels):
@@ -101,7 +129,7 @@ def fine_tune(
         stack.levels,
         Pairs(source),
         epochs,
-        options,
+        replace(options, callbacks=writing_apart(callbacks)[ALL_LEVELS]),
         validation=validation,
         title=f"All levels ({show(stack.shape)} -> {show(stack.encoding_shape)})",
         checkpoint=checkpoint,
@@ -150,12 +178,13 @@ def _checkpoints_of(
     data: Mapping[str, Pairs | None],
     epochs: int | Mapping[int, int],
     options: FitOptions,
+    callbacks: CallbacksOfLevels,
 ) -> Checkpoints | None:
     """Those of a call that gives a `checkpoint_dir`; the other arguments decide its result."""
     if directory is None:
         return None
     _check_writable(directory, "checkpoint_dir")
-    return Checkpoints(Path(directory), method, described(stack, data, epochs, options))
+    return Checkpoints(Path(directory), method, described(stack, data, epochs, options, callbacks))
 
 
 def _measure(stack: Stack, source: Source, batch_size: int) -> None:
@@ -167,10 +196,3 @@ def _measure(stack: Stack, source: Source, batch_size: int) -> None:
 
 def _check_writable(path: str | os.PathLike[str], argument: str) -> None:
     of_chief(lambda: check_writable(path, argument))  # it alone writes
-
-
-def _per_level(epochs: Any, count: int) -> list[int]:
-    each = [epochs] * count if isinstance(epochs, int) else list(epochs)
-    if len(each) != count:
-        raise ValueError(f"`epochs` must be one number, or one for each of {count} levels. Received: epochs={epochs!r}")
-    return [positive_int("epochs", number, least=0) for number in each]

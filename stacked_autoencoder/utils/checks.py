@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import numbers
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -181,25 +182,46 @@ def check_encodings(received: Shape, expected: Sequence[Shape], level: int) -> N
     raise ValueError(f"Encodings of level {level} have the shape (N, {sides}).{hint} Received: shape={tuple(received)}")
 
 
-def positive_int(name: str, value: Any, *, least: int = 1) -> int:
-    """Returns `value` as an `int`, or says which argument should have been one."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"`{name}` must be a whole number of at least {least}. Received: {name}={value!r}")
+def is_real(value: Any) -> bool:
+    """Whether this is a number as users write one: of Python or of numpy, not a truth value."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def whole(value: Any) -> int | None:
+    """A whole number as an `int`, also of `2.0` and of numpy's; `None` for anything else."""
+    if not is_real(value) or not (isinstance(value, numbers.Integral) or float(value).is_integer()):
+        return None
     return int(value)
 
 
-def positive_ints(name: str, values: int | Sequence[int]) -> list[int]:
+def positive_int(name: str, value: Any, *, least: int = 1) -> int:
+    """Returns `value` as an `int`, or says which argument should have been one."""
+    number = whole(value)
+    if number is None or number < least:
+        raise ValueError(f"`{name}` must be a whole number of at least {least}. Received: {name}={value!r}")
+    return number
+
+
+def positive_ints(name: str, values: int | Sequence[int], *, least: int = 1) -> list[int]:
     """Returns one or several positive whole numbers as a list, or says which argument should have been that."""
-    several = list(values) if isinstance(values, (list, tuple)) else [values]
+    is_array = isinstance(values, np.ndarray) and values.ndim > 0
+    several = list(values) if is_array or isinstance(values, (list, tuple, range)) else [values]
     if not several:
         raise ValueError(f"`{name}` must be at least one whole number. Received: {name}={values!r}")
-    return [positive_int(name, value) for value in several]
+    return [positive_int(name, value, least=least) for value in several]
 
 
 def non_negative(name: str, value: Any) -> float:
     """Returns `value` as a `float`, or says which argument should have been a finite number of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+    if not is_real(value) or not 0 <= value < math.inf:
         raise ValueError(f"`{name}` must be a number of at least 0. Received: {name}={value!r}")
+    return float(value)
+
+
+def positive_number(name: str, value: Any) -> float:
+    """Returns `value` as a `float`, or says which argument should have been a finite number above 0."""
+    if not is_real(value) or not 0 < value < math.inf:
+        raise ValueError(f"`{name}` must be a finite number above 0. Received: {name}={value!r}")
     return float(value)
 
 

@@ -81,7 +81,7 @@ def test_folders_right_below_are_labels_when_asked(folder):
         ({"crop": 2.5}, r"`crop` must be a whole number of at least 1\. Received: crop=2.5"),
         ({"seed": -1}, r"`seed` must be a whole number of at least 0"),
         ({"max_pixels": 0}, r"`max_pixels` must be a whole number of at least 1\. Received: max_pixels=0"),
-        ({"max_pixels": 1e6}, r"`max_pixels` must be a whole number of at least 1"),
+        ({"max_pixels": 1.5}, r"`max_pixels` must be a whole number of at least 1"),
     ],
 )
 def test_wrong_arguments_are_told(folder, arguments, message):

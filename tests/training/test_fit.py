@@ -107,3 +107,69 @@ def test_an_optimizer_of_the_users_is_used_as_it_is_and_anew_for_every_level(ima
     assert not optimizer.built
     with pytest.raises(ValueError, match=r"`optimizer` has its own learning rate: leave `learning_rate` out"):
         sae.train(images, optimizer=optimizer, learning_rate=0.1, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs"),
+    [
+        ({"epochs": np.int64(1), "levels": 0.0}, [1]),
+        ({"epochs": [np.int64(1), 2.0], "batch_size": np.float32(32), "steps_per_epoch": np.int64(2)}, [1, 2]),
+        (
+            {
+                "epochs": np.array([1.0]),
+                "levels": [np.int64(0)],
+                "memory_budget": 1e9,
+                "learning_rate": np.float32(0.01),
+            },
+            [1],
+        ),
+    ],
+)
+def test_numbers_as_users_write_them(images, options, epochs):
+    sae = Autoencoder(shape=(16, 16, 3), levels=[DenseLevel(4.0), DenseLevel(np.int64(3))])
+    histories = sae.train(images, verbose=0, **options)
+    assert [len(history.epoch) for history in histories] == epochs
+
+
+def test_whole_floats_train_as_the_same_numbers_do(images):
+    losses = []
+    for one in (1, np.float64(1)):
+        keras.utils.set_random_seed(0)
+        sae = Autoencoder(shape=(one * 16, 16, 3), size=one * 4, n_out=one * 4, n_scalings=one, n_levels=one)
+        (history,) = sae.train(images, one * 2, batch_size=one * 16, verbose=0)
+        losses.append(history.history["loss"])
+        assert sae.encode(images[:2], level=one - 1).shape == (2, 8, 8, 4)
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("method", ["train", "fine_tune"])
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("epochs", [-1, 2.5, True, np.nan, "2", None]),
+        ("steps_per_epoch", [0, -1, 1.5, True, np.nan]),
+        ("batch_size", [0, -1, 1.5, True, None]),
+        ("learning_rate", [-1, 0, 0.0, np.nan, np.inf, True, "0.1"]),
+    ],
+)
+def test_numbers_that_can_not_be_are_refused_by_name_before_anything_runs(method, name, values):
+    """Also before the images are looked at."""
+    sae = Autoencoder(shape=(16, 16, 3), levels=[DenseLevel(4)])
+    sae.levels[0].started = True
+    for value in values:
+        with pytest.raises(ValueError, match=rf"`{name}` must be a (whole|finite) number.*Received: {name}="):
+            getattr(sae, method)("nothing is here", **{name: value})
+
+
+def test_levels_that_can_not_be_are_refused_by_name():
+    sae = Autoencoder(shape=(16, 16, 3), levels=[DenseLevel(4)])
+    for value in ([0.5], [True], [np.nan], [1], [-2], "0", 2.5, True):
+        with pytest.raises(ValueError, match=r"`levels` must be an index from 0 to 0 \(or negative\)\. Received"):
+            sae.train("nothing is here", levels=value)
+
+
+def test_rates_that_optimizers_bring_along_must_be_positive(images):
+    sae = Autoencoder(shape=(16, 16, 3), levels=[DenseLevel(4)])
+    for rate in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match=r"`optimizer\.learning_rate` must be a finite number above 0"):
+            sae.train(images, optimizer=keras.optimizers.Adam(rate), verbose=0)
