@@ -78,7 +78,10 @@ class Source(ABC):
         shape: of one image, `(H, W, C)`, `None` where sizes may differ; `(timesteps, features)` of a sequence.
         value_range: `(low, high)` that the values lie in, `low < high`: [-1, 1] for `uint8`; [0, 1] or [-1, 1] for
             floats, by what has been read; the observed extremes where the range isn't checked.
+        class_names: names of the labels' numbers, if the source knows them.
     """
+
+    class_names: list[str] | None = None
 
     def __init__(self, shape: Shape, factor: int, check_range: bool) -> None:
         self.shape = tuple(shape)

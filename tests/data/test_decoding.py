@@ -19,7 +19,8 @@ LOSSLESS = {"WEBP": {"lossless": True, "exact": True}, "JPEG": {"quality": 95}}
 
 
 def read(path, channels=3, side=None, crop=None, seed=NO_SEED, max_pixels=MAX_PIXELS):
-    return picture_reader(channels, side, crop, max_pixels)(tf.constant(str(path)), seed).numpy()
+    size = None if side is None else (side, side)
+    return picture_reader(channels, size, crop, max_pixels)(tf.constant(str(path)), seed).numpy()
 
 
 def by_pillow(path, mode="RGB"):
@@ -314,7 +315,7 @@ def peak():
 
 def read(side):
     Image.new("RGBA", (side, side), (10, 20, 30, 40)).save("picture.png")
-    return picture_reader(3, 64)(tf.constant("picture.png"), tf.zeros(2, tf.int64)).numpy()
+    return picture_reader(3, (64, 64))(tf.constant("picture.png"), tf.zeros(2, tf.int64)).numpy()
 
 read(64)
 before = peak()
