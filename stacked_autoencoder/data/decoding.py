@@ -15,7 +15,7 @@ Size = tuple[int, int]  # height and width
 Fit = Literal["crop", "pad", "stretch"]
 FITS: tuple[str, ...] = get_args(Fit)
 SUFFIXES = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp")
-TOO_SMALL = "smaller than `crop`"  # how the reason begins
+TOO_SMALL = "smaller than `crop="  # how the reason begins
 LIKE_OTHERS = "INTEGER_ACCURATE"  # the transform that Pillow and browsers use; TensorFlow's own is up to 8 of 255 off
 REDUCTIONS = (1, 2, 4, 8)  # by which a JPEG can be decoded smaller, in a fraction of the time
 HEAD = 1 << 17  # bytes of a JPEG that hold its EXIF block: it comes before the pixels and takes half of that at most
@@ -284,7 +284,7 @@ def _with_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
 def _place(shape: tf.Tensor, crop: int, seed: tf.Tensor) -> tf.Tensor:
     """Top and left of a square somewhere in an image of this shape."""
     room = shape[:2] - crop
-    is_larger = _check(tf.reduce_min(room) >= 0, f"{TOO_SMALL}={crop}:", shape[:2], "pixels")
+    is_larger = _check(tf.reduce_min(room) >= 0, f"{TOO_SMALL}{crop}`:", shape[:2], "pixels")
     with tf.control_dependencies([is_larger]):
         return tf.cast(tf.random.stateless_uniform([2], seed) * tf.cast(room + 1, tf.float32), tf.int32)
 

@@ -70,7 +70,8 @@ class ImageFolder:
             see the pictures; `encode`, `evaluate` and validation see them as they are. It is called with
             `training=True` on float32 batches `(N, H, W, C)` of 0 to 255 (`value_range=(0, 255)` for layers that ask
             for it) and must keep their shape; the result is rounded, and clipped to this range. Levels above the first
-            train on encodings of the pictures as they are.
+            train on encodings of the pictures as they are. Random numbers of the layer aren't in checkpoints, so a
+            training that is resumed sees other augmentations than one without a break.
 
     Attributes:
         path: the folder that all pictures are in.
