@@ -76,3 +76,21 @@ def test_a_corpus_is_encoded_in_parts(tmp_path, monkeypatch):
     names = {}
     exec(snippet, names)
     np.testing.assert_allclose(names["store"][:], sae.encode(pixels), atol=1e-2)
+
+
+@pytest.mark.slow
+def test_folders_files_and_tables_of_pictures(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(8):
+        file = Path("photos", ("cats", "dogs")[number % 2], f"{number}.png")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (24, 16), (number, 0, 0)).save(file)
+    Path("test/dogs").mkdir(parents=True)
+    Image.new("RGB", (24, 16)).save("test/dogs/8.png")
+    Path("photos/table.csv").write_text("file,kind,age\ndogs/1.png,dog,3\ncats/0.png,cat,4\n", encoding="utf-8")
+    names = {}
+    for snippet in snippets("pictures.md")[1:]:
+        exec(snippet, names)
+    assert names["table"].labels.tolist() == ["dog", "cat"]
+    assert names["test"].labels.tolist() == [1]
+    assert names["sae"].encode(names["padded"]).shape == (8, 4, 6, 4)

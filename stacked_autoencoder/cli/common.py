@@ -21,13 +21,13 @@ Say = Callable[[str], None]  # prints, unless JSON is asked for
 
 
 def pictures_of(folder: Path, arguments: Namespace, sae: Autoencoder) -> ImageFolder:
-    """A folder as the arguments ask, or else resized to what the stack takes where that is one square."""
+    """A folder as the arguments ask, or else resized to what the stack takes where that is one size."""
     if len(sae.shape) != 3:
         raise ValueError(f"Commands take folders of pictures, and this stack takes {described(sae.shape)}.")
-    side, crop, (height, width, _) = arguments.side, arguments.crop, sae.shape
-    if side is None and crop is None and height == width:
-        side = height
+    side, crop, size = arguments.side, arguments.crop, tuple(sae.shape[:2])
     options = {"labels": getattr(arguments, "labels", False)}
+    if side is None and crop is None and None not in size:
+        options["size"] = size
     if arguments.max_pixels is not None:
         options["max_pixels"] = arguments.max_pixels
     return ImageFolder(folder, side=side, crop=crop, **options)

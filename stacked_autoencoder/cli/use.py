@@ -13,14 +13,18 @@ from stacked_autoencoder.cli.png import destinations, sheet, write_png
 from stacked_autoencoder.data.adapters import as_source
 from stacked_autoencoder.heads.base import Head
 from stacked_autoencoder.inference.evaluation import table
-from stacked_autoencoder.saving.manifest import folder_at, read_manifest
+from stacked_autoencoder.saving.manifest import MANIFEST, folder_at, read_manifest
 from stacked_autoencoder.store.encoding_store import EncodingStore
+from stacked_autoencoder.store.manifest import MANIFEST as STORE_MANIFEST
 from stacked_autoencoder.utils.console import Progress, show
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.images import as_bytes
 
 
 def info(arguments: Namespace, say: Say) -> Result:
+    folder = folder_at(arguments.model)
+    if not (folder / MANIFEST).exists() and ((folder / STORE_MANIFEST).exists() or [*folder.glob("part*-of-*")]):
+        return _info_of_store(EncodingStore(folder), say)
     sae = Autoencoder.load(arguments.model)
     versions = read_manifest(folder_at(arguments.model))["versions"]
     low, high = sae.value_range
@@ -43,6 +47,25 @@ def info(arguments: Namespace, say: Say) -> Result:
         "saved by " + ", ".join(f"{printable(name, 40)} {printable(version, 20)}" for name, version in versions.items())
     )
     return {"shape": sae.shape, "value_range": sae.value_range, "levels": levels, "versions": versions}
+
+
+def _info_of_store(store: EncodingStore, say: Say) -> Result:
+    size = sum(shard.file.stat().st_size for shard in store.shards)
+    say(
+        f"{len(store):,} encodings {show(store.shape[1:])} of level {store.level}, {store.dtype.name}, "
+        f"{size / 1e6:.1f} MB, made by encoder {printable(store.encoder[:12])}…"
+    )
+    if store.class_names is not None:
+        say(f"{len(store.class_names):,} classes: {printable(', '.join(store.class_names))}")
+    return {
+        "store": str(store.path),
+        "level": store.level,
+        "shape": store.shape,
+        "dtype": store.dtype.name,
+        "bytes": size,
+        "class_names": store.class_names,
+        "encoder": store.encoder,
+    }
 
 
 def evaluate(arguments: Namespace, say: Say) -> Result:

@@ -4,7 +4,8 @@
     list of tensors       ├─▶ ArraySource ─┐
     tf.data.Dataset      ───▶ StreamSource ┼─▶ dataset(batch_size): float32 (N, H, W, C), one size per batch
     keras PyDataset      ───▶ StreamSource │
-    path, ImageFolder    ───▶ FolderSource ┤
+    path, list of paths,  ─┐               │
+    table, ImageFolder    ─┴▶ FolderSource ┤
     EncodingStore        ───▶ StoreSource  ┘
 
 `uint8` becomes [-1, 1]; floats stay as they are and must lie in [-1, 1]. With a `value_range`, images of any dtype are
@@ -13,7 +14,6 @@ scaled from it. Sides become multiples of the stack's factor by reflection.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,7 +24,8 @@ import tensorflow as tf
 from stacked_autoencoder.data.array import ArraySource
 from stacked_autoencoder.data.dataset import StreamSource
 from stacked_autoencoder.data.folder import FolderSource
-from stacked_autoencoder.data.image_folder import ImageFolder
+from stacked_autoencoder.data.image_folder import ImageFolder, holds_pictures
+from stacked_autoencoder.data.listing import is_path
 from stacked_autoencoder.data.source import Source
 from stacked_autoencoder.data.stored import StoreSource
 from stacked_autoencoder.store.encoding_store import EncodingStore
@@ -44,8 +45,9 @@ def as_source(
 
     Args:
         images: array or tensor `(N, H, W, C)`; list of `(H, W, C)` or `(1, H, W, C)`, sizes may differ;
-            `tf.data.Dataset` or `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder, or an
-            `ImageFolder`; an `EncodingStore`.
+            `tf.data.Dataset` or `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder, a
+            picture or a CSV file, a list of such paths, a DataFrame with a column of them, or an `ImageFolder`; an
+            `EncodingStore`.
         shape: of one image, `None` where any size will do.
         factor: sides become multiples of it; smaller images are refused.
         values: range that the images must lie in, and how they are scaled for level 0.
@@ -53,7 +55,7 @@ def as_source(
 
     Raises:
         ValueError: the images can't be what the model was made for. The message says which, and what to do.
-        FileNotFoundError: a folder that isn't there.
+        FileNotFoundError: a folder or picture that isn't there.
     """
     check_not_forked()
     source = _adapted(images, shape, factor, values)
@@ -68,11 +70,12 @@ def _adapted(images: Images, shape: Shape, factor: int, values: ValueRange) -> S
     if isinstance(images, Source):
         return images
     labels = None
-    if isinstance(images, tuple) and len(images) == 2:  # (images, labels), as Keras has it
+    is_pair = isinstance(images, tuple) and len(images) == 2 and not all(map(is_path, images))
+    if is_pair:  # (images, labels), as Keras has it
         images, labels = images
     if isinstance(images, EncodingStore):
         return StoreSource(images, shape, factor, values)
-    if isinstance(images, (str, os.PathLike)):
+    if holds_pictures(images):
         images = ImageFolder(images)
     if isinstance(images, ImageFolder):
         if len(shape) != 3:
@@ -120,8 +123,8 @@ def _as_array(images: Any) -> np.ndarray:
     array = images.numpy() if hasattr(images, "numpy") else np.asarray(images)
     if array.dtype == object and not array.shape:
         raise ValueError(
-            "`images` must be an array, a list of arrays, a `tf.data.Dataset`, a PyDataset, an `ImageFolder` or "
-            f"the path of a folder. Received: images={images!r}"
+            "`images` must be an array, a list of arrays, a `tf.data.Dataset`, a PyDataset, an `ImageFolder`, or paths "
+            f"of folders or pictures. Received: images={images!r}"
         )
     if array.dtype == object:
         raise ValueError(

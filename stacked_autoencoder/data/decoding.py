@@ -6,11 +6,16 @@ import re
 import struct
 from collections.abc import Callable
 from functools import lru_cache, partial
+from typing import Literal, get_args
 
 import numpy as np
 import tensorflow as tf
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+Size = tuple[int, int]  # height and width
+Fit = Literal["crop", "pad", "stretch"]
+FITS: tuple[str, ...] = get_args(Fit)
+SUFFIXES = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp")
+TOO_SMALL = "smaller than `crop="  # how the reason begins
 LIKE_OTHERS = "INTEGER_ACCURATE"  # the transform that Pillow and browsers use; TensorFlow's own is up to 8 of 255 off
 REDUCTIONS = (1, 2, 4, 8)  # by which a JPEG can be decoded smaller, in a fraction of the time
 HEAD = 1 << 17  # bytes of a JPEG that hold its EXIF block: it comes before the pixels and takes half of that at most
@@ -32,17 +37,23 @@ apart = partial(tf.function, autograph=False, experimental_attributes={"_noinlin
 
 @lru_cache(maxsize=8)  # tracing takes as long as reading a thousand small pictures
 def picture_reader(
-    channels: int, side: int | None = None, crop: int | None = None, max_pixels: int | None = MAX_PIXELS
+    channels: int,
+    size: Size | None = None,
+    crop: int | None = None,
+    max_pixels: int | None = MAX_PIXELS,
+    fit: Fit = "crop",
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Reads one picture, upright as its EXIF orientation says, the first frame of an animation.
 
     Args:
         channels: 1 for grey, 3 for colour. Colour becomes grey by luma (ITU-R BT.601), an alpha channel is laid on
             white (a single colour that stands for transparency, in a GIF or PNG, isn't looked for).
-        side: takes the largest square in the middle, resized to so many pixels a side.
+        size: height and width to resize to.
         crop: takes a square of so many pixels somewhere.
         max_pixels: height times width that a picture may have at most, `None` for any. The header of the file says how
             large it is, so a picture with more pixels is never decoded.
+        fit: how a picture gets to `size`: the largest part in the middle with the same proportions, the whole with
+            black on both sides, or the whole with other proportions.
 
     Returns:
         A graph: path of a JPEG, PNG, GIF, BMP or WebP file, and a seed `(2,)` that decides where the crop is → picture.
@@ -50,11 +61,12 @@ def picture_reader(
         `max_pixels`, or a WebP animation.
     """
     limit = None if max_pixels is None else min(max_pixels, tf.int64.max)
+    shrunk = None if size is None else (size, fit)
 
     def from_jpeg(contents: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         if channels == 3:
-            return _from_jpeg(contents, 3, side, crop, seed, limit)
-        return _with_channels(_from_jpeg(contents, 0, side, crop, seed, limit), channels)
+            return _from_jpeg(contents, 3, shrunk, crop, seed, limit)
+        return _with_channels(_from_jpeg(contents, 0, shrunk, crop, seed, limit), channels)
 
     @apart
     def from_other(contents: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -69,13 +81,18 @@ def picture_reader(
         image = tf.cond(is_jpeg, lambda: from_jpeg(contents, seed), lambda: from_other(contents, seed))
         image = tf.ensure_shape(image, (None, None, channels))
         image = tf.cond(has_exif, lambda: _upright(image, head), lambda: image)
-        return image if side is None else _resized(_middle(image), side)
+        return image if size is None else _fitted(image, size, fit)
 
     return read.get_concrete_function(tf.TensorSpec((), tf.string), tf.TensorSpec((2,), tf.int64))
 
 
 def _from_jpeg(
-    contents: tf.Tensor, channels: int, side: int | None, crop: int | None, seed: tf.Tensor, limit: int | None
+    contents: tf.Tensor,
+    channels: int,
+    shrunk: tuple[Size, Fit] | None,
+    crop: int | None,
+    seed: tf.Tensor,
+    limit: int | None,
 ) -> tf.Tensor:
     """Decodes no more of the picture than is needed, with the channels that it has if `channels` is 0."""
     shape = tf.io.extract_jpeg_shape(contents)
@@ -88,11 +105,13 @@ def _from_jpeg(
     if crop is not None:
         window = tf.concat([_place(shape, crop, seed), [crop, crop]], 0)
         return tf.io.decode_and_crop_jpeg(contents, window, channels, dct_method=LIKE_OTHERS)
-    if side is None:
+    if shrunk is None:
         return decode()
-    # At least twice the size that is wanted is left, so the filter that resizes still decides what is seen.
-    shorter = tf.reduce_min(shape[:2])
-    fitting = tf.reduce_sum(tf.cast(shorter >= 2 * side * tf.constant(REDUCTIONS[1:]), tf.int32))
+    # At least twice the size that is wanted is left, so the filter that resizes still decides what is seen. Height and
+    # width may change places by the orientation, so the sides are compared with the longer one that is wanted.
+    size, fit = shrunk
+    decisive = tf.reduce_max(shape[:2]) if fit == "pad" else tf.reduce_min(shape[:2])
+    fitting = tf.reduce_sum(tf.cast(decisive >= 2 * max(size) * tf.constant(REDUCTIONS[1:]), tf.int32))
     return tf.switch_case(fitting, [partial(decode, reduction) for reduction in REDUCTIONS])
 
 
@@ -265,24 +284,47 @@ def _with_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
 def _place(shape: tf.Tensor, crop: int, seed: tf.Tensor) -> tf.Tensor:
     """Top and left of a square somewhere in an image of this shape."""
     room = shape[:2] - crop
-    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_min(room) >= 0, ["smaller than `crop`:", shape])]):
+    is_larger = _check(tf.reduce_min(room) >= 0, f"{TOO_SMALL}{crop}`:", shape[:2], "pixels")
+    with tf.control_dependencies([is_larger]):
         return tf.cast(tf.random.stateless_uniform([2], seed) * tf.cast(room + 1, tf.float32), tf.int32)
 
 
-def _resized(image: tf.Tensor, side: int) -> tf.Tensor:
+def _fitted(image: tf.Tensor, size: Size, fit: Fit) -> tf.Tensor:
+    """A picture of any size → `(*size, channels)`."""
+    if fit == "crop":
+        return _resized(_middle(image, size), size)
+    if fit == "stretch":
+        # One side can become longer and the other shorter: each needs a method of its own.
+        shape = tf.minimum(tf.shape(image)[:2], size)
+        return _resized(_resized(image, shape), size)
+    inner = _scaled_to(tf.shape(image)[:2], size)
+    room = tf.constant(size) - inner
+    before = room // 2
+    padded = tf.pad(_resized(image, inner), [*tf.unstack(tf.stack([before, room - before], 1)), [0, 0]])
+    return tf.ensure_shape(padded, (*size, image.shape[-1]))
+
+
+def _resized(image: tf.Tensor, size: Size | tf.Tensor) -> tf.Tensor:
     """By the mean of the area that each new pixel covers; to make a picture larger, bicubic."""
-    larger = tf.shape(image)[0] < side
-    method = partial(tf.image.resize, image, (side, side))
+    larger = tf.reduce_any(tf.shape(image)[:2] < size)
+    method = partial(tf.image.resize, image, size)
     resized = tf.cond(larger, lambda: method("bicubic"), lambda: method("area"))
     return tf.saturate_cast(tf.round(resized), tf.uint8)
 
 
-def _middle(image: tf.Tensor) -> tf.Tensor:
-    """The largest square in the middle."""
-    size = tf.shape(image)[:2]
-    side = tf.reduce_min(size)
-    top, left = tf.unstack((size - side) // 2)
-    return image[top : top + side, left : left + side]
+def _middle(image: tf.Tensor, size: Size) -> tf.Tensor:
+    """The largest part in the middle that has the proportions of `size`."""
+    shape = tf.shape(image)[:2]
+    part = _scaled_to(size, shape)
+    top, left = tf.unstack((shape - part) // 2)
+    return image[top : top + part[0], left : left + part[1]]
+
+
+def _scaled_to(size: Size | tf.Tensor, room: Size | tf.Tensor) -> tf.Tensor:
+    """The largest size `(2,)` with the proportions of `size` that fits into `room`, at least one pixel a side."""
+    size, room = tf.cast(size, tf.int64), tf.cast(room, tf.int64)  # products of two sides can need more than 32 bits
+    by_other = (size * room[::-1] + size[::-1] // 2) // size[::-1]
+    return tf.cast(tf.clip_by_value(by_other, 1, room), tf.int32)
 
 
 @apart

@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.data.decoding import picture_reader
-from stacked_autoencoder.data.image_folder import ImageFolder, listed
+from stacked_autoencoder.data.decoding import TOO_SMALL, picture_reader
+from stacked_autoencoder.data.image_folder import ImageFolder
+from stacked_autoencoder.data.listing import Labels, listed
 from stacked_autoencoder.data.source import Block, DatasetSource, everything
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.generators import Released, generated, iterated, released
@@ -32,20 +35,23 @@ MOST = 0.05  # of all pictures
 class Unreadable:
     """Remembers them, tells of each once, and makes it an error when they are too many.
 
-    It begins with those that were found when the folder was listed.
+    It begins with those that the folder knows, and adds to them.
 
     Attributes:
-        reasons: index in the folder → path and reason, in the order they were found.
+        reasons: index in the folder's `files` → path and reason, in the order they were found.
     """
 
     def __init__(self, folder: ImageFolder) -> None:
         self.folder = folder
-        self.reasons = {row: self._described(row, reason) for row, reason in folder.unreadable.items()}
+        known = folder.skipped.copy()
+        rows = [row for row, name in enumerate(folder.files) if name in known] if known else []
+        self.reasons = {row: self._described(row, known[folder.files[row]]) for row in rows}
         self.told = 0
         self._refuse_too_many()
 
     def add(self, row: int, reason: str) -> None:
         self.reasons[row] = self._described(row, reason)
+        self.folder.skipped[self.folder.files[row]] = reason
         self._refuse_too_many()
 
     def tell(self) -> None:
@@ -55,20 +61,36 @@ class Unreadable:
         if fresh:
             self.told += len(fresh)  # more may have been found meanwhile
             warnings.warn(
-                f"Skipped, since they can't be read ({self.told} of {len(self.folder)} pictures up to now): "
+                f"Skipped, since they {_problem(fresh)} ({self.told} of {len(self.folder.files)} pictures up to now): "
                 f"{listed(fresh)}",
                 stacklevel=2,
             )
 
     def _described(self, row: int, reason: str) -> str:
-        return f"{printable(self.folder.path / self.folder.names[row])} ({printable(reason)})"
+        return f"{printable(self.folder.path / self.folder.files[row])} ({printable(reason)})"
 
     def _refuse_too_many(self) -> None:
-        if len(self.reasons) > MOST * len(self.folder):
+        if len(self.reasons) > MOST * len(self.folder.files):
+            reasons = list(self.reasons.values())
+            way_out = "" if all(map(_is_small, reasons)) else "Mend or remove them. "
+            if any(map(_is_small, reasons)):
+                way_out += f"`side={self.folder.crop}` instead of `crop` resizes pictures; or give a smaller `crop`. "
             raise ValueError(
-                f"More than {MOST:.0%} of {len(self.folder)} pictures can't be read: "
-                f"{listed(list(self.reasons.values()))}. Mend or remove them. Received: {self.folder!r}"
+                f"More than {MOST:.0%} of {len(self.folder.files)} pictures {_problem(reasons)}: {listed(reasons)}. "
+                f"{way_out}Received: {self.folder.as_call()}"
             )
+
+
+def _is_small(reason: str) -> bool:
+    return f" ({TOO_SMALL}" in reason
+
+
+def _problem(reasons: list[str]) -> str:
+    """What is wrong with pictures, in a sentence."""
+    small = sum(map(_is_small, reasons))
+    if not small:
+        return "can't be read"
+    return "are smaller than the crop" if small == len(reasons) else "can't be read or are smaller than the crop"
 
 
 def reason_of(error: tf.errors.OpError) -> str:
@@ -104,12 +126,11 @@ class FolderBlock(Block):
 
     @property
     def names(self) -> list[str]:
-        return [self.source.folder.names[row] for row in self.source.readable(self.rows)]
+        return [self.source.folder.files[row] for row in self.source.readable(self.rows)]
 
     @property
-    def labels(self) -> np.ndarray | None:
-        labels = self.source.folder.labels
-        return None if labels is None else labels[self.source.readable(self.rows)]
+    def labels(self) -> Labels | None:
+        return self.source.folder.labels_of(self.source.readable(self.rows))
 
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
         with self.source.own_errors():
@@ -120,9 +141,13 @@ class FolderBlock(Block):
     def fingerprint(self) -> str:
         """Of names, sizes and times of change: reading a million pictures to know them again would take too long."""
         folder = self.source.folder
-        names = [folder.names[row] for row in self.rows]
+        names = [folder.files[row] for row in self.rows]
         known = [(name, *_size_and_time(folder.path / name)) for name in names]
-        taken = [folder.side, folder.crop, folder.seed if folder.crop else None]
+        taken: list[Any] = [folder.side, folder.crop, folder.seed if folder.crop else None]
+        if folder.size is not None and folder.side is None:
+            taken += [folder.size, folder.fit]
+        if folder.renumbered:  # the labels of these pictures are others than by default
+            taken.append(folder.class_names)
         return hashlib.sha256(json.dumps([taken, known]).encode()).hexdigest()
 
 
@@ -143,13 +168,16 @@ class FolderSource(DatasetSource):
                 "Autoencoder a shape that ends in 1 or 3."
             )
         super().__init__(shape, factor, values)
-        square = folder.side or folder.crop
-        if square is not None:
-            self.check_shape((square, square, shape[-1]))
-            self.shape = (square, square, shape[-1])
+        size = folder.size if folder.crop is None else (folder.crop, folder.crop)
+        if size is not None:
+            self.check_shape((*size, shape[-1]))
+            self.shape = (*size, shape[-1])
         self.folder = folder
-        self.names = tf.constant([os.fsencode(name) for name in folder.names])
-        self.picture_at = picture_reader(shape[-1], folder.side, folder.crop, folder.max_pixels)
+        self.class_names = folder.class_names
+        self.names = tf.constant([os.fsencode(name) for name in folder.files])
+        self.picture_at = picture_reader(shape[-1], folder.size, folder.crop, folder.max_pixels, folder.fit)
+        if folder.augment is not None:
+            self._check_keeps_shape(folder.augment)
         self.unreadable = Unreadable(folder)
         self.sizes: dict[int, Shape] | None = None  # of all readable pictures, once they have been read
         self.check(np.zeros((1, 1, 1, 1), np.uint8), 0)
@@ -158,6 +186,10 @@ class FolderSource(DatasetSource):
         return [row for row in rows if row not in self.unreadable.reasons]
 
     def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
+        batches = self._plain_batches(batch_size, shuffle, first_pass)
+        return batches.map(self._augmented) if shuffle and self.folder.augment is not None else batches
+
+    def _plain_batches(self, batch_size: int, shuffle: bool, first_pass: int) -> tf.data.Dataset:
         if None not in self.shape:
             return self._passes(self._whole(shuffle, first_pass), batch_size)
         sizes, passes = self._sizes(), EpochShuffler.drawn(shuffle, first_pass)
@@ -169,6 +201,22 @@ class FolderSource(DatasetSource):
 
         return self._passes(orders, batch_size)
 
+    def _augmented(self, images: tf.Tensor) -> tf.Tensor:
+        changed = self.folder.augment(tf.cast(images, tf.float32), training=True)
+        if images.dtype.is_integer:
+            changed = tf.saturate_cast(tf.round(changed), images.dtype)
+        return tf.ensure_shape(tf.cast(changed, images.dtype), images.shape)
+
+    def _check_keeps_shape(self, augment: keras.Layer) -> None:
+        """Refuses a layer that changes the shape of pictures. This builds the layer, too, for pictures of any size."""
+        shape = (None, *self.shape)
+        changed = augment(keras.KerasTensor(shape, "float32"), training=True)
+        if tuple(changed.shape) != shape:
+            raise ValueError(
+                "`augment` must keep the shape of its input: `size` and `crop` of the `ImageFolder` decide the size of "
+                f"pictures. Received: a {type(augment).__name__} that makes {tuple(changed.shape)} of {shape}"
+            )
+
     def raw_singles(self) -> tf.data.Dataset:
         return self._passes(self._whole(shuffle=False), batch_size=1)
 
@@ -179,7 +227,8 @@ class FolderSource(DatasetSource):
         self.unreadable.tell()
 
     def blocks(self, size: int, wanted: Callable[[int], bool] = everything) -> Iterator[FolderBlock]:
-        parts = [range(start, min(start + size, len(self.folder))) for start in range(0, len(self.folder), size)]
+        count = len(self.folder.files)
+        parts = [range(start, min(start + size, count)) for start in range(0, count, size)]
 
         def orders() -> Iterator[Order]:
             return (self._order(part) for index, part in enumerate(parts) if wanted(index))
@@ -199,10 +248,11 @@ class FolderSource(DatasetSource):
                 batches.close()
 
     def count(self) -> int:
-        return len(self.folder) - len(self.unreadable.reasons)
+        return len(self.folder.files) - len(self.unreadable.reasons)
 
     def describe(self) -> str:
-        return f"{len(self.folder)} pictures, {self.folder!r}"
+        """Checkpoints and caches know their pictures again by it, so it doesn't change while they are read."""
+        return f"{len(self.folder.files)} pictures, {self.folder.as_call()}"
 
     def n_batches(self, batch_size: int) -> int:
         """Counted anew each time, since pictures may turn out to be unreadable."""
@@ -217,12 +267,12 @@ class FolderSource(DatasetSource):
         if self.sizes is None:
             with self.own_errors():
                 shapes = [tuple(shape[1:3]) for shape in iterated(self.raw_singles().map(tf.shape))]
-            self.sizes = dict(zip(self.readable(range(len(self.folder))), shapes, strict=True))
+            self.sizes = dict(zip(self.readable(range(len(self.folder.files))), shapes, strict=True))
         return self.sizes
 
     def _whole(self, shuffle: bool, first_pass: int = 0) -> Callable[[], Iterator[Order]]:
         passes = EpochShuffler.drawn(shuffle, first_pass)
-        return lambda: iter([self._order(range(len(self.folder)), passes.next())])
+        return lambda: iter([self._order(range(len(self.folder.files)), passes.next())])
 
     def _order(self, rows: range, rng: np.random.Generator | None = None) -> Order:
         known = np.array(self.readable(rows), np.int64)
@@ -282,7 +332,7 @@ class FolderSource(DatasetSource):
 
     def _examine(self, row: int) -> None:
         """Remembers an unreadable picture; raises what is wrong with one of a wrong shape."""
-        path = self.folder.path / self.folder.names[row]
+        path = self.folder.path / self.folder.files[row]
         try:
             image = self.picture_at(tf.constant(os.fsencode(path)), tf.constant([self.folder.seed, row], tf.int64))
         except tf.errors.OpError as error:
@@ -292,7 +342,8 @@ class FolderSource(DatasetSource):
             self.check_shape(image.shape)
         except ValueError as error:
             height, width = self.shape[:2]
-            way_out = f"`ImageFolder(path, side={height})` resizes pictures. " if height and height == width else ""
+            size = f"side={height}" if height == width else f"size=({height}, {width})"
+            way_out = f"`ImageFolder(path, {size})` resizes pictures. " if height and width else ""
             raise ValueError(f"{printable(path)}: {way_out}{error}") from None
         self.unreadable.add(row, "not at the first attempt")
 

@@ -83,7 +83,10 @@ class Source(ABC):
         low, high: extremes of what has been read, on the scale of level 0.
         value_range: `(low, high)` of the images, `low < high`: the one that the user gave; else [-1, 1] for `uint8`,
             [0, 1] or [-1, 1] for floats, by what has been read; the observed extremes where the range isn't checked.
+        class_names: names of the labels' numbers, if the source knows them.
     """
+
+    class_names: list[str] | None = None
 
     def __init__(self, shape: Shape, factor: int, values: ValueRange) -> None:
         self.shape = tuple(shape)

@@ -37,6 +37,7 @@ class StoreSource(DatasetSource):
             raise ValueError(f"The store is empty; at least one encoding is needed. Received: {str(store.path)!r}")
         self.check_shape(store.shape[1:])
         self.shape = store.shape[1:]
+        self.class_names = store.class_names
 
     def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
         passes = EpochShuffler.drawn(shuffle, first_pass)

@@ -17,7 +17,7 @@ from stacked_autoencoder.data.source import Block, Source
 from stacked_autoencoder.inference.tiling import default_side, encode_tiles, tiler
 from stacked_autoencoder.levels.stack import BATCH, Stack
 from stacked_autoencoder.store.encoding_store import EncodingStore
-from stacked_autoencoder.store.manifest import DTYPES, FORMAT, Record
+from stacked_autoencoder.store.manifest import DTYPES, FORMAT, OPTIONAL, Record
 from stacked_autoencoder.store.shards import Shard, part_name
 from stacked_autoencoder.store.writer import Encoded, Found, ShardWriter, look_into
 from stacked_autoencoder.utils.checks import positive_int, whole
@@ -128,6 +128,8 @@ def write_alone(
     """What `write_store` does in the folder of the store or part, for which the caller has `only_writer`."""
     encode = encoding_of(tuple(encoders), source.factor, source.values, made["dtype"])
     about = {"part": None if part is None else list(part), "source": source.describe(), "versions": versions()}
+    if source.class_names is not None:
+        about["class_names"] = source.class_names
     found = look_into(folder)
     head = _head(folder, found, {"format": FORMAT, **made, **about})
     done, seen = found.records, set()
@@ -198,8 +200,15 @@ def _head(folder: Path, found: Found, head: dict[str, Any]) -> dict[str, Any]:
             f"{str(folder)!r} holds encodings of shape {old['shape']}. Choose another path, or delete the store. "
             f"Received: encodings of shape {head['shape']}"
         )
+    classes, known = head.get("class_names"), old.get("class_names")
+    if classes is not None and known is not None and classes[: len(known)] != known:
+        raise StaleStore(
+            f"{str(folder)!r} holds labels that are numbers of the classes {printable(known, 300)}. Choose another "
+            f"path, or give the `ImageFolder` these `class_names`. Received: {printable(classes, 300)}"
+        )
     sides = zip(old["shape"], head["shape"], strict=True)  # a source that has grown may have images of other sizes
-    return old | {"shape": [side if side == other else None for side, other in sides]}
+    optional = {name: head[name] for name in OPTIONAL if name in head}
+    return old | optional | {"shape": [side if side == other else None for side, other in sides]}
 
 
 def _named(head: dict[str, Any], name: str) -> str:

@@ -48,6 +48,7 @@ class EncodingStore:
         dtype: `float16` or `float32`.
         mean: `(channels,)` mean of the encodings, float64, for models that need standardised input.
         std: `(channels,)` their standard deviation.
+        class_names: names of the classes whose numbers `labels` are, `None` if the source had none.
 
     Raises:
         FileNotFoundError: nothing is there, or a part is missing.
@@ -66,6 +67,7 @@ class EncodingStore:
         self.level: int = head["level"]
         self.encoder: str = head["encoder"]
         self.multiple: int = head["multiple"]
+        self.class_names: list[str] | None = head.get("class_names")
         self.dtype = np.dtype(head["dtype"])
         records = [(folder, record) for folder, manifest in manifests.items() for record in manifest["shards"]]
         shards = [Shard(folder, record, self.dtype) for folder, record in records]
@@ -322,6 +324,12 @@ def _check_parts(path: Path, manifests: list[dict[str, Any]]) -> None:
                 f"The parts of a store must be made alike, and these differ in `{name}`. "
                 f"Received: {shown} in {str(path)!r}"
             )
+    names = [manifest["class_names"] for manifest in manifests if "class_names" in manifest]
+    if any(other != names[0] for other in names):
+        raise ValueError(
+            "The parts of a store must be made alike, and these differ in `class_names`. "
+            f"Received: {printable(names, 200)} in {str(path)!r}"
+        )
     for name in ("names", "labels"):
         if len({name in record for manifest in manifests for record in manifest["shards"]}) > 1:
             raise ValueError(

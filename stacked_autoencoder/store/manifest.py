@@ -31,6 +31,7 @@ LARGEST = 1 << 30  # bytes of either file
 DTYPES = ("float16", "float32")
 LARGEST_VALUE = {dtype: float(np.finfo(dtype).max) for dtype in DTYPES}
 HEAD = ("format", "encoder", "multiple", "level", "shape", "dtype", "shard_size", "part", "source", "versions")
+OPTIONAL = ("class_names",)  # of the head; names of the numbers that are labels
 HEAD_BEGINS = b'{"format": 1, "encoder": "'
 MOST = 1 << 62  # of any number
 TOKEN = re.compile("[0-9a-f]{16}")
@@ -129,6 +130,11 @@ def moments(records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.sqrt(np.maximum(power - mean**2, 0.0))
 
 
+def head_of(content: dict[str, Any]) -> dict[str, Any]:
+    """What makes a store, of its manifest or of the first line of its log."""
+    return {name: content[name] for name in (*HEAD, *OPTIONAL) if name in content}
+
+
 def check_labels(labels: Any) -> tuple[bool, tuple[int, ...]]:
     """Refuses labels that don't make an array of numbers or texts.
 
@@ -225,6 +231,9 @@ def check_head(head: Any) -> None:
     part = head["part"]
     is_part = type(part) is list and len(part) == 2 and _is_int(part[1], 1) and _is_int(part[0], 0, part[1])
     _require(part is None or is_part, "`part` must be null, or [i, n] with 0 <= i < n")
+    names = head.get("class_names", [])
+    are_names = type(names) is list and set(map(type, names)) <= {str} and len(set(names)) == len(names)
+    _require(are_names, "`class_names` must be a list of texts, each once")
 
 
 def _check_records(manifest: dict[str, Any]) -> None:
@@ -320,7 +329,7 @@ def _with_line(log: Log, line: bytes) -> Log:
             check_head(content)
         except _NewerFormat:
             raise _Damaged(f"its format is newer than {FORMAT}") from None
-        return Log({name: content[name] for name in HEAD}, [], set(), [], length)
+        return Log(head_of(content), [], set(), [], length)
     _require(type(content) is dict, "a line isn't an object")
     if "temporary" in content:
         token = content["temporary"]

@@ -20,13 +20,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from stacked_autoencoder.store.manifest import (
-    HEAD,
     LOG,
     MANIFEST,
+    OPTIONAL,
     ForeignFiles,
     Log,
     Record,
     check_labels,
+    head_of,
     moments,
     read_log,
     read_manifest,
@@ -103,7 +104,7 @@ class Found(NamedTuple):
     def head(self) -> dict[str, Any] | None:
         """What made the store, if there is one."""
         if self.manifest is not None:
-            return {name: self.manifest[name] for name in HEAD}
+            return head_of(self.manifest)
         return None if self.log is None else self.log.head
 
     @property
@@ -210,7 +211,13 @@ class ShardWriter:
         """Writes the manifest, which makes the store one, unless the one that is there says the same."""
         self._wait()
         records = [self.records[index] for index in sorted(self.records)]
-        if self.log is None and self.found.manifest is not None and self.found.manifest["shards"] == records:
+        there = self.found.manifest
+        if (
+            self.log is None
+            and there is not None
+            and there["shards"] == records
+            and all(there.get(name) == self.head.get(name) for name in OPTIONAL)
+        ):
             if self.found.log is not None:  # the process was killed after it had written the manifest
                 self._clean_up()
             return

@@ -311,3 +311,27 @@ def test_as_a_process_it_prints_what_was_asked_for_alone(folder, model):
         f"{sys.executable} -m stacked_autoencoder info {model} | true", shell=True, capture_output=True
     )
     assert b"Traceback" not in head.stderr
+
+
+def test_info_shows_stores_with_their_classes_whole_and_in_parts(folder, model, tmp_path, run):
+    for index, name in enumerate(("cats", "dogs\x1b[31m")):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        (tmp_path / "pets" / name / "a.png").symlink_to(folder / f"{index:02d}.png")
+    assert run("encode", model, tmp_path / "pets", tmp_path / "whole", "--labels")[0] == 0
+    for part in ("0/2", "1/2"):
+        assert run("encode", model, folder, tmp_path / "parts", "--shard", part, "--dtype", "float32")[0] == 0
+    code, out, _ = run("info", tmp_path / "whole")
+    assert code == 0
+    assert "2 encodings 4x4x4 of level 1, float16" in out
+    assert "2 classes: cats, dogs\\x1b[31m" in out
+    told = json.loads(run("info", tmp_path / "whole", "--json")[1])
+    assert (told["shape"], told["class_names"]) == ([2, 4, 4, 4], ["cats", "dogs\x1b[31m"])
+    code, out, _ = run("info", tmp_path / "parts")
+    assert (code, "24 encodings" in out, "classes" in out) == (0, True, False)
+
+
+def test_pictures_are_resized_to_what_a_stack_takes_that_is_not_square(folder, tmp_path, run):
+    Autoencoder(shape=(8, 12, 3), size=4, n_out=4).save(tmp_path / "wide")
+    code, out, _ = run("evaluate", tmp_path / "wide", folder, "--json")
+    assert code == 0
+    assert json.loads(out)["pictures"] == 24

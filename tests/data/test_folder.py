@@ -1,4 +1,5 @@
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -56,11 +57,12 @@ def together(batches) -> np.ndarray:
 def test_pictures_are_found_in_folders_below_sorted_and_hidden_files_left_out(tmp_path):
     for name in ("b/c/2.JPG", "a-1.png", "a/1.webp", "notes.txt", "._a.jpg", ".cache/3.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+        (tmp_path / name).write_bytes(b"?")
     images = ImageFolder(tmp_path, side=8)
     assert images.names == ["a-1.png", "a/1.webp", "b/c/2.JPG"]
     assert len(images) == 3
-    assert repr(images) == f"ImageFolder({str(tmp_path)!r}, side=8)"
+    assert images.ignored == {".txt": 1}
+    assert repr(images) == f"ImageFolder({str(tmp_path)!r}, side=8): 3 pictures, 1 .txt ignored"
 
 
 def test_folders_right_below_are_labels_when_asked(folder):
@@ -93,7 +95,7 @@ def test_a_folder_that_is_missing_or_empty_and_channels_that_pictures_have_not(t
     with pytest.raises(FileNotFoundError, match=r"isn't there\. Received: '.*none'"):
         as_source(tmp_path / "none", ANY)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"No pictures \(\.bmp, \.gif, \.jpeg, \.jpg, \.png, \.webp\)"):
+    with pytest.raises(ValueError, match=r"No pictures \(\.bmp, \.gif, \.jfif, \.jpe, \.jpeg, \.jpg, \.png, \.webp\)"):
         as_source(tmp_path / "empty", ANY)
     with pytest.raises(ValueError, match=r"grey \(1 channel\) or colour \(3\); the model wants 2"):
         as_source(folder, (None, None, 2))
@@ -196,6 +198,8 @@ def test_the_model_may_have_one_size_and_its_error_says_how_to_resize(folder):
         sae.encode(folder)
     with pytest.raises(ValueError, match=r"`ImageFolder\(path, side=24\)` resizes pictures\."):
         sae.train(folder, epochs=1, verbose=0)
+    with pytest.raises(ValueError, match=r"`ImageFolder\(path, size=\(24, 16\)\)` resizes pictures\."):
+        Autoencoder(shape=(24, 16, 3), size=4, n_out=4).encode(folder)
     with pytest.raises(ValueError, match=r"made for images of shape \(24, 24, 3\).*Received: shape=\(16, 16, 3\)"):
         sae.encode(ImageFolder(folder, side=16))
     with pytest.raises(ValueError, match=r"cats/00\.png: Images must be at least 64 pixels high and wide"):
@@ -254,7 +258,8 @@ os.symlink("/dev/zero", "endless.png")
 os.symlink("/proc/self/status", "made up.png")
 os.symlink("nowhere", "dangling.png")
 os.mkdir("folder.gif")
-os.symlink("folder.gif", "link to folder.gif")
+os.mkdir(".hidden")
+os.symlink(".hidden", "link to folder.gif")
 socket.socket(socket.AF_UNIX).bind("socket.png")
 open("sparse.bmp", "wb").close()
 os.truncate("sparse.bmp", (1 << 30) + 1)
@@ -278,7 +283,7 @@ def test_what_is_no_regular_file_is_never_opened(tmp_path):
         [sys.executable, "-c", READ_IN_TIME], cwd=tmp_path, check=False, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("209 200 200 Skipped, since they can't be read (9 of 209 pictures up to now): ")
+    assert done.stdout.startswith("200 200 200 Skipped, since they can't be read (9 of 209 pictures up to now): ")
     for name, reason in {
         "pipe.png": "it is a named pipe, not a regular file",
         "link to pipe.jpg": "it is a named pipe, not a regular file",
@@ -297,7 +302,7 @@ def test_too_many_that_may_not_be_opened_are_an_error_before_any_is(folder):
     for index in range(4):
         os.mkfifo(folder / f"{index}\x1b.png")
     images = ImageFolder(folder)
-    assert [images.names[row] for row in images.unreadable] == [f"{index}\x1b.png" for index in range(4)]
+    assert images.skipped == {f"{index}\x1b.png": "it is a named pipe, not a regular file" for index in range(4)}
     with pytest.raises(ValueError, match=r"More than 5% of 64 pictures can't be read: .*/0\\x1b\.png \(it is a named"):
         as_source(images, ANY)
 
@@ -307,7 +312,7 @@ def test_a_folder_named_as_a_picture_is_searched(folder):
     images = ImageFolder(folder, labels=True)
     assert len(images) == 60
     assert images.class_names == ["cats.png", "dogs"]
-    assert images.unreadable == {}
+    assert images.skipped == {}
 
 
 def test_a_store_leaves_out_what_may_not_be_opened(folder, sae, tmp_path):
@@ -315,8 +320,9 @@ def test_a_store_leaves_out_what_may_not_be_opened(folder, sae, tmp_path):
     images = ImageFolder(folder, side=16, labels=True)
     with pytest.warns(UserWarning, match="1 of 61 pictures"):
         store = sae.encode_to(tmp_path / "store", images, shard_size=1, verbose=0)
-    assert store.names == [name for name in images.names if name != "cats/00a.png"]
-    np.testing.assert_array_equal(store.labels, np.delete(images.labels, 1))
+    assert store.names == images.names
+    assert "cats/00a.png" not in images.names
+    np.testing.assert_array_equal(store.labels, images.labels)
 
 
 @pytest.mark.parametrize("taken", [{}, {"side": 8}, {"crop": 8}])
@@ -372,9 +378,26 @@ def test_too_many_unreadable_in_batches_read_ahead_are_an_error_as_well(folder):
         unreadable.tell()
 
 
-def test_pictures_smaller_than_the_crop_are_skipped(folder):
-    with pytest.raises(ValueError, match=r"More than 5%.*smaller than `crop`"):
+def test_pictures_smaller_than_the_crop_are_told_from_damaged_ones_and_the_advice_works(folder):
+    expected = (
+        r"More than 5% of 60 pictures are smaller than the crop: .*\.png \(smaller than `crop=20`: 16 x 24 pixels\).*"
+        r"\. `side=20` instead of `crop` resizes pictures; or give a smaller `crop`\. Received: ImageFolder\(.*crop=20"
+    )
+    with pytest.raises(ValueError, match=expected):
         list(as_source(ImageFolder(folder, crop=20), ANY).in_order(8))
+    for advice in ({"side": 20}, {"crop": 16}):
+        assert sum(map(len, as_source(ImageFolder(folder, **advice), ANY).in_order(8))) == 60
+
+
+def test_a_few_pictures_smaller_than_the_crop_are_skipped(folder):
+    Image.fromarray(PIXELS[0][:7]).save(folder / "small.png")
+    images = ImageFolder(folder, crop=16)
+    with pytest.warns(UserWarning, match=r"since they are smaller than the crop \(1 of 61 pictures"):
+        assert sum(map(len, as_source(images, ANY).in_order(8))) == 60
+    assert images.skipped == {"small.png": "smaller than `crop=16`: 7 x 24 pixels"}
+    spoil(folder, "cats/00.png")
+    with pytest.warns(UserWarning, match=r"since they can't be read or are smaller than the crop \(2 of 61 pictures"):
+        list(as_source(ImageFolder(folder, crop=16), ANY).in_order(8))
 
 
 # === To disk ===
@@ -384,10 +407,12 @@ def test_a_store_says_which_picture_and_label_an_encoding_belongs_to(folder, sae
     """With a block of which no picture can be read, at once or in parts."""
     spoil(folder, "cats/00.png", "cats/02.png")
     images = ImageFolder(folder, side=16, labels=True)
+    names = images.names
     with pytest.warns(UserWarning, match="can't be read"):
         store = sae.encode_to(tmp_path / "store", images, shard_size=2, verbose=0)
-    assert store.names == images.names[2:]
-    np.testing.assert_array_equal(store.labels, images.labels[2:])
+    assert store.names == images.names == names[2:]
+    np.testing.assert_array_equal(store.labels, images.labels)
+    assert len(images) == len(images.labels) == 58
     assert len(list(store.path.glob("*.npy"))) == 29
     with pytest.warns(UserWarning, match="can't be read"):
         np.testing.assert_allclose(store[:], sae.encode(images), atol=1e-2)
@@ -410,15 +435,16 @@ def test_mixed_sizes_are_encoded_as_one_by_one(folder, sae, tmp_path):
 
 def test_a_lost_shard_whose_pictures_are_unreadable_now_goes(folder, sae, tmp_path):
     images = ImageFolder(folder, side=8)
+    names = images.names
     path = sae.encode_to(tmp_path / "store", images, shard_size=1, verbose=0).path
-    picture = folder / images.names[5]
+    picture = folder / names[5]
     times = picture.stat()
     picture.write_bytes(b"?" * times.st_size)
     os.utime(picture, ns=(times.st_atime_ns, times.st_mtime_ns))
     (path / "00005.npy").unlink()
     with pytest.warns(UserWarning, match="can't be read"):
         store = sae.encode_to(path, images, shard_size=1, verbose=0)
-    assert store.names == images.names[:5] + images.names[6:]
+    assert store.names == images.names == names[:5] + names[6:]
     assert len(store[:]) == 59
     store.verify()
 
@@ -444,3 +470,108 @@ def test_no_reading_of_a_folder_is_tuned_whose_end_would_wait_for_it(folder):
     source = as_source(ImageFolder(folder, side=16), (16, 16, 3))
     assert source.dataset(4, shuffle=True).options().autotune.enabled is False
     assert source.raw_singles().options().autotune.enabled is False
+
+
+# === Names of what is encoded ===
+
+
+@pytest.mark.parametrize("taken", [{}, {"side": 16}, {"crop": 16}])
+def test_rows_of_encodings_belong_to_names_and_labels_without_unreadable_pictures(folder, sae, taken):
+    spoil(folder, "cats/02.png", "dogs/01.png")
+    images = ImageFolder(folder, labels=True, **taken)
+    assert len(images) == 60
+    with pytest.warns(UserWarning, match="2 of 60 pictures"):
+        encodings = sae.encode(images)
+    assert len(encodings) == len(images) == len(images.names) == len(images.labels) == 58
+    assert images.skipped == dict.fromkeys(("cats/02.png", "dogs/01.png"), "Invalid PNG data, size 200")
+    np.testing.assert_array_equal(images.labels, np.array(numbers(images)) % 2)
+    if not taken:
+        for number, encoding in zip(numbers(images), encodings, strict=True):
+            (alone,) = sae.encode(PIXELS[number][None, : 24 - 4 * (number % 3)])
+            np.testing.assert_allclose(encoding, alone, atol=1e-5)
+    assert "58 pictures, 2 skipped" in repr(images)
+    with pytest.warns(UserWarning, match="2 of 60 pictures"):  # a new reading says so again, without opening them
+        assert len(sae.encode(images)) == 58
+
+
+# === Augmentation ===
+
+
+class Darker(keras.layers.Layer):
+    """Takes 10 and a half away, and remembers nothing."""
+
+    def call(self, images, training=None):
+        return images - 10.4 if training else images
+
+
+def test_only_shuffled_passes_are_augmented_in_pixels_of_0_to_255(folder):
+    source = as_source(ImageFolder(folder, side=8, augment=Darker()), ANY)
+    plain = as_source(ImageFolder(folder, side=8), ANY)
+    expected = together(plain.in_order(60, scale=False)).astype(int)
+    for batches in (source.in_order(60, scale=False), source.raw_batches(60, shuffle=False).as_numpy_iterator()):
+        np.testing.assert_array_equal(together(batches), expected)
+    keras.utils.set_random_seed(1)
+    (seen,) = source.raw_batches(60, shuffle=True).as_numpy_iterator()
+    keras.utils.set_random_seed(1)
+    (order,) = plain.raw_batches(60, shuffle=True).as_numpy_iterator()
+    assert seen.dtype == np.uint8
+    np.testing.assert_array_equal(seen, np.maximum(order.astype(int) - 10, 0))
+
+
+def test_pictures_of_any_size_train_through_keras_layers_and_validate_without(folder):
+    def validation_losses(validates_itself):
+        keras.utils.set_random_seed(0)
+        layers = [keras.layers.RandomFlip(seed=1), keras.layers.RandomRotation(0.1, seed=2)]
+        images = ImageFolder(folder, augment=keras.Sequential(layers))
+        validation = images if validates_itself else ImageFolder(folder)
+        (history,) = Autoencoder(size=4, n_out=4).train(images, epochs=1, validation_data=validation, verbose=0)
+        return history.history["val_loss"]
+
+    assert validation_losses(True) == pytest.approx(validation_losses(False), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("augment", "message"),
+    [
+        (keras.layers.RandomCrop(4, 4), r"keep the shape.*a RandomCrop that makes \(None, 4, 4, 3\)"),
+        (lambda images: images, r"`augment` must be a Keras layer.*Received: a function"),
+    ],
+)
+def test_what_augments_is_a_layer_that_keeps_the_shape(folder, augment, message):
+    with pytest.raises(ValueError, match=message):
+        as_source(ImageFolder(folder, augment=augment), ANY)
+
+
+# === Classes in stores ===
+
+
+def test_a_store_keeps_the_names_of_the_classes(folder, sae, tmp_path):
+    images = ImageFolder(folder, side=8, labels=True, class_names=["fish", "dogs", "cats"])
+    store = sae.encode_to(tmp_path / "store", images, shard_size=20, verbose=0)
+    assert store.class_names == ["fish", "dogs", "cats"]
+    assert {store.class_names[label] for label in store.labels[:30]} == {"cats"}
+    with pytest.raises(ValueError, match=r"labels that are numbers of the classes \['fish', 'dogs', 'cats'\]"):
+        sae.encode_to(tmp_path / "store", ImageFolder(folder, side=8, labels=True), shard_size=20, verbose=0)
+    again = ImageFolder(folder, side=8, labels=True, class_names=store.class_names)  # as the message advises
+    assert sae.encode_to(tmp_path / "store", again, shard_size=20, verbose=0).class_names == store.class_names
+    assert sae.encode_to(tmp_path / "without", folder, verbose=0).class_names is None
+
+
+def test_a_store_of_an_older_version_gets_the_names_of_its_classes(folder, sae, tmp_path):
+    images = ImageFolder(folder, side=8, labels=True)
+    path = sae.encode_to(tmp_path / "store", images, verbose=0).path
+    manifest = json.loads((path / "manifest.json").read_text())
+    del manifest["class_names"]
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    assert EncodingStore(path).class_names is None
+    assert sae.encode_to(path, images, verbose=0).class_names == ["cats", "dogs"]
+    EncodingStore(path).verify()
+
+
+@pytest.mark.parametrize("names", ["cats", ["cats", 1], ["cats", "cats"], None])
+def test_class_names_of_a_strange_manifest_are_checked(folder, sae, tmp_path, names):
+    path = sae.encode_to(tmp_path / "store", ImageFolder(folder, side=8, labels=True), verbose=0).path
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"class_names": names}))
+    with pytest.raises(ValueError, match="`class_names` must be a list of texts, each once"):
+        EncodingStore(path)
