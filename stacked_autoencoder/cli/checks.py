@@ -69,12 +69,26 @@ def _check_training(arguments: Namespace) -> None:
             )
         if arguments.latent_dim is not None and arguments.side is None and arguments.crop is None:
             arguments.refuse("argument --latent-dim: requires --side or --crop, since it needs pictures of one size")
-        n_levels = arguments.n_levels or 1
+        n_levels = 1 if arguments.n_levels is None else arguments.n_levels
+        _check_square(arguments, n_levels)
     if len(arguments.epochs) not in (1, n_levels):
         arguments.refuse(
             f"argument --epochs: expected one number, or one for each level of the stack ({n_levels}), received "
             f"'{','.join(map(str, arguments.epochs))}'"
         )
+
+
+def _check_square(arguments: Namespace, n_levels: int) -> None:
+    """Refuses pictures that are smaller than the factor of a new stack."""
+    n_scalings = 2 if arguments.n_scalings is None else arguments.n_scalings
+    for name in ("side", "crop"):
+        square = getattr(arguments, name)
+        if square is not None and square < 2 ** (n_scalings * n_levels):
+            arguments.refuse(
+                f"argument --{name}: expected at least {2 ** (n_scalings * n_levels)}, by which this stack divides "
+                f"height and width (2 to the power of --n-scalings {n_scalings} times --n-levels {n_levels}), received "
+                f"'{square}'"
+            )
 
 
 def _n_levels(path: Path, what: str) -> int:
