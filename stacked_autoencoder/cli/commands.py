@@ -1,4 +1,7 @@
-"""What each command of `stacked-autoencoder` does. Each prints as it goes, unless `--json`, and returns its result."""
+"""What each command of `stacked-autoencoder` does.
+
+Each returns its result, and prints as it goes, unless `--json` or `--quiet` is given.
+"""
 
 from __future__ import annotations
 
@@ -32,5 +35,5 @@ def find_devices() -> None:
 def run(arguments: Namespace) -> Result:
     """Runs the command that was asked for."""
     tf.get_logger().setLevel("ERROR")  # it warns of tracing anew, which users of a command can't change
-    say: Say = (lambda _: None) if arguments.json else print
+    say: Say = (lambda _: None) if arguments.json or getattr(arguments, "quiet", False) else print
     return COMMANDS[arguments.command](arguments, say)

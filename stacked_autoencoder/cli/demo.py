@@ -6,7 +6,8 @@ import shlex
 from argparse import Namespace
 
 from stacked_autoencoder.cli.arguments import NAME, parser
-from stacked_autoencoder.cli.common import Result, Say, new_folder
+from stacked_autoencoder.cli.checks import check
+from stacked_autoencoder.cli.common import Result, Say
 from stacked_autoencoder.cli.png import write_png
 from stacked_autoencoder.cli.train import train
 from stacked_autoencoder.cli.use import info, reconstruct
@@ -20,16 +21,16 @@ def demo(arguments: Namespace, say: Say) -> Result:
     # here, since they need an extra
     from stacked_autoencoder.datasets import HELD_OUT, TRAINING, photograph, random_crops, tiles
 
-    training, held_out, model = (new_folder(arguments.out) / name for name in ("training", "held-out", "model"))
+    training, held_out, model = (arguments.out / name for name in ("training", "held-out", "model"))
     sets = {
         training: random_crops([photograph(name) for name in TRAINING], arguments.crops, SIDE),
         held_out: tiles([photograph(name) for name in HELD_OUT], SIDE),
     }
     for folder, pictures in sets.items():
-        say(f"{len(pictures):,} pictures {SIDE}x{SIDE} in {folder}")
+        say(f"Wrote {len(pictures):,} pictures of {SIDE}x{SIDE} pixels to {folder}")
         for index, picture in enumerate(pictures):
             write_png(folder / f"{index:05d}.png", picture)
-    sizes = ["--size", str(arguments.size), "--n-levels", "2", "--epochs", *map(str, arguments.epochs)]
+    sizes = ["--size", arguments.size, "--n-levels", 2, "--epochs", ",".join(map(str, arguments.epochs))]
     lines = [
         ["train", training, "--valid", held_out, "--save-path", model, "--side", SIDE, *sizes],
         ["info", model],
@@ -38,5 +39,8 @@ def demo(arguments: Namespace, say: Say) -> Result:
     results = {}
     for words in (list(map(str, line)) for line in lines):
         say(f"\n$ {NAME} {shlex.join(words)}")
-        results[words[0]] = SHOWN[words[0]](parser().parse_args([*words, *(["--json"] if arguments.json else [])]), say)
+        each = parser().parse_args(words)
+        each.json, each.quiet = arguments.json, arguments.quiet
+        check(each)
+        results[each.command] = SHOWN[each.command](each, say)
     return results

@@ -1,6 +1,6 @@
 """The command `stacked-autoencoder`: its arguments, and how it ends.
 
-TensorFlow is imported with `commands`, when the arguments are known to be right, so that `--help` comes at once.
+TensorFlow is imported with `commands`, once `checks` has passed the arguments: `--help` and mistakes don't wait for it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import json
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -20,12 +21,19 @@ from types import FrameType
 from typing import Any
 
 from stacked_autoencoder.cli.arguments import NAME, parser
+from stacked_autoencoder.cli.checks import check
+from stacked_autoencoder.utils.console import open_line
 from stacked_autoencoder.utils.errors import printable
 
-FAILED = 1  # 2, for invalid arguments, is argparse's
+FAILED = 1  # 2, for invalid arguments, is that of argparse
 # A batch system ends a job by SIGTERM, a closed terminal by SIGHUP: both must leave what an interrupt leaves.
 TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 LONGEST_LINE = 10_000  # characters of a message
+# Of a `Namespace`, what isn't an option of the same name.
+NO_OPTIONS = {"command", "refuse", "go_on", "folder", "model", "store", "out", "head", "n"}
+# What the library calls some options, and values as they are typed.
+LIBRARY_NAMES = {"valid": "validation_data", "label": "labels"}
+TYPED = {"(i, n)": "I/N", '"float32"': "float32"}
 
 
 class Terminated(KeyboardInterrupt):
@@ -37,15 +45,19 @@ class Terminated(KeyboardInterrupt):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; returns its exit code: 0, 1 if it failed, 130 if it was interrupted, 128 + n after signal n.
+    """Runs one command; returns its exit code.
 
-    Errors are printed in one line on standard error.
+    It is 0 after success, 1 after an error, 130 after an interrupt, and 128 + n after signal n. Errors are printed in
+    one line on standard error.
+
+    Raises:
+        SystemExit: 2, for invalid arguments; 0, after `--help`.
     """
     _open_standard_streams()
     arguments = parser().parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's lines once it has started
     with warnings.catch_warnings(), _terminated_as_interrupted():
-        warnings.showwarning = lambda message, *_, **__: _print_error(f"warning: {_line(message)}")
+        warnings.showwarning = lambda message, *_, **__: _print_error(f"warning: {_line(message, arguments)}")
         return _run(arguments)
 
 
@@ -85,6 +97,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
+        check(arguments)
         with nullcontext() if arguments.debug else _deaf():
             from stacked_autoencoder.cli import commands
 
@@ -104,7 +117,9 @@ def _run(arguments: argparse.Namespace) -> int:
         return FAILED
     except Exception as error:
         is_expected = isinstance(error, (ValueError, OSError, RuntimeError, ArithmeticError, ImportError))
-        _report(f"error: {'' if is_expected else f'{type(error).__name__}: '}{_line(error)}", error, arguments)
+        _report(
+            f"error: {'' if is_expected else f'{type(error).__name__}: '}{_line(error, arguments)}", error, arguments
+        )
         return FAILED
     return 0
 
@@ -127,17 +142,33 @@ def _report(message: str, error: BaseException, arguments: argparse.Namespace) -
     if arguments.debug:
         with suppress(OSError):
             traceback.print_exception(error)
-    _print_error(" ".join([message, *map(_line, getattr(error, "__notes__", []))]))
+    _print_error(" ".join([message, *(_line(note, arguments) for note in getattr(error, "__notes__", []))]))
 
 
 def _print_error(message: str) -> None:
     with suppress(OSError):  # nobody reads it
+        if sys.stderr.isatty():
+            open_line.end()
         print(f"{NAME}: {message}", file=sys.stderr)
 
 
-def _line(text: object) -> str:
+def _line(text: object, arguments: argparse.Namespace) -> str:
     """Text in one line, without terminal escape sequences: names in files from others can hold anything."""
-    return printable(text, LONGEST_LINE)
+    return printable(_in_options(str(text), arguments), LONGEST_LINE)
+
+
+def _in_options(message: str, arguments: argparse.Namespace) -> str:
+    """A message of the library, with the options of the command in place of the arguments of Python."""
+    asked = [name for name in vars(arguments) if name not in NO_OPTIONS]
+    options = {LIBRARY_NAMES.get(name, name): f"--{name.replace('_', '-')}" for name in asked}
+    names = "|".join(options)
+
+    def quoted(match: re.Match[str]) -> str:
+        option, value = options[match["name"]], match["value"]
+        return f"`{option}`" if value in (None, "True") else f"`{option} {TYPED.get(value, value)}`"
+
+    message = re.sub(rf"`(?P<name>{names})(=(?P<value>[^`]+))?`", quoted, message)
+    return re.sub(rf"(?<=[ (])({names})=(?=\S)", lambda match: f"{options[match[1]]} ", message)
 
 
 def _plain(result: Any) -> Any:

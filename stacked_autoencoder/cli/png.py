@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -23,7 +24,7 @@ def write_png(file: Path, image: np.ndarray) -> None:
 def destinations(names: Sequence[str], folder: Path, taken: str = "") -> list[Path]:
     """A PNG file in `folder` for each picture, by its path below the folder that it came from.
 
-    Names keep their suffixes if files would else stand for two pictures, or for what is `taken`.
+    A name keeps its suffix, `a.jpg.png`, if its file would else be that of another picture as well, or what is `taken`.
 
     Raises:
         ValueError: a name leads out of the folder, or is there twice; a store can come from a stranger.
@@ -32,12 +33,17 @@ def destinations(names: Sequence[str], folder: Path, taken: str = "") -> list[Pa
     for path in paths:
         if path.is_absolute() or ".." in path.parts or not path.name:
             raise ValueError(f"A picture's name must stay below its folder. Received: {str(path)!r}")
-    short = [path.with_suffix(".png") for path in paths]
-    if len({PurePosixPath(taken), *short}) <= len(short):
-        short = [path.with_name(f"{path.name}.png") for path in paths]
-        if len(set(short)) < len(short):
-            raise ValueError(f"Each picture needs a name of its own. Received: {len(short) - len(set(short))} twice")
-    return [folder / path for path in short]
+    files = [path.with_suffix(".png") for path in paths]
+    is_long = [False] * len(paths)
+    while True:  # a longer name can be the short one of another picture
+        count = Counter([PurePosixPath(taken), *files])
+        clashing = [index for index, file in enumerate(files) if count[file] > 1]
+        if not clashing:
+            return [folder / file for file in files]
+        if all(is_long[index] for index in clashing):
+            raise ValueError(f"Each picture needs a name of its own. Received twice: {files[clashing[0]].stem!r}")
+        for index in clashing:
+            files[index], is_long[index] = paths[index].with_name(f"{paths[index].name}.png"), True
 
 
 def sheet(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:

@@ -13,11 +13,8 @@ from pathlib import Path
 import keras
 
 from stacked_autoencoder.autoencoder import Autoencoder
-from stacked_autoencoder.cli.common import Result, Say, pictures_of
-from stacked_autoencoder.inference.evaluation import table
-from stacked_autoencoder.saving.manifest import MANIFEST
-
-ARCHITECTURE = ("size", "preset", "n_out", "n_scalings", "n_levels", "latent_dim", "grey")
+from stacked_autoencoder.cli.checks import ARCHITECTURE
+from stacked_autoencoder.cli.common import Result, Say, pictures_of, say_budget, shows_progress, split
 
 
 def train(arguments: Namespace, say: Say) -> Result:
@@ -25,19 +22,24 @@ def train(arguments: Namespace, say: Say) -> Result:
     sae = _stack_to_train(arguments)
     images = pictures_of(arguments.folder, arguments, sae)
     valid = None if arguments.valid is None else pictures_of(arguments.valid, arguments, sae)
+    if arguments.valid_split is not None:
+        images, valid = split(images, arguments.valid_split, arguments.seed)
+        say(f"{len(images):,} pictures for training, {len(valid):,} for validation")
     sae.summary(say)
     options = {
         "validation_data": valid,
         "batch_size": arguments.batch_size,
         "checkpoint_dir": arguments.checkpoint_dir,
-        "verbose": 0 if arguments.json else 1 if sys.stdout.isatty() else 2,
+        "verbose": 0 if not shows_progress(arguments) else 1 if sys.stdout.isatty() else 2,
     }
-    epochs, began, deepest = arguments.epochs, time.perf_counter(), len(sae.levels) - 1
+    epochs, rate = arguments.epochs, arguments.learning_rate
+    began, deepest = time.perf_counter(), len(sae.levels) - 1
     before = sae.stack.fingerprint(deepest)
     try:
-        histories = sae.train(images, epochs[0] if len(epochs) == 1 else epochs, **options)
+        histories = sae.train(images, epochs[0] if len(epochs) == 1 else epochs, learning_rate=rate, **options)
         if arguments.fine_tune:
-            histories.append(sae.fine_tune(images, arguments.fine_tune, **options))
+            rate = None if rate is None else rate / 5  # as the defaults of `train` and `fine_tune` have it
+            histories.append(sae.fine_tune(images, arguments.fine_tune, learning_rate=rate, **options))
     except BaseException as error:  # an hour of training may be behind it
         if arguments.checkpoint_dir is not None:
             error.add_note("The same command goes on from the last checkpoint.")
@@ -59,7 +61,8 @@ def train(arguments: Namespace, say: Say) -> Result:
     }
     if valid is not None:
         result["budget"] = sae.evaluate(valid, return_dict=True)
-        say("\n" + "\n".join(table(result["budget"])))
+        say("")
+        say_budget(result["budget"], say)
     say(f"\nSaved to {path}, after {result['seconds']:.0f} s.")
     return result
 
@@ -89,19 +92,11 @@ def _save_somewhere(sae: Autoencoder) -> Path:
 
 def _stack_to_train(arguments: Namespace) -> Autoencoder:
     path = arguments.save_path
-    asked = {name: getattr(arguments, name) for name in ARCHITECTURE if getattr(arguments, name) is not None}
     if arguments.go_on:
-        if asked:
-            options = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
-            raise ValueError(f"With --continue the stack is as it was saved: leave out {options}.")
         sae = Autoencoder.load(path)
         sae.save_path = path
         return sae
-    if (path / MANIFEST).exists() and not arguments.overwrite:
-        raise ValueError(
-            "A stack is at --save-path already: --continue trains it further, --overwrite replaces it. "
-            f"Received: --save-path {path}"
-        )
+    asked = {name: getattr(arguments, name) for name in ARCHITECTURE if getattr(arguments, name) is not None}
     side = arguments.side or arguments.crop
     shape = (side, side, 1 if asked.pop("grey", False) else 3)
     return Autoencoder(shape=shape, save_path=path, **asked)

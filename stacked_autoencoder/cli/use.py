@@ -8,11 +8,10 @@ import keras
 import numpy as np
 
 from stacked_autoencoder.autoencoder import Autoencoder
-from stacked_autoencoder.cli.common import SHEET, Result, Say, new_folder, pictures_of, written
+from stacked_autoencoder.cli.common import SHEET, Result, Say, pictures_of, say_budget, shows_progress, written
 from stacked_autoencoder.cli.png import destinations, sheet, write_png
 from stacked_autoencoder.data.adapters import as_source
 from stacked_autoencoder.heads.base import Head
-from stacked_autoencoder.inference.evaluation import table
 from stacked_autoencoder.saving.manifest import MANIFEST, folder_at, read_manifest
 from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.store.manifest import MANIFEST as STORE_MANIFEST
@@ -71,9 +70,13 @@ def _info_of_store(store: EncodingStore, say: Say) -> Result:
 def evaluate(arguments: Namespace, say: Say) -> Result:
     sae = Autoencoder.load(arguments.model)
     images = pictures_of(arguments.folder, arguments, sae)
-    result = sae.evaluate(images, return_dict=True)
-    say("\n".join(table(result)))
-    return {"pictures": len(images), "levels": [{"level": index, **row} for index, row in result.items()]}
+    source = as_source(images, **sae.stack.source_options, finite="images")
+    result = sae.evaluate(source, return_dict=True)
+    count = source.count()  # of those that could be read, once all have been
+    skipped = len(images) - count
+    say(f"{count:,} pictures in {arguments.folder}" + (f", {skipped:,} skipped" if skipped else ""))
+    say_budget(result, say)
+    return {"pictures": count, "skipped": skipped, "levels": [{"level": index, **row} for index, row in result.items()]}
 
 
 BATCH = 64
@@ -86,7 +89,7 @@ def encode(arguments: Namespace, say: Say) -> Result:
     images = pictures_of(arguments.folder, arguments, sae)
     options = {name: getattr(arguments, name) for name in ("level", "dtype", "shard")}
     try:
-        store = sae.encode_to(arguments.store, images, verbose=not arguments.json, **options)
+        store = sae.encode_to(arguments.store, images, verbose=shows_progress(arguments), **options)
     except KeyboardInterrupt as error:
         error.add_note("The same command goes on where it was.")
         raise
@@ -103,14 +106,14 @@ def encode(arguments: Namespace, say: Say) -> Result:
 
 
 def decode(arguments: Namespace, say: Say) -> Result:
-    sae, store, out = Autoencoder.load(arguments.model), EncodingStore(arguments.store), new_folder(arguments.out)
+    sae, store, out = Autoencoder.load(arguments.model), EncodingStore(arguments.store), arguments.out
     if store.level >= len(sae.levels) or store.encoder != sae.stack.fingerprint(store.level, store.multiple):
         raise ValueError(
             "These encodings were made by another stack, or by this one before it was trained further: encode again. "
             f"Received: a store of level {store.level} in {store.path}"
         )
     files = destinations(store.names or [f"{index:06d}" for index in range(len(store))], out)
-    with Progress(len(store), not arguments.json) as progress:
+    with Progress(len(store), shows_progress(arguments)) as progress:
         for rows in store.index_batches(BATCH):  # each of one size, so not in order where sizes differ
             images = sae.decode(store.batch(rows), store.level)
             for row, image in zip(rows, as_bytes(images, sae.value_range), strict=True):
@@ -120,11 +123,11 @@ def decode(arguments: Namespace, say: Say) -> Result:
 
 
 def reconstruct(arguments: Namespace, say: Say) -> Result:
-    sae, out = Autoencoder.load(arguments.model), new_folder(arguments.out)
+    sae, out = Autoencoder.load(arguments.model), arguments.out
     images = pictures_of(arguments.folder, arguments, sae)
     files = dict(zip(images.names, destinations(images.names, out, taken=SHEET), strict=True))
     shown, count, pairs_shown = set(np.linspace(0, len(images) - 1, SHOWN).astype(int).tolist()), 0, []
-    with Progress(len(images), not arguments.json) as progress:
+    with Progress(len(images), shows_progress(arguments)) as progress:
         for block in as_source(images, **sae.stack.source_options, finite="images").blocks(BATCH):
             pairs = []  # of the block; its names are those of the readable pictures, once these have been read
             for batch in block.batches(BATCH):
@@ -135,11 +138,11 @@ def reconstruct(arguments: Namespace, say: Say) -> Result:
             count += len(pairs)
             progress.add(len(pairs))
     write_png(out / SHEET, sheet(list(zip(*pairs_shown, strict=True))))
-    return written(out, count, say, "originals over reconstructions")
+    return written(out, count, say, "Originals above reconstructions")
 
 
 def generate(arguments: Namespace, say: Say) -> Result:
-    sae, out = Autoencoder.load(arguments.model), new_folder(arguments.out)
+    sae, out = Autoencoder.load(arguments.model), arguments.out
     head, level = keras.models.load_model(arguments.head), sae.stack.index_of(arguments.level)
     if not isinstance(head, Head):
         raise ValueError(f"A saved Flow, VAE, WGAN or BEGAN was expected. Received: a {type(head).__name__}")
@@ -157,7 +160,7 @@ def generate(arguments: Namespace, say: Say) -> Result:
     for index, picture in enumerate(pictures):
         write_png(out / f"{index:06d}.png", picture)
     write_png(out / SHEET, sheet([pictures[first : first + COLUMNS] for first in range(0, len(pictures), COLUMNS)]))
-    return written(out, len(pictures), say, "all of them")
+    return written(out, len(pictures), say, "All of them")
 
 
 def export(arguments: Namespace, say: Say) -> Result:

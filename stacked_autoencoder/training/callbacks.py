@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from stacked_autoencoder.utils.console import open_line
+
 
 class LevelProgress(keras.callbacks.ProgbarLogger):
     """Keras's progress bar under a line that names the level."""
@@ -24,6 +26,15 @@ class LevelProgress(keras.callbacks.ProgbarLogger):
         if self.verbose:
             print(f"{self.title}, epoch {epoch + 1}/{self.n_epochs}")
         super().on_epoch_begin(epoch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        super().on_train_batch_end(batch, logs)
+        if self.verbose == 1:
+            open_line.begin()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        super().on_epoch_end(epoch, logs)  # ends the line
+        open_line.close()
 
 
 class RestoreBestWeights(keras.callbacks.Callback):

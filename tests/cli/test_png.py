@@ -31,8 +31,12 @@ def test_what_isnt_a_picture_is_told():
     ("names", "taken", "expected"),
     [
         (["a.jpg", "b/c.png", "000001"], "", ["a.png", "b/c.png", "000001.png"]),
-        (["a.jpg", "a.png", "b.jpg"], "", ["a.jpg.png", "a.png.png", "b.jpg.png"]),
-        (["a.jpg", "sheet.jpg"], "sheet.png", ["a.jpg.png", "sheet.jpg.png"]),
+        (["a.jpg", "a.png", "b.jpg"], "", ["a.jpg.png", "a.png.png", "b.png"]),
+        (["b.jpg", "a.png", "a.jpg"], "", ["b.png", "a.png.png", "a.jpg.png"]),
+        (["a.jpg", "sheet.jpg"], "sheet.png", ["a.png", "sheet.jpg.png"]),
+        (["x/a.jpg", "y/a.png", "y/a.gif"], "", ["x/a.png", "y/a.png.png", "y/a.gif.png"]),
+        # the longer name of one is the short name of another
+        (["a.jpg", "a.png", "a.jpg.bmp", "b.jpg"], "", ["a.jpg.png", "a.png.png", "a.jpg.bmp.png", "b.png"]),
     ],
 )
 def test_each_picture_has_a_file_of_its_own(names, taken, expected):

@@ -1,0 +1,95 @@
+import os
+from argparse import Namespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stacked_autoencoder import Autoencoder, ImageFolder
+from stacked_autoencoder.cli.common import pictures_of, split
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """20 pictures in two folders, one of them under three names, and an empty file."""
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+        for index in range(10):
+            Image.new("RGB", (4, 4)).save(tmp_path / name / f"{index}.png")
+    os.link(tmp_path / "cats" / "3.png", tmp_path / "dogs" / "hard.png")
+    os.symlink(tmp_path / "cats" / "3.png", tmp_path / "dogs" / "soft.png")
+    (tmp_path / "dogs" / "empty.png").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_file_is_on_both_sides(photos, seed):
+    images = ImageFolder(photos, side=4, labels=True)
+    parts = split(images, 0.25, seed)
+    assert sorted(name for part in parts for name in part.names) == images.names
+    training, validation = (
+        {os.stat(photos / name).st_ino for name in part.names if "empty" not in name} for part in parts
+    )
+    assert not training & validation
+    assert len(validation) == 5
+    for part in parts:
+        assert part.names == sorted(part.names)
+        assert part.side == 4
+        np.testing.assert_array_equal(part.labels, [name.startswith("dogs") for name in part.names])
+    assert [parts[0].names[index] for index in parts[0].unreadable] == ["dogs/empty.png"]
+    assert not parts[1].unreadable
+    assert len(images.names) == 23  # as before
+
+
+def test_the_seed_decides_the_split(photos):
+    names = [tuple(split(ImageFolder(photos), 0.25, seed)[1].names) for seed in (0, 0, 1, 2)]
+    assert names[0] == names[1]
+    assert len(set(names)) == 3
+
+
+def test_pictures_stay_on_their_side_when_some_are_added(photos):
+    before = split(ImageFolder(photos), 0.5, 0)
+    Image.new("RGB", (4, 4)).save(photos / "cats" / "new.png")
+    after = split(ImageFolder(photos), 0.5, 0)
+    moved = sum(len(set(old.names) - set(new.names)) for old, new in zip(before, after, strict=True))
+    assert moved <= 3  # the names of one file, at the border between the two
+
+
+@pytest.mark.parametrize(("fraction", "expected"), [(0.001, 1), (0.999, 19)])
+def test_neither_side_is_empty(photos, fraction, expected):
+    validation = split(ImageFolder(photos), fraction, 0)[1]
+    assert len({os.stat(photos / name).st_ino for name in validation.names}) == expected
+
+
+def pictures(folder, sae, **asked):
+    return pictures_of(folder, Namespace(**{"side": None, "crop": None, "max_pixels": None} | asked), sae)
+
+
+@pytest.fixture(scope="module")
+def any_size():
+    return Autoencoder(size=4, n_out=4, n_scalings=1, n_levels=2)
+
+
+@pytest.mark.parametrize("name", ["side", "crop"])
+def test_padding_is_announced_with_the_sizes_that_fit(name, photos, any_size):
+    with pytest.warns(
+        UserWarning, match=rf"^--{name} 10: this stack pads pictures of 10x10 pixels to 12x12, .* of 4\. "
+    ):
+        pictures(photos, any_size, **{name: 10})
+    with pytest.warns(UserWarning, match=rf"Use --{name} 8 or --{name} 12 to avoid padding\.$"):
+        pictures(photos, any_size, **{name: 10})
+    assert [getattr(pictures(photos, any_size, **{name: fits}), name) for fits in (8, 12)] == [8, 12]
+
+
+@pytest.mark.parametrize("name", ["side", "crop"])
+def test_sizes_that_a_stack_cannot_take_are_refused(name, photos, any_size):
+    with pytest.raises(
+        ValueError, match=rf"^--{name} 3 is too small .* height and width by 4\. Use --{name} 4 or more\."
+    ):
+        pictures(photos, any_size, **{name: 3})
+    pictures(photos, any_size, **{name: 4})
+    fixed = Autoencoder(size=4, n_out=4, n_scalings=1, shape=(16, 16, 3))
+    with pytest.raises(ValueError, match=rf"takes pictures of 16x16 pixels\. Leave out --{name}, or use --{name} 16\."):
+        pictures(photos, fixed, **{name: 12})
+    assert pictures(photos, fixed).side == 16
+    pictures(photos, fixed, **{name: 16})
