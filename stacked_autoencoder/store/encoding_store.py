@@ -78,7 +78,8 @@ class EncodingStore:
         self.shape: Shape = (len(self), *(shapes.pop() if len(shapes) == 1 else _common_shape(manifests.values())))
 
     def __reduce__(self) -> tuple[Callable[..., EncodingStore], tuple[Any, ...]]:
-        return _opened_again, (type(self), str(self.path), self._identity)
+        path = os.path.abspath(self.path)  # another process may have another working directory
+        return _opened_again, (type(self), path, self._identity)
 
     @cached_property
     def _identity(self) -> str:
