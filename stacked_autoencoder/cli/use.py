@@ -125,6 +125,7 @@ def generate(arguments: Namespace, say: Say) -> Result:
             f"This {type(head).__name__} draws encodings of shape {show(head.encoding_shape)}, and those of level "
             f"{level} are {show(sae.levels[level].encoding_shape)}: give the --level that it was trained on."
         )
+    head.check_origin(sae.stack, level)
     asked = {"labels": arguments.label, "guidance": arguments.guidance}
     asked = {name: value for name, value in asked.items() if value is not None}
     if asked and not head.takes_labels:
