@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import tensorflow as tf
@@ -106,6 +106,12 @@ class EncodingStore:
         except ValueError as error:
             raise ValueError(f"The labels of this store are no array: {error}. Received: {str(self.path)!r}") from None
         return np.asarray(labels)
+
+    @overload
+    def __getitem__(self, key: int | np.integer) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, key: Any) -> np.ndarray | list[np.ndarray]: ...
 
     def __getitem__(self, key: Any) -> np.ndarray | list[np.ndarray]:
         """One encoding, or several as `(n, *encoding_shape)`, as a list where sizes differ; in the store's dtype.
