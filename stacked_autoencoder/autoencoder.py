@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal, overload
 
 import keras
 import numpy as np
@@ -300,6 +301,14 @@ class Autoencoder:
 
     # === Encoding and decoding ===
 
+    @overload
+    def encode(self, images: np.ndarray, level: int | None = None, *, tile: Tile = "auto") -> np.ndarray: ...
+
+    @overload
+    def encode(
+        self, images: Images, level: int | None = None, *, tile: Tile = "auto"
+    ) -> np.ndarray | list[np.ndarray]: ...
+
     def encode(self, images: Images, level: int | None = None, *, tile: Tile = "auto") -> np.ndarray | list[np.ndarray]:
         """Encodes images.
 
@@ -367,6 +376,14 @@ class Autoencoder:
             verbose=verbose,
         )
 
+    @overload
+    def decode(self, encodings: np.ndarray, level: int | None = None, *, tile: Tile = "auto") -> np.ndarray: ...
+
+    @overload
+    def decode(
+        self, encodings: list[np.ndarray], level: int | None = None, *, tile: Tile = "auto"
+    ) -> np.ndarray | list[np.ndarray]: ...
+
     def decode(
         self, encodings: np.ndarray | list[np.ndarray], level: int | None = None, *, tile: Tile = "auto"
     ) -> np.ndarray | list[np.ndarray]:
@@ -382,6 +399,12 @@ class Autoencoder:
             cropped to the model's `shape` where that is fixed. A list where the sizes differ.
         """
         return codec.decode(self.stack, encodings, level, tile)
+
+    @overload
+    def reconstruct(self, images: np.ndarray, level: int | None = None) -> np.ndarray: ...
+
+    @overload
+    def reconstruct(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]: ...
 
     def reconstruct(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
         """Encodes images down to a level and decodes them again; the shapes are the images'.
@@ -404,6 +427,15 @@ class Autoencoder:
             ValueError: the deepest level isn't variational, or its encodings have no size of their own.
         """
         return codec.sample(self.stack, n, seed)
+
+    @overload
+    def evaluate(self, images: Images, *, return_dict: Literal[False] = False) -> float: ...
+
+    @overload
+    def evaluate(self, images: Images, *, return_dict: Literal[True]) -> Budget: ...
+
+    @overload
+    def evaluate(self, images: Images, *, return_dict: bool) -> float | Budget: ...
 
     def evaluate(self, images: Images, *, return_dict: bool = False) -> float | Budget:
         """Mean squared error of the whole stack, averaged over values (not over batches).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,38 +16,47 @@ __all__ = ["SSIMWithL1", "frechet_distance", "kernel_distance", "psnr", "ssim", 
 
 SSIM_WINDOW = 11  # pixels; smaller images have no SSIM
 
+Images = np.ndarray | tf.Tensor | Sequence[np.ndarray]  # a sequence of images of one size
 
-def psnr(images: np.ndarray, reconstructions: np.ndarray, value_range: tuple[float, float] = (-1.0, 1.0)) -> np.ndarray:
+
+def psnr(images: Images, reconstructions: Images, value_range: tuple[float, float] = (-1.0, 1.0)) -> np.ndarray:
     """Peak signal-to-noise ratio of each image, in dB.
 
     Args:
-        images: `(N, H, W, C)`, or of another rank.
-        reconstructions: the same shape.
-        value_range: lowest and highest possible value; their distance is the peak.
+        images: `(N, H, W, C)`, or of another rank; floats in `value_range`, or `uint8`, which is scaled to it.
+        reconstructions: the same shape; floats or `uint8`, whichever `images` are.
+        value_range: lowest and highest possible value of floats; their distance is the peak.
 
     Returns:
         `(N,)`; infinite where an image is reproduced exactly.
+
+    Raises:
+        ValueError: the shapes differ, or an array holds neither floats nor `uint8`.
     """
+    images, reconstructions = _comparable(images, reconstructions, value_range)
     error = np.mean(np.square(np.asarray(images, np.float64) - reconstructions), axis=tuple(range(1, images.ndim)))
     with np.errstate(divide="ignore"):
         return 10.0 * np.log10((value_range[1] - value_range[0]) ** 2 / error)
 
 
-def ssim(images: np.ndarray, reconstructions: np.ndarray, value_range: tuple[float, float] = (-1.0, 1.0)) -> np.ndarray:
+def ssim(images: Images, reconstructions: Images, value_range: tuple[float, float] = (-1.0, 1.0)) -> np.ndarray:
     """Structural similarity of each image (Wang et al. 2004), 11x11 Gaussian window.
 
     Args:
-        images: `(N, H, W, C)`.
-        reconstructions: the same shape.
-        value_range: lowest and highest possible value.
+        images: `(N, H, W, C)`; floats in `value_range`, or `uint8`, which is scaled to it.
+        reconstructions: the same shape; floats or `uint8`, whichever `images` are.
+        value_range: lowest and highest possible value of floats.
 
     Returns:
         `(N,)`; NaN where a side is shorter than the window, and for what isn't an image.
+
+    Raises:
+        ValueError: the shapes differ, or an array holds neither floats nor `uint8`.
     """
+    images, reconstructions = _comparable(images, reconstructions, value_range)
     if images.ndim != 4 or min(images.shape[1:3]) < SSIM_WINDOW:
         return np.full(len(images), np.nan)
-    low, high = value_range
-    return tf.image.ssim(images - low, reconstructions - low, max_val=high - low).numpy()
+    return _ssim(images, reconstructions, value_range).numpy()
 
 
 @keras.saving.register_keras_serializable("stacked_autoencoder")
@@ -55,14 +64,14 @@ def ssim_loss(images: tf.Tensor, reconstructions: tf.Tensor) -> tf.Tensor:
     """1 - SSIM of each image in [-1, 1], as a loss: `ConvLevel(loss=metrics.ssim_loss)`.
 
     Args:
-        images: `(N, H, W, C)`, sides of at least 11 pixels.
-        reconstructions: the same shape.
+        images: `(N, H, W, C)`, sides of at least 11 pixels; floats, or `uint8`, which is scaled to [-1, 1].
+        reconstructions: the same shape; floats or `uint8`, whichever `images` are.
 
     Returns:
         `(N,)`, from 0 for the same image to 2.
 
     Raises:
-        ValueError: a side is shorter than the window, or these aren't images.
+        ValueError: a side is shorter than the window, these aren't images, or they hold neither floats nor `uint8`.
     """
     return _ssim_loss(images, reconstructions, (-1.0, 1.0))
 
@@ -92,6 +101,11 @@ class SSIMWithL1(keras.losses.Loss):
             raise ValueError(f"`low` must be less than `high`. Received: low={low!r}, high={high!r}")
         self.weight, self.low, self.high = float(weight), float(low), float(high)
 
+    def __call__(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: Any = None) -> tf.Tensor:
+        # Here, since Keras turns `uint8` into floats from 0 to 255 before `call`.
+        y_true, y_pred = _in_range((self.low, self.high), y_true=y_true, y_pred=y_pred)
+        return super().__call__(y_true, y_pred, sample_weight)
+
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         structure = _ssim_loss(y_true, y_pred, (self.low, self.high))
         brightness = tf.reduce_mean(tf.abs(y_true - y_pred), axis=(1, 2, 3))
@@ -102,14 +116,57 @@ class SSIMWithL1(keras.losses.Loss):
 
 
 def _ssim_loss(images: tf.Tensor, reconstructions: tf.Tensor, value_range: tuple[float, float]) -> tf.Tensor:
+    images, reconstructions = _in_range(value_range, images=images, reconstructions=reconstructions)
     sides = images.shape[1:-1]
     if len(images.shape) != 4 or any(side is not None and side < SSIM_WINDOW for side in sides):
         raise ValueError(
             f"SSIM is of images whose sides have at least {SSIM_WINDOW} pixels; use it for level 0 and another loss, "
             f"such as the default, for encodings. Received: shape={tuple(images.shape)}"
         )
+    return 1.0 - _ssim(images, reconstructions, value_range)
+
+
+def _ssim(images: Any, reconstructions: Any, value_range: tuple[float, float]) -> tf.Tensor:
     low, high = value_range
-    return 1.0 - tf.image.ssim(images - low, reconstructions - low, max_val=high - low)
+    images, reconstructions = (tf.cast(each, tf.float32) - low for each in (images, reconstructions))
+    return tf.image.ssim(images, reconstructions, max_val=high - low)
+
+
+def _comparable(images: Any, reconstructions: Any, value_range: tuple[float, float]) -> list[np.ndarray]:
+    """Arrays of one shape, floats in the range."""
+    named = {"images": images, "reconstructions": reconstructions}
+    for name, each in named.items():
+        if isinstance(each, (list, tuple)) and len({np.shape(image) for image in each}) > 1:
+            raise ValueError(
+                f"`{name}` must be images of one size; compare images of different sizes one by one, each as a batch "
+                f"`image[None]`. Received: shapes {', '.join(sorted({str(np.shape(image)) for image in each})[:3])}"
+            )
+        named[name] = np.asarray(each)
+    shapes = [each.shape for each in named.values()]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            "`images` and `reconstructions` must have the same shape: give one reconstruction for each image, such as "
+            f"`sae.reconstruct(images)`. Received: shapes {shapes[0]} and {shapes[1]}"
+        )
+    return [np.asarray(each) for each in _in_range(value_range, **named)]
+
+
+def _in_range(value_range: tuple[float, float], **named: Any) -> list[Any]:
+    """Arrays or tensors, by their names: floats as they are, `uint8` scaled to the range."""
+    (low, high), scaled = value_range, []
+    for name, values in named.items():
+        values = values if hasattr(values, "dtype") else np.asarray(values)
+        kind = tf.as_dtype(values.dtype)
+        if kind != tf.uint8 and not kind.is_floating:
+            raise ValueError(
+                f"`{name}` must be floats from {low:g} to {high:g}, or uint8. Scale other integers by their largest "
+                f"possible value, such as 65535 of uint16: `{name}.astype('float32') / 65535 * {high - low:g} "
+                f"{'-' if low < 0 else '+'} {abs(low):g}`. Received: {name} of dtype {kind.name}"
+            )
+        if kind == tf.uint8:
+            values = low + tf.cast(values, tf.float32) * ((high - low) / 255)
+        scaled.append(values)
+    return scaled
 
 
 BLOCK = 2048  # rows of a kernel matrix that are in memory at once

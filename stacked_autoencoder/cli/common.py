@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import warnings
 from argparse import Namespace
-from collections.abc import Callable, Iterable
-from itertools import chain
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from stacked_autoencoder.autoencoder import Autoencoder
 from stacked_autoencoder.data.image_folder import ImageFolder
-from stacked_autoencoder.inference.evaluation import Budget, table
-from stacked_autoencoder.metrics import SSIM_WINDOW
 from stacked_autoencoder.utils.checks import described
 from stacked_autoencoder.utils.console import show
 
@@ -33,8 +26,12 @@ def shows_progress(arguments: Namespace) -> bool:
     return not (arguments.json or arguments.quiet)
 
 
-def pictures_of(folder: Path, arguments: Namespace, sae: Autoencoder) -> ImageFolder:
-    """A folder as the arguments ask, or else resized to what the stack takes where that is one size."""
+def pictures_of(folder: Path, arguments: Namespace, sae: Autoencoder, subset: str | None = None) -> ImageFolder:
+    """A folder as the arguments ask, or else resized to what the stack takes where that is one size.
+
+    Args:
+        subset: `"training"` or `"validation"`, of `--valid-split`.
+    """
     if len(sae.shape) != 3:
         raise ValueError(f"Commands take folders of pictures, and this stack takes {described(sae.shape)}.")
     side, crop, size = arguments.side, arguments.crop, tuple(sae.shape[:2])
@@ -44,6 +41,8 @@ def pictures_of(folder: Path, arguments: Namespace, sae: Autoencoder) -> ImageFo
         options["size"] = size
     if arguments.max_pixels is not None:
         options["max_pixels"] = arguments.max_pixels
+    if subset is not None:
+        options |= {"validation_split": arguments.valid_split, "subset": subset, "seed": arguments.seed}
     return ImageFolder(folder, side=side, crop=crop, **options)
 
 
@@ -72,57 +71,6 @@ def _check_square(arguments: Namespace, sae: Autoencoder) -> None:
             f"multiples of {sae.factor}. Use {name} {below} or {name} {above} to avoid padding.",
             stacklevel=2,
         )
-
-
-def split(images: ImageFolder, fraction: float, seed: int) -> tuple[ImageFolder, ImageFolder]:
-    """A folder's pictures for training, and those for validation.
-
-    A file that has several names, by links, is in one of the two. Its place depends on its name and the seed alone, so
-    that few files change sides when a folder grows.
-
-    Args:
-        fraction: of the files that are for validation, at least one.
-
-    Raises:
-        ValueError: there are fewer than two files.
-    """
-    files: dict[tuple[int, int], list[int]] = {}  # those of a folder by identity, with their indices in `names`
-    for index, name in enumerate(images.names):
-        if index not in images.unreadable:
-            status = (images.path / name).stat()
-            files.setdefault((status.st_dev, status.st_ino), []).append(index)
-    if len(files) < 2:
-        raise ValueError(
-            f"--valid-split needs at least two pictures, and {str(images.path)!r} has {len(files)}. Add pictures, or "
-            "leave out --valid-split."
-        )
-
-    def place(indices: list[int]) -> bytes:
-        return hashlib.sha256(f"{seed}/{images.names[indices[0]]}".encode(errors="surrogateescape")).digest()
-
-    order = sorted(files.values(), key=place)
-    count = min(max(1, round(fraction * len(order))), len(order) - 1)
-    training = chain(images.unreadable, *order[count:])  # which reports those that can't be read
-    return _part(images, training), _part(images, chain(*order[:count]))
-
-
-def _part(images: ImageFolder, indices: Iterable[int]) -> ImageFolder:
-    """Some pictures of a folder, in its order."""
-    indices, part = sorted(indices), copy.copy(images)
-    part.names = [images.names[index] for index in indices]
-    part.unreadable = {
-        place: images.unreadable[index] for place, index in enumerate(indices) if index in images.unreadable
-    }
-    if images.labels is not None:
-        part.labels = images.labels[np.array(indices)]
-    return part
-
-
-def say_budget(budget: Budget, say: Say) -> None:
-    """Prints what each level loses."""
-    say("\n".join(table(budget)))
-    if any(np.isnan(row["ssim"]) for row in budget.values()):
-        say(f"SSIM is defined for pictures of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels.")
 
 
 def written(folder: Path, count: int, say: Say, on_sheet: str | None = None) -> Result:

@@ -32,7 +32,7 @@ LONGEST_LINE = 10_000  # characters of a message
 # Of a `Namespace`, what isn't an option of the same name.
 NO_OPTIONS = {"command", "refuse", "go_on", "folder", "model", "store", "out", "head", "n"}
 # What the library calls some options, and values as they are typed.
-LIBRARY_NAMES = {"valid": "validation_data", "label": "labels"}
+LIBRARY_NAMES = {"valid": "validation_data", "valid_split": "validation_split", "label": "labels"}
 TYPED = {"(i, n)": "I/N", '"float32"': "float32"}
 
 

@@ -14,16 +14,18 @@ import keras
 
 from stacked_autoencoder.autoencoder import Autoencoder
 from stacked_autoencoder.cli.checks import ARCHITECTURE
-from stacked_autoencoder.cli.common import Result, Say, pictures_of, say_budget, shows_progress, split
+from stacked_autoencoder.cli.common import Result, Say, pictures_of, shows_progress
+from stacked_autoencoder.inference.evaluation import table
 
 
 def train(arguments: Namespace, say: Say) -> Result:
     keras.utils.set_random_seed(arguments.seed)
     sae = _stack_to_train(arguments)
-    images = pictures_of(arguments.folder, arguments, sae)
-    valid = None if arguments.valid is None else pictures_of(arguments.valid, arguments, sae)
-    if arguments.valid_split is not None:
-        images, valid = split(images, arguments.valid_split, arguments.seed)
+    if arguments.valid_split is None:
+        images = pictures_of(arguments.folder, arguments, sae)
+        valid = None if arguments.valid is None else pictures_of(arguments.valid, arguments, sae)
+    else:
+        images, valid = (pictures_of(arguments.folder, arguments, sae, subset) for subset in ("training", "validation"))
         say(f"{len(images):,} pictures for training, {len(valid):,} for validation")
     sae.summary(say)
     options = {
@@ -62,7 +64,7 @@ def train(arguments: Namespace, say: Say) -> Result:
     if valid is not None:
         result["budget"] = sae.evaluate(valid, return_dict=True)
         say("")
-        say_budget(result["budget"], say)
+        say("\n".join(table(result["budget"])))
     say(f"\nSaved to {path}, after {result['seconds']:.0f} s.")
     return result
 

@@ -8,10 +8,11 @@ import keras
 import numpy as np
 
 from stacked_autoencoder.autoencoder import Autoencoder
-from stacked_autoencoder.cli.common import SHEET, Result, Say, pictures_of, say_budget, shows_progress, written
+from stacked_autoencoder.cli.common import SHEET, Result, Say, pictures_of, shows_progress, written
 from stacked_autoencoder.cli.png import destinations, sheet, write_png
 from stacked_autoencoder.data.adapters import as_source
 from stacked_autoencoder.heads.base import Head
+from stacked_autoencoder.inference.evaluation import table
 from stacked_autoencoder.saving.manifest import MANIFEST, folder_at, read_manifest
 from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.store.manifest import MANIFEST as STORE_MANIFEST
@@ -75,7 +76,7 @@ def evaluate(arguments: Namespace, say: Say) -> Result:
     count = source.count()  # of those that could be read, once all have been
     skipped = len(images) - count
     say(f"{count:,} pictures in {arguments.folder}" + (f", {skipped:,} skipped" if skipped else ""))
-    say_budget(result, say)
+    say("\n".join(table(result)))
     return {"pictures": count, "skipped": skipped, "levels": [{"level": index, **row} for index, row in result.items()]}
 
 
@@ -151,6 +152,7 @@ def generate(arguments: Namespace, say: Say) -> Result:
             f"This {type(head).__name__} draws encodings of shape {show(head.encoding_shape)}, and those of level "
             f"{level} are {show(sae.levels[level].encoding_shape)}: give the --level that it was trained on."
         )
+    head.check_origin(sae.stack, level)
     asked = {"labels": arguments.label, "guidance": arguments.guidance}
     asked = {name: value for name, value in asked.items() if value is not None}
     if asked and not head.takes_labels:

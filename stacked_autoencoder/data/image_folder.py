@@ -7,6 +7,8 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -63,8 +65,9 @@ class ImageFolder:
         class_names: with `labels=True`, the folders to take and the order that numbers them. Pictures in other folders
             are left out and counted in `ignored`; a class without pictures keeps its number. For a test set take
             `class_names=train_folder.class_names`.
-        validation_split: share of the pictures, between 0 and 1, that is the validation set. `seed` and a picture's
-            name decide where it belongs.
+        validation_split: share of the pictures, between 0 and 1, that is the validation set: at least one, and not
+            all. `seed` and the name of a picture decide where it belongs. A file with several names, by links, belongs
+            to one subset.
         subset: `"training"` or `"validation"`, with `validation_split`.
         augment: a Keras layer, such as `keras.layers.RandomFlip("horizontal")`, through which `train` and `fine_tune`
             see the pictures; `encode`, `evaluate` and validation see them as they are. It is called with
@@ -155,7 +158,7 @@ class ImageFolder:
         if labels:
             rows, taken = self._by_folder(listing, class_names)
         if self.split is not None:
-            rows = _part(listing.names, rows, self.split, self.seed)
+            rows = _part(listing, rows, self.split, self.seed)
         self.files = [listing.names[row] for row in rows]  # also the skipped ones
         self.skipped = {name: listing.problems[name] for name in self.files if name in listing.problems}
         self._labels = _rows_of(taken, rows)
@@ -278,21 +281,34 @@ def _rows_of(labels: Labels | None, rows: Sequence[int]) -> Labels | None:
     return None if labels is None else labels[list(rows)]
 
 
-def _part(names: list[str], rows: Sequence[int], split: tuple[float, str], seed: int) -> list[int]:
-    """The rows of one side of a split, in order. A picture's place in it depends on its name, not on the others."""
+def _part(listing: Listing, rows: Sequence[int], split: tuple[float, str], seed: int) -> list[int]:
+    """The rows of one subset, in order. Where a file belongs depends on its first name, not on other files."""
     share, subset = split
-
-    def place(row: int) -> bytes:
-        return hashlib.sha256(os.fsencode(f"{seed}/{names[row]}")).digest()
-
-    shuffled = sorted(rows, key=place)
-    count = round(share * len(shuffled))
-    if not 0 < count < len(shuffled):
+    files: dict[Any, list[int]] = {}  # identity of a file → its rows
+    unreadable = [row for row in rows if listing.names[row] in listing.problems]  # the training set reports them
+    for row in sorted({*rows}.difference(unreadable)):
+        files.setdefault(_identity(listing.root / listing.names[row]), []).append(row)
+    if len(files) < 2:
         raise ValueError(
-            "`validation_split` must leave at least one picture on each side. "
-            f"Received: validation_split={share:g} of {len(shuffled)} pictures"
+            "`validation_split` needs at least two pictures, one for each subset. Add pictures, or leave it out. "
+            f"Received: validation_split={share:g} of {len(files)} in {listing.shown}"
         )
-    return sorted(shuffled[:count] if subset == "validation" else shuffled[count:])
+
+    def place(same: list[int]) -> bytes:
+        return hashlib.sha256(os.fsencode(f"{seed}/{listing.names[same[0]]}")).digest()
+
+    shuffled = sorted(files.values(), key=place)
+    count = min(max(1, round(share * len(shuffled))), len(shuffled) - 1)
+    return sorted(chain(*shuffled[:count]) if subset == "validation" else chain(unreadable, *shuffled[count:]))
+
+
+def _identity(file: Path) -> tuple[int, int] | Path:
+    """What the names of one file, by links, have in common."""
+    try:
+        status = file.stat()
+    except OSError:  # it is gone
+        return file
+    return status.st_dev, status.st_ino
 
 
 # === Checks of arguments ===

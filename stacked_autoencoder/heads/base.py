@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from keras import ops
 
 from stacked_autoencoder.distribution import without_all_reduce
 from stacked_autoencoder.levels.base import EXACT
+from stacked_autoencoder.levels.stack import Stack
 from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.checks import positive_int
@@ -22,6 +25,7 @@ from stacked_autoencoder.utils.seeds import rng_of
 
 SAMPLE = 1 << 14  # encodings that tell mean and standard deviation
 GENERATED = 256  # encodings per batch
+FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
 class Head(keras.Model, ABC):
@@ -35,8 +39,11 @@ class Head(keras.Model, ABC):
 
     Args:
         encoding_shape: of one encoding, `sae.encoding_shape`, without open sides.
+        origin: as the attribute; `fit` sets it.
 
     Attributes:
+        origin: fingerprint of the encoder whose encodings the head was last fitted on; `None` if that isn't known.
+            It is saved with the head.
         mean: `(channels,)`, a weight that isn't trained.
         std: one number; 1 if the encodings never change.
         trackers: means that training reports beside the loss.
@@ -44,9 +51,10 @@ class Head(keras.Model, ABC):
 
     trackers: list[keras.metrics.Mean]
 
-    def __init__(self, encoding_shape: Shape, **options: Any) -> None:
+    def __init__(self, encoding_shape: Shape, *, origin: str | None = None, **options: Any) -> None:
         options.setdefault("dtype", layers.network_policy())
         super().__init__(autocast=False, **options)  # statistics and losses are float32 under every policy of Keras
+        self.origin = origin
         if len(encoding_shape) not in (1, 2, 3) or None in encoding_shape:
             raise ValueError(
                 "`encoding_shape` is the shape of one encoding without open sides, such as `sae.encoding_shape` of an "
@@ -59,7 +67,53 @@ class Head(keras.Model, ABC):
         self.is_adapted = self.add_weight(shape=(), initializer="zeros", trainable=False, name="is_adapted")
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "encoding_shape": self.encoding_shape}
+        known = {} if self.origin is None else {"origin": self.origin}  # earlier versions load heads without it
+        return {**super().get_config(), "encoding_shape": self.encoding_shape, **known}
+
+    @property
+    def origin(self) -> str | None:
+        return self._origin
+
+    @origin.setter
+    def origin(self, fingerprint: str | None) -> None:
+        if fingerprint is not None and not (isinstance(fingerprint, str) and FINGERPRINT.fullmatch(fingerprint)):
+            raise ValueError(
+                "`origin` is the fingerprint of what made the encodings: `store.encoder` of an EncodingStore, or "
+                f"`sae.stack.fingerprint(level)`. Received: origin={fingerprint!r}"
+            )
+        self._origin = fingerprint
+
+    def check_origin(self, stack: Stack, level: int) -> None:
+        """Checks that the head was fitted on encodings of this level of this stack; warns where that isn't known.
+
+        Args:
+            stack: that is to decode what the head draws.
+            level: index of the level whose decoder is to be used.
+
+        Raises:
+            ValueError: the head was fitted on encodings of another stack or level.
+        """
+        kind = type(self).__name__
+        if self.origin is None:
+            warnings.warn(
+                f"It can't be checked whether this {kind} was fitted on encodings of this stack, because it doesn't "
+                "know which encoder made them. It knows when it is fitted on an `EncodingStore`, or with "
+                "`fit(…, origin=sae.stack.fingerprint(level))`.",
+                stacklevel=2,
+            )
+            return
+        fitted_on = stack.level_of(self.origin)
+        if fitted_on is None:
+            raise ValueError(
+                f"This {kind} was fitted on encodings of another stack, or of this one before it was trained further: "
+                "encode the images with this stack and fit a head on these encodings. Received: a head for the encoder "
+                f"{self.origin[:12]}… and a stack with the encoder {stack.fingerprint(level)[:12]}…"
+            )
+        if fitted_on != level:
+            raise ValueError(
+                f"This {kind} was fitted on encodings of level {fitted_on}: decode what it draws from this level. "
+                f"Received: level {level}"
+            )
 
     @abstractmethod
     def default_optimizer(self) -> keras.optimizers.Optimizer:
@@ -98,12 +152,18 @@ class Head(keras.Model, ABC):
         variance = np.full_like(mean, np.square(ops.convert_to_numpy(self.std)))
         return layers.Normalization(mean=mean, variance=variance, invert=True, dtype=EXACT, name="units")(values)
 
-    def fit(self, x: Any = None, y: Any = None, batch_size: int = 128, **options: Any) -> keras.callbacks.History:
+    def fit(
+        self, x: Any = None, y: Any = None, batch_size: int = 128, *, origin: str | None = None, **options: Any
+    ) -> keras.callbacks.History:
         """As in Keras; `x` may be an `EncodingStore`, too, and without `compile` there is a default.
+
+        Args:
+            origin: fingerprint of what made the encodings, `sae.stack.fingerprint(level)`. A store tells its own.
 
         Raises:
             ValueError: encodings of another shape than the head was made for, none at all, labels for a head that
-                takes none, weights of samples, which no head's loss has, or numbers that aren't whole and positive.
+                takes none, weights of samples, which no head's loss has, numbers that aren't whole and positive, or an
+                `origin` that isn't the store's.
         """
         batch_size = None if batch_size is None else positive_int("batch_size", batch_size)
         for name, least in (("epochs", 0), ("steps_per_epoch", 1)):
@@ -121,6 +181,12 @@ class Head(keras.Model, ABC):
                 f"Received: y={type(y).__name__}"
             )
         if isinstance(x, EncodingStore):
+            if origin not in (None, x.encoder):
+                raise ValueError(
+                    "`origin` isn't that of this store, which tells its own: leave it out. "
+                    f"Received: origin={origin!r} and a store with encoder={x.encoder!r}"
+                )
+            origin = x.encoder
             x = x.dataset(batch_size, shuffle=True)
         if isinstance(x, tf.data.Dataset):
             self.check_shape(_parts(x.element_spec)[0].shape[1:])
@@ -133,6 +199,7 @@ class Head(keras.Model, ABC):
         encodings, labels = self._sample(x, y, SAMPLE if is_new else 1)
         if self.takes_labels:
             self.check_labels(labels if y is None else np.asarray(y))
+        self.origin = origin
         if is_new:
             self._adapt(encodings)
             self.start(np.asarray(self.standardised(encodings)), labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from stacked_autoencoder.data.adapters import Images, as_source
 from stacked_autoencoder.inference.codec import reconstruct_batch
 from stacked_autoencoder.levels.stack import BATCH, Stack
-from stacked_autoencoder.metrics import Mean, psnr, squared_error, ssim
+from stacked_autoencoder.metrics import SSIM_WINDOW, Mean, psnr, squared_error, ssim
 from stacked_autoencoder.pca import to_patches
 from stacked_autoencoder.utils.console import aligned
 from stacked_autoencoder.utils.images import cropped
@@ -69,9 +70,19 @@ def error_budget(stack: Stack, images: Images) -> Budget:
 
 def table(budget: Budget) -> list[str]:
     """The budget of a stack as lines to print, a row for each level; of images, not of sequences."""
-    rows = [["level", "values", "ratio", "loss", "PCA loss", "loss / PCA loss", "PSNR (dB)", "SSIM"]]
+    rows = [["level", "values", "ratio", "full loss", "PCA loss", "loss / PCA loss", "PSNR (dB)", "SSIM"]]
     for index, row in budget.items():
-        losses = f"{row['full_loss']:.2e}", f"{row['pca_loss']:.2e}", f"{row['full_loss'] / row['pca_loss']:.2f}"
+        losses = f"{row['full_loss']:.2e}", f"{row['pca_loss']:.2e}", _quotient(row["full_loss"], row["pca_loss"])
         sizes = f"{row['values']:,.0f}", f"{row['ratio']:.1f}"
         rows.append([str(index), *sizes, *losses, f"{row['psnr']:.1f}", f"{row['ssim']:.3f}"])
-    return aligned(rows, str.rjust)
+    notes = []
+    if any(math.isnan(row["ssim"]) for row in budget.values()):
+        notes = [f"SSIM is defined for pictures of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels."]
+    return aligned(rows, str.rjust) + notes
+
+
+def _quotient(loss: float, pca_loss: float) -> str:
+    """Loss / PCA loss; PCA restores some pictures exactly, such as black ones."""
+    if pca_loss == 0:
+        return "0 / 0" if loss == 0 else "inf"
+    return f"{loss / pca_loss:.2f}"

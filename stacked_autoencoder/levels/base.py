@@ -17,9 +17,11 @@ from stacked_autoencoder.layers.penalties import KLSparsity
 from stacked_autoencoder.levels.inference import Inference
 from stacked_autoencoder.levels.objective import Objective
 from stacked_autoencoder.pca import LinearCode
+from stacked_autoencoder.utils.forks import check_not_forked
 from stacked_autoencoder.utils.images import Shape
 
 LOG_VARIANCE = "log_variance"  # name of the layer that only a posterior has
+TRAINING, CORRUPTION = "training", "corruption"  # of `Level.get_weights`, beside the models' names
 EXACT = "float32"  # of the layers that write a level's output, and of linear paths, whatever Keras's dtype policy is
 
 
@@ -29,6 +31,8 @@ class Level(ABC):
     A level is described first (`ConvLevel(n_out=32)`) and gets its models when an `Autoencoder` takes it in and calls
     `build` with the shape of what the level will see.
 
+    A level can be pickled and copied. Its models are built again from its arguments and get the same weights.
+
     Args:
         loss, penalty, corruption, kl_weight: as in `Objective`.
 
@@ -37,6 +41,7 @@ class Level(ABC):
         decoder: `keras.Model`, the way back.
         factor: by how much the encoder divides height and width.
         input_shape: shape of one input, `None` where any size will do.
+        index: its place in the stack, 0 at the bottom.
         encoding_shape: shape of one encoding.
         started: whether the linear start has been set (it happens once).
         mean: `(channels,)` mean of the encodings, over a sample of the training data, for models that need
@@ -57,6 +62,7 @@ class Level(ABC):
     encoder: keras.Model | None = None
     decoder: keras.Model | None = None
     input_shape: Shape | None = None
+    index: int = 0
     started: bool = False
     mean: np.ndarray | None = None
     std: np.ndarray | None = None
@@ -156,13 +162,11 @@ class Level(ABC):
 
     def rebuild(self, input_shape: Shape, index: int) -> Shape:
         """Builds for inputs of another size and keeps the weights; returns the new encoding shape."""
-        weights = self.encoder.get_weights(), self.decoder.get_weights(), self.get_training_weights()
+        weights = self.get_weights()
         self.__dict__.pop("_encode", None)
         self.__dict__.pop("_decode", None)
         self.build(input_shape, index)
-        self.encoder.set_weights(weights[0])
-        self.decoder.set_weights(weights[1])
-        self.set_training_weights(weights[2])
+        self.set_weights(weights)
         return self.encoding_shape
 
     def measure(self, batches: Iterable[np.ndarray]) -> list[np.ndarray]:
@@ -182,6 +186,35 @@ class Level(ABC):
         self.started = bool(state["started"])
         for name in self.statistics():
             setattr(self, name, None if state[name] is None else np.asarray(state[name], np.float64))
+
+    def get_weights(self) -> dict[str, list[np.ndarray]]:
+        """Weights of each of `models`, those that only train, and the state of the random numbers that corrupt."""
+        weights = {name: model.get_weights() for name, model in self.models().items()}
+        states = [np.asarray(state) for state in self._corruption_states()]
+        return {**weights, TRAINING: self.get_training_weights(), CORRUPTION: states}
+
+    def set_weights(self, weights: dict[str, list[np.ndarray]]) -> None:
+        """Takes over what `get_weights` returned."""
+        for name, model in self.models().items():
+            model.set_weights(weights[name])
+        self.set_training_weights(weights[TRAINING])
+        for variable, value in zip(self._corruption_states(), weights[CORRUPTION], strict=True):
+            variable.assign(value)
+
+    def _corruption_states(self) -> list[keras.Variable]:
+        return [] if self.objective.corruption is None else self.objective.corruption.variables
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Keras would pickle each model by itself, though a posterior shares its layers with the encoder.
+        kept = {name: value for name, value in vars(self).items() if not isinstance(value, (keras.Model, Inference))}
+        return {"attributes": kept, "weights": None if self.encoder is None else self.get_weights()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        check_not_forked()
+        vars(self).update(state["attributes"])
+        if state["weights"] is not None:
+            self.build(self.input_shape, self.index)
+            self.set_weights(state["weights"])
 
     def get_training_weights(self) -> list[np.ndarray]:
         """What trains, and isn't in the saved pair."""

@@ -177,7 +177,7 @@ class ConvLevel(Level):
                 'the Autoencoder `shape=(height, width, channels)`, or take `upsampling="nearest"`. '
                 f"Received: input_shape={input_shape}"
             )
-        self.input_shape = tuple(input_shape)
+        self.input_shape, self.index = tuple(input_shape), index
         self.encoder = conv_encoder(self, f"encoder{index}")
         self.decoder = conv_decoder(self, f"decoder{index}")
         if self.objective.kl_weight > 0:

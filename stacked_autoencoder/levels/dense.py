@@ -128,7 +128,7 @@ class DenseLevel(Level):
                 "A DenseLevel needs inputs of one known size: give the Autoencoder `shape=(height, width, channels)`. "
                 f"Received: input_shape={tuple(input_shape)}"
             )
-        self.input_shape = tuple(input_shape)
+        self.input_shape, self.index = tuple(input_shape), index
         self._build_encoder(f"encoder{index}")
         self._build_decoder(f"decoder{index}")
 

@@ -7,7 +7,7 @@ the names below, or from what the program itself has registered with Keras, sinc
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -91,6 +91,12 @@ class Objective:
             "kl_weight": self.kl_weight,
         }
 
+    def __reduce__(self) -> tuple[Callable[..., Objective], tuple[Any, ...]]:
+        # A pickle names functions and classes by their modules: to import these registers the user's own with Keras.
+        things = [self.loss, self.penalty, self.corruption]
+        kinds = [thing if inspect.isfunction(thing) else type(thing) for thing in things if thing is not None]
+        return _made_again, (type(self), self.config, kinds)
+
     def get_config(self) -> dict[str, Any]:
         """What isn't as it is by default, as plain values."""
         usual = {"loss": "mean_squared_error", "penalty": None, "corruption": None, "kl_weight": 0.0}
@@ -127,6 +133,11 @@ class Objective:
         """The penalty on a batch of encodings, a scalar."""
         value = self.penalty(code)
         return value if isinstance(self.penalty, KLSparsity) else value / ops.cast(ops.shape(code)[0], code.dtype)
+
+
+def _made_again(kind: type[Objective], config: dict[str, Any], _: Sequence[Any]) -> Objective:
+    """An objective that was pickled or copied."""
+    return kind(**config)
 
 
 def made(argument: str, thing: Any) -> Any:

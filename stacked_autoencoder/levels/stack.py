@@ -118,6 +118,17 @@ class Stack:
                 digest.update(np.ascontiguousarray(weight).data)
         return digest.hexdigest()
 
+    def level_of(self, fingerprint: str) -> int | None:
+        """Index of the level whose encodings have this fingerprint, `None` if none has.
+
+        Encodings from before other levels were put on top count, too: their images may have been padded to less.
+        """
+        for index in range(len(self.levels)):
+            for multiple in sorted({self.factor_at(top) for top in range(index, len(self.levels))}):
+                if self.fingerprint(index, multiple) == fingerprint:
+                    return index
+        return None
+
     def summary(self, print_fn: Callable[[str], None] = print) -> None:
         """Prints a line per level: what it sees, its encoding, its factor, values per image and how many times fewer
         these are than the image's, its weights."""

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from stacked_autoencoder.levels.base import Level
+from stacked_autoencoder.levels.base import CORRUPTION, TRAINING, Level
 from stacked_autoencoder.pca import LinearCode
 from stacked_autoencoder.utils.checks import require
 from stacked_autoencoder.utils.seeds import random_state, set_random_state
@@ -20,10 +20,8 @@ def state_of(levels: Sequence[Level]) -> State:
     """Plain values and arrays, with the state of all random numbers."""
     arrays = {}
     for index, level in enumerate(levels):
-        for name, model in level.models().items():
-            arrays |= numbered(f"{name}{index}", model.get_weights())
-        arrays |= numbered(f"training{index}", level.get_training_weights())
-        arrays |= numbered(f"corruption{index}", [np.asarray(state) for state in _states(level)])
+        for name, weights in level.get_weights().items():
+            arrays |= numbered(f"{name}{index}", weights)
         if level.linear_code is not None:
             arrays |= {f"linear{index}_{name}": value for name, value in vars(level.linear_code).items()}
     return {"levels": [level.get_state() for level in levels], "random": random_state()}, arrays
@@ -32,20 +30,13 @@ def state_of(levels: Sequence[Level]) -> State:
 def take_over(levels: Sequence[Level], meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Makes levels, and all random numbers, what they were."""
     for index, level in enumerate(levels):
-        for name, model in level.models().items():
-            model.set_weights(in_order(f"{name}{index}", arrays))
-        level.set_training_weights(in_order(f"training{index}", arrays))
-        put_back(_states(level), f"corruption{index}", arrays)
+        names = (*level.models(), TRAINING, CORRUPTION)
+        level.set_weights({name: in_order(f"{name}{index}", arrays) for name in names})
         level.set_state(meta["levels"][index])
         linear = f"linear{index}_"
         code = {name.removeprefix(linear): value for name, value in arrays.items() if name.startswith(linear)}
         level.linear_code = LinearCode(**code) if code else None
     set_random_state(meta["random"])
-
-
-def _states(level: Level) -> list[keras.Variable]:
-    """Of the random numbers that corrupt what it sees."""
-    return [] if level.objective.corruption is None else level.objective.corruption.variables
 
 
 def numbered(name: str, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:

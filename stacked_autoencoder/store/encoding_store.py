@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import tensorflow as tf
@@ -80,7 +80,8 @@ class EncodingStore:
         self.shape: Shape = (len(self), *(shapes.pop() if len(shapes) == 1 else _common_shape(manifests.values())))
 
     def __reduce__(self) -> tuple[Callable[..., EncodingStore], tuple[Any, ...]]:
-        return _opened_again, (type(self), str(self.path), self._identity)
+        path = os.path.abspath(self.path)  # another process may have another working directory
+        return _opened_again, (type(self), path, self._identity)
 
     @cached_property
     def _identity(self) -> str:
@@ -107,6 +108,12 @@ class EncodingStore:
         except ValueError as error:
             raise ValueError(f"The labels of this store are no array: {error}. Received: {str(self.path)!r}") from None
         return np.asarray(labels)
+
+    @overload
+    def __getitem__(self, key: int | np.integer) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, key: Any) -> np.ndarray | list[np.ndarray]: ...
 
     def __getitem__(self, key: Any) -> np.ndarray | list[np.ndarray]:
         """One encoding, or several as `(n, *encoding_shape)`, as a list where sizes differ; in the store's dtype.

@@ -1,12 +1,11 @@
 import os
 from argparse import Namespace
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from stacked_autoencoder import Autoencoder, ImageFolder
-from stacked_autoencoder.cli.common import pictures_of, split
+from stacked_autoencoder import Autoencoder
+from stacked_autoencoder.cli.common import pictures_of
 
 
 @pytest.fixture
@@ -20,45 +19,6 @@ def photos(tmp_path):
     os.symlink(tmp_path / "cats" / "3.png", tmp_path / "dogs" / "soft.png")
     (tmp_path / "dogs" / "empty.png").touch()
     return tmp_path
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_no_file_is_on_both_sides(photos, seed):
-    images = ImageFolder(photos, side=4, labels=True)
-    parts = split(images, 0.25, seed)
-    assert sorted(name for part in parts for name in part.names) == images.names
-    training, validation = (
-        {os.stat(photos / name).st_ino for name in part.names if "empty" not in name} for part in parts
-    )
-    assert not training & validation
-    assert len(validation) == 5
-    for part in parts:
-        assert part.names == sorted(part.names)
-        assert part.side == 4
-        np.testing.assert_array_equal(part.labels, [name.startswith("dogs") for name in part.names])
-    assert [parts[0].names[index] for index in parts[0].unreadable] == ["dogs/empty.png"]
-    assert not parts[1].unreadable
-    assert len(images.names) == 23  # as before
-
-
-def test_the_seed_decides_the_split(photos):
-    names = [tuple(split(ImageFolder(photos), 0.25, seed)[1].names) for seed in (0, 0, 1, 2)]
-    assert names[0] == names[1]
-    assert len(set(names)) == 3
-
-
-def test_pictures_stay_on_their_side_when_some_are_added(photos):
-    before = split(ImageFolder(photos), 0.5, 0)
-    Image.new("RGB", (4, 4)).save(photos / "cats" / "new.png")
-    after = split(ImageFolder(photos), 0.5, 0)
-    moved = sum(len(set(old.names) - set(new.names)) for old, new in zip(before, after, strict=True))
-    assert moved <= 3  # the names of one file, at the border between the two
-
-
-@pytest.mark.parametrize(("fraction", "expected"), [(0.001, 1), (0.999, 19)])
-def test_neither_side_is_empty(photos, fraction, expected):
-    validation = split(ImageFolder(photos), fraction, 0)[1]
-    assert len({os.stat(photos / name).st_ino for name in validation.names}) == expected
 
 
 def pictures(folder, sae, **asked):

@@ -166,7 +166,7 @@ def test_reconstruct_writes_a_picture_per_picture_and_a_sheet(folder, model, tmp
 def test_generate_draws_with_a_saved_head(folder, model, tmp_path, run):
     sae = Autoencoder.load(model)
     flow = heads.Flow(sae.encoding_shape, n_classes=2, width=8)
-    flow.fit(sae.encode(folder), np.arange(24) % 2, epochs=1, verbose=0)
+    flow.fit(sae.encode(folder), np.arange(24) % 2, epochs=1, verbose=0, origin=sae.stack.fingerprint(1))
     flow.save(tmp_path / "flow.keras")
     code, out, _ = run(
         "generate", model, tmp_path / "flow.keras", tmp_path / "out", "-n", 9, "--label", 1, "--guidance", 1.5
@@ -179,6 +179,33 @@ def test_generate_draws_with_a_saved_head(folder, model, tmp_path, run):
     code, _, told = run("generate", model, tmp_path / "flow.keras", tmp_path / "more", "--level", 0)
     assert code == 1
     assert "draws encodings of shape 4x4x4, and those of level 0 are 8x8x4: give the --level" in told
+
+
+def test_generate_refuses_the_head_of_another_stack(folder, model, tmp_path, run):
+    sae = Autoencoder.load(model)
+    vae = heads.VAE(sae.encoding_shape, width=8)
+    vae.fit(sae.encode_to(tmp_path / "enc", folder, verbose=0), epochs=1, verbose=0)
+    vae.save(tmp_path / "vae.keras")
+    sizes = ["--size", 8, "--n-out", 4, "--n-scalings", 1, "--n-levels", 2, "--side", 16, "--epochs", 0, "--seed", 5]
+    assert run("train", folder, "--save-path", tmp_path / "other", *sizes)[0] == 0
+    assert Autoencoder.load(tmp_path / "other").encoding_shape == sae.encoding_shape
+    code, _, told = run("generate", tmp_path / "other", tmp_path / "vae.keras", tmp_path / "out")
+    assert code == 1
+    assert "This VAE was fitted on encodings of another stack" in told
+    assert not list((tmp_path / "out").glob("*.png"))
+    assert run("generate", model, tmp_path / "vae.keras", tmp_path / "more")[::2] == (0, "")
+
+
+@pytest.mark.filterwarnings("default:It can't be checked:UserWarning")
+def test_generate_warns_of_a_head_of_unknown_origin(folder, model, tmp_path, run):
+    sae = Autoencoder.load(model)
+    vae = heads.VAE(sae.encoding_shape, width=8)
+    vae.fit(sae.encode(folder), epochs=1, verbose=0)
+    vae.save(tmp_path / "vae.keras")
+    code, out, told = run("generate", model, tmp_path / "vae.keras", tmp_path / "out", "-n", 2)
+    assert code == 0
+    assert "2 pictures" in out
+    assert "warning: It can't be checked whether this VAE was fitted on encodings of this stack" in told
 
 
 @pytest.mark.slow
@@ -396,7 +423,7 @@ def test_a_split_needs_two_pictures(tmp_path, run):
     Image.new("RGB", (16, 16)).save(tmp_path / "photos" / "1.png")
     code, _, told = run("train", tmp_path / "photos", "--save-path", tmp_path / "m", "--valid-split", 0.5, *SMALL)
     assert code == 1
-    assert "--valid-split needs at least two pictures" in told
+    assert "`--valid-split` needs at least two pictures" in told
     assert run("train", tmp_path / "photos", "--save-path", tmp_path / "m", *SMALL)[0] == 0
 
 

@@ -1,6 +1,7 @@
 """What every kind of level must do, in one table."""
 
 import json
+import pickle
 
 import keras
 import numpy as np
@@ -139,6 +140,20 @@ def test_a_loaded_stack_is_the_same_and_trains_on(kinds, name):
         tolerance = 0.1 if level.objective.corruption is None else 0.3
         best = min(*before.history["val_loss"], before.start_loss)
         assert history.start_loss == pytest.approx(best, rel=tolerance)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_a_pickled_stack_is_the_same_and_trains_on(kinds, name):
+    sae, _, _ = kinds[name]
+    inputs = data(KINDS[name][0])
+    encodings = sae.encode(inputs)
+    again = pickle.loads(pickle.dumps(sae))
+    np.testing.assert_array_equal(again.encode(inputs), encodings)
+    np.testing.assert_array_equal(again.decode(encodings), sae.decode(encodings))
+    assert again.stack.fingerprint(len(sae.levels) - 1) == sae.stack.fingerprint(len(sae.levels) - 1)
+    for history in again.train(inputs, epochs=1, verbose=0):
+        assert np.isfinite(history.history["loss"]).all()
 
 
 @pytest.mark.slow

@@ -181,6 +181,14 @@ def test_a_store_can_be_copied_and_pickled_before_and_after_it_is_read(written, 
     assert again(opened).path == opened.path
 
 
+def test_a_store_with_a_relative_path_can_be_read_from_another_folder(written, tmp_path, monkeypatch):
+    store, expected = written
+    monkeypatch.chdir(store.path.parent)
+    content = pickle.dumps(EncodingStore(store.path.name))
+    monkeypatch.chdir(tmp_path)
+    assert_same(pickle.loads(content)[3], expected[3])
+
+
 def test_a_pickled_store_that_was_written_anew_is_refused(sae, copied):
     content = pickle.dumps(EncodingStore(copied))
     shutil.rmtree(copied)
