@@ -4,6 +4,7 @@
     list of tensors       ├─▶ ArraySource ─┐
     tf.data.Dataset      ───▶ StreamSource ┼─▶ dataset(batch_size): float32 (N, H, W, C), one size per batch
     keras PyDataset      ───▶ StreamSource │
+    HDF5, PyTorch, …     ───▶ StreamSource or RowsSource
     path, ImageFolder    ───▶ FolderSource ┤
     EncodingStore        ───▶ StoreSource  ┘
 
@@ -14,7 +15,7 @@ by reflection.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -23,14 +24,16 @@ import tensorflow as tf
 
 from stacked_autoencoder.data.array import ArraySource
 from stacked_autoencoder.data.dataset import StreamSource
+from stacked_autoencoder.data.elements import Advice
 from stacked_autoencoder.data.folder import FolderSource
 from stacked_autoencoder.data.image_folder import ImageFolder
+from stacked_autoencoder.data.loaders import Elements, adapted
+from stacked_autoencoder.data.rows import RowsSource
 from stacked_autoencoder.data.source import Source
 from stacked_autoencoder.data.stored import StoreSource
 from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.utils.checks import AXES, described
 from stacked_autoencoder.utils.forks import check_not_forked
-from stacked_autoencoder.utils.generators import generated
 from stacked_autoencoder.utils.images import Shape
 
 Images = Any
@@ -44,7 +47,8 @@ def as_source(
     Args:
         images: array or tensor `(N, H, W, C)`; list of `(H, W, C)` or `(1, H, W, C)`, sizes may differ;
             `tf.data.Dataset` or `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder, or an
-            `ImageFolder`; an `EncodingStore`.
+            `ImageFolder`; an `EncodingStore`; a data set or loader of Hugging Face, PyTorch, Grain, WebDataset, HDF5 or
+            Zarr.
         shape: of one image, `None` where any size will do.
         factor: sides become multiples of it; smaller images are refused.
         check_range: whether floats must lie in [-1, 1].
@@ -81,7 +85,22 @@ def _adapted(images: Images, shape: Shape, factor: int, check_range: bool) -> So
     if isinstance(images, tf.data.Dataset):
         return StreamSource(images, shape, factor, check_range)
     if isinstance(images, keras.utils.PyDataset):
-        return StreamSource(_from_py_dataset(images, len(shape)), shape, factor, check_range)
+        return _from_py_dataset(images, shape).source(factor, check_range)
+    if isinstance(images, Iterator):
+        raise ValueError(
+            "`images` is an iterator, which can be read only once, and training reads the images several times: give "
+            "the loader that it comes from, not `iter(loader)`; of a generator make a list, `list(images)`, or "
+            "`tf.data.Dataset.from_generator(function, output_signature=tf.TensorSpec((None, None, 3), tf.uint8))` of "
+            f"the function that makes it. Received: images={images!r}"
+        )
+    loaded = adapted(images, shape)
+    if isinstance(loaded, Elements):
+        _check_dtype(loaded.sample.dtype)
+        return loaded.source(factor, check_range)
+    if loaded is not None:
+        source = RowsSource(loaded, shape, factor, check_range, labels)
+        _check_dtype(source.dtype)
+        return source
     if isinstance(images, (list, tuple)):
         if not images:
             raise ValueError("`images` is empty; at least one image is needed. Received: images=[]")
@@ -90,47 +109,53 @@ def _adapted(images: Images, shape: Shape, factor: int, check_range: bool) -> So
     return ArraySource(_as_array(images), shape, factor, check_range, labels)
 
 
-def _from_py_dataset(batches: keras.utils.PyDataset, rank: int) -> tf.data.Dataset:
-    def arrays(item: Any) -> tuple[np.ndarray, ...]:
-        """Images, and labels if there are any; sample weights are of no use here."""
-        return tuple(map(np.asarray, item[:2])) if isinstance(item, (tuple, list)) else (np.asarray(item),)
-
-    def generate() -> Iterator[tuple[np.ndarray, ...]]:
+def _from_py_dataset(batches: keras.utils.PyDataset, shape: Shape) -> Elements:
+    def iterate() -> Iterator[Any]:
         for index in range(len(batches)):
-            yield arrays(batches[index])
+            batch = batches[index]
+            images = batch[0] if isinstance(batch, (tuple, list)) else batch
+            if isinstance(images, Mapping):
+                raise ValueError(
+                    "The batches of a PyDataset are dicts: return the array from `__getitem__`, such as "
+                    f"`batch[{next(iter(images), 'image')!r}]`, or `(images, labels)`. Received: a dict of "
+                    f"{', '.join(map(repr, images))}"
+                )
+            yield batch
         batches.on_epoch_end()
 
-    if len(batches) == 0:
-        raise ValueError("`images` is empty; at least one image is needed. Received: a PyDataset of length 0")
-    sample, *labels = arrays(batches[0])
-    if sample.ndim != rank + 1:
+    axes = AXES[len(shape)]
+    advice = Advice(f"return it from `__getitem__`, with the batch axis: (N, {axes[1:]}", "`np.moveaxis(images, 1, -1)`")
+    elements = Elements("PyDataset", iterate, shape, advice, len(batches))
+    if elements.sample.ndim != len(shape) + 1:
         raise ValueError(
-            f"A PyDataset must yield batches (N, {AXES[rank][1:]}. Received: a batch of shape {sample.shape}"
+            f"A PyDataset must yield batches (N, {axes[1:]}. Received: a batch of shape {elements.sample.shape}"
         )
-    signature = [tf.TensorSpec((*(None,) * rank, sample.shape[-1]), sample.dtype)]
-    signature += [tf.TensorSpec((None, *each.shape[1:]), each.dtype) for each in labels]
-    dataset = generated(generate, tuple(signature))
-    return dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
+    return elements
 
 
 def _as_array(images: Any) -> np.ndarray:
     array = images.numpy() if hasattr(images, "numpy") else np.asarray(images)
     if array.dtype == object and not array.shape:
         raise ValueError(
-            "`images` must be an array, a list of arrays, a `tf.data.Dataset`, a PyDataset, an `ImageFolder` or "
-            f"the path of a folder. Received: images={images!r}"
+            "`images` must be an array, a list of arrays, a `tf.data.Dataset`, a PyDataset, an `ImageFolder`, the path "
+            "of a folder, or a data set of Hugging Face, PyTorch, Grain, WebDataset, HDF5 or Zarr. "
+            f"Received: images={images!r}"
         )
     if array.dtype == object:
         raise ValueError(
             "`images` is an object array, which numpy makes of images of different sizes. Pass them as a list of "
             f"arrays (H, W, C) instead. Received: dtype=object, shape={array.shape}"
         )
-    if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
+    _check_dtype(array.dtype)
+    return array
+
+
+def _check_dtype(dtype: np.dtype) -> None:
+    if dtype != np.uint8 and not np.issubdtype(dtype, np.floating):
         raise ValueError(
             "`images` must be uint8 (0 to 255) or floats in [-1, 1]; convert with `images.astype('uint8')` if they are "
-            f"pixels. Received: dtype={array.dtype}"
+            f"pixels. Received: dtype={dtype}"
         )
-    return array
 
 
 def _single(image: np.ndarray, index: int, rank: int) -> np.ndarray:
