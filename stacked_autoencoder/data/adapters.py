@@ -124,7 +124,9 @@ def _from_py_dataset(batches: keras.utils.PyDataset, shape: Shape) -> Elements:
         batches.on_epoch_end()
 
     axes = AXES[len(shape)]
-    advice = Advice(f"return it from `__getitem__`, with the batch axis: (N, {axes[1:]}", "`np.moveaxis(images, 1, -1)`")
+    advice = Advice(
+        f"return it from `__getitem__`, with the batch axis: (N, {axes[1:]}", "`np.moveaxis(images, 1, -1)`"
+    )
     elements = Elements("PyDataset", iterate, shape, advice, len(batches))
     if elements.sample.ndim != len(shape) + 1:
         raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -48,6 +48,7 @@ class StreamSource(DatasetSource):
         self.whole = dataset
         if isinstance(spec, (tuple, list)):
             dataset, spec = dataset.map(lambda images, *_: images), spec[0]
+        _check_has_rank(dataset.element_spec, self.whole.element_spec, shape)
         if not isinstance(spec, tf.TensorSpec) or spec.shape.rank not in (len(shape), len(shape) + 1):
             raise ValueError(
                 f"A dataset must yield single {described(shape)}, batches of them, or tuples that begin with one of "
@@ -93,15 +94,16 @@ class StreamSource(DatasetSource):
     def _rows(self) -> Iterator[tuple[np.ndarray, Any]]:
         """Single images as they are, checked, each with its label or `None`."""
         seen = 0
-        for element in iterated(self.whole.prefetch(2)):
-            images, *others = element if isinstance(element, tuple) else (element,)
-            if not self.batched:
-                images, others = images[None], [np.asarray(other)[None] for other in others]
-            self.check_shape(images.shape[1:], seen)
-            self.check(images, seen)
-            seen += len(images)
-            labels = others[0] if others else [None] * len(images)
-            yield from zip(images, labels, strict=True)
+        with self.own_errors():
+            for element in iterated(self.whole.prefetch(2)):
+                images, *others = element if isinstance(element, tuple) else (element,)
+                if not self.batched:
+                    images, others = images[None], [np.asarray(other)[None] for other in others]
+                self.check_shape(images.shape[1:], seen)
+                self.check(images, seen)
+                seen += len(images)
+                labels = others[0] if others else [None] * len(images)
+                yield from zip(images, labels, strict=True)
 
     def _batched(self, batch_size: int) -> tf.data.Dataset:
         return self.source if self.batched else batch_by_size(self.source, batch_size, self.shape)
@@ -145,6 +147,34 @@ class StreamSource(DatasetSource):
         if count == 0:
             raise ValueError("`images` is empty; at least one image is needed. Received: a dataset without elements")
         return count
+
+
+def _check_has_rank(spec: Any, whole: Any, shape: Shape) -> None:
+    """Refuses elements that are dicts, or tensors of which not even the number of axes is known.
+
+    Args:
+        spec: of the images in an element.
+        whole: of the element, which may be a tuple.
+        shape: of one image, as the model takes it.
+    """
+    arguments = "images, *others" if isinstance(whole, (tuple, list)) else "images"
+    others = ", *others" if isinstance(whole, (tuple, list)) else ""
+    if isinstance(spec, Mapping):
+        ranks = (len(shape), len(shape) + 1)
+        names = [name for name, each in spec.items() if isinstance(each, tf.TensorSpec) and each.shape.rank in ranks]
+        names += [name for name in spec if name not in names]
+        beside = f" To keep labels: `(images[{names[0]!r}], images[{names[1]!r}])`." if len(names) > 1 else ""
+        raise ValueError(
+            "The elements of a dataset are dicts: choose what is the image, "
+            f"`dataset.map(lambda {arguments}: images[{names[0]!r}])`.{beside} Received: element_spec={spec}"
+        )
+    if isinstance(spec, tf.TensorSpec) and spec.shape.rank is None:
+        image = f"tf.ensure_shape(images, {tuple(shape)})"
+        result = f"({image}{others})" if others else image
+        raise ValueError(
+            f"A dataset must say how many axes its images have: `dataset.map(lambda {arguments}: {result})`, with one "
+            f"more `None` in front if they are batches. Received: element_spec={spec}"
+        )
 
 
 def batch_by_size(dataset: tf.data.Dataset, batch_size: int, shape: Shape) -> tf.data.Dataset:

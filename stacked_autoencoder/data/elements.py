@@ -71,8 +71,8 @@ def as_images(value: Any, shape: Shape, advice: Advice) -> np.ndarray:
         )
     if rank == 3 and array.shape[-1] != shape[-1] and array.shape[-3] == shape[-1]:
         raise ValueError(
-            f"The images are channels-first (C, H, W), and the model takes channels-last (H, W, C): {advice.transpose}. "
-            f"Received: shape={array.shape}"
+            "The images are channels-first (C, H, W), and the model takes channels-last (H, W, C): "
+            f"{advice.transpose}. Received: shape={array.shape}"
         )
     return array
 

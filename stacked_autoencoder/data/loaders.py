@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ import tensorflow as tf
 from stacked_autoencoder.data.dataset import StreamSource
 from stacked_autoencoder.data.elements import Advice, as_images, split
 from stacked_autoencoder.data.rows import Images, Rows
-from stacked_autoencoder.utils.checks import AXES, described
+from stacked_autoencoder.utils.checks import described
 from stacked_autoencoder.utils.generators import generated
 from stacked_autoencoder.utils.images import Shape
 
@@ -304,9 +304,7 @@ def _from_hugging_face(data: Any, name: str, shape: Shape) -> Rows | Elements:
         return TableRows(data, name, image, labels, shape)
     chosen = _formatted(data.select_columns([image, *labels]), image)
     restored = _restored_by(data.features[image])
-    return Elements(
-        name, lambda: ({**row, image: restored(row[image])} for row in chosen), shape, HUGGING_FACE
-    )
+    return Elements(name, lambda: ({**row, image: restored(row[image])} for row in chosen), shape, HUGGING_FACE)
 
 
 def _columns(features: Mapping[str, Any], shape: Shape) -> tuple[str, list[str]]:
