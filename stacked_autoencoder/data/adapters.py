@@ -115,10 +115,10 @@ def _from_py_dataset(batches: keras.utils.PyDataset, shape: Shape) -> Elements:
             batch = batches[index]
             images = batch[0] if isinstance(batch, (tuple, list)) else batch
             if isinstance(images, Mapping):
+                names = [name for name, each in images.items() if np.ndim(each) == len(shape) + 1] or [*images]
                 raise ValueError(
-                    "The batches of a PyDataset are dicts: return the array from `__getitem__`, such as "
-                    f"`batch[{next(iter(images), 'image')!r}]`, or `(images, labels)`. Received: a dict of "
-                    f"{', '.join(map(repr, images))}"
+                    "The batches of a PyDataset are dicts: return the array from `__getitem__`, "
+                    f"`batch[{names[0]!r}]`, or `(images, labels)`. Received: a dict of {', '.join(map(repr, images))}"
                 )
             yield batch
         batches.on_epoch_end()

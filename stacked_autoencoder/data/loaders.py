@@ -82,7 +82,7 @@ class Elements:
 
         signature = [tf.TensorSpec((*(None,) * len(self.shape), self.sample.shape[-1]), self.sample.dtype)]
         if self.label is not None:
-            signature.append(_signature(self.label, batched))
+            signature.append(self._signature(batched))
         dataset = generated(generate, tuple(signature)).prefetch(2)
         if not batched:
             dataset = dataset.unbatch()
@@ -91,6 +91,21 @@ class Elements:
         source = StreamSource(dataset, self.shape, factor, check_range)
         reader.append(weakref.ref(source))
         return source
+
+    def _signature(self, batched: bool) -> Any:
+        """Of the labels."""
+
+        def spec(array: np.ndarray) -> tf.TensorSpec:
+            if array.dtype.kind == "O":
+                raise ValueError(
+                    f"The labels of a {self.name} must be numbers, texts or arrays of numbers: {self.advice.choose}. "
+                    f"Received: {type(self.label).__name__}"
+                )
+            dtype = tf.string if array.dtype.kind in "US" else array.dtype
+            return tf.TensorSpec((None,) * (array.ndim if batched else array.ndim + 1), dtype)
+
+        arrays = _arrays(self.label)
+        return {name: spec(each) for name, each in arrays.items()} if isinstance(arrays, dict) else spec(arrays)
 
     def _split(self) -> Iterator[tuple[np.ndarray, Any]]:
         for element in self.iterate():
@@ -133,15 +148,6 @@ def _stacked(labels: list[Any]) -> Any:
     if isinstance(labels[0], Mapping):
         return {name: np.asarray([each[name] for each in labels]) for name in labels[0]}
     return np.asarray(labels)
-
-
-def _signature(label: Any, batched: bool) -> Any:
-    def spec(array: np.ndarray) -> tf.TensorSpec:
-        shape = (None,) * array.ndim if batched else (None,) * (array.ndim + 1)
-        return tf.TensorSpec(shape, tf.string if array.dtype.kind in "US" else array.dtype)
-
-    arrays = _arrays(label)
-    return {name: spec(each) for name, each in arrays.items()} if isinstance(arrays, dict) else spec(arrays)
 
 
 def adapted(data: Any, shape: Shape) -> Rows | Elements | None:
@@ -199,9 +205,18 @@ class ItemRows(Rows):
         return len(self.items)
 
     def read(self, rows: range | np.ndarray) -> tuple[list[np.ndarray], list[Any] | None]:
-        pairs = [split(self.items[int(row)], self.taken, self.advice) for row in rows]
+        pairs = [split(self._item(int(row)), self.taken, self.advice) for row in rows]
         labels = [label for _, label in pairs]
         return [image for image, _ in pairs], None if labels[0] is None else labels
+
+    def _item(self, row: int) -> Any:
+        item = self.items[row]
+        if item is None:
+            raise ValueError(
+                f"`images` is a {self.name} with items that are None, as a filtered `grain.MapDataset` has: give "
+                f"`images.to_iter_dataset()`, which skips them. Received: None as item {row}"
+            )
+        return item
 
 
 def _from_items(items: Any, name: str, shape: Shape, advice: Advice) -> Rows | Elements:

@@ -171,7 +171,7 @@ def test_a_size_that_the_model_is_not_made_for_names_the_open_shape():
 class Dicts(Batches):
     def __getitem__(self, index):
         images, labels = super().__getitem__(index)
-        return {"image": images, "label": labels}
+        return {"label": labels, "image": images}
 
 
 def of_unknown_rank(*, labels=False, batch=None):
@@ -228,7 +228,7 @@ ADVICE = {
     ),
     "PyDataset of dicts": (
         lambda: Dicts(PIXELS),
-        r"return the array from `__getitem__`, such as `batch\['image'\]`",
+        r"return the array from `__getitem__`, `batch\['image'\]`",
         lambda dataset: Chosen(PIXELS),
     ),
 }
