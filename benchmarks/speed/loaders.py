@@ -79,7 +79,7 @@ def looped(images: Any) -> Callable[[], None]:
 
 
 def read(file: str) -> np.ndarray:
-    return np.asarray(Image.open(file).convert("RGB"))
+    return np.array(Image.open(file).convert("RGB"))  # a copy: PyTorch warns of arrays that can't be written to
 
 
 # === Each library: what `encode_to` takes, and a loop over it without this package ===
@@ -104,7 +104,7 @@ def zarr(crops: np.ndarray, files: list[str], folder: Path) -> tuple[Any, Callab
 
 def by_slices(images: Any) -> Callable[[], None]:
     def loop() -> None:
-        for start in range(0, len(images), BATCH):
+        for start in range(0, images.shape[0], BATCH):
             images[start : start + BATCH]
 
     return loop

@@ -97,15 +97,18 @@ class Elements:
 
         def spec(array: np.ndarray) -> tf.TensorSpec:
             if array.dtype.kind == "O":
-                raise ValueError(
-                    f"The labels of a {self.name} must be numbers, texts or arrays of numbers: {self.advice.choose}. "
-                    f"Received: {type(self.label).__name__}"
-                )
+                raise ValueError("an array of objects")
             dtype = tf.string if array.dtype.kind in "US" else array.dtype
             return tf.TensorSpec((None,) * (array.ndim if batched else array.ndim + 1), dtype)
 
-        arrays = _arrays(self.label)
-        return {name: spec(each) for name, each in arrays.items()} if isinstance(arrays, dict) else spec(arrays)
+        try:
+            arrays = _arrays(self.label)
+            return {name: spec(each) for name, each in arrays.items()} if isinstance(arrays, dict) else spec(arrays)
+        except ValueError:  # numpy's, of lists that aren't as long as each other
+            raise ValueError(
+                f"The labels of a {self.name} must be numbers, texts or arrays of numbers: {self.advice.choose}. "
+                f"Received: {type(self.label).__name__}"
+            ) from None
 
     def _split(self) -> Iterator[tuple[np.ndarray, Any]]:
         for element in self.iterate():

@@ -72,10 +72,10 @@ class RowsSource(Source):
         super().__init__(shape, factor, check_range)
         self.rows = rows
         self.labels = np.asarray(labels) if hasattr(labels, "shape") else labels
-        if labels is not None and len(labels) != len(rows):
+        if self.labels is not None and len(self.labels) != len(rows):
             raise ValueError(
                 f"`images` as (images, labels) needs one label per image. Received: {len(rows)} images, "
-                f"{len(labels)} labels"
+                f"{len(self.labels)} labels"
             )
         if rows.shape is not None and len(rows.shape) != len(shape):
             check_image_shape((len(rows), *rows.shape), shape, batched=True)

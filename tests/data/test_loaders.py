@@ -40,6 +40,10 @@ def zarr_array(tmp_path, **options):
     return array
 
 
+def zarr_labels(tmp_path):
+    return pytest.importorskip("zarr").create_array(tmp_path / "labels.zarr", data=np.array(LABELS))
+
+
 def pictures():
     return [Image.fromarray(image) for image in PIXELS]
 
@@ -105,7 +109,7 @@ def tar(tmp_path, suffix="png"):
 LABELLED = {
     "HDF5 and labels": lambda tmp: (lambda file: (file["images"], file["labels"]))(hdf5(tmp)),
     "HDF5 by chunks": lambda tmp: (hdf5(tmp, chunks=(4, 8, 4, 3), compression="gzip")["images"], LABELS),
-    "Zarr": lambda tmp: (zarr_array(tmp, chunks=(3, 8, 8, 3)), LABELS),
+    "Zarr and labels": lambda tmp: (zarr_array(tmp, chunks=(3, 8, 8, 3)), zarr_labels(tmp)),
     "Zarr in shards": lambda tmp: (zarr_array(tmp, chunks=(2, 8, 8, 3), shards=(4, 8, 8, 3)), np.array(LABELS)),
     "Hugging Face": lambda tmp: hugging_face(),
     "Hugging Face in a torch format": lambda tmp: hugging_face().with_format("torch"),
