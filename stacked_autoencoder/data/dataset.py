@@ -40,9 +40,21 @@ class StreamBlock(ImageBlock):
 
 
 class StreamSource(DatasetSource):
-    """A `tf.data.Dataset` of images, or of tuples that begin with images; batched or not."""
+    """A `tf.data.Dataset` of images, or of tuples that begin with images; batched or not.
 
-    def __init__(self, dataset: tf.data.Dataset, shape: Shape, factor: int, check_range: bool) -> None:
+    Args:
+        neighbours: the same elements, some of one size together, where that is known of a dataset that isn't batched.
+            Whatever keeps their order reads these: one element takes Python as long as many.
+    """
+
+    def __init__(
+        self,
+        dataset: tf.data.Dataset,
+        shape: Shape,
+        factor: int,
+        check_range: bool,
+        neighbours: tf.data.Dataset | None = None,
+    ) -> None:
         super().__init__(shape, factor, check_range)
         spec = dataset.element_spec
         self.whole = dataset
@@ -59,6 +71,7 @@ class StreamSource(DatasetSource):
         self.check_shape([side or wanted for side, wanted in zip(size, shape, strict=True)])
         self.shape = (*size[:-1], shape[-1])
         self.source = dataset
+        self.joined = self.whole if self.batched else neighbours
 
     def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
         return self._checked(self._batched(batch_size))
@@ -72,7 +85,10 @@ class StreamSource(DatasetSource):
         return self.describe()
 
     def raw_singles(self) -> tf.data.Dataset:
-        return self._checked(self.source if self.batched else self.source.batch(1))
+        if self.joined is None:
+            return self._checked(self.source.batch(1))
+        is_tuple = isinstance(self.joined.element_spec, (tuple, list))
+        return self._checked(self.joined.map(lambda images, *_: images) if is_tuple else self.joined)
 
     def blocks(self, size: int, wanted: Callable[[int], bool] = everything) -> Iterator[StreamBlock]:
         rows = self._rows()
@@ -95,9 +111,9 @@ class StreamSource(DatasetSource):
         """Single images as they are, checked, each with its label or `None`."""
         seen = 0
         with self.own_errors():
-            for element in iterated(self.whole.prefetch(2)):
+            for element in iterated((self.whole if self.joined is None else self.joined).prefetch(2)):
                 images, *others = element if isinstance(element, tuple) else (element,)
-                if not self.batched:
+                if self.joined is None:
                     images, others = images[None], [np.asarray(other)[None] for other in others]
                 self.check_shape(images.shape[1:], seen)
                 self.check(images, seen)

@@ -83,12 +83,11 @@ class Elements:
         signature = [tf.TensorSpec((*(None,) * len(self.shape), self.sample.shape[-1]), self.sample.dtype)]
         if self.label is not None:
             signature.append(self._signature(batched))
-        dataset = generated(generate, tuple(signature)).prefetch(2)
-        if not batched:
-            dataset = dataset.unbatch()
+        joined = generated(generate, tuple(signature)).prefetch(2)
+        dataset = joined if batched else joined.unbatch()
         if self.count is not None:
             dataset = dataset.apply(tf.data.experimental.assert_cardinality(self.count))
-        source = StreamSource(dataset, self.shape, factor, check_range)
+        source = StreamSource(dataset, self.shape, factor, check_range, neighbours=joined)
         reader.append(weakref.ref(source))
         return source
 
