@@ -40,6 +40,7 @@ QUESTIONS = {
     "began_step": ["--side=32", "--filters=16", "--rounds=2"],
     "classifiers": ["--side=64", "--count=20", "--epochs=2"],
     "encoding": ["--images=1000", "--rounds=1"],
+    "loaders": ["--images=500", "--rounds=1"],
     "memory": ["--images=1500", "--side=512", "--width=8"],
     "faults": ["--only=saving", "--count=2"],
 }

@@ -212,8 +212,9 @@ class Autoencoder:
         Args:
             images: array or tensor `(N, H, W, C)`; list of `(H, W, C)` arrays, sizes may differ; `tf.data.Dataset` or
                 `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder of pictures, or an
-                `ImageFolder`. Values as in `value_range`. An `EncodingStore` that this
-                stack wrote stands for the images behind it, for the levels above its own.
+                `ImageFolder`; a data set or loader of Hugging Face, PyTorch, Grain, WebDataset, HDF5 or Zarr
+                (`docs/images.md`). Values as in `value_range`. An `EncodingStore` that this stack wrote stands for the
+                images behind it, for the levels above its own.
             epochs: passes over the data, one number or one per level; 0 sets the closed-form start and no more.
             targets: what each of `images` should be restored to, such as the clean picture of a noisy one: arrays or
                 lists, as `images` then must be. Levels above the first learn to turn the encodings of the ones into

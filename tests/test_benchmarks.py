@@ -14,7 +14,7 @@ from benchmarks.harness.clocks import Curve
 from benchmarks.quality import classifiers, colours, fashion, kinds, photographs, presets, pretraining
 from benchmarks.quality import heads as heads_benchmark
 from benchmarks.report import pictures, results
-from benchmarks.speed import began_step, encoding, fit, greedy, levels, memory, roofline, scaling
+from benchmarks.speed import began_step, encoding, fit, greedy, levels, loaders, memory, roofline, scaling
 from examples import clothes
 from stacked_autoencoder import Autoencoder, ConvLevel
 from stacked_autoencoder.levels.presets import PRESETS
@@ -409,6 +409,25 @@ def test_encoding_to_disk(capsys):
     assert len(ratios) == 9
     assert all(0 < ratio < 100 for ratio in ratios.values())
     assert capsys.readouterr().out.count("\n") >= 7
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # WebDataset leaves closing its files to Python
+@pytest.mark.parametrize(
+    ("library", "module"),
+    [
+        ("HDF5", "h5py"),
+        ("Zarr", "zarr"),
+        ("HuggingFace", "datasets"),
+        ("PyTorch", "torch"),
+        ("Grain", "grain"),
+        ("WebDataset", "webdataset"),
+    ],
+)
+def test_encoding_data_of_other_libraries(library, module):
+    pytest.importorskip(module)
+    ratios = loaders.main(["--images", "70", "--rounds", "1", "--only", library])
+    assert [0 < ratio < 100 for ratio in ratios.values()] == [True]
 
 
 @pytest.mark.slow

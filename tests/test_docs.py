@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,39 @@ def test_workers_find_each_other_under_slurm_and_on_kubernetes(monkeypatch):
     for snippet in snippets("many-machines.md", "bash"):
         for config in re.findall(r"TF_CONFIG='(.*)'", snippet):
             assert json.loads(config).keys() == {"cluster", "task"}
+
+
+@pytest.fixture
+def files_of_other_libraries(tmp_path, monkeypatch):
+    """What the snippets read: `images.h5`, `images.zarr`, `photos/` and `photos.tar`."""
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    with pytest.importorskip("h5py").File("images.h5", "w") as file:
+        file["images"], file["labels"] = pixels, [0, 1]
+    pytest.importorskip("zarr").create_array("images.zarr", data=pixels)
+    Path("photos").mkdir()
+    with tarfile.open("photos.tar", "w") as archive:
+        for index, picture in enumerate(pixels):
+            Image.fromarray(picture).save(f"photos/{index}.png")
+            Path(f"photos/{index}.cls").write_text(str(index))
+            archive.add(f"photos/{index}.png", f"{index}.png")
+            archive.add(f"photos/{index}.cls", f"{index}.cls")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # WebDataset leaves closing its files to Python
+@pytest.mark.parametrize(
+    ("library", "count"), [("h5py", 2), ("zarr", 2), ("datasets", 2), ("torch", 64), ("grain", 64), ("webdataset", 2)]
+)
+def test_data_of_other_libraries(library, count, files_of_other_libraries):
+    pytest.importorskip(library)
+    (snippet,) = (
+        each for each in snippets("encode.md", "py") if f"import {library}\n" in each or f"from {library}" in each
+    )
+    names = {"sae": Autoencoder(shape=(64, 64, 3), size=4, n_out=4)}
+    exec(snippet, names)
+    assert len(names["store"]) == count
+    assert library == "zarr" or names["store"].labels.tolist() == [*range(count)]
 
 
 @pytest.mark.slow

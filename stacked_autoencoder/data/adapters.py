@@ -4,6 +4,7 @@
     list of tensors       ├─▶ ArraySource ─┐
     tf.data.Dataset      ───▶ StreamSource ┼─▶ dataset(batch_size): float32 (N, H, W, C), one size per batch
     keras PyDataset      ───▶ StreamSource │
+    HDF5, PyTorch, …     ───▶ StreamSource or RowsSource
     path, list of paths,  ─┐               │
     table, ImageFolder    ─┴▶ FolderSource ┤
     EncodingStore        ───▶ StoreSource  ┘
@@ -14,7 +15,7 @@ scaled from it. Sides become multiples of the stack's factor by reflection.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -23,15 +24,17 @@ import tensorflow as tf
 
 from stacked_autoencoder.data.array import ArraySource
 from stacked_autoencoder.data.dataset import StreamSource
+from stacked_autoencoder.data.elements import Advice
 from stacked_autoencoder.data.folder import FolderSource
 from stacked_autoencoder.data.image_folder import ImageFolder, holds_pictures
 from stacked_autoencoder.data.listing import is_path
+from stacked_autoencoder.data.loaders import Elements, adapted
+from stacked_autoencoder.data.rows import RowsSource
 from stacked_autoencoder.data.source import Source
 from stacked_autoencoder.data.stored import StoreSource
 from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.utils.checks import AXES, check_numeric, described
 from stacked_autoencoder.utils.forks import check_not_forked
-from stacked_autoencoder.utils.generators import generated
 from stacked_autoencoder.utils.images import Shape
 from stacked_autoencoder.utils.value_range import UNKNOWN, ValueRange
 
@@ -47,7 +50,7 @@ def as_source(
         images: array or tensor `(N, H, W, C)`; list of `(H, W, C)` or `(1, H, W, C)`, sizes may differ;
             `tf.data.Dataset` or `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder, a
             picture or a CSV file, a list of such paths, a DataFrame with a column of them, or an `ImageFolder`; an
-            `EncodingStore`.
+            `EncodingStore`; a data set or loader of Hugging Face, PyTorch, Grain, WebDataset, HDF5 or Zarr.
         shape: of one image, `None` where any size will do.
         factor: sides become multiples of it; smaller images are refused.
         values: range that the images must lie in, and how they are scaled for level 0.
@@ -87,7 +90,22 @@ def _adapted(images: Images, shape: Shape, factor: int, values: ValueRange) -> S
     if isinstance(images, tf.data.Dataset):
         return StreamSource(images, shape, factor, values)
     if isinstance(images, keras.utils.PyDataset):
-        return StreamSource(_from_py_dataset(images, len(shape)), shape, factor, values)
+        return _from_py_dataset(images, shape).source(factor, values)
+    if isinstance(images, Iterator):
+        raise ValueError(
+            "`images` is an iterator, which can be read only once, and training reads the images several times: give "
+            "the loader that it comes from, not `iter(loader)`; of a generator make a list, `list(images)`, or "
+            "`tf.data.Dataset.from_generator(function, output_signature=tf.TensorSpec((None, None, 3), tf.uint8))` of "
+            f"the function that makes it. Received: images={images!r}"
+        )
+    loaded = adapted(images, shape)
+    if isinstance(loaded, Elements):
+        check_numeric(loaded.sample.dtype)
+        return loaded.source(factor, values)
+    if loaded is not None:
+        source = RowsSource(loaded, shape, factor, values, labels)
+        check_numeric(source.dtype)
+        return source
     if isinstance(images, (list, tuple)):
         if not images:
             raise ValueError("`images` is empty; at least one image is needed. Received: images=[]")
@@ -96,35 +114,39 @@ def _adapted(images: Images, shape: Shape, factor: int, values: ValueRange) -> S
     return ArraySource(_as_array(images), shape, factor, values, labels)
 
 
-def _from_py_dataset(batches: keras.utils.PyDataset, rank: int) -> tf.data.Dataset:
-    def arrays(item: Any) -> tuple[np.ndarray, ...]:
-        """Images, and labels if there are any; sample weights are of no use here."""
-        return tuple(map(np.asarray, item[:2])) if isinstance(item, (tuple, list)) else (np.asarray(item),)
-
-    def generate() -> Iterator[tuple[np.ndarray, ...]]:
+def _from_py_dataset(batches: keras.utils.PyDataset, shape: Shape) -> Elements:
+    def iterate() -> Iterator[Any]:
         for index in range(len(batches)):
-            yield arrays(batches[index])
+            batch = batches[index]
+            images = batch[0] if isinstance(batch, (tuple, list)) else batch
+            if isinstance(images, Mapping):
+                names = [name for name, each in images.items() if np.ndim(each) == len(shape) + 1] or [*images]
+                raise ValueError(
+                    "The batches of a PyDataset are dicts: return the array from `__getitem__`, "
+                    f"`batch[{names[0]!r}]`, or `(images, labels)`. Received: a dict of {', '.join(map(repr, images))}"
+                )
+            yield batch
         batches.on_epoch_end()
 
-    if len(batches) == 0:
-        raise ValueError("`images` is empty; at least one image is needed. Received: a PyDataset of length 0")
-    sample, *labels = arrays(batches[0])
-    if sample.ndim != rank + 1:
+    axes = AXES[len(shape)]
+    advice = Advice(
+        f"return it from `__getitem__`, with the batch axis: (N, {axes[1:]}", "`np.moveaxis(images, 1, -1)`"
+    )
+    elements = Elements("PyDataset", iterate, shape, advice, len(batches))
+    if elements.sample.ndim != len(shape) + 1:
         raise ValueError(
-            f"A PyDataset must yield batches (N, {AXES[rank][1:]}. Received: a batch of shape {sample.shape}"
+            f"A PyDataset must yield batches (N, {axes[1:]}. Received: a batch of shape {elements.sample.shape}"
         )
-    signature = [tf.TensorSpec((*(None,) * rank, sample.shape[-1]), sample.dtype)]
-    signature += [tf.TensorSpec((None, *each.shape[1:]), each.dtype) for each in labels]
-    dataset = generated(generate, tuple(signature))
-    return dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
+    return elements
 
 
 def _as_array(images: Any) -> np.ndarray:
     array = images.numpy() if hasattr(images, "numpy") else np.asarray(images)
     if array.dtype == object and not array.shape:
         raise ValueError(
-            "`images` must be an array, a list of arrays, a `tf.data.Dataset`, a PyDataset, an `ImageFolder`, or paths "
-            f"of folders or pictures. Received: images={images!r}"
+            "`images` must be an array, a list of arrays, a `tf.data.Dataset`, a PyDataset, an `ImageFolder`, paths of "
+            "folders or pictures, or a data set of Hugging Face, PyTorch, Grain, WebDataset, HDF5 or Zarr. "
+            f"Received: images={images!r}"
         )
     if array.dtype == object:
         raise ValueError(

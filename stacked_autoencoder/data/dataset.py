@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -41,14 +41,27 @@ class StreamBlock(ImageBlock):
 
 
 class StreamSource(DatasetSource):
-    """A `tf.data.Dataset` of images, or of tuples that begin with images; batched or not."""
+    """A `tf.data.Dataset` of images, or of tuples that begin with images; batched or not.
 
-    def __init__(self, dataset: tf.data.Dataset, shape: Shape, factor: int, values: ValueRange) -> None:
+    Args:
+        neighbours: the same elements, some of one size together, where that is known of a dataset that isn't batched.
+            Whatever keeps their order reads these: one element takes Python as long as many.
+    """
+
+    def __init__(
+        self,
+        dataset: tf.data.Dataset,
+        shape: Shape,
+        factor: int,
+        values: ValueRange,
+        neighbours: tf.data.Dataset | None = None,
+    ) -> None:
         super().__init__(shape, factor, values)
         spec = dataset.element_spec
         self.whole = dataset
         if isinstance(spec, (tuple, list)):
             dataset, spec = dataset.map(lambda images, *_: images), spec[0]
+        _check_has_rank(dataset.element_spec, self.whole.element_spec, shape)
         if not isinstance(spec, tf.TensorSpec) or spec.shape.rank not in (len(shape), len(shape) + 1):
             raise ValueError(
                 f"A dataset must yield single {described(shape)}, batches of them, or tuples that begin with one of "
@@ -59,6 +72,7 @@ class StreamSource(DatasetSource):
         self.check_shape([side or wanted for side, wanted in zip(size, shape, strict=True)])
         self.shape = (*size[:-1], shape[-1])
         self.source = dataset
+        self.joined = self.whole if self.batched else neighbours
 
     def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
         return self._checked(self._batched(batch_size))
@@ -72,7 +86,10 @@ class StreamSource(DatasetSource):
         return self.describe()
 
     def raw_singles(self) -> tf.data.Dataset:
-        return self._checked(self.source if self.batched else self.source.batch(1))
+        if self.joined is None:
+            return self._checked(self.source.batch(1))
+        is_tuple = isinstance(self.joined.element_spec, (tuple, list))
+        return self._checked(self.joined.map(lambda images, *_: images) if is_tuple else self.joined)
 
     def blocks(self, size: int, wanted: Callable[[int], bool] = everything) -> Iterator[StreamBlock]:
         rows = self._rows()
@@ -94,15 +111,16 @@ class StreamSource(DatasetSource):
     def _rows(self) -> Iterator[tuple[np.ndarray, Any]]:
         """Single images as they are, checked, each with its label or `None`."""
         seen = 0
-        for element in iterated(self.whole.prefetch(2)):
-            images, *others = element if isinstance(element, tuple) else (element,)
-            if not self.batched:
-                images, others = images[None], [np.asarray(other)[None] for other in others]
-            self.check_shape(images.shape[1:], seen)
-            self.check(images, seen)
-            seen += len(images)
-            labels = others[0] if others else [None] * len(images)
-            yield from zip(images, labels, strict=True)
+        with self.own_errors():
+            for element in iterated((self.whole if self.joined is None else self.joined).prefetch(2)):
+                images, *others = element if isinstance(element, tuple) else (element,)
+                if self.joined is None:
+                    images, others = images[None], [np.asarray(other)[None] for other in others]
+                self.check_shape(images.shape[1:], seen)
+                self.check(images, seen)
+                seen += len(images)
+                labels = others[0] if others else [None] * len(images)
+                yield from zip(images, labels, strict=True)
         self.warn_of_unit_range()
 
     def _batched(self, batch_size: int) -> tf.data.Dataset:
@@ -147,6 +165,34 @@ class StreamSource(DatasetSource):
         if count == 0:
             raise ValueError("`images` is empty; at least one image is needed. Received: a dataset without elements")
         return count
+
+
+def _check_has_rank(spec: Any, whole: Any, shape: Shape) -> None:
+    """Refuses elements that are dicts, or tensors of which not even the number of axes is known.
+
+    Args:
+        spec: of the images in an element.
+        whole: of the element, which may be a tuple.
+        shape: of one image, as the model takes it.
+    """
+    arguments = "images, *others" if isinstance(whole, (tuple, list)) else "images"
+    others = ", *others" if isinstance(whole, (tuple, list)) else ""
+    if isinstance(spec, Mapping):
+        ranks = (len(shape), len(shape) + 1)
+        names = [name for name, each in spec.items() if isinstance(each, tf.TensorSpec) and each.shape.rank in ranks]
+        names += [name for name in spec if name not in names]
+        beside = f" To keep labels: `(images[{names[0]!r}], images[{names[1]!r}])`." if len(names) > 1 else ""
+        raise ValueError(
+            "The elements of a dataset are dicts: choose what is the image, "
+            f"`dataset.map(lambda {arguments}: images[{names[0]!r}])`.{beside} Received: element_spec={spec}"
+        )
+    if isinstance(spec, tf.TensorSpec) and spec.shape.rank is None:
+        image = f"tf.ensure_shape(images, {tuple(shape)})"
+        result = f"({image}{others})" if others else image
+        raise ValueError(
+            f"A dataset must say how many axes its images have: `dataset.map(lambda {arguments}: {result})`, with one "
+            f"more `None` in front if they are batches. Received: element_spec={spec}"
+        )
 
 
 def batch_by_size(dataset: tf.data.Dataset, batch_size: int, shape: Shape) -> tf.data.Dataset:

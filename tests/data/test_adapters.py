@@ -25,6 +25,13 @@ class Batches(keras.utils.PyDataset):
         return self.images[rows], self.labels[rows]
 
 
+class Nothing:
+    """Labels of a PyDataset that has none: `(images, None)`."""
+
+    def __getitem__(self, rows):
+        return None
+
+
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3)).astype(np.uint8)
 SCALED = (PIXELS / 127.5 - 1).astype(np.float32)
 
@@ -43,6 +50,7 @@ SAME_IMAGES = {
         lambda: iter(PIXELS), output_signature=tf.TensorSpec((None, None, 3), tf.uint8)
     ),
     "PyDataset": lambda: Batches(PIXELS),
+    "PyDataset of (images, None)": lambda: Batches(PIXELS, labels=Nothing()),
 }
 
 
@@ -158,3 +166,87 @@ def test_a_size_that_the_model_is_not_made_for_names_the_open_shape():
         ValueError, match=r"shape \(16, 16, 3\).*`shape=\(None, None, 3\)`.*Received: shape=\(16, 12, 3\)"
     ):
         sae.encode(SCALED[:, :, :12])
+
+
+class Dicts(Batches):
+    def __getitem__(self, index):
+        images, labels = super().__getitem__(index)
+        return {"label": labels, "image": images}
+
+
+def of_unknown_rank(*, labels=False, batch=None):
+    """As `tf.io.decode_image` returns images."""
+
+    def unknown(index):
+        image = tf.numpy_function(lambda index: PIXELS[index], [index], tf.uint8)
+        return (image, index) if labels else image
+
+    dataset = tf.data.Dataset.range(12)
+    return (dataset if batch is None else dataset.batch(batch)).map(unknown)
+
+
+def dicts_of(**others):
+    return tf.data.Dataset.from_tensor_slices({"label": np.arange(12), "image": PIXELS, **others})
+
+
+class Chosen(Dicts):
+    def __getitem__(self, index):
+        batch = super().__getitem__(index)
+        return batch["image"]
+
+
+ADVICE = {
+    "dicts": (
+        lambda: dicts_of(),
+        r"`dataset\.map\(lambda images: images\['image'\]\)`.*labels: `\(images\['image'\], images\['label'\]\)`",
+        lambda dataset: dataset.map(lambda images: images["image"]),
+    ),
+    "dicts, to keep labels": (
+        lambda: dicts_of().batch(5),
+        r"are dicts",
+        lambda dataset: dataset.map(lambda images: (images["image"], images["label"])),
+    ),
+    "tuples of dicts": (
+        lambda: tf.data.Dataset.zip((dicts_of(), tf.data.Dataset.range(12))),
+        r"`dataset\.map\(lambda images, \*others: images\['image'\]\)`",
+        lambda dataset: dataset.map(lambda images, *others: images["image"]),
+    ),
+    "unknown rank": (
+        lambda: of_unknown_rank(),
+        r"`dataset\.map\(lambda images: tf\.ensure_shape\(images, \(None, None, 3\)\)\)`",
+        lambda dataset: dataset.map(lambda images: tf.ensure_shape(images, (None, None, 3))),
+    ),
+    "batches of unknown rank": (
+        lambda: of_unknown_rank(batch=5),
+        r"with one more `None` in front if they are batches",
+        lambda dataset: dataset.map(lambda images: tf.ensure_shape(images, (None, None, None, 3))),
+    ),
+    "unknown rank with labels": (
+        lambda: of_unknown_rank(labels=True),
+        r"`dataset\.map\(lambda images, \*others: \(tf\.ensure_shape\(images, \(None, None, 3\)\), \*others\)\)`",
+        lambda dataset: dataset.map(lambda images, *others: (tf.ensure_shape(images, (None, None, 3)), *others)),
+    ),
+    "PyDataset of dicts": (
+        lambda: Dicts(PIXELS),
+        r"return the array from `__getitem__`, `batch\['image'\]`",
+        lambda dataset: Chosen(PIXELS),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ADVICE)
+def test_elements_without_a_known_image_get_advice_that_works(kind):
+    data, text, followed = ADVICE[kind]
+    with pytest.raises(ValueError, match=f"(?s){text}"):
+        as_source(data(), ANY)
+    images = np.concatenate(list(as_source(followed(data()), ANY).in_order(5)))
+    np.testing.assert_allclose(images, SCALED, atol=1e-6)
+
+
+def test_a_py_dataset_of_images_and_none_trains_and_encodes(tmp_path):
+    sae = Autoencoder(size=4, n_out=4, n_scalings=1)
+    data = Batches(PIXELS, labels=Nothing())
+    sae.train(data, epochs=0, verbose=0)
+    store = sae.encode_to(tmp_path / "store", data, verbose=0)
+    assert store.labels is None
+    np.testing.assert_allclose(store[:], sae.encode(PIXELS), atol=1e-2)
