@@ -320,7 +320,11 @@ def _head(parser: argparse.ArgumentParser) -> None:
 
 
 def _format(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", choices=("onnx", "litert"), default="onnx")
+    parser.add_argument(
+        "--format",
+        choices=("onnx", "litert", "tflite"),
+        help="tflite is another name for litert; default: onnx if tf2onnx is installed, else litert",
+    )
 
 
 def _quiet(parser: argparse.ArgumentParser) -> None:

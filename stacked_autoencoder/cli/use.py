@@ -13,6 +13,7 @@ from stacked_autoencoder.cli.png import destinations, sheet, write_png
 from stacked_autoencoder.data.adapters import as_source
 from stacked_autoencoder.heads.base import Head
 from stacked_autoencoder.inference.evaluation import table
+from stacked_autoencoder.saving.export import default_format
 from stacked_autoencoder.saving.manifest import MANIFEST, folder_at, read_manifest
 from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.store.manifest import MANIFEST as STORE_MANIFEST
@@ -167,7 +168,8 @@ def generate(arguments: Namespace, say: Say) -> Result:
 
 def export(arguments: Namespace, say: Say) -> Result:
     sae = Autoencoder.load(arguments.model)
-    files = sae.export(arguments.out, arguments.format, arguments.level)
+    format = arguments.format or default_format()
+    files = sae.export(arguments.out, format, arguments.level)
     for file in files:
-        say(f"{file}, {file.stat().st_size / 1e6:.1f} MB")
-    return {"files": [str(file) for file in files]}
+        say(f"{file}, {format}, {file.stat().st_size / 1e6:.1f} MB")
+    return {"format": format, "files": [str(file) for file in files]}
