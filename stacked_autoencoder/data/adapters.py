@@ -32,6 +32,7 @@ from stacked_autoencoder.utils.checks import AXES, described
 from stacked_autoencoder.utils.forks import check_not_forked
 from stacked_autoencoder.utils.generators import generated
 from stacked_autoencoder.utils.images import Shape
+from stacked_autoencoder.utils.labels import as_labels, spec_of_labels
 
 Images = Any
 
@@ -68,7 +69,7 @@ def _adapted(images: Images, shape: Shape, factor: int, check_range: bool) -> So
     if isinstance(images, tuple) and len(images) == 2:  # (images, labels), as Keras has it
         images, labels = images
     if isinstance(images, EncodingStore):
-        return StoreSource(images, shape, factor, check_range)
+        return StoreSource(images, shape, factor, check_range, labels)
     if isinstance(images, (str, os.PathLike)):
         images = ImageFolder(images)
     if isinstance(images, ImageFolder):
@@ -77,11 +78,11 @@ def _adapted(images: Images, shape: Shape, factor: int, check_range: bool) -> So
                 f"A folder holds images, and the model was made for {described(shape)}: give an array or a dataset. "
                 f"Received: {images!r}"
             )
-        return FolderSource(images, shape, factor)
-    if isinstance(images, tf.data.Dataset):
-        return StreamSource(images, shape, factor, check_range)
+        return FolderSource(images, shape, factor, labels)
     if isinstance(images, keras.utils.PyDataset):
-        return StreamSource(_from_py_dataset(images, len(shape)), shape, factor, check_range)
+        images = _from_py_dataset(images, len(shape))
+    if isinstance(images, tf.data.Dataset):
+        return StreamSource(images, shape, factor, check_range, labels)
     if isinstance(images, (list, tuple)):
         if not images:
             raise ValueError("`images` is empty; at least one image is needed. Received: images=[]")
@@ -91,11 +92,13 @@ def _adapted(images: Images, shape: Shape, factor: int, check_range: bool) -> So
 
 
 def _from_py_dataset(batches: keras.utils.PyDataset, rank: int) -> tf.data.Dataset:
-    def arrays(item: Any) -> tuple[np.ndarray, ...]:
+    def arrays(item: Any) -> tuple[Any, ...]:
         """Images, and labels if there are any; sample weights are of no use here."""
-        return tuple(map(np.asarray, item[:2])) if isinstance(item, (tuple, list)) else (np.asarray(item),)
+        images, labels, *_ = (*item, None) if isinstance(item, (tuple, list)) else (item, None)
+        images = np.asarray(images)
+        return (images,) if labels is None else (images, as_labels(labels, len(images)))
 
-    def generate() -> Iterator[tuple[np.ndarray, ...]]:
+    def generate() -> Iterator[tuple[Any, ...]]:
         for index in range(len(batches)):
             yield arrays(batches[index])
         batches.on_epoch_end()
@@ -108,7 +111,7 @@ def _from_py_dataset(batches: keras.utils.PyDataset, rank: int) -> tf.data.Datas
             f"A PyDataset must yield batches (N, {AXES[rank][1:]}. Received: a batch of shape {sample.shape}"
         )
     signature = [tf.TensorSpec((*(None,) * rank, sample.shape[-1]), sample.dtype)]
-    signature += [tf.TensorSpec((None, *each.shape[1:]), each.dtype) for each in labels]
+    signature += [tf.nest.map_structure(spec_of_labels, each) for each in labels]
     dataset = generated(generate, tuple(signature))
     return dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -23,6 +24,7 @@ from stacked_autoencoder.data.source import Block, DatasetSource, everything
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.generators import Released, generated, iterated, released
 from stacked_autoencoder.utils.images import Shape, fitting, index_batches, joined_neighbours
+from stacked_autoencoder.utils.labels import Labels, as_labels, labels_at
 from stacked_autoencoder.utils.seeds import EpochShuffler
 
 MOST = 0.05  # of all pictures
@@ -106,9 +108,13 @@ class FolderBlock(Block):
         return [self.source.folder.names[row] for row in self.source.readable(self.rows)]
 
     @property
-    def labels(self) -> np.ndarray | None:
-        labels = self.source.folder.labels
-        return None if labels is None else labels[self.source.readable(self.rows)]
+    def labels(self) -> Labels | None:
+        return labels_at(self.source.labels, self.source.readable(self.rows))
+
+    def labels_of(self, names: list[str] | None) -> Labels | None:
+        """By name, since only a block that is read tells which pictures can't be."""
+        kept = set(names or ())
+        return labels_at(self.source.labels, [row for row in self.rows if self.source.folder.names[row] in kept])
 
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
         with self.source.own_errors():
@@ -133,9 +139,9 @@ UNTUNED.autotune.enabled = False
 
 
 class FolderSource(DatasetSource):
-    """The pictures below a folder, sorted by path."""
+    """The pictures below a folder, sorted by path; labels given beside it replace its own."""
 
-    def __init__(self, folder: ImageFolder, shape: Shape, factor: int) -> None:
+    def __init__(self, folder: ImageFolder, shape: Shape, factor: int, labels: Any = None) -> None:
         if shape[-1] not in (1, 3):
             raise ValueError(
                 f"Pictures in a folder are grey (1 channel) or colour (3); the model wants {shape[-1]}. Give the "
@@ -147,6 +153,7 @@ class FolderSource(DatasetSource):
             self.check_shape((square, square, shape[-1]))
             self.shape = (square, square, shape[-1])
         self.folder = folder
+        self.labels = folder.labels if labels is None else as_labels(labels, len(folder))
         self.names = tf.constant([os.fsencode(name) for name in folder.names])
         self.picture_at = picture_reader(shape[-1], folder.side, folder.crop, folder.max_pixels)
         self.unreadable = Unreadable(folder)

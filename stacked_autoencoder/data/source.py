@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ import tensorflow as tf
 from stacked_autoencoder.utils.checks import check_image_shape, check_size, check_values
 from stacked_autoencoder.utils.generators import iterated
 from stacked_autoencoder.utils.images import Shape, fitting, joined_neighbours, pad_by_reflection, scaled, widened
+from stacked_autoencoder.utils.labels import Labels
 
 
 class Block(ABC):
@@ -30,7 +31,11 @@ class Block(ABC):
 
     index: int
     names: list[str] | None = None
-    labels: Sequence[Any] | None = None
+    labels: Labels | None = None
+
+    def labels_of(self, names: list[str] | None) -> Labels | None:
+        """The labels of the images with these names, of a block that isn't read again."""
+        return self.labels
 
     @abstractmethod
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,27 +12,31 @@ from stacked_autoencoder.data.source import DatasetSource, ImageBlock, everythin
 from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.utils.generators import generated
 from stacked_autoencoder.utils.images import Shape
+from stacked_autoencoder.utils.labels import Labels, as_labels, labels_at
 from stacked_autoencoder.utils.seeds import EpochShuffler
 
 
 class StoreBlock(ImageBlock):
-    def __init__(self, index: int, store: EncodingStore, rows: range) -> None:
+    def __init__(self, index: int, store: EncodingStore, rows: range, labels: Labels | None) -> None:
         self.index = index
         self.store = store
         self.rows = rows
         self.names = None if store.names is None else store.names[rows.start : rows.stop]
-        self.labels = None if store.labels is None else store.labels[rows.start : rows.stop]
+        self.labels = labels_at(labels, slice(rows.start, rows.stop))
 
     def images(self) -> Iterator[np.ndarray]:
         return (self.store[row] for row in self.rows)
 
 
 class StoreSource(DatasetSource):
-    """A store of encodings, read from the disk as they are needed."""
+    """A store of encodings, read from the disk as they are needed; labels given beside it replace its own."""
 
-    def __init__(self, store: EncodingStore, shape: Shape, factor: int = 1, check_range: bool = False) -> None:
+    def __init__(
+        self, store: EncodingStore, shape: Shape, factor: int = 1, check_range: bool = False, labels: Any = None
+    ) -> None:
         super().__init__(shape, factor, check_range)
         self.store = store
+        self.labels = None if labels is None else as_labels(labels, len(store))
         if len(store) == 0:
             raise ValueError(f"The store is empty; at least one encoding is needed. Received: {str(store.path)!r}")
         self.check_shape(store.shape[1:])
@@ -48,8 +53,10 @@ class StoreSource(DatasetSource):
         return len(self.store.index_batches(batch_size))
 
     def blocks(self, size: int, wanted: Callable[[int], bool] = everything) -> Iterator[StoreBlock]:
+        labels = self.store.labels if self.labels is None else self.labels
         for start in range(0, len(self.store), size):
-            yield StoreBlock(start // size, self.store, range(start, min(start + size, len(self.store))))
+            rows = range(start, min(start + size, len(self.store)))
+            yield StoreBlock(start // size, self.store, rows, labels)
 
     def count(self) -> int:
         return len(self.store)

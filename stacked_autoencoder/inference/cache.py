@@ -104,7 +104,8 @@ class EncodingCache:
             self.temporary = TemporaryFolder()
         try:
             if self.folder is None:
-                return write_store(self.temporary.path / name, source, encoders, made, verbose=verbose)
+                folder = self.temporary.path / name
+                return write_store(folder, source, encoders, made, keep_labels=False, verbose=verbose)
             return self._kept(source, encoders, made, f"{name}-{_key(source, made)}", verbose)
         except CannotWrite as error:
             raise self._without_room(error, source, made) from error
@@ -125,7 +126,7 @@ class EncodingCache:
                     if not self.folder.is_dir():
                         raise
                     continue
-                write = partial(write_alone, folder, source, encoders, made, verbose=verbose)
+                write = partial(write_alone, folder, source, encoders, made, keep_labels=False, verbose=verbose)
                 try:
                     try:
                         write()

@@ -17,7 +17,7 @@ from stacked_autoencoder.data.source import Block, Source
 from stacked_autoencoder.inference.tiling import default_side, encode_tiles, tiler
 from stacked_autoencoder.levels.stack import BATCH, Stack
 from stacked_autoencoder.store.encoding_store import EncodingStore
-from stacked_autoencoder.store.manifest import DTYPES, FORMAT, Record
+from stacked_autoencoder.store.manifest import DTYPES, FORMAT, LABELS, Record
 from stacked_autoencoder.store.shards import Shard, part_name
 from stacked_autoencoder.store.writer import Encoded, Found, ShardWriter, look_into
 from stacked_autoencoder.utils.checks import positive_int
@@ -25,6 +25,7 @@ from stacked_autoencoder.utils.console import Progress
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.files import only_writer
 from stacked_autoencoder.utils.images import Shape, pad_by_reflection, scaled
+from stacked_autoencoder.utils.labels import Labels
 from stacked_autoencoder.version import versions
 
 SHARD_BYTES = 1 << 25
@@ -76,6 +77,7 @@ def write_store(
     made: dict[str, Any],
     *,
     part: tuple[int, int] | None = None,
+    keep_labels: bool = True,
     verbose: int = 0,
 ) -> Path:
     """Encodes a source, or goes on with it; returns the folder of the finished store, that of the part if it is one.
@@ -85,6 +87,7 @@ def write_store(
         encoders: what to apply, one after the other.
         made: what `made_by` says.
         part: `(i, n)`, the blocks to encode: every n-th from the i-th on.
+        keep_labels: whether the store keeps what the source gives beside the images.
 
     Raises:
         StaleStore: nothing was changed.
@@ -95,7 +98,7 @@ def write_store(
         folder = folder / part_name(*part)
     make_folder(folder)
     with only_writer(folder):
-        write_alone(folder, source, encoders, made, part=part, verbose=verbose)
+        write_alone(folder, source, encoders, made, part=part, keep_labels=keep_labels, verbose=verbose)
     return folder
 
 
@@ -115,6 +118,7 @@ def write_alone(
     made: dict[str, Any],
     *,
     part: tuple[int, int] | None = None,
+    keep_labels: bool = True,
     verbose: int = 0,
 ) -> None:
     """What `write_store` does in the folder of the store or part, for which the caller has `only_writer`."""
@@ -139,6 +143,10 @@ def write_alone(
             record = done.get(block.index)
             if is_whole(block.index):
                 _check_source(folder, head, record, block, source)
+                labels = block.labels_of(record.get("names")) if keep_labels else None
+                if keep_labels:
+                    _check_labels(folder, record, labels)
+                writer.label(block.index, labels)  # they may be others than before
                 progress.skip(record["rows"])
                 continue
             batches = []
@@ -148,7 +156,7 @@ def write_alone(
                 progress.add(len(images))
             _check_source(folder, head, record, block, source)
             if batches:
-                writer.add(block, batches)
+                writer.add(block, batches, keep_labels)
             else:  # all of its pictures are unreadable
                 writer.drop(block.index)
         gone = set(done) - seen
@@ -212,6 +220,15 @@ def _check_source(
         f"in another order: shard {record['index']} was made of others. Choose another path, or delete the store. "
         f"Received: {source.describe()}"
     )
+
+
+def _check_labels(folder: Path, record: Record, labels: Labels | None) -> None:
+    """Refuses to lose the labels of a store, or to leave some of its encodings without."""
+    if labels is None and any(name in record for name in LABELS):
+        raise ValueError(
+            f"{str(folder)!r} holds labels, and this source gives none: give `(images, labels)` as before, or open the "
+            f"store with `EncodingStore(path)`. Received: images without labels"
+        )
 
 
 @lru_cache(maxsize=2)  # tracing takes as long as a thousand small images
