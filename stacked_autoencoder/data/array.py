@@ -75,9 +75,9 @@ class ArraySource(Source):
     def __len__(self) -> int:
         return len(self.images)
 
-    def sizes(self) -> list[Shape]:
-        """The shape of every image, or one if all are alike."""
-        return [self.images.shape[1:]] if isinstance(self.images, np.ndarray) else [each.shape for each in self.images]
+    def sizes(self) -> Iterator[Shape]:
+        """The shape of every image."""
+        return (image.shape for image in self.images)
 
     def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
         passes = EpochShuffler.drawn(shuffle, first_pass)

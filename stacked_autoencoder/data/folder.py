@@ -124,11 +124,13 @@ class FolderBlock(Block):
 
     def fingerprint(self) -> str:
         """Of names, sizes and times of change: reading a million pictures to know them again would take too long."""
-        folder = self.source.folder
-        names = [folder.names[row] for row in self.rows]
-        known = [(name, *_size_and_time(folder.path / name)) for name in names]
-        taken = [folder.side, folder.crop, folder.seed if folder.crop else None]
-        return hashlib.sha256(json.dumps([taken, known]).encode()).hexdigest()
+        digest = hashlib.sha256()
+        for folder in self.source.folders:
+            names = [folder.names[row] for row in self.rows]
+            known = [(name, *_size_and_time(folder.path / name)) for name in names]
+            taken = [folder.side, folder.crop, folder.seed if folder.crop else None]
+            digest.update(json.dumps([taken, known]).encode())
+        return digest.hexdigest()
 
 
 # As many threads decode as there are. A pipeline that ends waits for its tuning, the longer the longer it has run.
@@ -142,9 +144,10 @@ class FolderSource(DatasetSource):
     """The pictures below a folder, sorted by path; labels given beside it replace its own."""
 
     def __init__(self, folder: ImageFolder, shape: Shape, factor: int, labels: Any = None) -> None:
-        if shape[-1] not in (1, 3):
+        channels = shape[-1] // self.parts
+        if channels not in (1, 3):
             raise ValueError(
-                f"Pictures in a folder are grey (1 channel) or colour (3); the model wants {shape[-1]}. Give the "
+                f"Pictures in a folder are grey (1 channel) or colour (3); the model wants {channels}. Give the "
                 "Autoencoder a shape that ends in 1 or 3."
             )
         super().__init__(shape, factor, check_range=True)
@@ -155,10 +158,26 @@ class FolderSource(DatasetSource):
         self.folder = folder
         self.labels = folder.labels if labels is None else as_labels(labels, len(folder))
         self.names = tf.constant([os.fsencode(name) for name in folder.names])
-        self.picture_at = picture_reader(shape[-1], folder.side, folder.crop, folder.max_pixels)
+        self.picture_at = picture_reader(channels, folder.side, folder.crop, folder.max_pixels)
         self.unreadable = Unreadable(folder)
         self.sizes: dict[int, Shape] | None = None  # of all readable pictures, once they have been read
-        self.check(np.zeros((1, 1, 1, 1), np.uint8), 0)
+        self.check(np.zeros((1, 1, 1, self.parts), np.uint8), 0)
+
+    @property
+    def folders(self) -> list[ImageFolder]:
+        """All folders that pictures are read from."""
+        return [self.folder]
+
+    def path_of(self, row: tf.Tensor) -> tf.Tensor:
+        return tf.strings.join([os.fsencode(self.folder.path), self.names[row]], "/")
+
+    def picture(self, row: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """A picture as a graph, which raises `tf.errors.OpError` if it can't be read.
+
+        Args:
+            seed: `(2,)`, decides where a crop is.
+        """
+        return self.picture_at(self.path_of(row), seed)
 
     def readable(self, rows: range) -> list[int]:
         return [row for row in rows if row not in self.unreadable.reasons]
@@ -253,8 +272,7 @@ class FolderSource(DatasetSource):
         count = tf.size(rows, tf.int64)
 
         def read(place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            path = tf.strings.join([os.fsencode(self.folder.path), self.names[rows[place]]], "/")
-            image = self.picture_at(path, tf.stack([seed, rows[place]]))
+            image = self.picture(rows[place], tf.stack([seed, rows[place]]))
             large = tf.reduce_min(tf.shape(image)[:2]) >= self.factor
             with tf.control_dependencies([tf.raw_ops.Assert(condition=large, data=[place])]):
                 return place, tf.ensure_shape(image, self.shape)
@@ -290,7 +308,7 @@ class FolderSource(DatasetSource):
         """Remembers an unreadable picture; raises what is wrong with one of a wrong shape."""
         path = self.folder.path / self.folder.names[row]
         try:
-            image = self.picture_at(tf.constant(os.fsencode(path)), tf.constant([self.folder.seed, row], tf.int64))
+            image = self.picture(tf.constant(row), tf.constant([self.folder.seed, row], tf.int64))
         except tf.errors.OpError as error:
             self.unreadable.add(row, reason_of(error))
             return

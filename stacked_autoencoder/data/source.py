@@ -9,7 +9,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -83,7 +83,10 @@ class Source(ABC):
         shape: of one image, `(H, W, C)`, `None` where sizes may differ; `(timesteps, features)` of a sequence.
         value_range: `(low, high)` that the values lie in, `low < high`: [-1, 1] for `uint8`; [0, 1] or [-1, 1] for
             floats, by what has been read; the observed extremes where the range isn't checked.
+        parts: images that are joined along the last axis, 2 for pairs.
     """
+
+    parts = 1
 
     def __init__(self, shape: Shape, factor: int, check_range: bool) -> None:
         self.shape = tuple(shape)
@@ -229,41 +232,3 @@ class DatasetSource(Source):
             else:
                 batches = self.raw_batches(fitting(batch_size, self.shape), False)
                 yield from iterated(batches.map(prepare).prefetch(2))
-
-
-class Pairs(NamedTuple):
-    """What a level trains on.
-
-    Attributes:
-        inputs: what the level sees.
-        targets: what it should restore, one for each input, from a source of the same kind; `None` for the inputs.
-    """
-
-    inputs: Source
-    targets: Source | None = None
-
-    def dataset(self, batch_size: int, *, shuffle: bool = False) -> tf.data.Dataset:
-        """Batches of inputs, or of `(inputs, targets)`."""
-        return self._in_step(lambda source: source.dataset(batch_size, shuffle=shuffle))
-
-    def from_step(self, batch_size: int, step: int) -> tf.data.Dataset:
-        """Endless shuffled batches of `dataset`, from step `step` of a training on."""
-        return self._in_step(lambda source: source.from_step(batch_size, step))
-
-    def batches(
-        self, batch_size: int, *, shuffle: bool = False, most: int | None = None
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """`(inputs, targets)` as numpy arrays, at most `most` of them."""
-        if self.targets is None:
-            yield from ((batch, batch) for batch in self.inputs.batches(batch_size, shuffle=shuffle, most=most))
-            return
-        dataset = self.dataset(batch_size, shuffle=shuffle)
-        yield from iterated(dataset if most is None else dataset.take(most))
-
-    def _in_step(self, make: Callable[[Source], tf.data.Dataset]) -> tf.data.Dataset:
-        if self.targets is None:
-            return make(self.inputs)
-        state = np.random.get_state()  # that decides the order, the same for both
-        inputs = make(self.inputs)
-        np.random.set_state(state)
-        return tf.data.Dataset.zip((inputs, make(self.targets)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,12 @@ class StoreSource(DatasetSource):
         for start in range(0, len(self.store), size):
             rows = range(start, min(start + size, len(self.store)))
             yield StoreBlock(start // size, self.store, rows, labels)
+
+    def sizes(self) -> Iterator[Shape]:
+        """The shape of every encoding."""
+        if None not in self.store.shape:
+            return repeat(self.store.shape[1:], len(self.store))
+        return (shard.size(row) for shard in self.store.shards for row in range(shard.rows))
 
     def count(self) -> int:
         return len(self.store)

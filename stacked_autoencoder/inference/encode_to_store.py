@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,8 @@ def write_alone(
 ) -> None:
     """What `write_store` does in the folder of the store or part, for which the caller has `only_writer`."""
     encode = encoding_of(tuple(encoders), source.factor, made["dtype"])
+    if source.parts > 1:
+        encode = partial(_parts_encoded, encode, source.parts)
     about = {"part": None if part is None else list(part), "source": source.describe(), "versions": versions()}
     found = look_into(folder)
     head = _head(folder, found, {"format": FORMAT, **made, **about})
@@ -165,9 +167,21 @@ def write_alone(
         writer.finish()
 
 
-def made_by(stack: Stack, level: int, images: Shape, dtype: str, shard_size: int | None = None) -> dict[str, Any]:
-    """What decides the encodings of a level, of images of such a shape; files of a handy size by default."""
-    shape = stack.shape_at(level, images)
+def _parts_encoded(encode: Callable[[np.ndarray], Encoded], parts: int, images: np.ndarray) -> Encoded:
+    """Images that are joined along the last axis, each encoded alone."""
+    return Encoded.joined([encode(part) for part in np.split(images, parts, axis=-1)])
+
+
+def made_by(
+    stack: Stack, level: int, images: Shape, dtype: str, shard_size: int | None = None, parts: int = 1
+) -> dict[str, Any]:
+    """What decides the encodings of a level, of images of such a shape; files of a handy size by default.
+
+    Args:
+        parts: encodings that are joined along the last axis.
+    """
+    *sides, channels = stack.shape_at(level, images)
+    shape = (*sides, channels * parts)
     if shard_size is None and None in shape:
         shard_size = ROWS_OF_ANY_SIZE
     if shard_size is None:

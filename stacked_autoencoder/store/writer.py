@@ -63,6 +63,13 @@ class Encoded(NamedTuple):
         with np.errstate(over="ignore"):  # `check` tells
             return cls(values.astype(dtype), values.min(), values.max(), *sums)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Encoded]) -> Encoded:
+        """Encodings of one size, joined along the last axis."""
+        values, low, high, sums, squares = zip(*parts, strict=True)
+        values, sums, squares = (np.concatenate(each, axis=-1) for each in (values, sums, squares))
+        return cls(values, np.min(low), np.max(high), sums, squares)
+
     def check(self) -> None:
         """Refuses what can't be kept."""
         largest = float(np.finfo(self.values.dtype).max)

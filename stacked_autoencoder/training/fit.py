@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.data.source import Pairs
+from stacked_autoencoder.data.pairs import Pairs
 from stacked_autoencoder.distribution import is_chief, spread
 from stacked_autoencoder.inference.evaluation import without_masked
 from stacked_autoencoder.layers.tied import copy_out
@@ -144,7 +144,7 @@ def fit(
         followed.append(keeper := CheckpointCallback(checkpoint, best, callbacks, epochs, steps))
         done, step, is_over = keeper.epoch, keeper.step, keeper.is_over
     try:
-        with seen.inputs.own_errors(), releasing_frames():
+        with seen.own_errors(), releasing_frames():
             data = seen.from_step(batch_size, done * steps + step)
             run_epochs(
                 model,
