@@ -334,16 +334,15 @@ class StreamPairs(Joined, StreamSource):
                     raise
                 raise ValueError(
                     "`images` and targets must be as many in each batch, and each pair of one size. Batch both alike, "
-                    "or not at all (`dataset.unbatch()`), and resize one of the two. Received: "
-                    f"{error.message.partition(MISMATCH)[2][:200]}"
+                    "or not at all (`dataset.unbatch()`), and resize one of the two. Received: " + reason_of(error)
                 ) from None
 
 
 def _joined(shape: Shape, inputs: tf.Tensor, targets: tf.Tensor, *_: Any) -> tf.Tensor:
     """An input and its target along the last axis, after a check of what their shapes leave open."""
     same = tf.reduce_all(tf.shape(inputs) == tf.shape(targets))
-    told = [MISMATCH, tf.shape(inputs), tf.shape(targets)]
-    with tf.control_dependencies([tf.debugging.Assert(same, told)]):
+    told = [MISMATCH, tf.shape(inputs), "and", tf.shape(targets)]
+    with tf.control_dependencies([tf.debugging.Assert(same, told, summarize=4)]):
         values = [tf.ensure_shape(each, (*each.shape[:-1], shape[-1])) for each in (inputs, targets)]
     if inputs.dtype != targets.dtype:
         values = [scaled(each) for each in values]

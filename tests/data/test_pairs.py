@@ -227,9 +227,7 @@ def test_folders_that_are_no_pairs_are_told(folders, tmp_path):
     with pytest.raises(ValueError, match=r"must have one size.*`ImageFolder\(path, side=…\)`.*00\.bmp and .*00\.png"):
         list(as_pairs(*folders, ANY).in_order(5))
     (folders[1] / "b" / "01.png").rename(folders[1] / "b" / "02.png")
-    with pytest.raises(
-        ValueError, match=r"same names.*Received: 24 and 24 pictures, of which number 8 is b/01\.bmp and"
-    ):
+    with pytest.raises(ValueError, match=r"same names.*Received: 24 and 24 pictures, of which number 8 is b/01"):
         as_pairs(*folders, ANY)
     (folders[1] / "b" / "02.png").unlink()
     with pytest.raises(ValueError, match=r"same names.*Received: 24 and 23 pictures"):
@@ -286,7 +284,7 @@ def test_labels_of_as_many_values_as_a_vector_are_kept(tmp_path):
     vectors, labels = np.random.default_rng(0).normal(size=(2, 24, 4)).astype(np.float32)
     sae = Autoencoder(shape=(4,), levels=[DenseLevel(2)])
     np.testing.assert_array_equal(sae.encode_to(tmp_path / "store", (vectors, labels), **QUIET).labels, labels)
-    assert as_pairs((vectors, labels), None, (4,)).targets is not None
+    assert as_pairs((vectors, labels), None, (4,), check_range=False).targets is not None
 
 
 UNLIKE = {
@@ -302,7 +300,7 @@ UNLIKE = {
                 lambda: (image[None] for image in mixed(CLEAN)), output_signature=tf.TensorSpec((None, *ANY))
             ),
         ),
-        r"must be as many in each batch, and each pair of one size\. Batch both alike.*\[1 16 16 3\].*\[1 12 16 3\]",
+        r"must be as many in each batch, and each pair of one size\. Batch both alike.*1 x 16 x 16 x 3 and 1 x 12 x 16 x 3",
     ),
     "batched otherwise": (lambda: (slices(INPUTS).batch(4), slices(CLEAN).batch(6)), r"must be as many"),
     "pairs and targets": (lambda: (slices((INPUTS, CLEAN)), CLEAN), r"`images` gives pairs"),
@@ -347,7 +345,7 @@ def test_a_checkpoint_knows_inputs_and_targets(folders, tmp_path, name, kind):
     sae = Autoencoder(size=4, n_out=4, n_scalings=1)
     sae.train(**given, **options)
     if kind == "folders":
-        file = next(given[name].rglob("*.*"))
+        file = min(given[name].rglob("*.*"))
         Image.fromarray(255 - np.asarray(Image.open(file))).save(file)
     else:
         given[name] = given[name] / 2
