@@ -216,11 +216,13 @@ class Autoencoder:
                 (`docs/images.md`). Values as in `value_range`. An `EncodingStore` that this stack wrote stands for the
                 images behind it, for the levels above its own.
             epochs: passes over the data, one number or one per level; 0 sets the closed-form start and no more.
-            targets: what each of `images` should be restored to, such as the clean picture of a noisy one: arrays or
-                lists, as `images` then must be. Levels above the first learn to turn the encodings of the ones into
-                those of the others.
+            targets: what each of `images` should be restored to, such as the clean picture of a noisy one: as many
+                images of the same sizes, in the same order. Arrays, lists, stores and datasets go with each other, a
+                folder with a folder whose pictures have the same names. A dataset, `PyDataset` or tuple whose second
+                element has the images' shape gives pairs by itself. Levels above the first learn to turn the encodings
+                of the ones into those of the others.
             validation_data: images that decide which weights are kept; without, a sample of `images` does. With
-                `targets` a pair `(images, targets)`.
+                `targets` a pair `(images, targets)`, or a dataset of pairs.
             levels: which levels to train, by index (`[-1]` for the last); all by default.
             batch_size: images per step, of all devices and workers together; batched datasets keep theirs on level 0.
             learning_rate: of Muon (arXiv:2502.16982), the peak of a warm-up and cosine decay, 0.01 by default; or a
@@ -273,7 +275,8 @@ class Autoencoder:
         images: Images,
         epochs: int = 2,
         *,
-        validation_data: Images | None = None,
+        targets: Images | None = None,
+        validation_data: Images | tuple[Images, Images] | None = None,
         batch_size: int = 32,
         learning_rate: LearningRate = None,
         optimizer: str | keras.optimizers.Optimizer | None = None,
@@ -297,7 +300,13 @@ class Autoencoder:
         options = FitOptions.checked(batch_size, learning_rate, optimizer, steps_per_epoch, callbacks, verbose)
         self._check_save_path()
         return training.fine_tune(
-            self.stack, images, epochs, options, validation_data=validation_data, checkpoint_dir=checkpoint_dir
+            self.stack,
+            images,
+            epochs,
+            options,
+            targets=targets,
+            validation_data=validation_data,
+            checkpoint_dir=checkpoint_dir,
         )
 
     # === Encoding and decoding ===
@@ -347,7 +356,9 @@ class Autoencoder:
         Args:
             path: folder of the store: a new or empty one, or that of an unfinished or finished store.
             source: images as in `train`, in an order that stays the same; large ones are encoded by tiles. Labels are
-                kept, of `(images, labels)`, a dataset of such tuples, or an `ImageFolder` with labels.
+                kept: those of `(images, labels)` with images of any kind (they replace labels that the images have),
+                of a dataset of such tuples, or of an `ImageFolder` with labels. They are numbers, booleans or texts, up
+                to 128 values per image; several by name are a dict or a tuple of arrays, or of values for each image.
             level: index of the level; the last by default.
             shard_size: encodings per file; by default as many as take 32 MB, 1,024 at most.
             dtype: `float16`, which rounds by a two-thousandth, or `float32`.
@@ -361,7 +372,7 @@ class Autoencoder:
 
         Raises:
             ValueError: the store there was made by another encoder or from other images, the folder holds files that
-                `encode_to` didn't write, or an encoding is beyond float16's range.
+                `encode_to` didn't write, an encoding is beyond float16's range, or labels aren't one per image.
             RuntimeError: another process is writing to the store.
             OSError: the disk is full. What has been written is kept, and the next call continues from it.
         """
@@ -430,29 +441,33 @@ class Autoencoder:
         return codec.sample(self.stack, n, seed)
 
     @overload
-    def evaluate(self, images: Images, *, return_dict: Literal[False] = False) -> float: ...
+    def evaluate(
+        self, images: Images, *, targets: Images | None = None, return_dict: Literal[False] = False
+    ) -> float: ...
 
     @overload
-    def evaluate(self, images: Images, *, return_dict: Literal[True]) -> Budget: ...
+    def evaluate(self, images: Images, *, targets: Images | None = None, return_dict: Literal[True]) -> Budget: ...
 
     @overload
-    def evaluate(self, images: Images, *, return_dict: bool) -> float | Budget: ...
+    def evaluate(self, images: Images, *, targets: Images | None = None, return_dict: bool) -> float | Budget: ...
 
-    def evaluate(self, images: Images, *, return_dict: bool = False) -> float | Budget:
+    def evaluate(self, images: Images, *, targets: Images | None = None, return_dict: bool = False) -> float | Budget:
         """Mean squared error of the whole stack, averaged over values (not over batches).
 
         Errors are of images scaled as the levels see them: `uint8`, and images with a `value_range`, to [-1, 1].
 
         Args:
             images: as in `train`.
+            targets: what the reconstructions are compared with, as in `train`; the images by default, or the second
+                element of pairs.
             return_dict: whether to return the error budget instead: for each level by index, `loss` (its own input
                 against its own output), `full_loss` (image against the image decoded from this level), `psnr` (dB) and
                 `ssim` of the latter, `pca_loss` (the best linear code of so many values, fitted to the training data),
                 `values` (numbers per image at this level) and `ratio` (input values per code value).
         """
         if return_dict:
-            return evaluation.error_budget(self.stack, images)
-        return evaluation.mean_squared_error(self.stack, images)
+            return evaluation.error_budget(self.stack, images, targets)
+        return evaluation.mean_squared_error(self.stack, images, targets)
 
     # === On disk ===
 

@@ -96,6 +96,21 @@ def test_data_of_other_libraries(library, count, files_of_other_libraries):
     assert library == "zarr" or names["store"].labels.tolist() == [*range(count)]
 
 
+@pytest.mark.parametrize(
+    ("page", "word", "name"), [("encode.md", "labelled =", "ages"), ("train.md", "pairs =", "loss")]
+)
+def test_labels_and_targets_as_the_pages_show_them(page, word, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+    sae = Autoencoder(shape=(16, 16, 3), size=4, n_out=4)
+    sae.train(images, epochs=0, verbose=0)
+    names = {"images": images, "sae": sae}
+    (snippet,) = (each for each in snippets(page) if word in each)
+    exec(snippet, names)
+    expected = np.arange(8) if name == "ages" else sae.evaluate(names["noisy"], targets=images)
+    np.testing.assert_allclose(names[name], expected, rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_a_corpus_is_encoded_in_parts(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

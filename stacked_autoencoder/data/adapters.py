@@ -16,6 +16,7 @@ scaled from it. Sides become multiples of the stack's factor by reflection.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -29,6 +30,7 @@ from stacked_autoencoder.data.folder import FolderSource
 from stacked_autoencoder.data.image_folder import ImageFolder, holds_pictures
 from stacked_autoencoder.data.listing import is_path
 from stacked_autoencoder.data.loaders import Elements, adapted
+from stacked_autoencoder.data.pairs import Pairs, StreamPairs, paired
 from stacked_autoencoder.data.rows import RowsSource
 from stacked_autoencoder.data.source import Source
 from stacked_autoencoder.data.stored import StoreSource
@@ -36,6 +38,7 @@ from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.utils.checks import AXES, check_numeric, described
 from stacked_autoencoder.utils.forks import check_not_forked
 from stacked_autoencoder.utils.images import Shape
+from stacked_autoencoder.utils.labels import check_is_label
 from stacked_autoencoder.utils.value_range import UNKNOWN, ValueRange
 
 Images = Any
@@ -61,12 +64,116 @@ def as_source(
         FileNotFoundError: a folder or picture that isn't there.
     """
     check_not_forked()
+    if len(shape) > 1 and gives_pairs(images, shape):  # of vectors, the second may be labels of as many values
+        alone = "a PyDataset that yields it"
+        if not isinstance(images, keras.utils.PyDataset):
+            alone = "`images[0]`" if isinstance(images, tuple) else "`images.map(lambda first, *_: first)`"
+        raise ValueError(
+            "`images` gives pairs, of which the second element isn't labels: it has the shape of the images. Give the "
+            f"first alone, {alone}. To restore the first to the second, give the pairs to `train`, `fine_tune` or "
+            f"`evaluate`, or the second as `targets=` there. Received: {type(images).__name__} of pairs"
+        )
     source = _adapted(images, shape, factor, values)
     if isinstance(source, ArraySource):
         source.warn_of_unit_range()
     if finite is not None and source.is_endless:
         raise ValueError(f"`{finite}` is a dataset without end; give it one with `.take(number)`.")
     return source
+
+
+def as_pairs(
+    images: Images,
+    targets: Images | None,
+    shape: Shape,
+    *,
+    factor: int = 1,
+    values: ValueRange = UNKNOWN,
+    finite: str | None = None,
+    name: str = "images",
+) -> Pairs:
+    """Images, and what they should be restored to: `targets`, or the second element of pairs; else themselves.
+
+    Args:
+        images: as in `as_source`; also a dataset, PyDataset or tuple of pairs.
+        targets: the same; as many, in the same order.
+        name: of the argument, for messages.
+
+    Raises:
+        ValueError: as in `as_source`, or they don't make pairs.
+    """
+    check_not_forked()
+    options = {"shape": shape, "factor": factor, "values": values}
+    if targets is None and isinstance(images, tuple) and gives_pairs(images, shape):
+        images, targets = images
+    if targets is not None:
+        pairs = paired(as_source(images, **options), as_source(targets, **options), name)
+    elif gives_pairs(images, shape):
+        source = _adapted(images, **options)
+        pairs = Pairs.of(StreamPairs.of_elements(source.whole, **options))
+    else:
+        pairs = Pairs(as_source(images, **options))
+    if finite is not None and pairs.inputs.is_endless:
+        raise ValueError(f"`{finite}` is a dataset without end; give it one with `.take(number)`.")
+    return pairs
+
+
+def gives_pairs(images: Images, shape: Shape) -> bool:
+    """Whether a second element is given that is like the images, so that it isn't labels.
+
+    Args:
+        shape: of one image, as the model takes it.
+    """
+    if isinstance(images, tuple) and len(images) == 2:
+        if _is_source(images[1]):
+            return True
+        first, second = (_array_shape(part, len(shape)) for part in images)
+        # A folder or a dataset has images of the model's shape.
+        return _are_alike((None, *shape) if _is_source(images[0]) else first, second)
+    if isinstance(images, tf.data.Dataset):
+        spec = images.element_spec
+        parts = spec[:2] if isinstance(spec, tuple) else ()
+    elif isinstance(images, keras.utils.PyDataset) and len(images) > 0:
+        batch = images[0]
+        parts = batch[:2] if isinstance(batch, (tuple, list)) else ()
+    else:
+        return False
+    shapes = [tuple(part.shape) for part in parts if getattr(part, "shape", None) is not None and _has_rank(part)]
+    if len(shapes) != 2 or len(shapes[0]) != len(shapes[1]):
+        return False
+    if len(shapes[0]) == len(shape):  # of single images
+        shapes = [(None, *each) for each in shapes]
+    return len(shapes[0]) == len(shape) + 1 and _are_alike(*shapes)
+
+
+SOURCES = (ImageFolder, EncodingStore, tf.data.Dataset, keras.utils.PyDataset)  # of images, which labels never are
+
+
+def _is_source(part: Any) -> bool:
+    return isinstance(part, SOURCES) or (is_path(part) and Path(part).expanduser().is_dir())
+
+
+def _has_rank(part: Any) -> bool:
+    return getattr(part.shape, "rank", 0) is not None
+
+
+def _array_shape(images: Any, rank: int) -> Shape | None:
+    """Of an array or a list of arrays, `None` for a side that differs; `None` for anything else."""
+    if isinstance(images, (list, tuple)) and images and hasattr(images[0], "shape"):
+        shapes = [tuple(getattr(image, "shape", ())) for image in images]
+        shapes = [shape[1:] if len(shape) == rank + 1 and shape[0] == 1 else shape for shape in shapes]
+        if any(len(shape) != rank for shape in shapes):
+            return None
+        sides = (set(side) for side in zip(*shapes, strict=True))
+        return (len(images), *(side.pop() if len(side) == 1 else None for side in sides))
+    shape = getattr(images, "shape", None)
+    return tuple(shape) if shape is not None and len(shape) == rank + 1 else None
+
+
+def _are_alike(shape: Shape | None, other: Shape | None) -> bool:
+    """Whether images of these shapes can be pairs, as far as is known; the number of them aside."""
+    if shape is None or other is None or len(shape) != len(other):
+        return False
+    return all(None in pair or pair[0] == pair[1] for pair in [*zip(shape, other, strict=True)][1:])
 
 
 def _adapted(images: Images, shape: Shape, factor: int, values: ValueRange) -> Source:
@@ -77,7 +184,7 @@ def _adapted(images: Images, shape: Shape, factor: int, values: ValueRange) -> S
     if is_pair:  # (images, labels), as Keras has it
         images, labels = images
     if isinstance(images, EncodingStore):
-        return StoreSource(images, shape, factor, values)
+        return StoreSource(images, shape, factor, values, labels)
     if holds_pictures(images):
         images = ImageFolder(images)
     if isinstance(images, ImageFolder):
@@ -86,11 +193,11 @@ def _adapted(images: Images, shape: Shape, factor: int, values: ValueRange) -> S
                 f"A folder holds images, and the model was made for {described(shape)}: give an array or a dataset. "
                 f"Received: {images!r}"
             )
-        return FolderSource(images, shape, factor, values)
+        return FolderSource(images, shape, factor, values, labels)
     if isinstance(images, tf.data.Dataset):
-        return StreamSource(images, shape, factor, values)
+        return StreamSource(images, shape, factor, values, labels)
     if isinstance(images, keras.utils.PyDataset):
-        return _from_py_dataset(images, shape).source(factor, values)
+        return _from_py_dataset(images, shape).source(factor, values, labels)
     if isinstance(images, Iterator):
         raise ValueError(
             "`images` is an iterator, which can be read only once, and training reads the images several times: give "
@@ -101,7 +208,8 @@ def _adapted(images: Images, shape: Shape, factor: int, values: ValueRange) -> S
     loaded = adapted(images, shape)
     if isinstance(loaded, Elements):
         check_numeric(loaded.sample.dtype)
-        return loaded.source(factor, values)
+        check_is_label(loaded.label, loaded.sample, len(shape) + 1, loaded.name)
+        return loaded.source(factor, values, labels)
     if loaded is not None:
         source = RowsSource(loaded, shape, factor, values, labels)
         check_numeric(source.dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -13,6 +13,7 @@ from stacked_autoencoder.data.source import ImageBlock, Source, everything
 from stacked_autoencoder.utils.checks import check_image_shape
 from stacked_autoencoder.utils.generators import generated
 from stacked_autoencoder.utils.images import Shape, fitting, index_batches, pad_by_reflection
+from stacked_autoencoder.utils.labels import Labels, as_labels, labels_at
 from stacked_autoencoder.utils.seeds import EpochShuffler
 from stacked_autoencoder.utils.value_range import UNKNOWN, ValueRange
 
@@ -20,7 +21,7 @@ CHECKED_AT_ONCE = 1 << 24  # values; bounds the memory of a check
 
 
 class ArrayBlock(ImageBlock):
-    def __init__(self, index: int, held: np.ndarray | list[np.ndarray], labels: Sequence[Any] | None) -> None:
+    def __init__(self, index: int, held: np.ndarray | list[np.ndarray], labels: Labels | None) -> None:
         self.index = index
         self.held = held
         self.labels = labels
@@ -44,16 +45,11 @@ class ArraySource(Source):
         shape: Shape,
         factor: int = 1,
         values: ValueRange = UNKNOWN,
-        labels: Sequence[Any] | None = None,
+        labels: Any = None,
     ) -> None:
         super().__init__(shape, factor, values)
         self.images = images
-        self.labels = labels
-        if labels is not None and len(labels) != len(images):
-            raise ValueError(
-                f"`images` as (images, labels) needs one label per image. Received: {len(images)} images, "
-                f"{len(labels)} labels"
-            )
+        self.labels = None if labels is None else as_labels(labels, len(images))
         if isinstance(images, np.ndarray):
             if images.ndim != len(shape) + 1:
                 check_image_shape(images.shape, shape, batched=True)
@@ -80,9 +76,9 @@ class ArraySource(Source):
     def __len__(self) -> int:
         return len(self.images)
 
-    def sizes(self) -> list[Shape]:
-        """The shape of every image, or one if all are alike."""
-        return [self.images.shape[1:]] if isinstance(self.images, np.ndarray) else [each.shape for each in self.images]
+    def sizes(self) -> Iterator[Shape]:
+        """The shape of every image."""
+        return (image.shape for image in self.images)
 
     def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
         passes = EpochShuffler.drawn(shuffle, first_pass)
@@ -105,8 +101,8 @@ class ArraySource(Source):
 
     def blocks(self, size: int, wanted: Callable[[int], bool] = everything) -> Iterator[ArrayBlock]:
         for start in range(0, len(self), size):
-            labels = None if self.labels is None else self.labels[start : start + size]
-            yield ArrayBlock(start // size, self.images[start : start + size], labels)
+            rows = slice(start, start + size)
+            yield ArrayBlock(start // size, self.images[rows], labels_at(self.labels, rows))
 
     def count(self) -> int:
         return len(self)

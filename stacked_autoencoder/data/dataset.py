@@ -7,7 +7,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -16,34 +16,57 @@ from stacked_autoencoder.data.source import DatasetSource, ImageBlock, add_image
 from stacked_autoencoder.utils.checks import described
 from stacked_autoencoder.utils.generators import Released, iterated, released
 from stacked_autoencoder.utils.images import Shape
+from stacked_autoencoder.utils.labels import Labels, as_labels, count_of, labels_at
 from stacked_autoencoder.utils.value_range import ValueRange
+
+
+class BatchLabels(NamedTuple):
+    """What a dataset gives beside a batch, as it is: labels that nobody asks for may be anything.
+
+    Attributes:
+        labels: `None` if it gives nothing.
+        count: images of the batch, `None` for labels of all images.
+    """
+
+    labels: Any
+    count: int | None
 
 
 class StreamBlock(ImageBlock):
     """The next images of a stream, with their labels."""
 
-    def __init__(self, index: int, rows: Iterator[tuple[np.ndarray, Any]]) -> None:
+    def __init__(self, index: int, rows: Iterator[tuple[np.ndarray, tuple[BatchLabels, int]]]) -> None:
         self.index = index
         self.rows = rows
         self.digest = hashlib.sha256()
+        self.given: list[tuple[BatchLabels, int]] = []  # for each image its batch's, and its row there
 
     def fingerprint(self) -> str:
         deque(self.images(), maxlen=0)
         return self.digest.hexdigest()
 
     def images(self) -> Iterator[np.ndarray]:
-        for image, label in self.rows:
+        for image, place in self.rows:
             add_image(self.digest, image)
-            if label is not None:
-                self.labels = self.labels or []
-                self.labels.append(label)
+            if place[0].labels is not None:
+                self.given.append(place)
             yield image
+
+    @property
+    def labels(self) -> Labels | None:
+        rows: list[Any] = []
+        for _, places in itertools.groupby(self.given, key=lambda place: id(place[0])):
+            (batch, first), *others = places
+            labels = as_labels(batch.labels, batch.count)
+            rows += [labels_at(labels, row) for row in (first, *(row for _, row in others))]
+        return as_labels(rows) if rows else None
 
 
 class StreamSource(DatasetSource):
-    """A `tf.data.Dataset` of images, or of tuples that begin with images; batched or not.
+    """A `tf.data.Dataset` of images, or of tuples that begin with images and labels; batched or not.
 
     Args:
+        labels: given beside the dataset, in the order of its images; they replace its own.
         neighbours: the same elements, some of one size together, where that is known of a dataset that isn't batched.
             Whatever keeps their order reads these: one element takes Python as long as many.
     """
@@ -54,6 +77,7 @@ class StreamSource(DatasetSource):
         shape: Shape,
         factor: int,
         values: ValueRange,
+        labels: Any = None,
         neighbours: tf.data.Dataset | None = None,
     ) -> None:
         super().__init__(shape, factor, values)
@@ -73,6 +97,7 @@ class StreamSource(DatasetSource):
         self.shape = (*size[:-1], shape[-1])
         self.source = dataset
         self.joined = self.whole if self.batched else neighbours
+        self.labels = None if labels is None else as_labels(labels, self.count())
 
     def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
         return self._checked(self._batched(batch_size))
@@ -108,20 +133,35 @@ class StreamSource(DatasetSource):
     def describe(self) -> str:
         return f"a dataset of {self.source.element_spec}"
 
-    def _rows(self) -> Iterator[tuple[np.ndarray, Any]]:
-        """Single images as they are, checked, each with its label or `None`."""
+    def _rows(self) -> Iterator[tuple[np.ndarray, tuple[BatchLabels, int]]]:
+        """Single images as they are, checked, each with the labels of its batch and its row there."""
         seen = 0
         with self.own_errors():
             for element in iterated((self.whole if self.joined is None else self.joined).prefetch(2)):
-                images, *others = element if isinstance(element, tuple) else (element,)
+                images, own, *_ = (*element, None) if isinstance(element, tuple) else (element, None)
                 if self.joined is None:
-                    images, others = images[None], [np.asarray(other)[None] for other in others]
+                    images = images[None]
+                    own = None if own is None else tf.nest.map_structure(lambda value: np.asarray(value)[None], own)
                 self.check_shape(images.shape[1:], seen)
                 self.check(images, seen)
+                rows, given = range(len(images)), BatchLabels(own, len(images))
+                if self.labels is not None:
+                    rows, given = range(seen, seen + len(images)), BatchLabels(self.labels, None)
+                    self._check_labels(seen + len(images), at_least=True)
                 seen += len(images)
-                labels = others[0] if others else [None] * len(images)
-                yield from zip(images, labels, strict=True)
+                yield from ((image, (given, row)) for row, image in zip(rows, images, strict=True))
+        if self.labels is not None:
+            self._check_labels(seen)
         self.warn_of_unit_range()
+
+    def _check_labels(self, seen: int, at_least: bool = False) -> None:
+        """Refuses labels that aren't one per image, once so many images have been seen."""
+        count = count_of(self.labels)
+        if count < seen or (count > seen and not at_least):
+            raise ValueError(
+                "`images` as (dataset, labels) needs one label per image. Received: "
+                f"{'at least ' if at_least else ''}{seen} images, {count} labels"
+            )
 
     def _batched(self, batch_size: int) -> tf.data.Dataset:
         return self.source if self.batched else batch_by_size(self.source, batch_size, self.shape)

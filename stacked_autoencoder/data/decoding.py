@@ -119,8 +119,7 @@ def _from_other(contents: tf.Tensor, crop: int | None, seed: tf.Tensor, limit: i
     is_png = tf.strings.substr(contents, 0, len(PNG_START)) == PNG_START
     image = tf.cond(is_png, lambda: _from_png(contents, limit), lambda: _from_rare(contents, limit))
     if crop is not None:
-        top, left = tf.unstack(_place(tf.shape(image), crop, seed))
-        image = image[top : top + crop, left : left + crop]
+        image = random_square(image, crop, seed)
     return tf.cond(tf.shape(image)[-1] % 2 == 0, lambda: _by_pixel(_on_white, image), lambda: image)
 
 
@@ -279,6 +278,12 @@ def _with_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
     else:
         image = tf.cond(is_grey, lambda: image, lambda: _by_pixel(_grey, image))
     return tf.ensure_shape(image, (None, None, channels))
+
+
+def random_square(image: tf.Tensor, crop: int, seed: tf.Tensor) -> tf.Tensor:
+    """A square of so many pixels somewhere in an image, as the seed says."""
+    top, left = tf.unstack(_place(tf.shape(image), crop, seed))
+    return image[top : top + crop, left : left + crop]
 
 
 def _place(shape: tf.Tensor, crop: int, seed: tf.Tensor) -> tf.Tensor:

@@ -21,11 +21,12 @@ import tensorflow as tf
 
 from stacked_autoencoder.data.decoding import TOO_SMALL, picture_reader
 from stacked_autoencoder.data.image_folder import ImageFolder
-from stacked_autoencoder.data.listing import Labels, listed
+from stacked_autoencoder.data.listing import listed
 from stacked_autoencoder.data.source import Block, DatasetSource, everything
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.generators import Released, generated, iterated, released
 from stacked_autoencoder.utils.images import Shape, fitting, index_batches, joined_neighbours
+from stacked_autoencoder.utils.labels import Labels, as_labels, count_of, labels_at
 from stacked_autoencoder.utils.seeds import EpochShuffler
 from stacked_autoencoder.utils.value_range import UNKNOWN, ValueRange
 
@@ -130,7 +131,12 @@ class FolderBlock(Block):
 
     @property
     def labels(self) -> Labels | None:
-        return self.source.folder.labels_of(self.source.readable(self.rows))
+        return labels_at(self.source.labels, self.source.readable(self.rows))
+
+    def labels_of(self, names: list[str] | None) -> Labels | None:
+        """By name, since only a block that is read tells which pictures can't be."""
+        kept = set(names or ())
+        return labels_at(self.source.labels, [row for row in self.rows if self.source.folder.files[row] in kept])
 
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
         with self.source.own_errors():
@@ -140,15 +146,17 @@ class FolderBlock(Block):
 
     def fingerprint(self) -> str:
         """Of names, sizes and times of change: reading a million pictures to know them again would take too long."""
-        folder = self.source.folder
-        names = [folder.files[row] for row in self.rows]
-        known = [(name, *_size_and_time(folder.path / name)) for name in names]
-        taken: list[Any] = [folder.side, folder.crop, folder.seed if folder.crop else None]
-        if folder.size is not None and folder.side is None:
-            taken += [folder.size, folder.fit]
-        if folder.renumbered:  # the labels of these pictures are others than by default
-            taken.append(folder.class_names)
-        return hashlib.sha256(json.dumps([taken, known]).encode()).hexdigest()
+        digest = hashlib.sha256()
+        for folder in self.source.folders:
+            names = [folder.files[row] for row in self.rows]
+            known = [(name, *_size_and_time(folder.path / name)) for name in names]
+            taken: list[Any] = [folder.side, folder.crop, folder.seed if folder.crop else None]
+            if folder.size is not None and folder.side is None:
+                taken += [folder.size, folder.fit]
+            if folder.renumbered:  # the labels of these pictures are others than by default
+                taken.append(folder.class_names)
+            digest.update(json.dumps([taken, known]).encode())
+        return digest.hexdigest()
 
 
 # As many threads decode as there are. A pipeline that ends waits for its tuning, the longer the longer it has run.
@@ -159,12 +167,15 @@ UNTUNED.autotune.enabled = False
 
 
 class FolderSource(DatasetSource):
-    """The pictures below a folder, sorted by path."""
+    """The pictures below a folder, sorted by path; labels given beside it replace its own."""
 
-    def __init__(self, folder: ImageFolder, shape: Shape, factor: int, values: ValueRange = UNKNOWN) -> None:
-        if shape[-1] not in (1, 3):
+    def __init__(
+        self, folder: ImageFolder, shape: Shape, factor: int, values: ValueRange = UNKNOWN, labels: Any = None
+    ) -> None:
+        channels = shape[-1] // self.parts
+        if channels not in (1, 3):
             raise ValueError(
-                f"Pictures in a folder are grey (1 channel) or colour (3); the model wants {shape[-1]}. Give the "
+                f"Pictures in a folder are grey (1 channel) or colour (3); the model wants {channels}. Give the "
                 "Autoencoder a shape that ends in 1 or 3."
             )
         super().__init__(shape, factor, values)
@@ -173,14 +184,31 @@ class FolderSource(DatasetSource):
             self.check_shape((*size, shape[-1]))
             self.shape = (*size, shape[-1])
         self.folder = folder
-        self.class_names = folder.class_names
+        self.class_names = folder.class_names if labels is None else None
+        self.labels = folder.all_labels if labels is None else _labels_of_all(labels, folder)
         self.names = tf.constant([os.fsencode(name) for name in folder.files])
-        self.picture_at = picture_reader(shape[-1], folder.size, folder.crop, folder.max_pixels, folder.fit)
+        self.picture_at = picture_reader(channels, folder.size, folder.crop, folder.max_pixels, folder.fit)
         if folder.augment is not None:
             self._check_keeps_shape(folder.augment)
         self.unreadable = Unreadable(folder)
         self.sizes: dict[int, Shape] | None = None  # of all readable pictures, once they have been read
-        self.check(np.zeros((1, 1, 1, 1), np.uint8), 0)
+        self.check(np.zeros((1, 1, 1, self.parts), np.uint8), 0)
+
+    @property
+    def folders(self) -> list[ImageFolder]:
+        """All folders that pictures are read from."""
+        return [self.folder]
+
+    def path_of(self, row: tf.Tensor) -> tf.Tensor:
+        return tf.strings.join([os.fsencode(self.folder.path), self.names[row]], "/")
+
+    def picture(self, row: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """A picture as a graph, which raises `tf.errors.OpError` if it can't be read.
+
+        Args:
+            seed: `(2,)`, decides where a crop is.
+        """
+        return self.picture_at(self.path_of(row), seed)
 
     def readable(self, rows: range) -> list[int]:
         return [row for row in rows if row not in self.unreadable.reasons]
@@ -297,8 +325,7 @@ class FolderSource(DatasetSource):
         count = tf.size(rows, tf.int64)
 
         def read(place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            path = tf.strings.join([os.fsencode(self.folder.path), self.names[rows[place]]], "/")
-            image = self.picture_at(path, tf.stack([seed, rows[place]]))
+            image = self.picture(rows[place], tf.stack([seed, rows[place]]))
             large = tf.reduce_min(tf.shape(image)[:2]) >= self.factor
             with tf.control_dependencies([tf.raw_ops.Assert(condition=large, data=[place])]):
                 return place, tf.ensure_shape(image, self.shape)
@@ -334,7 +361,7 @@ class FolderSource(DatasetSource):
         """Remembers an unreadable picture; raises what is wrong with one of a wrong shape."""
         path = self.folder.path / self.folder.files[row]
         try:
-            image = self.picture_at(tf.constant(os.fsencode(path)), tf.constant([self.folder.seed, row], tf.int64))
+            image = self.picture(tf.constant(row), tf.constant([self.folder.seed, row], tf.int64))
         except tf.errors.OpError as error:
             self.unreadable.add(row, reason_of(error))
             return
@@ -346,6 +373,18 @@ class FolderSource(DatasetSource):
             way_out = f"`ImageFolder(path, {size})` resizes pictures. " if height and width else ""
             raise ValueError(f"{printable(path)}: {way_out}{error}") from None
         self.unreadable.add(row, "not at the first attempt")
+
+
+def _labels_of_all(labels: Any, folder: ImageFolder) -> Labels:
+    """Labels that were given beside a folder: one for each of its `names`, or of all its files."""
+    if not folder.skipped:
+        return as_labels(labels, len(folder.files))
+    labels = as_labels(labels)
+    if count_of(labels) == len(folder.files):
+        return labels
+    as_labels(labels, len(folder))
+    places = np.cumsum([name not in folder.skipped for name in folder.files]) - 1
+    return labels_at(labels, np.maximum(places, 0))  # those of skipped pictures are never read
 
 
 def _size_and_time(file: Path) -> tuple[int, int] | tuple[None, None]:

@@ -18,7 +18,6 @@ from stacked_autoencoder.data.decoding import FITS, MAX_PIXELS, SUFFIXES, Fit
 from stacked_autoencoder.data.listing import (
     KINDS_OF_PICTURES,
     AnyPath,
-    Labels,
     Listing,
     class_folders,
     counted,
@@ -32,6 +31,7 @@ from stacked_autoencoder.data.listing import (
 from stacked_autoencoder.data.tables import holds_paths, is_table, is_table_file, of_table
 from stacked_autoencoder.utils.checks import positive_int
 from stacked_autoencoder.utils.errors import printable
+from stacked_autoencoder.utils.labels import Labels, labels_at
 
 SUBSETS = ("training", "validation")
 
@@ -161,7 +161,7 @@ class ImageFolder:
             rows = _part(listing, rows, self.split, self.seed)
         self.files = [listing.names[row] for row in rows]  # also the skipped ones
         self.skipped = {name: listing.problems[name] for name in self.files if name in listing.problems}
-        self._labels = _rows_of(taken, rows)
+        self._labels = labels_at(taken, list(rows))
 
     @classmethod
     def from_table(
@@ -204,11 +204,12 @@ class ImageFolder:
     def labels(self) -> Labels | None:
         if not self.skipped:
             return self._labels
-        return self.labels_of([row for row, name in enumerate(self.files) if name not in self.skipped])
+        return labels_at(self._labels, [row for row, name in enumerate(self.files) if name not in self.skipped])
 
-    def labels_of(self, rows: Sequence[int]) -> Labels | None:
-        """The labels of some of `files`."""
-        return _rows_of(self._labels, rows)
+    @property
+    def all_labels(self) -> Labels | None:
+        """The labels of `files`."""
+        return self._labels
 
     def __len__(self) -> int:
         return len(self.files) - len(self.skipped)
@@ -273,12 +274,6 @@ def _listing_of(path: Any) -> Listing:
             f"folders, or a DataFrame with a column of them. Received: path={printable(repr(path), 200)}"
         )
     return of_paths(paths)
-
-
-def _rows_of(labels: Labels | None, rows: Sequence[int]) -> Labels | None:
-    if isinstance(labels, dict):
-        return {name: column[list(rows)] for name, column in labels.items()}
-    return None if labels is None else labels[list(rows)]
 
 
 def _part(listing: Listing, rows: Sequence[int], split: tuple[float, str], seed: int) -> list[int]:

@@ -16,9 +16,9 @@ import numpy as np
 from stacked_autoencoder.data.decoding import SUFFIXES
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.files import LARGEST_FILE, problem_with
+from stacked_autoencoder.utils.labels import Labels
 
 AnyPath = str | os.PathLike[str]
-Labels = np.ndarray | dict[str, np.ndarray]
 MOST_NAMED = 20  # in one message
 SHOWN = 3  # paths in one message
 # Suffixes of pictures. Those of them that can't be read are worth a warning, which notes and tables aren't.

@@ -67,7 +67,7 @@ class Elements:
             raise ValueError(f"`images` is empty; at least one image is needed. Received: an empty {name}")
         self.sample, self.label = split(first, shape, advice)
 
-    def source(self, factor: int, values: ValueRange) -> StreamSource:
+    def source(self, factor: int, values: ValueRange, labels: Any = None) -> StreamSource:
         """Batches stay as they are; single images are batched by whoever reads the source."""
         batched = self.sample.ndim > len(self.shape)
         reader: list[weakref.ref[StreamSource]] = []  # a strong reference would keep it until the process ends
@@ -88,7 +88,7 @@ class Elements:
         dataset = joined if batched else joined.unbatch()
         if self.count is not None:
             dataset = dataset.apply(tf.data.experimental.assert_cardinality(self.count))
-        source = StreamSource(dataset, self.shape, factor, values, neighbours=joined)
+        source = StreamSource(dataset, self.shape, factor, values, labels, neighbours=joined)
         reader.append(weakref.ref(source))
         return source
 

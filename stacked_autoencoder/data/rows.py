@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.data.dataset import StreamBlock
+from stacked_autoencoder.data.dataset import BatchLabels, StreamBlock
 from stacked_autoencoder.data.source import Source, everything
 from stacked_autoencoder.utils.checks import check_image_shape
 from stacked_autoencoder.utils.generators import generated
 from stacked_autoencoder.utils.images import Shape, joined_neighbours
+from stacked_autoencoder.utils.labels import as_labels, check_is_label
 from stacked_autoencoder.utils.seeds import EpochShuffler
 from stacked_autoencoder.utils.value_range import UNKNOWN, ValueRange
 
@@ -68,21 +69,18 @@ class RowsSource(Source):
         shape: Shape,
         factor: int = 1,
         values: ValueRange = UNKNOWN,
-        labels: Sequence[Any] | None = None,
+        labels: Any = None,
     ) -> None:
         super().__init__(shape, factor, values)
         self.rows = rows
-        self.labels = np.asarray(labels) if hasattr(labels, "shape") else labels
-        if self.labels is not None and len(self.labels) != len(rows):
-            raise ValueError(
-                f"`images` as (images, labels) needs one label per image. Received: {len(rows)} images, "
-                f"{len(self.labels)} labels"
-            )
+        self.labels = None if labels is None else as_labels(labels, len(rows))
         if rows.shape is not None and len(rows.shape) != len(shape):
             check_image_shape((len(rows), *rows.shape), shape, batched=True)
         if len(rows) == 0:
             raise ValueError(f"`images` is empty; at least one image is needed. Received: {rows.name} of length 0")
-        (first, *_), _ = rows.read(range(1))
+        (first, *_), own = rows.read(range(1))
+        if own is not None:
+            check_is_label(own[0], first, len(shape), rows.name)
         self.check_shape(first.shape)
         self.shape = (*(rows.shape or self.shape)[:-1], shape[-1])
         self.dtype = first.dtype
@@ -170,16 +168,14 @@ class RowsSource(Source):
 
         return read
 
-    def _pairs(self, rows: range, read: Callable[[int], Rest]) -> Iterator[tuple[np.ndarray, Any | None]]:
-        """Images in order, each with its label or `None`."""
+    def _pairs(self, rows: range, read: Callable[[int], Rest]) -> Iterator[tuple[np.ndarray, tuple[BatchLabels, int]]]:
+        """Images in order, each with the labels that were read with it, and its place in these."""
         for index in range(rows.start // self.span, math.ceil(rows.stop / self.span)):
             images, labels = read(index)
             first = index * self.span
+            given = BatchLabels(labels, len(images)) if self.labels is None else BatchLabels(self.labels, None)
             for row in range(max(rows.start, first), min(rows.stop, first + len(images))):
-                yield images[row - first], self._label(row, None if labels is None else labels[row - first])
-
-    def _label(self, row: int, own: Any | None) -> Any | None:
-        return own if self.labels is None else self.labels[row]
+                yield images[row - first], (given, row - first if self.labels is None else row)
 
     def _images(self, batch_size: int, rng: np.random.Generator | None) -> Iterator[np.ndarray]:
         """All of them, in order or shuffled."""

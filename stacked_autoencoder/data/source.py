@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +18,7 @@ import tensorflow as tf
 from stacked_autoencoder.utils.checks import check_image_shape, check_size, check_takes_pixels, check_values
 from stacked_autoencoder.utils.generators import iterated
 from stacked_autoencoder.utils.images import Shape, fitting, joined_neighbours, pad_by_reflection, widened
+from stacked_autoencoder.utils.labels import Labels
 from stacked_autoencoder.utils.value_range import SIGNED, SLACK, UNIT, ValueRange
 
 
@@ -32,7 +33,11 @@ class Block(ABC):
 
     index: int
     names: list[str] | None = None
-    labels: Sequence[Any] | None = None
+    labels: Labels | None = None
+
+    def labels_of(self, names: list[str] | None) -> Labels | None:
+        """The labels of the images with these names, of a block that isn't read again."""
+        return self.labels
 
     @abstractmethod
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
@@ -84,9 +89,11 @@ class Source(ABC):
         value_range: `(low, high)` of the images, `low < high`: the one that the user gave; else [-1, 1] for `uint8`,
             [0, 1] or [-1, 1] for floats, by what has been read; the observed extremes where the range isn't checked.
         class_names: names of the labels' numbers, if the source knows them.
+        parts: images that are joined along the last axis, 2 for pairs.
     """
 
     class_names: list[str] | None = None
+    parts = 1
 
     def __init__(self, shape: Shape, factor: int, values: ValueRange) -> None:
         self.shape = tuple(shape)
@@ -290,41 +297,3 @@ class DatasetSource(Source):
                 batches = self.raw_batches(fitting(batch_size, self.shape), False)
                 yield from iterated(batches.map(prepare).prefetch(2))
         self.warn_of_unit_range()
-
-
-class Pairs(NamedTuple):
-    """What a level trains on.
-
-    Attributes:
-        inputs: what the level sees.
-        targets: what it should restore, one for each input, from a source of the same kind; `None` for the inputs.
-    """
-
-    inputs: Source
-    targets: Source | None = None
-
-    def dataset(self, batch_size: int, *, shuffle: bool = False) -> tf.data.Dataset:
-        """Batches of inputs, or of `(inputs, targets)`."""
-        return self._in_step(lambda source: source.dataset(batch_size, shuffle=shuffle))
-
-    def from_step(self, batch_size: int, step: int) -> tf.data.Dataset:
-        """Endless shuffled batches of `dataset`, from step `step` of a training on."""
-        return self._in_step(lambda source: source.from_step(batch_size, step))
-
-    def batches(
-        self, batch_size: int, *, shuffle: bool = False, most: int | None = None
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """`(inputs, targets)` as numpy arrays, at most `most` of them."""
-        if self.targets is None:
-            yield from ((batch, batch) for batch in self.inputs.batches(batch_size, shuffle=shuffle, most=most))
-            return
-        dataset = self.dataset(batch_size, shuffle=shuffle)
-        yield from iterated(dataset if most is None else dataset.take(most))
-
-    def _in_step(self, make: Callable[[Source], tf.data.Dataset]) -> tf.data.Dataset:
-        if self.targets is None:
-            return make(self.inputs)
-        state = np.random.get_state()  # that decides the order, the same for both
-        inputs = make(self.inputs)
-        np.random.set_state(state)
-        return tf.data.Dataset.zip((inputs, make(self.targets)))

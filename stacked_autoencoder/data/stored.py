@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,28 +13,37 @@ from stacked_autoencoder.data.source import DatasetSource, ImageBlock, everythin
 from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.utils.generators import generated
 from stacked_autoencoder.utils.images import Shape
+from stacked_autoencoder.utils.labels import Labels, as_labels, labels_at
 from stacked_autoencoder.utils.seeds import EpochShuffler
 from stacked_autoencoder.utils.value_range import UNLIMITED, ValueRange
 
 
 class StoreBlock(ImageBlock):
-    def __init__(self, index: int, store: EncodingStore, rows: range) -> None:
+    def __init__(self, index: int, store: EncodingStore, rows: range, labels: Labels | None) -> None:
         self.index = index
         self.store = store
         self.rows = rows
         self.names = None if store.names is None else store.names[rows.start : rows.stop]
-        self.labels = None if store.labels is None else store.labels[rows.start : rows.stop]
+        self.labels = labels_at(labels, slice(rows.start, rows.stop))
 
     def images(self) -> Iterator[np.ndarray]:
         return (self.store[row] for row in self.rows)
 
 
 class StoreSource(DatasetSource):
-    """A store of encodings, read from the disk as they are needed."""
+    """A store of encodings, read from the disk as they are needed; labels given beside it replace its own."""
 
-    def __init__(self, store: EncodingStore, shape: Shape, factor: int = 1, values: ValueRange = UNLIMITED) -> None:
+    def __init__(
+        self,
+        store: EncodingStore,
+        shape: Shape,
+        factor: int = 1,
+        values: ValueRange = UNLIMITED,
+        labels: Any = None,
+    ) -> None:
         super().__init__(shape, factor, values)
         self.store = store
+        self.labels = None if labels is None else as_labels(labels, len(store))
         if len(store) == 0:
             raise ValueError(f"The store is empty; at least one encoding is needed. Received: {str(store.path)!r}")
         self.check_shape(store.shape[1:])
@@ -50,8 +61,16 @@ class StoreSource(DatasetSource):
         return len(self.store.index_batches(batch_size))
 
     def blocks(self, size: int, wanted: Callable[[int], bool] = everything) -> Iterator[StoreBlock]:
+        labels = self.store.labels if self.labels is None else self.labels
         for start in range(0, len(self.store), size):
-            yield StoreBlock(start // size, self.store, range(start, min(start + size, len(self.store))))
+            rows = range(start, min(start + size, len(self.store)))
+            yield StoreBlock(start // size, self.store, rows, labels)
+
+    def sizes(self) -> Iterator[Shape]:
+        """The shape of every encoding."""
+        if None not in self.store.shape:
+            return repeat(self.store.shape[1:], len(self.store))
+        return (shard.size(row) for shard in self.store.shards for row in range(shard.rows))
 
     def count(self) -> int:
         return len(self.store)

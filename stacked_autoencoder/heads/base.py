@@ -180,6 +180,7 @@ class Head(keras.Model, ABC):
                 f"This {type(self).__name__} takes no labels: leave out `y`, or take `Flow(…, n_classes=…)`. "
                 f"Received: y={type(y).__name__}"
             )
+        y = None if y is None else self._one_label(y)
         if isinstance(x, EncodingStore):
             if origin not in (None, x.encoder):
                 raise ValueError(
@@ -198,7 +199,7 @@ class Head(keras.Model, ABC):
         is_new = not self.is_adapted.numpy()
         encodings, labels = self._sample(x, y, SAMPLE if is_new else 1)
         if self.takes_labels:
-            self.check_labels(labels if y is None else np.asarray(y))
+            self.check_labels(labels if y is None else y)
         self.origin = origin
         if is_new:
             self._adapt(encodings)
@@ -243,13 +244,24 @@ class Head(keras.Model, ABC):
             encodings, label = _parts(batch)
             taken.append(np.asarray(encodings, np.float32))
             self.check_shape(taken[-1].shape[1:])
-            labels += [np.asarray(label)] if self.takes_labels and label is not None else []
+            labels += [self._one_label(label)] if self.takes_labels and label is not None else []
             count += len(taken[-1])
             if count >= least:
                 break
         if not count:
             raise ValueError(f"`x` must hold at least one encoding. Received: none, as {type(x).__name__}")
         return np.concatenate(taken), np.concatenate(labels) if labels else None
+
+    def _one_label(self, labels: Any) -> np.ndarray:
+        """The labels of a batch; raises `ValueError` if there are several for each encoding."""
+        if not isinstance(labels, (dict, tuple)):
+            return np.asarray(labels)
+        names = [*labels] if isinstance(labels, dict) else [*range(len(labels))]
+        raise ValueError(
+            f"This {type(self).__name__} takes one label for each encoding, and there are several: choose one, such as "
+            f"`dataset.map(lambda z, labels: (z, labels[{names[0]!r}]))`, of a store from `store.dataset()`. "
+            f"Received: labels named {', '.join(map(repr, names))}"
+        )
 
     def _adapt(self, encodings: np.ndarray) -> None:
         axes = tuple(range(encodings.ndim - 1))

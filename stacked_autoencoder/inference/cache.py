@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from stacked_autoencoder.data.array import ArraySource
+from stacked_autoencoder.data.pairs import ArrayPairs, StorePairs, doubled
 from stacked_autoencoder.data.source import Source
 from stacked_autoencoder.data.stored import StoreSource
 from stacked_autoencoder.distribution import of_chief
@@ -62,18 +63,21 @@ class EncodingCache:
         """The encodings of one level.
 
         Args:
-            source: what the level sees.
+            source: what the level sees; of pairs, inputs and targets are encoded alike.
             images: shape of the images that level 0 sees.
             name: of this set of images.
         """
         count, shape = source.count(), stack.shape_at(level, images)
         known = count is not None and None not in shape
-        if not known or count * int(np.prod(shape)) * 4 <= self.budget:
+        of_arrays, of_store, encoding_shape = ArraySource, StoreSource, stack.levels[level].encoding_shape
+        if source.parts == 2:
+            of_arrays, of_store, encoding_shape = ArrayPairs, StorePairs, doubled(encoding_shape)
+        if not known or count * int(np.prod(shape)) * source.parts * 4 <= self.budget:
             encodings = self._in_memory(stack.levels[level], source, count if known else None)
             if encodings is not None:
-                return ArraySource(encodings, stack.levels[level].encoding_shape, values=UNLIMITED)
+                return of_arrays(encodings, encoding_shape, values=UNLIMITED)
         store = self._on_disk(stack, level, source, images, name, verbose)
-        return StoreSource(store, stack.levels[level].encoding_shape)
+        return of_store(store, encoding_shape)
 
     def _in_memory(self, level: Level, source: Source, count: int | None) -> np.ndarray | list[np.ndarray] | None:
         """All encodings, or `None` if they turn out to be too many.
@@ -81,7 +85,7 @@ class EncodingCache:
         Args:
             count: of those that fit, if it is known.
         """
-        encoded = (level.encode(batch) for batch in source.batches(fitting(BATCH, source.shape)))
+        encoded = (_encoded(level, batch, source.parts) for batch in source.batches(fitting(BATCH, source.shape)))
         if count is not None:
             return gather(encoded, count)
         encodings, taken = [], 0
@@ -95,7 +99,7 @@ class EncodingCache:
     def _on_disk(
         self, stack: Stack, level: int, source: Source, images: Shape, name: str, verbose: int
     ) -> EncodingStore:
-        made, encoders = made_by(stack, level, images, DTYPE), [stack.levels[level].encoder]
+        made, encoders = made_by(stack, level, images, DTYPE, parts=source.parts), [stack.levels[level].encoder]
         write = partial(self._written, source, encoders, made, f"level{level}-{name}", verbose)
         return EncodingStore(write() if self.folder is None else of_chief(write))
 
@@ -105,7 +109,8 @@ class EncodingCache:
             self.temporary = TemporaryFolder()
         try:
             if self.folder is None:
-                return write_store(self.temporary.path / name, source, encoders, made, verbose=verbose)
+                folder = self.temporary.path / name
+                return write_store(folder, source, encoders, made, keep_labels=False, verbose=verbose)
             return self._kept(source, encoders, made, f"{name}-{_key(source, made)}", verbose)
         except CannotWrite as error:
             raise self._without_room(error, source, made) from error
@@ -126,7 +131,7 @@ class EncodingCache:
                     if not self.folder.is_dir():
                         raise
                     continue
-                write = partial(write_alone, folder, source, encoders, made, verbose=verbose)
+                write = partial(write_alone, folder, source, encoders, made, keep_labels=False, verbose=verbose)
                 try:
                     try:
                         write()
@@ -160,6 +165,13 @@ class EncodingCache:
             f"{more}, or give a `memory_budget` that keeps them in memory",
             str(where),
         )
+
+
+def _encoded(level: Level, batch: np.ndarray, parts: int) -> np.ndarray:
+    """Encodings of a batch, each of so many parts of the last axis alone."""
+    if parts == 1:
+        return level.encode(batch)
+    return np.concatenate([level.encode(part) for part in np.split(batch, parts, axis=-1)], axis=-1)
 
 
 def _key(source: Source, made: dict[str, Any]) -> str:

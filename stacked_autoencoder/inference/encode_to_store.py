@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from stacked_autoencoder.data.source import Block, Source
 from stacked_autoencoder.inference.tiling import default_side, encode_tiles, tiler
 from stacked_autoencoder.levels.stack import BATCH, Stack
 from stacked_autoencoder.store.encoding_store import EncodingStore
-from stacked_autoencoder.store.manifest import DTYPES, FORMAT, OPTIONAL, Record
+from stacked_autoencoder.store.manifest import DTYPES, FORMAT, LABELS, OPTIONAL, Record
 from stacked_autoencoder.store.shards import Shard, part_name
 from stacked_autoencoder.store.writer import Encoded, Found, ShardWriter, look_into
 from stacked_autoencoder.utils.checks import positive_int, whole
@@ -25,6 +25,7 @@ from stacked_autoencoder.utils.console import Progress
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.files import only_writer
 from stacked_autoencoder.utils.images import Shape, pad_by_reflection
+from stacked_autoencoder.utils.labels import Labels
 from stacked_autoencoder.utils.value_range import ValueRange
 from stacked_autoencoder.version import versions
 
@@ -84,6 +85,7 @@ def write_store(
     made: dict[str, Any],
     *,
     part: tuple[int, int] | None = None,
+    keep_labels: bool = True,
     verbose: int = 0,
 ) -> Path:
     """Encodes a source, or goes on with it; returns the folder of the finished store, that of the part if it is one.
@@ -93,6 +95,7 @@ def write_store(
         encoders: what to apply, one after the other.
         made: what `made_by` says.
         part: `(i, n)`, the blocks to encode: every n-th from the i-th on.
+        keep_labels: whether the store keeps what the source gives beside the images.
 
     Raises:
         StaleStore: nothing was changed.
@@ -103,7 +106,7 @@ def write_store(
         folder = folder / part_name(*part)
     make_folder(folder)
     with only_writer(folder):
-        write_alone(folder, source, encoders, made, part=part, verbose=verbose)
+        write_alone(folder, source, encoders, made, part=part, keep_labels=keep_labels, verbose=verbose)
     return folder
 
 
@@ -123,10 +126,13 @@ def write_alone(
     made: dict[str, Any],
     *,
     part: tuple[int, int] | None = None,
+    keep_labels: bool = True,
     verbose: int = 0,
 ) -> None:
     """What `write_store` does in the folder of the store or part, for which the caller has `only_writer`."""
     encode = encoding_of(tuple(encoders), source.factor, source.values, made["dtype"])
+    if source.parts > 1:
+        encode = partial(_parts_encoded, encode, source.parts)
     about = {"part": None if part is None else list(part), "source": source.describe(), "versions": versions()}
     if source.class_names is not None:
         about["class_names"] = source.class_names
@@ -149,6 +155,10 @@ def write_alone(
             record = done.get(block.index)
             if is_whole(block.index):
                 _check_source(folder, head, record, block, source)
+                labels = block.labels_of(record.get("names")) if keep_labels else None
+                if keep_labels:
+                    _check_labels(folder, record, labels)
+                writer.label(block.index, labels)  # they may be others than before
                 progress.skip(record["rows"])
                 continue
             batches = []
@@ -158,7 +168,7 @@ def write_alone(
                 progress.add(len(images))
             _check_source(folder, head, record, block, source)
             if batches:
-                writer.add(block, batches)
+                writer.add(block, batches, keep_labels)
             else:  # all of its pictures are unreadable
                 writer.drop(block.index)
         gone = set(done) - seen
@@ -167,9 +177,21 @@ def write_alone(
         writer.finish()
 
 
-def made_by(stack: Stack, level: int, images: Shape, dtype: str, shard_size: int | None = None) -> dict[str, Any]:
-    """What decides the encodings of a level, of images of such a shape; files of a handy size by default."""
-    shape = stack.shape_at(level, images)
+def _parts_encoded(encode: Callable[[np.ndarray], Encoded], parts: int, images: np.ndarray) -> Encoded:
+    """Images that are joined along the last axis, each encoded alone."""
+    return Encoded.joined([encode(part) for part in np.split(images, parts, axis=-1)])
+
+
+def made_by(
+    stack: Stack, level: int, images: Shape, dtype: str, shard_size: int | None = None, parts: int = 1
+) -> dict[str, Any]:
+    """What decides the encodings of a level, of images of such a shape; files of a handy size by default.
+
+    Args:
+        parts: encodings that are joined along the last axis.
+    """
+    *sides, channels = stack.shape_at(level, images)
+    shape = (*sides, channels * parts)
     if shard_size is None and None in shape:
         shard_size = ROWS_OF_ANY_SIZE
     if shard_size is None:
@@ -229,6 +251,15 @@ def _check_source(
         f"in another order: shard {record['index']} was made of others. Choose another path, or delete the store. "
         f"Received: {source.describe()}"
     )
+
+
+def _check_labels(folder: Path, record: Record, labels: Labels | None) -> None:
+    """Refuses to lose the labels of a store, or to leave some of its encodings without."""
+    if labels is None and any(name in record for name in LABELS):
+        raise ValueError(
+            f"{str(folder)!r} holds labels, and this source gives none: give `(images, labels)` as before, or open the "
+            f"store with `EncodingStore(path)`. Received: images without labels"
+        )
 
 
 @lru_cache(maxsize=2)  # tracing takes as long as a thousand small images

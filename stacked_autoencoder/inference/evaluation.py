@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stacked_autoencoder.data.adapters import Images, as_source
+from stacked_autoencoder.data.adapters import Images, as_pairs
 from stacked_autoencoder.inference.codec import reconstruct_batch
 from stacked_autoencoder.levels.stack import BATCH, Stack
 from stacked_autoencoder.metrics import SSIM_WINDOW, Mean, psnr, squared_error, ssim
@@ -28,42 +29,53 @@ def without_masked(level: Level, inputs: np.ndarray, outputs: np.ndarray) -> tup
     return (inputs, outputs) if which is None else (inputs[np.asarray(which)], outputs[np.asarray(which)])
 
 
-def mean_squared_error(stack: Stack, images: Images) -> float:
+def mean_squared_error(stack: Stack, images: Images, targets: Images | None = None) -> float:
     """Mean squared error of the whole stack on the scale of level 0, averaged over values (not over batches)."""
-    source = as_source(images, **stack.source_options, finite="images")
     loss = Mean()
-    for batch in source.in_order(BATCH):
+    for batch, wanted in _pairs(stack, images, targets):
         restored = reconstruct_batch(stack, stack.levels[0].encoder_inputs(batch), len(stack.levels) - 1)
-        loss.add(*squared_error(*without_masked(stack.levels[0], batch, restored)))
+        loss.add(*squared_error(*without_masked(stack.levels[0], wanted, restored)))
     return loss.value
 
 
-def error_budget(stack: Stack, images: Images) -> Budget:
+def _pairs(stack: Stack, images: Images, targets: Images | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Batches of images, and of what they should be restored to: the same arrays without targets."""
+    return as_pairs(images, targets, **stack.source_options, finite="images").in_order(BATCH)
+
+
+def error_budget(stack: Stack, images: Images, targets: Images | None = None) -> Budget:
     """What each level loses, in its own units and in the image's; the columns are those of `Autoencoder.evaluate`."""
-    levels, source = stack.levels, as_source(images, **stack.source_options, finite="images")
+    levels = stack.levels
     names = ("loss", "full_loss", "psnr", "ssim", "pca_loss", "values", "ratio")
     means = [{name: Mean() for name in names} for _ in levels]
-    for batch in source.in_order(BATCH):
+    for batch, wanted in _pairs(stack, images, targets):
         padded = stack.pad(batch)
         given, factor = padded, 1
+        of_level = padded_target = padded if wanted is batch else stack.pad(wanted)
         for index, (level, mean) in enumerate(zip(levels, means, strict=True)):
             encodings = level.encode(level.encoder_inputs(given))
             factor *= level.factor
             decoded = level.decode(encodings)
-            mean["loss"].add(*squared_error(*without_masked(level, given, decoded)))
+            mean["loss"].add(*squared_error(*without_masked(level, of_level, decoded)))
             for lower in reversed(levels[:index]):
                 decoded = lower.decode(decoded)
             decoded = cropped(decoded, batch.shape[1:])
-            mean["full_loss"].add(*squared_error(*without_masked(levels[0], batch, decoded)))
+            mean["full_loss"].add(*squared_error(*without_masked(levels[0], wanted, decoded)))
             if batch.ndim == 4:
-                mean["psnr"].add(psnr(batch, decoded, stack.values.level_ends).sum(), len(batch))
-                mean["ssim"].add(ssim(batch, decoded, stack.values.level_ends).sum(), len(batch))
+                mean["psnr"].add(psnr(wanted, decoded, stack.values.level_ends).sum(), len(batch))
+                mean["ssim"].add(ssim(wanted, decoded, stack.values.level_ends).sum(), len(batch))
             mean["values"].add(encodings.size, len(batch))
             mean["ratio"].add(batch.size / encodings.size * len(batch), len(batch))
             code = level.linear_code
             if code is not None:
-                patches = to_patches(padded, factor if level.is_image else None).astype(np.float64)
-                mean["pca_loss"].add(code.squared_error(patches), patches.size)
+                patch = factor if level.is_image else None
+                patches = to_patches(padded, patch).astype(np.float64)
+                if wanted is batch:
+                    error = code.squared_error(patches)
+                else:
+                    error = code.squared_error_to(to_patches(padded_target, patch).astype(np.float64), patches)
+                mean["pca_loss"].add(error, patches.size)
+            of_level = encodings if wanted is batch else level.encode(level.encoder_inputs(of_level))
             given = encodings
     return {index: {name: row[name].value for name in names} for index, row in enumerate(means)}
 

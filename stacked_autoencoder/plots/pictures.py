@@ -40,7 +40,7 @@ def reconstructions(
         value_range = rows.value_range if value_range is None else value_range
         rows = {f"level {level}": rows.reconstruct(images, level=level) for level in range(len(rows.levels))}
     value_range = (-1.0, 1.0) if value_range is None else value_range
-    images = ValueRange.given(value_range).to_user(np.asarray(images))
+    images = ValueRange.given(value_range).to_user(np.asarray(images)).numpy()
     everything = {"original": images, **rows}
     count, height, width = images.shape[:3]
     figure = figure or new_figure(1.3 * count + 0.4, (1.3 * height / width + 0.25) * len(everything))
@@ -116,7 +116,7 @@ def interpolations(
     else:
         between = [head.interpolate(one, other, n) for one, other in zip(start, end, strict=True)]
     values = sae.stack.values
-    parts = [values.to_user(first), sae.decode(np.concatenate(between), level), values.to_user(last)]
+    parts = [values.to_user(first).numpy(), sae.decode(np.concatenate(between), level), values.to_user(last).numpy()]
     ends_and_steps = [
         mosaic(as_shown(part, sae.value_range), columns) for part, columns in zip(parts, (1, n, 1), strict=True)
     ]

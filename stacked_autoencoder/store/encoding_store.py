@@ -12,19 +12,20 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.store.manifest import LOG, MANIFEST, check_labels, moments, read_manifest
+from stacked_autoencoder.store.manifest import LABELS, LOG, MANIFEST, check_labels, moments, read_manifest
 from stacked_autoencoder.store.shards import Mark, Shard, mark_of, part_name
 from stacked_autoencoder.utils.checks import positive_int
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.generators import generated
 from stacked_autoencoder.utils.images import Shape, index_batches
+from stacked_autoencoder.utils.labels import Labels, labels_at, spec_of_labels
 from stacked_autoencoder.utils.seeds import EpochShuffler
 
 SHOWN = 3  # shards or parts that a message names
@@ -95,19 +96,20 @@ class EncodingStore:
     @cached_property
     def names(self) -> list[str] | None:
         """Where each encoding came from: paths below the folder that was encoded; `None` if the source had no names."""
-        return self._listed("names")
+        names = self._listed("names")
+        return None if names is None else [*chain.from_iterable(names)]
 
     @cached_property
-    def labels(self) -> np.ndarray | None:
-        """What the source gave beside each image, `None` if nothing."""
+    def labels(self) -> Labels | None:
+        """`(N, …)`: what the source gave beside each image, `None` if nothing.
+
+        Several labels per image are a dict of such arrays by name.
+        """
+        columns = self._listed("named_labels")
+        if columns:
+            return {name: self._as_array([*chain.from_iterable(each[name] for each in columns)]) for name in columns[0]}
         labels = self._listed("labels")
-        if not labels:
-            return None if labels is None else np.asarray(labels)
-        try:
-            check_labels(labels)
-        except ValueError as error:
-            raise ValueError(f"The labels of this store are no array: {error}. Received: {str(self.path)!r}") from None
-        return np.asarray(labels)
+        return None if labels is None else self._as_array([*chain.from_iterable(labels)])
 
     @overload
     def __getitem__(self, key: int | np.integer) -> np.ndarray: ...
@@ -140,6 +142,8 @@ class EncodingStore:
     ) -> tf.data.Dataset:
         """Batches of float32 encodings, or of `(encodings, labels)` if there are labels.
 
+        Several labels per image come as a dict by name: `.map(lambda z, labels: (z, labels["age"]))` takes one.
+
         Args:
             batch_size: encodings per batch; where sizes differ, each batch holds one size.
             shuffle: whether to take them in an order of its own in each epoch, over the whole store.
@@ -161,13 +165,13 @@ class EncodingStore:
             while True:
                 for indices in self.index_batches(batch_size, epochs.next()):
                     batch = self.batch(indices)
-                    yield batch if self.labels is None else (batch, self.labels[indices])
+                    yield batch if self.labels is None else (batch, labels_at(self.labels, indices))
                 if not repeat:
                     return
 
         signature: Any = tf.TensorSpec((None, *self.shape[1:]), tf.float32)
         if self.labels is not None:
-            signature = (signature, tf.TensorSpec((None, *self.labels.shape[1:]), self.labels.dtype))
+            signature = (signature, tf.nest.map_structure(spec_of_labels, self.labels))
         batches = generated(generate, signature)
         count = tf.data.INFINITE_CARDINALITY if repeat else len(self.index_batches(batch_size, None))
         return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)
@@ -241,9 +245,18 @@ class EncodingStore:
         return result
 
     def _listed(self, name: str) -> list[Any] | None:
+        """What the records of all shards say, `None` unless each says something."""
         if any(name not in shard.record for shard in self.shards):
             return None
-        return [item for shard in self.shards for item in shard.record[name]]
+        return [shard.record[name] for shard in self.shards]
+
+    def _as_array(self, labels: list[Any]) -> np.ndarray:
+        try:
+            if labels:
+                check_labels(labels)
+        except ValueError as error:
+            raise ValueError(f"The labels of this store are no array: {error}. Received: {str(self.path)!r}") from None
+        return np.asarray(labels)
 
 
 def _bytes_of(array: np.ndarray) -> memoryview:
@@ -337,12 +350,20 @@ def _check_parts(path: Path, manifests: list[dict[str, Any]]) -> None:
             "The parts of a store must be made alike, and these differ in `class_names`. "
             f"Received: {printable(names, 200)} in {str(path)!r}"
         )
-    for name in ("names", "labels"):
+    for name in ("names", *LABELS):
         if len({name in record for manifest in manifests for record in manifest["shards"]}) > 1:
             raise ValueError(
                 f"The parts of a store must be made alike, and only some of these have `{name}`. "
                 f"Received: {str(path)!r}"
             )
+    records = [record for manifest in manifests for record in manifest["shards"]]
+    named = sorted({tuple(sorted(record.get("named_labels", ()))) for record in records})
+    if len(named) > 1:
+        shown = " and ".join(printable([*names], 100) for names in named[:SHOWN])
+        raise ValueError(
+            "The parts of a store must be made alike, and the names of their labels differ. "
+            f"Received: {shown} in {str(path)!r}"
+        )
     count, there = abouts[0]["n"], {manifest["part"][0] for manifest in manifests}
     missing = [*islice((part_name(index, count) for index in range(count) if index not in there), SHOWN)]
     if missing:

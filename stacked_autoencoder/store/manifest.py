@@ -28,6 +28,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 LOG = "unfinished.jsonl"
 LARGEST = 1 << 30  # bytes of either file
+LABELS = ("labels", "named_labels")  # of a record: a list, or lists by name; versions before 1.1 know the first alone
 DTYPES = ("float16", "float32")
 LARGEST_VALUE = {dtype: float(np.finfo(dtype).max) for dtype in DTYPES}
 HEAD = ("format", "encoder", "multiple", "level", "shape", "dtype", "shard_size", "part", "source", "versions")
@@ -39,6 +40,7 @@ SHA256 = re.compile("[0-9a-f]{64}")
 
 
 Record = dict[str, Any]
+Kind = tuple[bool, tuple[int, ...]]  # whether labels are texts, and the shape of one
 
 
 class ForeignFiles(ValueError):
@@ -135,7 +137,7 @@ def head_of(content: dict[str, Any]) -> dict[str, Any]:
     return {name: content[name] for name in (*HEAD, *OPTIONAL) if name in content}
 
 
-def check_labels(labels: Any) -> tuple[bool, tuple[int, ...]]:
+def check_labels(labels: Any) -> Kind:
     """Refuses labels that don't make an array of numbers or texts.
 
     Args:
@@ -242,16 +244,16 @@ def _check_records(manifest: dict[str, Any]) -> None:
     kinds = {check_record(record, manifest) for record in records}
     indices = {record["index"] for record in records}
     _require(len(indices) == len(records), "a shard has two records")
-    for name in ("names", "labels"):
+    for name in ("names", *LABELS):
         _require(len({name in record for record in records}) <= 1, f"some shards have `{name}`, and others have none")
-    _require(len(kinds) <= 1, "`labels` of the shards differ in shape, or in kind")
+    _require(len(kinds) <= 1, "`labels` of the shards differ in shape, in kind, or in their names")
 
 
-def check_record(record: Any, head: dict[str, Any]) -> tuple[bool, tuple[int, ...]] | None:
+def check_record(record: Any, head: dict[str, Any]) -> frozenset[tuple[str, Kind]]:
     """Refuses what isn't the record of a shard, or doesn't fit the head of its manifest or log.
 
     Returns:
-        What `check_labels` says of its labels, `None` if it has none.
+        What `check_labels` says of its labels by name, `""` for those without; empty if it has none.
     """
     _require(type(record) is dict, "the record of a shard isn't an object")
     index = record.get("index")
@@ -301,20 +303,23 @@ def _fits(shape: list[int], wanted: list[int | None]) -> bool:
     )
 
 
-def _check_lists(record: Record) -> tuple[bool, tuple[int, ...]] | None:
+def _check_lists(record: Record) -> frozenset[tuple[str, Kind]]:
     checksum = record.get("sha256")
     _require(type(checksum) is str and SHA256.fullmatch(checksum) is not None, "`sha256` must be 64 hexadecimal digits")
     _require(type(record.get("source")) is str, "`source` must be text")
-    for name in ("names", "labels"):
-        if name in record:
-            items = record[name]
-            _require(type(items) is list and len(items) == record["rows"], f"`{name}` must be a list of one per row")
+    _require(not all(name in record for name in LABELS), "there are labels with names and without")
+    columns = record.get("named_labels", {})
+    _require(type(columns) is dict and (columns or "named_labels" not in record), "`named_labels` must be by name")
+    if "labels" in record:
+        columns = {"": record["labels"]}
+    lists = [*columns.values(), *([record["names"]] if "names" in record else [])]
+    for items in lists:
+        is_list = type(items) is list and len(items) == record["rows"]
+        _require(is_list, "`names` and labels must be lists of one per row")
     if "names" in record:
         _require(set(map(type, record["names"])) == {str}, "`names` must be texts")
-    if "labels" not in record:
-        return None
     try:
-        return check_labels(record["labels"])
+        return frozenset((name, check_labels(items)) for name, items in columns.items())
     except ValueError as error:
         raise _Damaged(str(error)) from None
 

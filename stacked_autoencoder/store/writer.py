@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from stacked_autoencoder.store.manifest import (
+    LABELS,
     LOG,
     MANIFEST,
     OPTIONAL,
@@ -34,6 +35,7 @@ from stacked_autoencoder.store.manifest import (
 )
 from stacked_autoencoder.store.shards import shard_file, write_values
 from stacked_autoencoder.utils.files import is_regular, replacing_by, sha256, sync
+from stacked_autoencoder.utils.labels import MOST_VALUES, Labels, values_per_image
 
 
 class ShardSource(Protocol):
@@ -41,7 +43,7 @@ class ShardSource(Protocol):
 
     index: int
     names: list[str] | None
-    labels: Sequence[Any] | None
+    labels: Labels | None
 
     def fingerprint(self) -> str: ...
 
@@ -61,6 +63,13 @@ class Encoded(NamedTuple):
         sums = values.sum(axes, dtype=np.float64), np.square(values).sum(axes, dtype=np.float64)
         with np.errstate(over="ignore"):  # `check` tells
             return cls(values.astype(dtype), values.min(), values.max(), *sums)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Encoded]) -> Encoded:
+        """Encodings of one size, joined along the last axis."""
+        values, low, high, sums, squares = zip(*parts, strict=True)
+        values, sums, squares = (np.concatenate(each, axis=-1) for each in (values, sums, squares))
+        return cls(values, np.min(low), np.max(high), sums, squares)
 
     def check(self) -> None:
         """Refuses what can't be kept."""
@@ -194,12 +203,23 @@ class ShardWriter:
             if self.log is not None:
                 self.log.close()
 
-    def add(self, block: ShardSource, batches: list[Encoded]) -> None:
+    def add(self, block: ShardSource, batches: list[Encoded], keep_labels: bool = True) -> None:
         """Takes the encodings of a block. Raises what went wrong with the one before."""
         self._wait()
         with self._own_errors():
             self._begin(self._reservation(block.index))
-        self.waiting = self.thread.submit(self._write, block, batches)
+        labels = block.labels if keep_labels else None
+        self.waiting = self.thread.submit(self._write, block, batches, labels_record(labels, block.index))
+
+    def label(self, index: int, labels: Labels | None) -> None:
+        """Gives the encodings of a shard that is there already these labels, and no others."""
+        self._wait()
+        before = self.records[index]
+        record = {name: value for name, value in before.items() if name not in LABELS} | labels_record(labels, index)
+        if record != before:
+            with self._own_errors():
+                self._begin([record])
+            self.records[index] = record
 
     def drop(self, index: int) -> None:
         """Forgets a shard that was damaged and can't be made anew."""
@@ -310,10 +330,10 @@ class ShardWriter:
         if waiting is not None:
             waiting.result()
 
-    def _write(self, block: ShardSource, batches: list[Encoded]) -> None:
+    def _write(self, block: ShardSource, batches: list[Encoded], labels: Record) -> None:
         file = shard_file(self.folder, block.index)
         values = [batch.values for batch in batches]
-        record = _record(block, batches)
+        record = _record(block, batches) | labels
         alike = None not in record["shape"]
         shape = (record["rows"], *record["shape"]) if alike else (sum(piece.size for piece in values),)
         size = sum(piece.nbytes for piece in values)
@@ -391,18 +411,32 @@ def _record(block: ShardSource, batches: Sequence[Encoded]) -> Record:
         record["sizes"] = sizes
     if block.names is not None:
         record["names"] = block.names
-    if block.labels is not None:
-        record["labels"] = _labels(block)
     return record
 
 
-def _labels(block: ShardSource) -> list[Any]:
-    try:
-        labels = np.asarray(block.labels).tolist()
-        check_labels(labels)
-    except (ValueError, TypeError) as error:
+def labels_record(labels: Labels | None, index: int) -> Record:
+    """What the record of a shard says of its labels.
+
+    Raises:
+        ValueError: a manifest can't hold them. The message says what to do.
+    """
+    if labels is None:
+        return {}
+    size = values_per_image(labels)
+    if size > MOST_VALUES:
         raise ValueError(
-            f"The labels of shard {block.index} can't be kept: they must be numbers or texts, all of one kind and "
-            f"shape. Give numbers, or leave the labels out. Received: {type(block.labels[0]).__name__}"
+            f"A store keeps labels of up to {MOST_VALUES} values per image, since they are written as text. Leave them "
+            "out and keep them in a file of their own, such as `np.save('labels.npy', labels)`, whose rows are in the "
+            "order of the images; of one-hot labels give `labels.argmax(axis=-1)`. If they are what the images should "
+            f"be restored to, they are `targets=` of `train`. Received: {size} values per image"
+        )
+    columns = labels if isinstance(labels, dict) else {"": labels}
+    lists = {name: values.tolist() for name, values in columns.items()}
+    try:
+        for items in lists.values():
+            check_labels(items)
+    except ValueError as error:
+        raise ValueError(
+            f"The labels of shard {index} can't be kept: {error}. Convert them, or leave them out."
         ) from error
-    return labels
+    return {"named_labels": lists} if isinstance(labels, dict) else {"labels": lists[""]}

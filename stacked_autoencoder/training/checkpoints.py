@@ -23,7 +23,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from stacked_autoencoder.data.source import Pairs
+from stacked_autoencoder.data.pairs import Pairs
 from stacked_autoencoder.distribution import is_chief, of_chief
 from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.levels.stack import Stack
@@ -248,7 +248,7 @@ def _optimizer_described(optimizer: keras.optimizers.Optimizer) -> list[Any]:
 
 
 def _described(pairs: Pairs) -> list[Any]:
-    return [[source.describe(), source.digest()] for source in pairs if source is not None]
+    return [[source.describe(), source.digest()] for source in pairs.sources]
 
 
 def _short(value: Any) -> str:

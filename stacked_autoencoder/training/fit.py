@@ -11,7 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.data.source import Pairs, check_same_range
+from stacked_autoencoder.data.pairs import Pairs
+from stacked_autoencoder.data.source import check_same_range
 from stacked_autoencoder.distribution import is_chief, spread
 from stacked_autoencoder.inference.evaluation import without_masked
 from stacked_autoencoder.layers.tied import copy_out
@@ -155,7 +156,7 @@ def fit(
         if done:
             go_on_writing(callbacks)
     try:
-        with seen.inputs.own_errors(), releasing_frames():
+        with seen.own_errors(), releasing_frames():
             data = seen.from_step(batch_size, done * steps + step)
             run_epochs(
                 model,

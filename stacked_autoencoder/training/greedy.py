@@ -10,7 +10,8 @@ from functools import partial
 import keras
 import numpy as np
 
-from stacked_autoencoder.data.source import Pairs, Source
+from stacked_autoencoder.data.pairs import Pairs
+from stacked_autoencoder.data.source import Source
 from stacked_autoencoder.distribution import Stream
 from stacked_autoencoder.inference.cache import EncodingCache
 from stacked_autoencoder.levels.stack import Stack
@@ -53,13 +54,11 @@ def train_greedily(
 
     def encoded(index: int, pairs: Pairs, shape: Shape, name: str) -> Pairs:
         """What the next level sees and restores."""
-        names = (name, f"{name}-targets")
-        return Pairs(
-            *(
-                None if source is None else cache.encoded(stack, index, source, shape, name, options.verbose == 1)
-                for source, name in zip(pairs, names, strict=True)
-            )
-        )
+        both = [
+            cache.encoded(stack, index, source, shape, name, options.verbose == 1)
+            for source, name in zip(pairs.sources, (name, f"{name}-targets"), strict=False)
+        ]
+        return Pairs(*both) if pairs.joined is None else Pairs.of(*both)
 
     top, batch_size = max(epochs), options.batch_size
     most = steps_needed(images.pairs.inputs, options)
@@ -98,7 +97,7 @@ def train_greedily(
             if checkpoints:
                 checkpoints.finish(index, [level], history, stack.value_range)
         if images.level <= index < top:
-            some = seen if most is None else Pairs(seen.inputs.first(most, batch_size))
+            some = seen if most is None else seen.first(most, batch_size)
             seen = encoded(index, some, images.shape, "training")
         if validation is not None and validation.level <= index < top:
             valid = encoded(index, valid, validation.shape, "validation")

@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
-from stacked_autoencoder.data.adapters import Images, as_source
-from stacked_autoencoder.data.source import Pairs, Source
+from stacked_autoencoder.data.adapters import Images, as_pairs
+from stacked_autoencoder.data.pairs import Pairs
+from stacked_autoencoder.data.source import Source
 from stacked_autoencoder.distribution import of_chief
 from stacked_autoencoder.inference.cache import EncodingCache
 from stacked_autoencoder.levels.stack import Stack
@@ -96,7 +98,8 @@ def fine_tune(
     epochs: int,
     options: FitOptions,
     *,
-    validation_data: Images | None = None,
+    targets: Images | None = None,
+    validation_data: Images | tuple[Images, Images] | None = None,
     checkpoint_dir: str | os.PathLike[str] | None = None,
 ) -> keras.callbacks.History:
     """Trains all levels jointly; `Autoencoder.fine_tune` documents the arguments."""
@@ -109,16 +112,15 @@ def fine_tune(
             f"`fine_tune` goes on from trained levels, and level {unstarted[0]} isn't one: call `train` first. "
             "(`train(images, epochs=0)` sets only the closed-form start, if you want joint training alone.)"
         )
-    source = as_source(images, **stack.source_options)
-    validation = (
-        None
-        if validation_data is None
-        else Pairs(as_source(validation_data, **stack.source_options, finite="validation_data"))
-    )
-    steps_needed(source, options)
+    pairs = as_pairs(images, targets, **stack.source_options)
+    validation = None
+    if validation_data is not None:
+        given = _validation_pair(validation_data, targets)
+        validation = as_pairs(*given, **stack.source_options, finite="validation_data", name="validation_data")
+    steps_needed(pairs.inputs, options)
     if options.learning_rate is None:
         options = replace(options, learning_rate=PEAK_LEARNING_RATE / 5)
-    data = {"images": Pairs(source), "validation_data": validation}
+    data = {"images": pairs, "validation_data": validation}
     checkpoints = _checkpoints_of(stack, "fine_tune", checkpoint_dir, data, epochs, options, callbacks)
     checkpoint = None
     if checkpoints:
@@ -127,14 +129,14 @@ def fine_tune(
         checkpoint = checkpoints.begin(ALL, stack.levels)
     history = fit(
         stack.levels,
-        Pairs(source),
+        pairs,
         epochs,
         replace(options, callbacks=writing_apart(callbacks)[ALL_LEVELS]),
         validation=validation,
         title=f"All levels ({show(stack.shape)} -> {show(stack.encoding_shape)})",
         checkpoint=checkpoint,
     )
-    change(stack.levels, partial(_measure, stack, source, options.batch_size))
+    change(stack.levels, partial(_measure, stack, pairs.inputs, options.batch_size))
     if checkpoints:
         checkpoints.finish(ALL, stack.levels, history, stack.value_range)
     return history
@@ -145,14 +147,21 @@ def _validation_data_of(
 ) -> TrainingData | None:
     if validation_data is None:
         return None
-    if targets is None:
-        return training_data_of(stack, validation_data, name="validation_data")
-    if not isinstance(validation_data, tuple) or len(validation_data) != 2:
+    return training_data_of(stack, *_validation_pair(validation_data, targets), name="validation_data")
+
+
+def _validation_pair(
+    validation_data: Images | tuple[Images, Images], targets: Images | None
+) -> tuple[Images, Images | None]:
+    """Images, and what was given as their targets."""
+    if isinstance(validation_data, tuple) and len(validation_data) == 2 and targets is not None:
+        return validation_data
+    if targets is not None and not isinstance(validation_data, (tf.data.Dataset, keras.utils.PyDataset)):
         raise ValueError(
             "With `targets`, `validation_data` must be a pair (images, targets). "
             f"Received: {type(validation_data).__name__}"
         )
-    return training_data_of(stack, *validation_data, name="validation_data")
+    return validation_data, None
 
 
 def _check_trainable(stack: Stack, chosen: Sequence[int], given: Mapping[str, TrainingData | None]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.data.source import Pairs
+from stacked_autoencoder.data.pairs import Pairs
 from stacked_autoencoder.distribution import rows_of
 from stacked_autoencoder.metrics import Mean
 from stacked_autoencoder.utils.generators import releasing_frames
@@ -50,7 +50,7 @@ class LossEvaluator:
         if tf.distribute.has_strategy():
             means = self._means_over(pairs.batches(batch_size))
         else:
-            with pairs.inputs.own_errors(), releasing_frames():
+            with pairs.own_errors(), releasing_frames():
                 sums, count = self._sums_of_all(iter(pairs.dataset(batch_size)))
             means = {name: float(total / count) for name, total in sums.items()} if count else {}
         if not means:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 Range = tuple[float, float]
 
+Values = TypeVar("Values", np.ndarray, tf.Tensor)
 SIGNED: Range = (-1.0, 1.0)
 UNIT: Range = (0.0, 1.0)
 SLACK = 1e-3  # share of half a range that rounding may exceed it by
@@ -132,7 +133,7 @@ class ValueRange:
         (start, stop), values = self.level_ends, tf.cast(images, tf.float64 if dtype in WIDE else tf.float32)
         return tf.cast((values - self.low) * ((stop - start) / (self.high - self.low)) + start, tf.float32)
 
-    def from_level(self, values: np.ndarray) -> np.ndarray:
+    def from_level(self, values: Values) -> Values:
         """The way back: what level 0 decodes → float32 from `low` to `high`, not clipped."""
         if not self.is_scaled:
             return values
@@ -140,11 +141,11 @@ class ValueRange:
         scaled = (values - np.float32(start)) * np.float32((self.high - self.low) / (stop - start))
         return scaled + np.float32(self.low)
 
-    def to_user(self, images: np.ndarray) -> np.ndarray:
+    def to_user(self, images: np.ndarray | tf.Tensor) -> tf.Tensor:
         """Images as users pass them → float32 from `low` to `high`, as `decode` returns them."""
-        if images.dtype == np.uint8:
-            return self.from_level(self.to_level(images).numpy())
-        return images.astype(np.float32)
+        if tf.as_dtype(images.dtype) == tf.uint8:
+            return self.from_level(self.to_level(images))
+        return tf.cast(images, tf.float32)
 
     def to_level_extremes(self, low: float, high: float) -> Range:
         """Lowest and highest value of float images → the same on the scale of level 0."""

@@ -325,6 +325,27 @@ def test_a_store_leaves_out_what_may_not_be_opened(folder, sae, tmp_path):
     np.testing.assert_array_equal(store.labels, images.labels)
 
 
+@pytest.mark.parametrize("as_path", [True, False])
+def test_labels_beside_a_folder_follow_the_pictures(folder, sae, tmp_path, as_path):
+    """Those of an unreadable picture are left out; a store that is finished takes others."""
+    spoil(folder, "cats/02.png", "dogs/01.png")
+    images = str(folder) if as_path else ImageFolder(folder, labels=True)
+    ages = {name: float(int(Path(name).stem)) for name in ImageFolder(folder).names}
+    given = {"age": [*ages.values()], "file": [*ages]}
+    with pytest.warns(UserWarning, match="can't be read"):
+        store = sae.encode_to(tmp_path / "store", (images, given), shard_size=7, verbose=0)
+    assert store.labels["file"].tolist() == store.names
+    assert store.labels["age"].tolist() == [ages[name] for name in store.names]
+    again = sae.encode_to(tmp_path / "store", (images, np.array(given["age"])), shard_size=7, verbose=0)
+    assert again.labels.tolist() == store.labels["age"].tolist()
+
+
+@pytest.mark.parametrize("count", [59, 61])
+def test_other_than_a_label_per_picture_is_told(folder, sae, tmp_path, count):
+    with pytest.raises(ValueError, match=rf"needs one label per image\. Received: 60 images, {count} labels"):
+        sae.encode_to(tmp_path / "store", (ImageFolder(folder), np.arange(count)), verbose=0)
+
+
 @pytest.mark.parametrize("taken", [{}, {"side": 8}, {"crop": 8}])
 def test_pictures_of_too_many_pixels_are_skipped_and_told(folder, taken):
     Image.fromarray(np.zeros((40, 30, 3), np.uint8)).save(folder / "large.png")

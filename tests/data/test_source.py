@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel
 from stacked_autoencoder.data.adapters import as_source
-from stacked_autoencoder.data.source import Pairs
+from stacked_autoencoder.data.pairs import Pairs
 from tests.conftest import blobs
 
 CLEAN = blobs(200, 8, 1)
@@ -58,7 +58,7 @@ def test_a_stack_that_sees_clean_targets_removes_noise():
     [
         (CLEAN[:100], {}, "must be as many, and each pair of one size"),
         (CLEAN[:, :6], {}, "made for images of shape"),
-        (tf.data.Dataset.from_tensor_slices(CLEAN), {}, "needs both in memory, as arrays or lists"),
+        (tf.data.Dataset.from_tensor_slices(CLEAN[:100]), {}, "must be as many, and each pair of one size"),
         (CLEAN, {"validation_data": NOISY[:8]}, r"`validation_data` must be a pair \(images, targets\)"),
     ],
 )

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stacked_autoencoder import heads
+from stacked_autoencoder import Autoencoder, heads
 from stacked_autoencoder.heads.velocity import integrate
 from stacked_autoencoder.optimizers import ConvMuon
 from tests.conftest import assert_seeds_decide, run_without_this_package
@@ -155,6 +155,22 @@ def test_the_average_of_weights_follows_its_rule():
 def test_only_the_network_is_trained():
     flow = heads.Flow((4, 4, 2), width=4, depth=1)
     assert {id(weight) for weight in flow.trainable_weights} == {id(weight) for weight in flow.network.weights}
+
+
+def test_of_several_labels_one_is_chosen(tmp_path):
+    images = np.random.default_rng(0).uniform(-1, 1, (12, 8, 8, 3)).astype(np.float32)
+    sae = Autoencoder(shape=(8, 8, 3), size=4, n_out=2, n_scalings=2)
+    labels = {"age": np.arange(12), "kind": np.arange(12) % 3}
+    store = sae.encode_to(tmp_path, (images, labels), verbose=0)
+    flow = heads.Flow(sae.encoding_shape, 3, width=4, depth=1)
+    for x, y in ((store, None), (store.dataset(4), None), (store[:], labels)):
+        with pytest.raises(
+            ValueError, match=r"`dataset\.map\(lambda z, labels: \(z, labels\['age'\]\)\)`.*'age', 'kind'"
+        ):
+            flow.fit(x, y, verbose=0)
+    flow.fit(store.dataset(4).map(lambda z, labels: (z, labels["kind"])), epochs=1, verbose=0)
+    flow.fit(store[:].astype(np.float32), store.labels["kind"], epochs=1, verbose=0)
+    heads.Flow(sae.encoding_shape, width=4, depth=1).fit(store, epochs=1, verbose=0)  # leaves all of them out
 
 
 def test_datasets_with_labels():

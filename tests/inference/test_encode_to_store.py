@@ -1,7 +1,6 @@
 import json
 import os
 import shutil
-from unittest import mock
 
 import keras
 import numpy as np
@@ -12,7 +11,6 @@ from PIL import Image
 from stacked_autoencoder import Autoencoder, EncodingStore
 from stacked_autoencoder.inference import encode_to_store, tiling
 from stacked_autoencoder.store.manifest import HEAD, LOG, MANIFEST
-from stacked_autoencoder.store.writer import _labels
 from stacked_autoencoder.utils import images as images_module
 from stacked_autoencoder.utils.files import only_writer
 from tests.conftest import blobs, files_of_at_most
@@ -99,6 +97,114 @@ LABELLED = {
 def test_labels_are_kept(sae, tmp_path, kind):
     store = sae.encode_to(tmp_path / "store", LABELLED[kind], shard_size=12, verbose=0)
     np.testing.assert_array_equal(store.labels, LABELS)
+
+
+def of_dataset(labels, batch=None):
+    dataset = tf.data.Dataset.from_tensor_slices((PIXELS, labels))
+    return dataset if batch is None else dataset.batch(batch)
+
+
+AGES, KINDS = np.linspace(0, 1, 40, dtype=np.float32), [f"kind {index % 3} é" for index in range(40)]
+BESIDE = {
+    "list": list,
+    "dataset of images": tf.data.Dataset.from_tensor_slices,
+    "dataset of batches": lambda images: tf.data.Dataset.from_tensor_slices(images).batch(7),
+    "dataset with labels of its own": lambda images: tf.data.Dataset.from_tensor_slices((images, LABELS + 1)).batch(7),
+    "PyDataset": lambda images: Batches(images),
+    "store": None,
+}
+
+
+@pytest.mark.parametrize("kind", BESIDE)
+def test_labels_beside_any_source_are_kept(sae, tmp_path, kind):
+    if kind == "store":  # of level 0, whose encodings are what another stack sees
+        source = sae.encode_to(tmp_path / "below", (PIXELS, LABELS + 1), 0, shard_size=12, verbose=0)
+        sae = Autoencoder(shape=source.shape[1:], size=4, n_out=4, n_scalings=1, check_range=False)
+    else:
+        source = BESIDE[kind](PIXELS)
+    store = sae.encode_to(tmp_path / "store", (source, {"age": AGES, "kind": KINDS}), shard_size=12, verbose=0)
+    np.testing.assert_array_equal(store.labels["age"], AGES)
+    assert store.labels["kind"].tolist() == KINDS
+
+
+@pytest.mark.parametrize("kind", BESIDE)
+@pytest.mark.parametrize("count", [39, 41])
+def test_other_than_a_label_per_image_is_told(sae, tmp_path, kind, count):
+    if kind == "store":
+        source = sae.encode_to(tmp_path / "below", PIXELS, 0, verbose=0)
+        sae = Autoencoder(shape=source.shape[1:], size=4, n_out=4, n_scalings=1, check_range=False)
+    else:
+        source = BESIDE[kind](PIXELS)
+    with pytest.raises(ValueError, match=rf"needs one label per image\. Received: .*40 images, {count} labels"):
+        sae.encode_to(tmp_path / "store", (source, np.arange(count)), shard_size=12, verbose=0)
+    assert not (tmp_path / "store" / MANIFEST).exists()
+
+
+GIVEN = {
+    "texts": (lambda: (PIXELS, KINDS), KINDS),
+    "bytes": (lambda: (PIXELS, [kind.encode() for kind in KINDS]), KINDS),
+    "array of bytes": (lambda: (PIXELS, np.array([kind.encode() for kind in KINDS])), KINDS),
+    "booleans": (lambda: (PIXELS, LABELS > 1), LABELS > 1),
+    "numpy scalars": (lambda: (PIXELS, [*AGES]), AGES),
+    "tensor": (lambda: (PIXELS, tf.constant(KINDS)), KINDS),
+    "two numbers each": (lambda: (PIXELS, np.stack([LABELS, LABELS], 1)), np.stack([LABELS, LABELS], 1)),
+    "dict of arrays": (lambda: (PIXELS, {"age": AGES, "kind": KINDS}), {"age": AGES, "kind": KINDS}),
+    "tuple of arrays": (lambda: (PIXELS, (AGES, KINDS)), {"0": AGES, "1": KINDS}),
+    "dict each": (
+        lambda: (PIXELS, [{"age": age, "kind": kind} for age, kind in zip(AGES, KINDS, strict=True)]),
+        {"age": AGES, "kind": KINDS},
+    ),
+    "tuple each": (lambda: (PIXELS, [*zip(AGES, KINDS, strict=True)]), {"0": AGES, "1": KINDS}),
+    "dataset of texts": (lambda: of_dataset(KINDS), KINDS),
+    "dataset of batches of texts": (lambda: of_dataset(KINDS, 7), KINDS),
+    "dataset of dicts": (lambda: of_dataset({"age": AGES, "kind": KINDS}), {"age": AGES, "kind": KINDS}),
+    "dataset of tuples": (lambda: of_dataset((AGES, KINDS), 7), {"0": AGES, "1": KINDS}),
+    "PyDataset of texts": (lambda: Batches(PIXELS, labels=np.array(KINDS)), KINDS),
+    "PyDataset of dicts": (lambda: DictBatches(PIXELS), {"age": AGES, "kind": KINDS}),
+}
+
+
+class DictBatches(Batches):
+    def __getitem__(self, index):
+        rows = slice(index * self.size, (index + 1) * self.size)
+        return self.images[rows], {"age": AGES[rows], "kind": KINDS[rows]}
+
+
+@pytest.mark.parametrize("kind", GIVEN)
+def test_labels_of_any_kind_are_kept(sae, tmp_path, kind):
+    """Also when they are read again, and as `store.dataset()` gives them."""
+    give, expected = GIVEN[kind]
+    store = sae.encode_to(tmp_path / "store", give(), shard_size=12, verbose=0)
+    batches = [labels for _, labels in store.dataset(9).as_numpy_iterator()]
+    for labels in (store.labels, EncodingStore(store.path).labels):
+        assert isinstance(labels, dict) == isinstance(expected, dict)
+        columns = expected if isinstance(expected, dict) else {"": expected}
+        for name, values in columns.items():
+            ours = labels[name] if name else labels
+            np.testing.assert_array_equal(ours, values)
+            given = np.concatenate([batch[name] if name else batch for batch in batches])
+            given = [text.decode() for text in given] if isinstance(values, list) else given
+            np.testing.assert_array_equal(given, values)
+    if isinstance(expected, dict):
+        assert [*store.labels] == [*expected]
+
+
+@pytest.mark.parametrize("first", ["no labels", "other labels", "part of it"])
+def test_labels_that_come_later_are_kept_without_encoding_again(sae, tmp_path, monkeypatch, first):
+    path = tmp_path / "store"
+    sae.encode_to(path, (PIXELS, LABELS + 1) if first == "other labels" else PIXELS, shard_size=12, verbose=0)
+    if first == "part of it":
+        (path / "00002.npy").unlink()
+    calls = []
+    before_encoding(monkeypatch, calls.append)
+    store = sae.encode_to(path, (PIXELS, {"kind": KINDS}), shard_size=12, verbose=0)
+    assert store.labels["kind"].tolist() == KINDS
+    assert len(calls) == (first == "part of it")
+    before = files(path)
+    with pytest.raises(ValueError, match=r"holds labels, and this source gives none.*`EncodingStore\(path\)`"):
+        sae.encode_to(path, PIXELS, shard_size=12, verbose=0)
+    assert files(path) == before
+    assert EncodingStore(path).labels["kind"].tolist() == KINDS
 
 
 def test_sizes_may_differ(sae, tmp_path):
@@ -426,12 +532,18 @@ def test_a_source_that_has_grown_by_images_of_other_sizes_is_gone_on_with(sae, t
 
 
 @pytest.mark.parametrize(
-    "labels", [[b"a"] * 40, [None] * 40, [{"age": 1}] * 40, [10**30] * 40, [[1]] * 39 + [[1, 2]]], ids=str
+    ("labels", "message"),
+    [
+        (np.zeros((40, 129)), r"up to 128 values per image.*`np\.save.*`targets=` of `train`.*Received: 129 values"),
+        ({"a": np.zeros((40, 8, 8)), "b": np.zeros((40, 65))}, r"up to 128 values per image.*Received: 129 values"),
+    ],
 )
-def test_labels_that_a_manifest_cannot_hold_are_told(tmp_path, labels):
-    block = mock.Mock(index=3, labels=labels)
-    with pytest.raises(ValueError, match=r"labels of shard 3 can't be kept: they must be numbers or texts.*Received: "):
-        _labels(block)
+@pytest.mark.parametrize("kind", ["array", "dataset"])
+def test_labels_that_a_manifest_cannot_hold_are_told(sae, tmp_path, labels, message, kind):
+    source = (PIXELS, labels) if kind == "array" else tf.data.Dataset.from_tensor_slices((PIXELS, labels)).batch(7)
+    with pytest.raises(ValueError, match=message):
+        sae.encode_to(tmp_path / "store", source, verbose=0)
+    sae.encode_to(tmp_path / "without", PIXELS, verbose=0)
 
 
 def test_large_images_are_encoded_by_tiles(sae, tmp_path, monkeypatch):

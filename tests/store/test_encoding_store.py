@@ -446,6 +446,10 @@ def shard(**changes):
     return change
 
 
+def every_shard(changes):
+    return lambda manifest: manifest | {"shards": [each | changes(each) for each in manifest["shards"]]}
+
+
 HOSTILE = {
     "true as format": changed(format=True),
     "format 0": changed(format=0),
@@ -508,6 +512,19 @@ HOSTILE = {
     "labels of two kinds": shard(labels=["1", 1] * 8),
     "a long label": shard(labels=["a" * 10**6] + ["b"] * 15),
     "labels of some": shard(labels=[1] * 16),
+    "named labels of some": shard(named_labels={"age": [1] * 16}),
+    "named labels in a list": shard(named_labels=[1] * 16),
+    "no named labels": every_shard(lambda each: {"named_labels": {}}),
+    "named labels of objects": every_shard(lambda each: {"named_labels": {"age": [{}] * each["rows"]}}),
+    "fewer named labels": every_shard(lambda each: {"named_labels": {"age": [1] * (each["rows"] - 1)}}),
+    "ragged named labels": every_shard(lambda each: {"named_labels": {"age": [[1], [1, 2]] * (each["rows"] // 2)}}),
+    "labels with names and without": every_shard(
+        lambda each: {"labels": [1] * each["rows"], "named_labels": {"age": [1] * each["rows"]}}
+    ),
+    "several names of labels": every_shard(lambda each: {"named_labels": {f"{each['index']}": [1] * each["rows"]}}),
+    "named labels of several kinds": every_shard(
+        lambda each: {"named_labels": {"age": ["a" if each["index"] else 1] * each["rows"]}}
+    ),
     "labels of several shapes": lambda manifest: (
         manifest
         | {"shards": [each | {"labels": [[0] * (1 + each["index"])] * each["rows"]} for each in manifest["shards"]]}
@@ -577,6 +594,15 @@ def test_parts_of_which_only_some_have_labels_are_told(sae, tmp_path):
     sae.encode_to(tmp_path, images, shard_size=10, shard=(0, 2), verbose=0)
     sae.encode_to(tmp_path, (images, np.arange(20)), shard_size=10, shard=(1, 2), verbose=0)
     with pytest.raises(ValueError, match=r"made alike, and only some of these have `labels`"):
+        EncodingStore(tmp_path)
+
+
+def test_parts_whose_labels_have_other_names_are_told(sae, tmp_path):
+    images = blobs(20)
+    for index, name in enumerate(["age", "kind"]):
+        labelled = (images, {name: np.arange(20)})
+        sae.encode_to(tmp_path, labelled, shard_size=10, shard=(index, 2), verbose=0)
+    with pytest.raises(ValueError, match=r"the names of their labels differ\. Received: .*'age'.* and .*'kind'"):
         EncodingStore(tmp_path)
 
 

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from stacked_autoencoder import Autoencoder, DenseLevel
 from stacked_autoencoder.data.adapters import as_source
-from stacked_autoencoder.data.source import Pairs
+from stacked_autoencoder.data.pairs import Pairs
 from stacked_autoencoder.training.model import ReconstructionModel
 from stacked_autoencoder.training.validation import LossEvaluator
 

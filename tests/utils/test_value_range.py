@@ -46,7 +46,7 @@ def test_pixels_become_the_unit_range_where_the_levels_see_it(values):
 
 def test_pixels_stand_for_the_full_scale_of_other_bit_depths():
     values = ValueRange.given((0, 65535))
-    np.testing.assert_allclose(values.to_user(np.array([0, 1, 255], np.uint8)), [0, 257, 65535], rtol=1e-6)
+    np.testing.assert_allclose(values.to_user(np.array([0, 1, 255], np.uint8)).numpy(), [0, 257, 65535], rtol=1e-6)
     assert values.takes_pixels
     assert not ValueRange.given((-1000, 3000)).takes_pixels
 
