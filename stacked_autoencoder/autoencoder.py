@@ -57,6 +57,12 @@ class Autoencoder:
         load: whether to load the stack from `save_path` instead of making one.
         check_range: whether float images must lie in [-1, 1]; `False` for data that isn't pixels.
         trusted: as in `load`.
+        missing: what NaN and the masked values of a `numpy.ma` array are: `"error"` refuses them. `"ignore"` takes them
+            for missing values, of which images, vectors and sequences may have any number. Level 0 sees in their place
+            `levels[0].fill_values`, the mean of each channel or column over the values of the training data that are
+            there, measured before the closed-form start; and they are left out of its loss, of `fine_tune`'s and of
+            what `evaluate` gives. The levels above see complete encodings. `encoder0` and what `export` writes don't
+            fill in anything. Infinite values are always refused.
 
     Attributes:
         stack: the levels as a `Stack`, which the functions of `training`, `inference` and `saving` take.
@@ -84,6 +90,7 @@ class Autoencoder:
         check_range: bool = True,
         trusted: bool = False,
         preset: str | None = None,
+        missing: str = "error",
     ) -> None:
         network = {"size": 64 if size is None else size}
         if preset is not None:
@@ -97,7 +104,7 @@ class Autoencoder:
         if load:
             self.stack = load_stack(self._default_path if save_path is None else save_path, trusted)
             return
-        self.stack = Stack(shape, check_range)
+        self.stack = Stack(shape, check_range, missing)
         if levels is None:
             positive_int("n_levels", n_levels)
             levels = [
@@ -125,6 +132,11 @@ class Autoencoder:
     def check_range(self) -> bool:
         """Whether float images must lie in [-1, 1]."""
         return self.stack.check_range
+
+    @property
+    def missing(self) -> str:
+        """What NaN in images is: `"error"`, or `"ignore"` for missing values."""
+        return self.stack.missing
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -197,7 +209,9 @@ class Autoencoder:
         Args:
             images: array or tensor `(N, H, W, C)`; list of `(H, W, C)` arrays, sizes may differ; `tf.data.Dataset` or
                 `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder of pictures, or an
-                `ImageFolder`. `uint8` is scaled to [-1, 1]; floats must lie in [-1, 1]. An `EncodingStore` that this
+                `ImageFolder`. `uint8` is scaled to [-1, 1]; floats must lie in [-1, 1]. Values of vectors and sequences
+                may be any finite numbers; rows of vectors may also be a DataFrame of pandas or polars, or a sparse
+                matrix of scipy, which is made dense batch by batch. An `EncodingStore` that this
                 stack wrote stands for the images behind it, for the levels above its own.
             epochs: passes over the data, one number or one per level; 0 sets the closed-form start and no more.
             targets: what each of `images` should be restored to, such as the clean picture of a noisy one: arrays or
@@ -393,7 +407,8 @@ class Autoencoder:
             return_dict: whether to return the error budget instead: for each level by index, `loss` (its own input
                 against its own output), `full_loss` (image against the image decoded from this level), `psnr` (dB) and
                 `ssim` of the latter, `pca_loss` (the best linear code of so many values, fitted to the training data),
-                `values` (numbers per image at this level) and `ratio` (input values per code value).
+                `values` (numbers per image at this level) and `ratio` (input values per code value). Missing values are
+                left out; `ssim` is the mean over images without any.
         """
         if return_dict:
             return evaluation.error_budget(self.stack, images)

@@ -42,6 +42,10 @@ class LinearCode:
         # Pythagoras: what the orthonormal components don't carry is the error.
         return max(float(np.sum(np.square(centred)) - np.sum(np.square(centred @ self.components))), 0.0)
 
+    def restored(self, patches: np.ndarray) -> np.ndarray:
+        """The reconstruction of `patches` `(N, patch)` from the code."""
+        return (patches - self.mean) @ self.components @ self.components.T + self.mean
+
     def leading(self, n: int) -> LinearCode:
         """The best code of only `n` values."""
         left_out = float(self.variances[n:].sum()) / len(self.mean)

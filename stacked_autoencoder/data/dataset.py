@@ -42,8 +42,10 @@ class StreamBlock(ImageBlock):
 class StreamSource(DatasetSource):
     """A `tf.data.Dataset` of images, or of tuples that begin with images; batched or not."""
 
-    def __init__(self, dataset: tf.data.Dataset, shape: Shape, factor: int, check_range: bool) -> None:
-        super().__init__(shape, factor, check_range)
+    def __init__(
+        self, dataset: tf.data.Dataset, shape: Shape, factor: int, check_range: bool, missing: str = "error"
+    ) -> None:
+        super().__init__(shape, factor, check_range, missing)
         spec = dataset.element_spec
         self.whole = dataset
         if isinstance(spec, (tuple, list)):
@@ -134,7 +136,7 @@ class StreamSource(DatasetSource):
         if not self.is_endless:
             return self
         some = self.whole.take(batches if self.batched else batches * batch_size)
-        return StreamSource(some, self.shape, self.factor, self.check_range)
+        return StreamSource(some, self.shape, self.factor, self.check_range, self.missing)
 
     def count_batches(self, batch_size: int) -> int | None:
         if self.is_endless:

@@ -78,12 +78,14 @@ class Source(ABC):
         shape: of one image, `(H, W, C)`, `None` where sizes may differ; `(timesteps, features)` of a sequence.
         value_range: `(low, high)` that the values lie in, `low < high`: [-1, 1] for `uint8`; [0, 1] or [-1, 1] for
             floats, by what has been read; the observed extremes where the range isn't checked.
+        missing: `"error"` to refuse NaN; `"ignore"` where batches may hold NaN for missing values.
     """
 
-    def __init__(self, shape: Shape, factor: int, check_range: bool) -> None:
+    def __init__(self, shape: Shape, factor: int, check_range: bool, missing: str = "error") -> None:
         self.shape = tuple(shape)
         self.factor = factor
         self.check_range = check_range
+        self.missing = missing
         self.failure: Exception | None = None
         self.counted: dict[int, int | None] = {}
         self.low, self.high = np.inf, -np.inf
@@ -199,7 +201,7 @@ class Source(ABC):
         if images.dtype == np.uint8:
             self.low, self.high = -1.0, 1.0
             return images
-        low, high = check_values(images, first_index, self.check_range)
+        low, high = check_values(images, first_index, self.check_range, self.missing)
         self.low, self.high = min(self.low, low), max(self.high, high)
         return images
 

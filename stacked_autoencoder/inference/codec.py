@@ -75,7 +75,7 @@ def encode_batch(stack: Stack, images: np.ndarray, level: int, tile: Tile = "aut
     levels = stack.levels[: level + 1]
     if side is not None:
         tiles = tiler(tuple(each.encoder for each in levels))
-        return _batch([encode_tiles(tiles, image, stack.factor, side) for image in images])
+        return _batch([encode_tiles(tiles, image, stack.factor, side, levels[0].filled) for image in images])
     values = stack.pad(scaled(images).numpy())
     for each in levels:
         values = each.encode(values)

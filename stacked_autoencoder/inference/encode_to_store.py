@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import tensorflow as tf
 from stacked_autoencoder.data.adapters import Images, as_source
 from stacked_autoencoder.data.source import Block, Source
 from stacked_autoencoder.inference.tiling import default_side, encode_tiles, tiler
+from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.levels.stack import BATCH, Stack
 from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.store.manifest import DTYPES, FORMAT, Record
@@ -24,7 +25,7 @@ from stacked_autoencoder.utils.checks import positive_int
 from stacked_autoencoder.utils.console import Progress
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.files import only_writer
-from stacked_autoencoder.utils.images import Shape, pad_by_reflection, scaled
+from stacked_autoencoder.utils.images import Shape, pad_by_reflection, scaled, without_missing
 from stacked_autoencoder.version import versions
 
 SHARD_BYTES = 1 << 25
@@ -57,7 +58,7 @@ def encode_to_store(
     folder = write_store(
         Path(path),
         images,
-        [lower.encoder for lower in stack.levels[: level + 1]],
+        stack.levels[: level + 1],
         made_by(stack, level, images.shape, dtype, shard_size),
         part=shard,
         verbose=verbose,
@@ -72,7 +73,7 @@ class StaleStore(ValueError):
 def write_store(
     folder: Path,
     source: Source,
-    encoders: Sequence[keras.Model],
+    levels: Sequence[Level],
     made: dict[str, Any],
     *,
     part: tuple[int, int] | None = None,
@@ -82,7 +83,7 @@ def write_store(
 
     Args:
         folder: of the store; new, empty, or of a store.
-        encoders: what to apply, one after the other.
+        levels: whose encoders to apply, one after the other.
         made: what `made_by` says.
         part: `(i, n)`, the blocks to encode: every n-th from the i-th on.
 
@@ -95,7 +96,7 @@ def write_store(
         folder = folder / part_name(*part)
     make_folder(folder)
     with only_writer(folder):
-        write_alone(folder, source, encoders, made, part=part, verbose=verbose)
+        write_alone(folder, source, levels, made, part=part, verbose=verbose)
     return folder
 
 
@@ -111,14 +112,20 @@ def make_folder(folder: Path) -> None:
 def write_alone(
     folder: Path,
     source: Source,
-    encoders: Sequence[keras.Model],
+    levels: Sequence[Level],
     made: dict[str, Any],
     *,
     part: tuple[int, int] | None = None,
     verbose: int = 0,
 ) -> None:
     """What `write_store` does in the folder of the store or part, for which the caller has `only_writer`."""
-    encode = encoding_of(tuple(encoders), source.factor, made["dtype"])
+    fill_values = levels[0].fill_values
+    encode = encoding_of(
+        tuple(level.encoder for level in levels),
+        source.factor,
+        made["dtype"],
+        None if fill_values is None else tuple(fill_values.tolist()),
+    )
     about = {"part": None if part is None else list(part), "source": source.describe(), "versions": versions()}
     found = look_into(folder)
     head = _head(folder, found, {"format": FORMAT, **made, **about})
@@ -215,14 +222,22 @@ def _check_source(
 
 
 @lru_cache(maxsize=2)  # tracing takes as long as a thousand small images
-def encoding_of(encoders: tuple[keras.Model, ...], factor: int, dtype: str) -> Callable[[np.ndarray], Encoded]:
+def encoding_of(
+    encoders: tuple[keras.Model, ...], factor: int, dtype: str, fill_values: tuple[float, ...] | None = None
+) -> Callable[[np.ndarray], Encoded]:
     """From images as they are to what is kept of them, as one graph: nothing in between is copied out.
 
     Large images go tile by tile.
+
+    Args:
+        fill_values: what stands for NaN in each channel, `None` where there is none.
     """
+    fill = None if fill_values is None else partial(without_missing, replacements=np.array(fill_values))
 
     def whole(images: tf.Tensor) -> tuple[tf.Tensor, ...]:
         values = pad_by_reflection(scaled(images), factor)
+        if fill is not None:
+            values = fill(values)
         for encoder in encoders:
             values = encoder(values, training=False)
         axes = list(range(values.shape.rank - 1))
@@ -235,7 +250,7 @@ def encoding_of(encoders: tuple[keras.Model, ...], factor: int, dtype: str) -> C
         if side is None:
             return Encoded(*map(np.asarray, graph(tf.convert_to_tensor(images))))
         (image,) = images  # there is one, so large are they
-        return Encoded.of(encode_tiles(tiler(encoders), image, factor, side)[None], dtype)
+        return Encoded.of(encode_tiles(tiler(encoders), image, factor, side, fill)[None], dtype)
 
     graph = tf.function(whole, reduce_retracing=True)
     return encode

@@ -12,7 +12,7 @@ from stacked_autoencoder.levels.stack import BATCH, Stack
 from stacked_autoencoder.metrics import Mean, psnr, squared_error, ssim
 from stacked_autoencoder.pca import to_patches
 from stacked_autoencoder.utils.console import aligned
-from stacked_autoencoder.utils.images import cropped
+from stacked_autoencoder.utils.images import Range, cropped
 
 if TYPE_CHECKING:
     from stacked_autoencoder.levels.base import Level
@@ -55,16 +55,39 @@ def error_budget(stack: Stack, images: Images) -> Budget:
             decoded = cropped(decoded, batch.shape[1:])
             mean["full_loss"].add(*squared_error(*without_masked(levels[0], batch, decoded)))
             if batch.ndim == 4:
-                mean["psnr"].add(psnr(batch, decoded, stack.value_range).sum(), len(batch))
-                mean["ssim"].add(ssim(batch, decoded, stack.value_range).sum(), len(batch))
+                measured = _quality if levels[0].fill_values is None else _quality_with_gaps
+                for name, values in measured(batch, decoded, stack.value_range).items():
+                    mean[name].add(values.sum(), len(values))
             mean["values"].add(encodings.size, len(batch))
             mean["ratio"].add(batch.size / encodings.size * len(batch), len(batch))
             code = level.linear_code
             if code is not None:
-                patches = to_patches(padded, factor if level.is_image else None).astype(np.float64)
-                mean["pca_loss"].add(code.squared_error(patches), patches.size)
+                side = factor if level.is_image else None
+                patches = to_patches(levels[0].filled(padded), side).astype(np.float64)
+                if levels[0].fill_values is None:
+                    mean["pca_loss"].add(code.squared_error(patches), patches.size)
+                else:
+                    errors = (patches - code.restored(patches))[~np.isnan(to_patches(padded, side))]
+                    mean["pca_loss"].add(np.sum(np.square(errors)), errors.size)
             given = encodings
     return {index: {name: row[name].value for name in names} for index, row in enumerate(means)}
+
+
+def _quality(images: np.ndarray, restored: np.ndarray, value_range: Range) -> dict[str, np.ndarray]:
+    return {"psnr": psnr(images, restored, value_range), "ssim": ssim(images, restored, value_range)}
+
+
+def _quality_with_gaps(images: np.ndarray, restored: np.ndarray, value_range: Range) -> dict[str, np.ndarray]:
+    """PSNR of each image over the values that it has, and SSIM of each from which none is missing."""
+    is_there = ~np.isnan(images)
+    is_whole = is_there.all(axis=(1, 2, 3))
+    errors = [
+        psnr(image[there][None], other[there][None], value_range)
+        for image, other, there in zip(images, restored, is_there, strict=True)
+        if there.any()
+    ]
+    whole = ssim(images[is_whole], restored[is_whole], value_range) if is_whole.any() else np.empty(0)
+    return {"psnr": np.array(errors), "ssim": whole}
 
 
 def table(budget: Budget) -> list[str]:

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -149,13 +149,20 @@ class Tiler:
 tiler = lru_cache(maxsize=4)(Tiler)  # of the same models; tracing takes as long as a few tiles
 
 
-def encode_tiles(tiler: Tiler, image: np.ndarray, multiple: int, side: int) -> np.ndarray:
+def encode_tiles(
+    tiler: Tiler,
+    image: np.ndarray,
+    multiple: int,
+    side: int,
+    fill: Callable[[tf.Tensor], tf.Tensor] | None = None,
+) -> np.ndarray:
     """Encodes one image.
 
     Args:
         image: `(H, W, C)` as it is, unscaled; may be memory-mapped, since it is read tile by tile.
         multiple: what height and width are padded to.
         side: of a tile, in pixels.
+        fill: puts numbers in place of what is missing.
 
     Returns:
         `(h, w, features)` float32.
@@ -163,7 +170,8 @@ def encode_tiles(tiler: Tiler, image: np.ndarray, multiple: int, side: int) -> n
     height, width, _ = (length // tiler.factor for length in padded_shape(image.shape, multiple))
     encodings = None
     for there, with_halo, within in tiler.tiles((height, width), side):
-        values = tiler(scaled(_reflected(image, *_times(with_halo, tiler.factor))))[within]
+        pixels = scaled(_reflected(image, *_times(with_halo, tiler.factor)))
+        values = tiler(pixels if fill is None else fill(pixels))[within]
         if encodings is None:
             encodings = np.empty((height, width, values.shape[-1]), np.float32)
         encodings[there] = values

@@ -17,7 +17,7 @@ from stacked_autoencoder.levels.conv import ConvLevel
 from stacked_autoencoder.levels.dense import DenseLevel
 from stacked_autoencoder.levels.sequence import SequenceLevel
 from stacked_autoencoder.utils import keras_layers as layers
-from stacked_autoencoder.utils.checks import AXES, check_size
+from stacked_autoencoder.utils.checks import AXES, MISSING, check_size, did_you_mean
 from stacked_autoencoder.utils.console import aligned, show
 from stacked_autoencoder.utils.forks import check_not_forked
 from stacked_autoencoder.utils.images import Shape, pad_by_reflection, padded_shape
@@ -32,15 +32,23 @@ class Stack:
         shape: of one image, `(height, width, channels)`; `None` for a side that may differ. Sequences have
             `(timesteps, features)`, vectors `(features,)`.
         check_range: whether float images must lie in [-1, 1].
+        missing: what NaN in images is: `"error"`, or `"ignore"` for missing values, which level 0 sees as its
+            `fill_values` and leaves out of its loss.
 
     Attributes:
         levels: list of `Level`, each with its `encoder` and `decoder`.
         value_range: `(low, high)` of the images that level 0 was trained on.
     """
 
-    def __init__(self, shape: Shape, check_range: bool = True) -> None:
+    def __init__(self, shape: Shape, check_range: bool = True, missing: str = "error") -> None:
         check_not_forked()
+        if missing not in MISSING:
+            raise ValueError(
+                f"`missing` must be one of {', '.join(map(repr, MISSING))}: {did_you_mean(missing, MISSING)}"
+                f"Received: missing={missing!r}"
+            )
         self.shape = _image_shape(shape)
+        self.missing = missing
         self.check_range = check_range and len(self.shape) == 3  # other data aren't pixels
         self.levels: list[Level] = []
         self.value_range = (-1.0, 1.0)
@@ -71,7 +79,7 @@ class Stack:
     @property
     def source_options(self) -> dict[str, Any]:
         """What `data.adapters.as_source` is told of the images that the stack takes."""
-        return {"shape": self.shape, "factor": self.factor, "check_range": self.check_range}
+        return {"shape": self.shape, "factor": self.factor, "check_range": self.check_range, "missing": self.missing}
 
     def encoder_to(self, level: int) -> keras.Model:
         """The encoders down to a level as one Keras model."""
@@ -87,8 +95,12 @@ class Stack:
             raise ValueError(f"A level such as `ConvLevel(n_out=32)` was expected. Received: {level!r}")
         if any(level is other for other in self.levels):
             raise ValueError("This level is in the stack already; make a new one with the same arguments.")
+        sees_gaps = self.missing == "ignore" and not self.levels
+        if sees_gaps:
+            level.objective.check_by_value()
         if self.levels:
             self.levels[-1].prepare_for(level)
+        level.fill_values = np.zeros(self.shape[-1]) if sees_gaps else None
         level.build(self._room_for(level), len(self.levels))
         self.levels.append(level)
 
@@ -107,6 +119,8 @@ class Stack:
             digest.update(json.dumps([each.kind, each.get_config(), each.input_shape], sort_keys=True).encode())
             for weight in each.encoder.get_weights():
                 digest.update(np.ascontiguousarray(weight).data)
+            if each.fill_values is not None:
+                digest.update(np.float32(each.fill_values).data)
         return digest.hexdigest()
 
     def summary(self, print_fn: Callable[[str], None] = print) -> None:

@@ -85,6 +85,7 @@ def save_stack(stack: Stack, path: Path, *, is_checked: bool = False) -> None:
         "shape": stack.shape,
         "check_range": stack.check_range,
         "value_range": stack.value_range,
+        **({} if stack.missing == "error" else {"missing": stack.missing}),
         "levels": [level.get_state() for level in stack.levels],
     }
     models = {
