@@ -154,14 +154,15 @@ def _unmasked(images: Any, missing: str) -> Any:
     if not isinstance(images, np.ma.MaskedArray):
         return images
     mask = np.ma.getmaskarray(images)
-    if not mask.any():
-        return images.data
     if missing == "error":
+        if not mask.any():
+            return images.data
         raise ValueError(
             "`images` is a masked array. Put a value in place of what is masked with `images.filled(0)`, or make the "
             'Autoencoder with `missing="ignore"`, which leaves masked values out of the loss. '
             f"Received: {int(mask.sum())} masked values of {mask.size}"
         )
+    # Floats even if nothing is masked: of a list, other images may have gaps.
     values = images.data if np.issubdtype(images.dtype, np.floating) else scaled(images.data).numpy()
     return np.where(mask, np.array(np.nan, values.dtype), values)
 
@@ -214,10 +215,7 @@ def _number_advice(array: np.ndarray) -> str:
     if array.dtype.kind in "mM":
         return ", and these are times: convert them with `images.astype('int64')`"
     if array.dtype.names:
-        return (
-            ", and this has named fields: convert it with "
-            "`np.lib.recfunctions.structured_to_unstructured(images, dtype='float32')`"
-        )
+        return ", and this has named fields: pass it as a table, `pd.DataFrame(images)`"
     return ""
 
 

@@ -53,7 +53,7 @@ class StreamSource(DatasetSource):
         if not isinstance(spec, tf.TensorSpec) or spec.shape.rank not in (len(shape), len(shape) + 1):
             raise ValueError(
                 f"A dataset must yield single {described(shape)}, batches of them, or tuples that begin with one of "
-                f"these. Received: element_spec={spec}"
+                f"these.{_element_advice(self.whole.element_spec, shape)} Received: element_spec={spec}"
             )
         self.batched = spec.shape.rank == len(shape) + 1
         size = spec.shape[-len(shape) :].as_list()
@@ -147,6 +147,26 @@ class StreamSource(DatasetSource):
         if count == 0:
             raise ValueError("`images` is empty; at least one image is needed. Received: a dataset without elements")
         return count
+
+
+def _element_advice(element: Any, shape: Shape) -> str:
+    """How to make elements what they should be, as code; empty if nothing is known to help."""
+    is_tuple = isinstance(element, (tuple, list))
+    spec, arguments = (element[0], "image, *_") if is_tuple else (element, "image")
+    if isinstance(spec, dict) and spec:
+        return (
+            f" Take one of the values of these dicts: `dataset.map(lambda {arguments}: image[{next(iter(spec))!r}])`."
+        )
+    if not isinstance(spec, tf.TensorSpec):
+        return ""
+    if spec.shape.rank is None:
+        return (
+            " The number of axes isn't known: tell it with "
+            f"`dataset.map(lambda {arguments}: tf.ensure_shape(image, {tuple(shape)}))`."
+        )
+    if spec.shape.rank == len(shape) - 1 and shape[-1] == 1:
+        return f" Add the last axis with `dataset.map(lambda {arguments}: image[..., None])`."
+    return ""
 
 
 def batch_by_size(dataset: tf.data.Dataset, batch_size: int, shape: Shape) -> tf.data.Dataset:

@@ -66,7 +66,7 @@ def rows_of_table(table: Any, shape: Shape, missing: str = "error") -> np.ndarra
         names = printable(", ".join(repr(table.columns[index]) for index in empty), 300)
         drop, fill = "images.dropna()", "images.astype('float32').fillna(0)"
         if not is_pandas:
-            drop, fill = "images.fill_nan(None).drop_nulls()", "images.fill_nan(None).fill_null(0)"
+            drop, fill = "images.fill_nan(None).drop_nulls()", "images.cast(float).fill_nan(None).fill_null(0)"
         raise ValueError(
             f"Cells are empty in {'column' if len(empty) == 1 else 'columns'} {names}. Make the Autoencoder with "
             f'`missing="ignore"`, which leaves them out of the loss; or pass `{drop}` or `{fill}`. '

@@ -43,8 +43,8 @@ class Level(ABC):
         mean: `(channels,)` mean of the encodings, over a sample of the training data, for models that need
             standardised input.
         std: `(channels,)` their standard deviation; 1 where a channel never changes, so that it can be divided by.
-        fill_values: `(channels,)`, what the level sees in place of NaN: the means of its training data, 0 before training;
-            `None` where values can't be missing.
+        fill_values: `(channels,)`, what the level sees in place of NaN: the means of its training data, 0 before
+            training; `None` where values can't be missing.
         linear_code: the best linear code of the *images* with as many values, which the level is held against.
         objective: what it is trained for, by what; not saved with the pair.
         posterior: the encoder with the code's logarithmic variance as a second output, where `kl_weight` asks for one.

@@ -126,7 +126,7 @@ class Objective:
         if self.loss_name not in BY_VALUE:
             raise ValueError(
                 '`missing="ignore"` leaves single values out of the loss of the first level, and this loss can\'t be '
-                f'computed value by value: take `loss="mse"` or `loss="mae"` (or one of {", ".join(sorted(BY_VALUE))}), '
+                f'computed value by value: take `loss="mse"`, `loss="mae"`, another of {", ".join(sorted(BY_VALUE))}, '
                 f'or `missing="error"`. Received: loss={self.loss_name!r}'
             )
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 import keras
 
@@ -117,7 +118,7 @@ def _start(stack: Stack, index: int, images: TrainingData, seen: Source, batch_s
     level = stack.levels[index]
     if not level.started:
         if level.fill_values is not None:
-            level.measure_fill_values(seen.batches(batch_size, most=most))
+            level.measure_fill_values(islice(seen.in_order(batch_size), most))  # without what pads images
         level.linear_code = _linear_start(stack, index, images, seen, batch_size, most)
 
 

@@ -37,7 +37,7 @@ def other_axes(received: Shape, expected: Shape) -> str:
         return f"There is more than one batch axis: join them with `images.reshape(-1, *images.shape[-{rank}:])`."
     if None not in expected and len(received) > 1 and math.prod(received[1:]) == math.prod(expected):
         return f"Each holds as many values: `images.reshape({', '.join(map(str, ('len(images)', *expected)))})`."
-    if rank == 2 and expected[0] is not None and len(received) <= 2 and received[0] >= expected[0]:
+    if rank == 2 and expected[0] is not None and 1 <= len(received) <= 2 and received[0] >= expected[0]:
         if len(received) == 2 and received[1] == channels:
             windows = f"{WINDOWS}(images, {expected[0]}, axis=0).swapaxes(1, 2)"
         elif len(received) == 1 and channels == 1:

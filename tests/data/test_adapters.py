@@ -132,7 +132,7 @@ WRONG = {
     "dataset of rank 2": (tf.data.Dataset.from_tensor_slices(SCALED[0, 0]), r"must yield single images \(H, W, C\)"),
     "PyDataset of single images": (Batches(SCALED[:, 0]), r"must yield batches \(N, H, W, C\)"),
     "nothing": (None, r"`images` must be an array, a list of arrays.*Received: images=None"),
-    "text": (np.array(["a"]), r"must be uint8"),
+    "text": (np.array(["a"]), r"must be numbers, and this is text"),
 }
 
 
