@@ -63,6 +63,12 @@ class Autoencoder:
         check_range: whether images must lie in that range; `False` takes floats and integers of any value, which are
             not scaled without a `value_range`.
         trusted: as in `load`.
+        missing: what NaN and the masked values of a `numpy.ma` array are: `"error"` refuses them. `"ignore"` takes them
+            for missing values, of which images, vectors and sequences may have any number. Level 0 sees in their place
+            `levels[0].fill_values`, the mean of each channel or column over the values of the training data that are
+            there, measured before the closed-form start; and they are left out of its loss, of `fine_tune`'s and of
+            what `evaluate` gives. The levels above see complete encodings. `encoder0` and what `export` writes don't
+            fill in anything. Infinite values are always refused.
 
     Attributes:
         stack: the levels as a `Stack`, which the functions of `training`, `inference` and `saving` take.
@@ -91,6 +97,7 @@ class Autoencoder:
         trusted: bool = False,
         preset: str | None = None,
         value_range: tuple[float, float] | None = None,
+        missing: Literal["error", "ignore"] = "error",
     ) -> None:
         network = {"size": 64 if size is None else size}
         if preset is not None:
@@ -104,7 +111,7 @@ class Autoencoder:
         if load:
             self.stack = load_stack(self._default_path if save_path is None else save_path, trusted)
             return
-        self.stack = Stack(shape, check_range, value_range)
+        self.stack = Stack(shape, check_range, value_range, missing)
         if levels is None:
             n_levels = positive_int("n_levels", n_levels)
             levels = [
@@ -132,6 +139,11 @@ class Autoencoder:
     def check_range(self) -> bool:
         """Whether images must lie in a range."""
         return self.stack.values.is_checked
+
+    @property
+    def missing(self) -> str:
+        """What NaN in images is: `"error"`, or `"ignore"` for missing values."""
+        return self.stack.missing
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -213,8 +225,10 @@ class Autoencoder:
             images: array or tensor `(N, H, W, C)`; list of `(H, W, C)` arrays, sizes may differ; `tf.data.Dataset` or
                 `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder of pictures, or an
                 `ImageFolder`; a data set or loader of Hugging Face, PyTorch, Grain, WebDataset, HDF5 or Zarr
-                (`docs/images.md`). Values as in `value_range`. An `EncodingStore` that this stack wrote stands for the
-                images behind it, for the levels above its own.
+                (`docs/images.md`). Values as in `value_range`; those of vectors and sequences may be any finite
+                numbers. Rows of vectors may also be a DataFrame of pandas or polars, or a sparse matrix of scipy, which
+                is made dense batch by batch. An `EncodingStore` that this stack wrote stands for the images behind it,
+                for the levels above its own.
             epochs: passes over the data, one number or one per level; 0 sets the closed-form start and no more.
             targets: what each of `images` should be restored to, such as the clean picture of a noisy one: as many
                 images of the same sizes, in the same order. Arrays, lists, stores and datasets go with each other, a
@@ -463,7 +477,8 @@ class Autoencoder:
             return_dict: whether to return the error budget instead: for each level by index, `loss` (its own input
                 against its own output), `full_loss` (image against the image decoded from this level), `psnr` (dB) and
                 `ssim` of the latter, `pca_loss` (the best linear code of so many values, fitted to the training data),
-                `values` (numbers per image at this level) and `ratio` (input values per code value).
+                `values` (numbers per image at this level) and `ratio` (input values per code value). Missing values are
+                left out; `ssim` is the mean over images without any.
         """
         if return_dict:
             return evaluation.error_budget(self.stack, images, targets)

@@ -42,10 +42,9 @@ class LinearCode:
         # Pythagoras: what the orthonormal components don't carry is the error.
         return max(float(np.sum(np.square(centred)) - np.sum(np.square(centred @ self.components))), 0.0)
 
-    def squared_error_to(self, targets: np.ndarray, patches: np.ndarray) -> float:
-        """Sum of squared errors of the reconstruction of `patches` against `targets`, both `(N, patch)`."""
-        restored = (patches - self.mean) @ self.components @ self.components.T + self.mean
-        return float(np.sum(np.square(targets - restored)))
+    def restored(self, patches: np.ndarray) -> np.ndarray:
+        """The reconstruction of `patches` `(N, patch)` from the code."""
+        return (patches - self.mean) @ self.components @ self.components.T + self.mean
 
     def leading(self, n: int) -> LinearCode:
         """The best code of only `n` values."""

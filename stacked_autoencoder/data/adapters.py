@@ -1,6 +1,7 @@
 """What a user passes in → batches of float32 images, checked, scaled and padded.
 
     array, tensor        ─┐
+    DataFrame, sparse rows│
     list of tensors       ├─▶ ArraySource ─┐
     tf.data.Dataset      ───▶ StreamSource ┼─▶ dataset(batch_size): float32 (N, H, W, C), one size per batch
     keras PyDataset      ───▶ StreamSource │
@@ -10,7 +11,9 @@
     EncodingStore        ───▶ StoreSource  ┘
 
 `uint8` becomes [-1, 1]; floats stay as they are and must lie in [-1, 1]. With a `value_range`, images of any dtype are
-scaled from it. Sides become multiples of the stack's factor by reflection.
+scaled from it. Sides become multiples of the stack's factor by reflection. Values of vectors and sequences are any
+numbers: integers and booleans, the columns of a table and what a sparse matrix holds are taken as they are, and only
+`uint8` arrays are scaled.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.data.array import ArraySource
+from stacked_autoencoder.data.dataframes import SparseRows, is_dataframe, is_sparse, rows_of_dataframe
 from stacked_autoencoder.data.dataset import StreamSource
 from stacked_autoencoder.data.elements import Advice
 from stacked_autoencoder.data.folder import FolderSource
@@ -36,6 +40,7 @@ from stacked_autoencoder.data.source import Source
 from stacked_autoencoder.data.stored import StoreSource
 from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.utils.checks import AXES, check_numeric, described
+from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.forks import check_not_forked
 from stacked_autoencoder.utils.images import Shape
 from stacked_autoencoder.utils.labels import check_is_label
@@ -53,10 +58,11 @@ def as_source(
         images: array or tensor `(N, H, W, C)`; list of `(H, W, C)` or `(1, H, W, C)`, sizes may differ;
             `tf.data.Dataset` or `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder, a
             picture or a CSV file, a list of such paths, a DataFrame with a column of them, or an `ImageFolder`; an
-            `EncodingStore`; a data set or loader of Hugging Face, PyTorch, Grain, WebDataset, HDF5 or Zarr.
+            `EncodingStore`; a data set or loader of Hugging Face, PyTorch, Grain, WebDataset, HDF5 or Zarr. For vectors
+            also a DataFrame or a sparse matrix, one row each.
         shape: of one image, `None` where any size will do.
         factor: sides become multiples of it; smaller images are refused.
-        values: range that the images must lie in, and how they are scaled for level 0.
+        values: range that the images must lie in, how they are scaled for level 0, and whether values may be missing.
         finite: name of the argument, if it must come to an end.
 
     Raises:
@@ -197,7 +203,7 @@ def _adapted(images: Images, shape: Shape, factor: int, values: ValueRange) -> S
     if isinstance(images, tf.data.Dataset):
         return StreamSource(images, shape, factor, values, labels)
     if isinstance(images, keras.utils.PyDataset):
-        return _from_py_dataset(images, shape).source(factor, values, labels)
+        return _from_py_dataset(images, shape, values).source(factor, values, labels)
     if isinstance(images, Iterator):
         raise ValueError(
             "`images` is an iterator, which can be read only once, and training reads the images several times: give "
@@ -217,12 +223,16 @@ def _adapted(images: Images, shape: Shape, factor: int, values: ValueRange) -> S
     if isinstance(images, (list, tuple)):
         if not images:
             raise ValueError("`images` is empty; at least one image is needed. Received: images=[]")
-        singles = [_single(_as_array(image), index, len(shape)) for index, image in enumerate(images)]
+        singles = [_single(_as_array(image, shape, values), index, shape) for index, image in enumerate(images)]
         return ArraySource(singles, shape, factor, values, labels)
-    return ArraySource(_as_array(images), shape, factor, values, labels)
+    if is_dataframe(images):
+        images = rows_of_dataframe(images, shape, values.missing)
+    is_sparse_matrix = is_sparse(images)
+    images = SparseRows(images, shape, values.missing) if is_sparse_matrix else _as_array(images, shape, values)
+    return ArraySource(images, shape, factor, values, labels)
 
 
-def _from_py_dataset(batches: keras.utils.PyDataset, shape: Shape) -> Elements:
+def _from_py_dataset(batches: keras.utils.PyDataset, shape: Shape, values: ValueRange) -> Elements:
     def iterate() -> Iterator[Any]:
         for index in range(len(batches)):
             batch = batches[index]
@@ -233,7 +243,11 @@ def _from_py_dataset(batches: keras.utils.PyDataset, shape: Shape) -> Elements:
                     "The batches of a PyDataset are dicts: return the array from `__getitem__`, "
                     f"`batch[{names[0]!r}]`, or `(images, labels)`. Received: a dict of {', '.join(map(repr, images))}"
                 )
-            yield batch
+            yield (
+                (_unmasked(images, values), *batch[1:])
+                if isinstance(batch, (tuple, list))
+                else _unmasked(images, values)
+            )
         batches.on_epoch_end()
 
     axes = AXES[len(shape)]
@@ -248,29 +262,108 @@ def _from_py_dataset(batches: keras.utils.PyDataset, shape: Shape) -> Elements:
     return elements
 
 
-def _as_array(images: Any) -> np.ndarray:
+def _as_array(images: Any, shape: Shape, values: ValueRange) -> np.ndarray:
+    images = _unmasked(images, values)
     array = images.numpy() if hasattr(images, "numpy") else np.asarray(images)
-    if array.dtype == object and not array.shape:
-        raise ValueError(
-            "`images` must be an array, a list of arrays, a `tf.data.Dataset`, a PyDataset, an `ImageFolder`, paths of "
-            "folders or pictures, or a data set of Hugging Face, PyTorch, Grain, WebDataset, HDF5 or Zarr. "
-            f"Received: images={images!r}"
-        )
     if array.dtype == object:
+        raise ValueError(_object_error(images, array, shape))
+    if array.dtype.kind not in "buif":
         raise ValueError(
-            "`images` is an object array, which numpy makes of images of different sizes. Pass them as a list of "
-            f"arrays (H, W, C) instead. Received: dtype=object, shape={array.shape}"
+            f"`images` must be numbers{_number_advice(array)}. Received: dtype={array.dtype}, shape={array.shape}"
         )
     check_numeric(array.dtype)
     return array
 
 
-def _single(image: np.ndarray, index: int, rank: int) -> np.ndarray:
+def _unmasked(images: Any, values: ValueRange) -> Any:
+    """A masked array as one whose masked values are NaN; anything else as it is.
+
+    Raises:
+        ValueError: there are masked values, and none may be missing.
+    """
+    if not isinstance(images, np.ma.MaskedArray):
+        return images
+    mask = np.ma.getmaskarray(images)
+    if values.missing == "error":
+        if not mask.any():
+            return images.data
+        raise ValueError(
+            "`images` is a masked array. Put a value in place of what is masked with `images.filled(0)`, or make the "
+            'Autoencoder with `missing="ignore"`, which leaves masked values out of the loss. '
+            f"Received: {int(mask.sum())} masked values of {mask.size}"
+        )
+    # Floats even if nothing is masked: of a list, other images may have gaps.
+    floats = images.data if np.issubdtype(images.dtype, np.floating) else values.to_user(images.data).numpy()
+    return np.where(mask, np.array(np.nan, floats.dtype), floats)
+
+
+def _object_error(images: Any, array: np.ndarray, shape: Shape) -> str:
+    """The message for what numpy makes no array of numbers of, with what helps."""
+    received = f"Received: dtype=object, shape={array.shape}"
+    if isinstance(images, Mapping):
+        names = ", ".join(map(repr, images))
+        key = repr(next(iter(images))) if images else "…"
+        return (
+            f"`images` is a dict: pass one of its values, such as `images[{key}]`. Received: a dict of the keys "
+            f"{printable(names, 200)}"
+        )
+    if not array.shape:
+        return (
+            "`images` must be an array, a list of arrays, a DataFrame or a sparse matrix of vectors, a "
+            "`tf.data.Dataset`, a PyDataset, an `ImageFolder` or the path of a folder. "
+            f"Received: images={printable(repr(images), 200)}"
+        )
+    try:
+        array.astype(np.float32)
+    except (TypeError, ValueError):
+        pass
+    else:
+        return f"`images` is an object array of numbers: convert it with `images.astype('float32')`. {received}"
+    if any(np.ndim(each) for each in array.ravel()):
+        return (
+            "`images` is an object array, which numpy makes of images of different sizes. Pass them as a list of "
+            f"arrays {AXES[len(shape)]} instead: `list(images)`. {received}"
+        )
+    other = next((each for each in array.ravel() if not isinstance(each, (int, float, np.number))), None)
+    return (
+        "`images` is an object array that holds something else than numbers. Encode it as numbers, text for example "
+        f"with `pd.get_dummies(pd.DataFrame(images).convert_dtypes(), dtype=float)`. {received}, with "
+        f"{printable(repr(other), 100)}"
+    )
+
+
+def _number_advice(array: np.ndarray) -> str:
+    """How to make numbers of what aren't any."""
+    if array.dtype.kind in "SU":
+        try:
+            array.astype(np.float32)
+        except ValueError:
+            return ", and this is text: encode it, for example with `pd.get_dummies(pd.DataFrame(images), dtype=float)`"
+        return ", and these are written as text: convert them with `images.astype('float32')`"
+    if array.dtype.kind == "c":
+        return ", and these are complex: pass `np.abs(images)`, or `images.real` and `images.imag` as two channels"
+    if array.dtype.kind in "mM":
+        return ", and these are times: convert them with `images.astype('int64')`"
+    if array.dtype.names:
+        return ", and this has named fields: pass it as a table, `pd.DataFrame(images)`"
+    return ""
+
+
+def _single(image: np.ndarray, index: int, shape: Shape) -> np.ndarray:
+    rank = len(shape)
     if image.ndim == rank + 1 and image.shape[0] == 1:
         return image[0]
     if image.ndim != rank:
         axes = AXES[rank]
+        advice = ""
+        if image.ndim == rank + 1:
+            advice = " Join batches with `np.concatenate(images)`."
+        elif image.ndim == rank - 1 and rank == 1:
+            advice = " One vector is given with `[images]`."
+        elif image.ndim == rank - 1 and shape[-1] == 1:
+            advice = " Add the last axis with `[image[..., None] for image in images]`."
         raise ValueError(
-            f"A list must hold images of shape {axes} or (1, {axes[1:]}. Received: image {index} of shape {image.shape}"
+            f"A list must hold {described(shape)} or (1, {axes[1:]}, one each.{advice} Received: image {index} of "
+            f"shape {image.shape}"
         )
     return image

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from stacked_autoencoder.data.dataframes import SparseRows
 from stacked_autoencoder.data.source import ImageBlock, Source, everything
 from stacked_autoencoder.utils.checks import check_image_shape
 from stacked_autoencoder.utils.generators import generated
@@ -21,7 +22,7 @@ CHECKED_AT_ONCE = 1 << 24  # values; bounds the memory of a check
 
 
 class ArrayBlock(ImageBlock):
-    def __init__(self, index: int, held: np.ndarray | list[np.ndarray], labels: Labels | None) -> None:
+    def __init__(self, index: int, held: np.ndarray | SparseRows | list[np.ndarray], labels: Labels | None) -> None:
         self.index = index
         self.held = held
         self.labels = labels
@@ -30,18 +31,18 @@ class ArrayBlock(ImageBlock):
         return iter(self.held)
 
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
-        if isinstance(self.held, np.ndarray):  # nothing to join, so nothing to copy
+        if not isinstance(self.held, list):  # nothing to join, so nothing to copy
             step = fitting(batch_size, self.held.shape[1:])
             return (self.held[start : start + step] for start in range(0, len(self.held), step))
         return super().batches(batch_size)
 
 
 class ArraySource(Source):
-    """Images in memory, or mapped into it: one array, or a list of arrays whose sizes may differ."""
+    """Images in memory, or mapped into it: one array, sparse rows, or a list of arrays whose sizes may differ."""
 
     def __init__(
         self,
-        images: np.ndarray | list[np.ndarray],
+        images: np.ndarray | SparseRows | list[np.ndarray],
         shape: Shape,
         factor: int = 1,
         values: ValueRange = UNKNOWN,
@@ -50,7 +51,7 @@ class ArraySource(Source):
         super().__init__(shape, factor, values)
         self.images = images
         self.labels = None if labels is None else as_labels(labels, len(images))
-        if isinstance(images, np.ndarray):
+        if not isinstance(images, list):
             if images.ndim != len(shape) + 1:
                 check_image_shape(images.shape, shape, batched=True)
             if len(images) == 0:
@@ -82,7 +83,7 @@ class ArraySource(Source):
 
     def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
         passes = EpochShuffler.drawn(shuffle, first_pass)
-        dtype = self.images.dtype if isinstance(self.images, np.ndarray) else self.images[0].dtype
+        dtype = self.images[0].dtype if isinstance(self.images, list) else self.images.dtype
         signature = tf.TensorSpec((None, *self.shape), dtype)
         return generated(lambda: self._generate(batch_size, passes.next()), signature)
 
@@ -115,12 +116,12 @@ class ArraySource(Source):
 
     def _generate(self, batch_size: int, rng: np.random.Generator | None) -> Iterator[np.ndarray]:
         for indices in self._plan(batch_size, rng):
-            if isinstance(self.images, np.ndarray):
+            if isinstance(self.images, list):
+                yield np.stack([self.images[index] for index in indices])
+            else:
                 in_order = rng is None
                 yield self.images[indices[0] : indices[-1] + 1] if in_order else self.images[indices]
-            else:
-                yield np.stack([self.images[index] for index in indices])
 
     def _plan(self, batch_size: int, rng: np.random.Generator | None) -> list[np.ndarray]:
-        sizes = None if isinstance(self.images, np.ndarray) else [image.shape for image in self.images]
+        sizes = [image.shape for image in self.images] if isinstance(self.images, list) else None
         return index_batches(sizes, len(self), batch_size, rng)

@@ -89,7 +89,7 @@ class StreamSource(DatasetSource):
         if not isinstance(spec, tf.TensorSpec) or spec.shape.rank not in (len(shape), len(shape) + 1):
             raise ValueError(
                 f"A dataset must yield single {described(shape)}, batches of them, or tuples that begin with one of "
-                f"these. Received: element_spec={spec}"
+                f"these.{_element_advice(self.whole.element_spec, shape)} Received: element_spec={spec}"
             )
         self.batched = spec.shape.rank == len(shape) + 1
         size = spec.shape[-len(shape) :].as_list()
@@ -245,3 +245,13 @@ def batch_by_size(dataset: tf.data.Dataset, batch_size: int, shape: Shape) -> tf
         reduce_func=lambda _, window: window.batch(batch_size),
         window_size=batch_size,
     )
+
+
+def _element_advice(element: Any, shape: Shape) -> str:
+    """How to add a last axis that is missing, as code; empty if that doesn't help."""
+    is_tuple = isinstance(element, (tuple, list))
+    spec, arguments = (element[0], "image, *others") if is_tuple else (element, "image")
+    if not isinstance(spec, tf.TensorSpec) or spec.shape.rank != len(shape) - 1 or shape[-1] != 1:
+        return ""
+    result = "(image[..., None], *others)" if is_tuple else "image[..., None]"
+    return f" Add the last axis with `dataset.map(lambda {arguments}: {result})`."

@@ -83,8 +83,8 @@ class Source(ABC):
 
     Attributes:
         shape: of one image, `(H, W, C)`, `None` where sizes may differ; `(timesteps, features)` of a sequence.
-        values: range that the images must lie in, and how they are scaled for level 0. It may be replaced by the one
-            that was found in the training data.
+        values: range that the images must lie in, how they are scaled for level 0, and whether values may be missing,
+            which are NaN in batches. It may be replaced by the range that was found in the training data.
         low, high: extremes of what has been read, on the scale of level 0.
         value_range: `(low, high)` of the images, `low < high`: the one that the user gave; else [-1, 1] for `uint8`,
             [0, 1] or [-1, 1] for floats, by what has been read; the observed extremes where the range isn't checked.

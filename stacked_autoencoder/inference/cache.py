@@ -99,23 +99,23 @@ class EncodingCache:
     def _on_disk(
         self, stack: Stack, level: int, source: Source, images: Shape, name: str, verbose: int
     ) -> EncodingStore:
-        made, encoders = made_by(stack, level, images, DTYPE, parts=source.parts), [stack.levels[level].encoder]
-        write = partial(self._written, source, encoders, made, f"level{level}-{name}", verbose)
+        made, levels = made_by(stack, level, images, DTYPE, parts=source.parts), [stack.levels[level]]
+        write = partial(self._written, source, levels, made, f"level{level}-{name}", verbose)
         return EncodingStore(write() if self.folder is None else of_chief(write))
 
-    def _written(self, source: Source, encoders: list[Any], made: dict[str, Any], name: str, verbose: int) -> Path:
+    def _written(self, source: Source, levels: list[Level], made: dict[str, Any], name: str, verbose: int) -> Path:
         """The folder of the store with these encodings."""
         if self.folder is None and self.temporary is None:
             self.temporary = TemporaryFolder()
         try:
             if self.folder is None:
                 folder = self.temporary.path / name
-                return write_store(folder, source, encoders, made, keep_labels=False, verbose=verbose)
-            return self._kept(source, encoders, made, f"{name}-{_key(source, made)}", verbose)
+                return write_store(folder, source, levels, made, keep_labels=False, verbose=verbose)
+            return self._kept(source, levels, made, f"{name}-{_key(source, made)}", verbose)
         except CannotWrite as error:
             raise self._without_room(error, source, made) from error
 
-    def _kept(self, source: Source, encoders: list[Any], made: dict[str, Any], name: str, verbose: int) -> Path:
+    def _kept(self, source: Source, levels: list[Level], made: dict[str, Any], name: str, verbose: int) -> Path:
         """A folder of the user's with these encodings, which no other process changes until this cache is left.
 
         Folders that another process has, or that hold anything else, are passed over.
@@ -131,7 +131,7 @@ class EncodingCache:
                     if not self.folder.is_dir():
                         raise
                     continue
-                write = partial(write_alone, folder, source, encoders, made, keep_labels=False, verbose=verbose)
+                write = partial(write_alone, folder, source, levels, made, keep_labels=False, verbose=verbose)
                 try:
                     try:
                         write()

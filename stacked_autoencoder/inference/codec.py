@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from stacked_autoencoder.data.adapters import Images, as_source
 from stacked_autoencoder.inference.tiling import decode_tiles, default_side, encode_tiles, tiler
+from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.levels.stack import BATCH, Stack
 from stacked_autoencoder.utils.checks import check_encodings, described, positive_int
 from stacked_autoencoder.utils.forks import check_not_forked
@@ -78,6 +80,11 @@ def sample(stack: Stack, n: int, seed: int | None = None) -> np.ndarray:
 # === One batch ===
 
 
+def _scaled(values: ValueRange, level: Level, images: np.ndarray) -> np.ndarray:
+    """Images as level 0 sees them."""
+    return level.filled(values.to_level(images).numpy())
+
+
 def encode_batch(
     stack: Stack, images: np.ndarray, level: int, tile: Tile = "auto", values: ValueRange = UNLIMITED
 ) -> np.ndarray:
@@ -90,7 +97,8 @@ def encode_batch(
     levels = stack.levels[: level + 1]
     if side is not None:
         tiles = tiler(tuple(each.encoder for each in levels))
-        return _batch([encode_tiles(tiles, image, stack.factor, side, values) for image in images])
+        scale = partial(_scaled, values, levels[0])
+        return _batch([encode_tiles(tiles, image, stack.factor, side, scale) for image in images])
     encodings = stack.pad(values.to_level(images).numpy())
     for each in levels:
         encodings = each.encode(encodings)

@@ -15,6 +15,7 @@ import tensorflow as tf
 from stacked_autoencoder.data.adapters import Images, as_source
 from stacked_autoencoder.data.source import Block, Source
 from stacked_autoencoder.inference.tiling import default_side, encode_tiles, tiler
+from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.levels.stack import BATCH, Stack
 from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.store.manifest import DTYPES, FORMAT, LABELS, OPTIONAL, Record
@@ -24,7 +25,7 @@ from stacked_autoencoder.utils.checks import positive_int, whole
 from stacked_autoencoder.utils.console import Progress
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.files import only_writer
-from stacked_autoencoder.utils.images import Shape, pad_by_reflection
+from stacked_autoencoder.utils.images import Shape, pad_by_reflection, without_missing
 from stacked_autoencoder.utils.labels import Labels
 from stacked_autoencoder.utils.value_range import ValueRange
 from stacked_autoencoder.version import versions
@@ -58,7 +59,7 @@ def encode_to_store(
     folder = write_store(
         Path(path),
         images,
-        [lower.encoder for lower in stack.levels[: level + 1]],
+        stack.levels[: level + 1],
         made_by(stack, level, images.shape, dtype, shard_size),
         part=part,
         verbose=verbose,
@@ -81,7 +82,7 @@ class StaleStore(ValueError):
 def write_store(
     folder: Path,
     source: Source,
-    encoders: Sequence[keras.Model],
+    levels: Sequence[Level],
     made: dict[str, Any],
     *,
     part: tuple[int, int] | None = None,
@@ -92,7 +93,7 @@ def write_store(
 
     Args:
         folder: of the store; new, empty, or of a store.
-        encoders: what to apply, one after the other.
+        levels: whose encoders to apply, one after the other.
         made: what `made_by` says.
         part: `(i, n)`, the blocks to encode: every n-th from the i-th on.
         keep_labels: whether the store keeps what the source gives beside the images.
@@ -106,7 +107,7 @@ def write_store(
         folder = folder / part_name(*part)
     make_folder(folder)
     with only_writer(folder):
-        write_alone(folder, source, encoders, made, part=part, keep_labels=keep_labels, verbose=verbose)
+        write_alone(folder, source, levels, made, part=part, keep_labels=keep_labels, verbose=verbose)
     return folder
 
 
@@ -122,7 +123,7 @@ def make_folder(folder: Path) -> None:
 def write_alone(
     folder: Path,
     source: Source,
-    encoders: Sequence[keras.Model],
+    levels: Sequence[Level],
     made: dict[str, Any],
     *,
     part: tuple[int, int] | None = None,
@@ -130,7 +131,14 @@ def write_alone(
     verbose: int = 0,
 ) -> None:
     """What `write_store` does in the folder of the store or part, for which the caller has `only_writer`."""
-    encode = encoding_of(tuple(encoders), source.factor, source.values, made["dtype"])
+    fill_values = levels[0].fill_values
+    encode = encoding_of(
+        tuple(level.encoder for level in levels),
+        source.factor,
+        source.values,
+        made["dtype"],
+        None if fill_values is None else tuple(fill_values.tolist()),
+    )
     if source.parts > 1:
         encode = partial(_parts_encoded, encode, source.parts)
     about = {"part": None if part is None else list(part), "source": source.describe(), "versions": versions()}
@@ -264,20 +272,34 @@ def _check_labels(folder: Path, record: Record, labels: Labels | None) -> None:
 
 @lru_cache(maxsize=2)  # tracing takes as long as a thousand small images
 def encoding_of(
-    encoders: tuple[keras.Model, ...], factor: int, value_range: ValueRange, dtype: str
+    encoders: tuple[keras.Model, ...],
+    factor: int,
+    value_range: ValueRange,
+    dtype: str,
+    fill_values: tuple[float, ...] | None = None,
 ) -> Callable[[np.ndarray], Encoded]:
     """From images as they are to what is kept of them, as one graph: nothing in between is copied out.
 
     Large images go tile by tile.
+
+    Args:
+        fill_values: what stands for NaN in each channel, `None` where there is none.
     """
+    fill = None if fill_values is None else partial(without_missing, replacements=np.array(fill_values))
 
     def whole(images: tf.Tensor) -> tuple[tf.Tensor, ...]:
         values = pad_by_reflection(value_range.to_level(images), factor)
+        if fill is not None:
+            values = fill(values)
         for encoder in encoders:
             values = encoder(values, training=False)
         axes = list(range(values.shape.rank - 1))
         sums = tf.reduce_sum(values, axes), tf.reduce_sum(tf.square(values), axes)
         return tf.cast(values, dtype), tf.reduce_min(values), tf.reduce_max(values), *sums
+
+    def scale(images: np.ndarray) -> tf.Tensor:
+        values = value_range.to_level(images)
+        return values if fill is None else fill(values)
 
     def encode(images: np.ndarray) -> Encoded:
         is_image = len(encoders[-1].output_shape) == 4
@@ -285,7 +307,7 @@ def encoding_of(
         if side is None:
             return Encoded(*map(np.asarray, graph(tf.convert_to_tensor(images))))
         (image,) = images  # there is one, so large are they
-        return Encoded.of(encode_tiles(tiler(encoders), image, factor, side, value_range)[None], dtype)
+        return Encoded.of(encode_tiles(tiler(encoders), image, factor, side, scale)[None], dtype)
 
     graph = tf.function(whole, reduce_retracing=True)
     return encode

@@ -14,7 +14,7 @@ from stacked_autoencoder.levels.stack import BATCH, Stack
 from stacked_autoencoder.metrics import SSIM_WINDOW, Mean, psnr, squared_error, ssim
 from stacked_autoencoder.pca import to_patches
 from stacked_autoencoder.utils.console import aligned
-from stacked_autoencoder.utils.images import cropped
+from stacked_autoencoder.utils.images import Range, cropped
 
 if TYPE_CHECKING:
     from stacked_autoencoder.levels.base import Level
@@ -62,22 +62,41 @@ def error_budget(stack: Stack, images: Images, targets: Images | None = None) ->
             decoded = cropped(decoded, batch.shape[1:])
             mean["full_loss"].add(*squared_error(*without_masked(levels[0], wanted, decoded)))
             if batch.ndim == 4:
-                mean["psnr"].add(psnr(wanted, decoded, stack.values.level_ends).sum(), len(batch))
-                mean["ssim"].add(ssim(wanted, decoded, stack.values.level_ends).sum(), len(batch))
+                measured = _quality if levels[0].fill_values is None else _quality_with_gaps
+                for name, values in measured(wanted, decoded, stack.values.level_ends).items():
+                    mean[name].add(values.sum(), len(values))
             mean["values"].add(encodings.size, len(batch))
             mean["ratio"].add(batch.size / encodings.size * len(batch), len(batch))
             code = level.linear_code
             if code is not None:
-                patch = factor if level.is_image else None
-                patches = to_patches(padded, patch).astype(np.float64)
-                if wanted is batch:
-                    error = code.squared_error(patches)
+                side = factor if level.is_image else None
+                patches = to_patches(levels[0].filled(padded), side).astype(np.float64)
+                if wanted is batch and levels[0].fill_values is None:
+                    mean["pca_loss"].add(code.squared_error(patches), patches.size)
                 else:
-                    error = code.squared_error_to(to_patches(padded_target, patch).astype(np.float64), patches)
-                mean["pca_loss"].add(error, patches.size)
+                    targets = to_patches(padded if wanted is batch else padded_target, side).astype(np.float64)
+                    errors = (targets - code.restored(patches))[~np.isnan(targets)]
+                    mean["pca_loss"].add(float(np.sum(np.square(errors))), errors.size)
             of_level = encodings if wanted is batch else level.encode(level.encoder_inputs(of_level))
             given = encodings
     return {index: {name: row[name].value for name in names} for index, row in enumerate(means)}
+
+
+def _quality(images: np.ndarray, restored: np.ndarray, value_range: Range) -> dict[str, np.ndarray]:
+    return {"psnr": psnr(images, restored, value_range), "ssim": ssim(images, restored, value_range)}
+
+
+def _quality_with_gaps(images: np.ndarray, restored: np.ndarray, value_range: Range) -> dict[str, np.ndarray]:
+    """PSNR of each image over the values that it has, and SSIM of each from which none is missing."""
+    is_there = ~np.isnan(images)
+    is_whole = is_there.all(axis=(1, 2, 3))
+    errors = [
+        psnr(image[there][None], other[there][None], value_range)
+        for image, other, there in zip(images, restored, is_there, strict=True)
+        if there.any()
+    ]
+    whole = ssim(images[is_whole], restored[is_whole], value_range) if is_whole.any() else np.empty(0)
+    return {"psnr": np.array(errors), "ssim": whole}
 
 
 def table(budget: Budget) -> list[str]:

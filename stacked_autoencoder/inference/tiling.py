@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -23,7 +23,6 @@ from keras import layers, tree
 from stacked_autoencoder.layers.patches import patch_by_patch
 from stacked_autoencoder.levels.inference import compiled
 from stacked_autoencoder.utils.images import PIXELS, Shape, padded_shape
-from stacked_autoencoder.utils.value_range import ValueRange
 
 TILE = 2048  # default side: as many pixels as a batch of small images
 POINTWISE = (layers.Activation, layers.Add, layers.Multiply)
@@ -150,14 +149,16 @@ class Tiler:
 tiler = lru_cache(maxsize=4)(Tiler)  # of the same models; tracing takes as long as a few tiles
 
 
-def encode_tiles(tiler: Tiler, image: np.ndarray, multiple: int, side: int, values: ValueRange) -> np.ndarray:
+def encode_tiles(
+    tiler: Tiler, image: np.ndarray, multiple: int, side: int, scale: Callable[[np.ndarray], tf.Tensor]
+) -> np.ndarray:
     """Encodes one image.
 
     Args:
         image: `(H, W, C)` as it is, unscaled; may be memory-mapped, since it is read tile by tile.
         multiple: what height and width are padded to.
         side: of a tile, in pixels.
-        values: scales the image.
+        scale: makes float32 on the scale of level 0 of a part of the image.
 
     Returns:
         `(h, w, features)` float32.
@@ -165,7 +166,7 @@ def encode_tiles(tiler: Tiler, image: np.ndarray, multiple: int, side: int, valu
     height, width, _ = (length // tiler.factor for length in padded_shape(image.shape, multiple))
     encodings = None
     for there, with_halo, within in tiler.tiles((height, width), side):
-        tile = tiler(values.to_level(_reflected(image, *_times(with_halo, tiler.factor))))[within]
+        tile = tiler(scale(_reflected(image, *_times(with_halo, tiler.factor))))[within]
         if encodings is None:
             encodings = np.empty((height, width, tile.shape[-1]), np.float32)
         encodings[there] = tile

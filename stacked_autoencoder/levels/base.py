@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from stacked_autoencoder.distribution import BatchFunction
 from stacked_autoencoder.layers.patches import patch_by_patch
@@ -18,7 +19,7 @@ from stacked_autoencoder.levels.inference import Inference
 from stacked_autoencoder.levels.objective import Objective
 from stacked_autoencoder.pca import LinearCode
 from stacked_autoencoder.utils.forks import check_not_forked
-from stacked_autoencoder.utils.images import Shape
+from stacked_autoencoder.utils.images import Shape, without_missing
 
 LOG_VARIANCE = "log_variance"  # name of the layer that only a posterior has
 TRAINING, CORRUPTION = "training", "corruption"  # of `Level.get_weights`, beside the models' names
@@ -47,6 +48,8 @@ class Level(ABC):
         mean: `(channels,)` mean of the encodings, over a sample of the training data, for models that need
             standardised input.
         std: `(channels,)` their standard deviation; 1 where a channel never changes, so that it can be divided by.
+        fill_values: `(channels,)`, what the level sees in place of NaN: the means of its training data, 0 before
+            training; `None` where values can't be missing.
         linear_code: the best linear code of the *images* with as many values, which the level is held against.
         objective: what it is trained for, by what; not saved with the pair.
         posterior: the encoder with the code's logarithmic variance as a second output, where `kl_weight` asks for one.
@@ -66,6 +69,7 @@ class Level(ABC):
     started: bool = False
     mean: np.ndarray | None = None
     std: np.ndarray | None = None
+    fill_values: np.ndarray | None = None
     linear_code: LinearCode | None = None
 
     def __init__(self, **objective: Any) -> None:
@@ -106,7 +110,7 @@ class Level(ABC):
     @property
     def is_judged_by_image(self) -> bool:
         """Whether its loss for a batch is the mean of those for its images."""
-        return not isinstance(self.objective.penalty, KLSparsity)
+        return not isinstance(self.objective.penalty, KLSparsity) and self.fill_values is None
 
     def tied_layers(self) -> dict[str, keras.layers.Layer]:
         """Names of the decoder's layers that use an encoder's kernel in training, and the layers whose it is."""
@@ -132,8 +136,38 @@ class Level(ABC):
         return inputs
 
     def loss_mask(self, inputs: Any) -> Any:
-        """Which of it counts in a loss, `(N, timesteps)`; `None` for all."""
-        return None
+        """Which of it counts in a loss: `(N, timesteps)`, or of its own shape where values can be missing; `None` for
+        all."""
+        return None if self.fill_values is None else self.is_there(inputs)
+
+    def is_there(self, inputs: Any) -> Any:
+        """Which values are neither missing nor padding, in the shape of the inputs."""
+        return ops.logical_not(ops.isnan(inputs))
+
+    def filled(self, inputs: Any) -> Any:
+        """Inputs with `fill_values` in place of what is missing."""
+        return inputs if self.fill_values is None else without_missing(inputs, self.fill_values)
+
+    def measure_fill_values(self, batches: Iterable[np.ndarray]) -> None:
+        """Sets `fill_values` to the mean of each channel or column over the values that are there.
+
+        Raises:
+            ValueError: a channel or column has none.
+        """
+        total, count = np.zeros_like(self.fill_values), np.zeros_like(self.fill_values)
+        for batch in batches:
+            is_there = np.asarray(self.is_there(batch)).reshape(-1, batch.shape[-1])
+            values = batch.reshape(is_there.shape)
+            total += np.sum(values, axis=0, dtype=np.float64, where=is_there)
+            count += is_there.sum(axis=0)
+        empty = np.flatnonzero(count == 0).tolist()
+        if empty:
+            raise ValueError(
+                f"All values are missing in channels or columns {empty} of `images`, counted from 0. Leave them out "
+                f"with `np.delete(images, {empty}, axis=-1)`, and make the Autoencoder for as many as are left. "
+                f"Received: {len(count)} channels or columns"
+            )
+        self.fill_values = total / count
 
     @property
     def encoding_shape(self) -> Shape:
@@ -146,7 +180,7 @@ class Level(ABC):
 
     def encode(self, inputs: np.ndarray) -> np.ndarray:
         """One batch `(N, *input_shape)` → `(N, *encoding_shape)`, compiled once for any batch size."""
-        return self._encode(inputs)
+        return self._encode(self.filled(inputs))
 
     def decode(self, encodings: np.ndarray) -> np.ndarray:
         """One batch `(N, *encoding_shape)` → `(N, *input_shape)`, compiled once for any batch size."""
@@ -180,12 +214,16 @@ class Level(ABC):
     def get_state(self) -> dict[str, Any]:
         """What `autoencoder.json` says of this level."""
         statistics = {name: None if value is None else value.tolist() for name, value in self.statistics().items()}
+        if self.fill_values is not None:
+            statistics["fill_values"] = self.fill_values.tolist()
         return {"kind": self.kind, "config": self.get_config(), "started": self.started, **statistics}
 
     def set_state(self, state: dict[str, Any]) -> None:
         self.started = bool(state["started"])
         for name in self.statistics():
             setattr(self, name, None if state[name] is None else np.asarray(state[name], np.float64))
+        if self.fill_values is not None:
+            self.fill_values = np.asarray(state["fill_values"], np.float64)
 
     def get_weights(self) -> dict[str, list[np.ndarray]]:
         """Weights of each of `models`, those that only train, and the state of the random numbers that corrupt."""

@@ -53,6 +53,15 @@ KNOWN: dict[str, dict[str, Any]] = {
 }
 
 
+# Losses that are means of one number per value, so that values can be left out.
+BY_VALUE = {
+    *("MeanSquaredError", "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanSquaredLogarithmicError", "Huber"),
+    *("BinaryCrossentropy", "BinaryFocalCrossentropy", "LogCosh", "Poisson"),
+    *("mean_squared_error", "mean_absolute_error", "mean_squared_logarithmic_error", "huber", "log_cosh", "poisson"),
+    *("binary_crossentropy", "binary_focal_crossentropy"),
+}
+
+
 WITHIN_UNIT_INTERVAL = ("binary_crossentropy", "BinaryCrossentropy", "binary_focal_crossentropy")
 
 
@@ -108,21 +117,39 @@ class Objective:
         return not self.get_config()
 
     @property
+    def loss_name(self) -> str:
+        """The name of the loss's function or class."""
+        loss = self.config["loss"]
+        return loss if isinstance(loss, str) else loss["name"]
+
+    @property
     def is_within_unit_interval(self) -> bool:
         """Whether the loss is of probabilities."""
-        name = self.config["loss"]
-        return (name if isinstance(name, str) else name["name"]) in WITHIN_UNIT_INTERVAL
+        return self.loss_name in WITHIN_UNIT_INTERVAL
+
+    def check_by_value(self) -> None:
+        """Raises `ValueError` unless the loss is a mean over values, from which single ones can be left out."""
+        if self.loss_name not in BY_VALUE:
+            raise ValueError(
+                '`missing="ignore"` leaves single values out of the loss of the first level, and this loss can\'t be '
+                f'computed value by value: take `loss="mse"`, `loss="mae"`, another of {", ".join(sorted(BY_VALUE))}, '
+                f'or `missing="error"`. Received: loss={self.loss_name!r}'
+            )
 
     def of_reconstruction(self, targets: tf.Tensor, outputs: tf.Tensor, counted: tf.Tensor | None = None) -> tf.Tensor:
         """The loss of a batch, a scalar.
 
         Args:
-            counted: which steps of sequences count, `(N, timesteps)`; all by default.
+            counted: which steps of sequences count, `(N, timesteps)`, or which values, of the targets' shape; all by
+                default.
         """
         if counted is None and self.loss is keras.losses.mean_squared_error:
             # In one sum: by way of the means over an image's three channels a training step takes 3 % longer.
             error = ops.subtract(outputs, targets)
             return 2.0 * tf.nn.l2_loss(error) / ops.cast(ops.size(error), error.dtype)
+        if counted is not None and len(counted.shape) == len(targets.shape):
+            # An axis more, since Keras takes the mean over the last. Behind a value that is left out may be NaN.
+            targets, outputs = ops.where(counted, targets, 0.0)[..., None], outputs[..., None]
         losses = (self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss)(targets, outputs)
         if counted is None:
             return ops.mean(losses)

@@ -50,6 +50,7 @@ class SequenceLevel(Level):
         return_sequences: whether the encoding is a sequence of as many steps; set by itself under another
             SequenceLevel.
         mask_value: steps all of whose features have this value are padding: passed over and not counted in any loss.
+            A finite number; for NaN see `missing` of `Autoencoder`.
         loss, penalty, corruption: as in `DenseLevel`.
 
     Input shape:
@@ -97,6 +98,13 @@ class SequenceLevel(Level):
         self.cell = _one_of("cell", cell, CELLS)
         self.return_sequences = bool(return_sequences)
         self.mask_value = None if mask_value is None else float(mask_value)
+        if self.mask_value is not None and not math.isfinite(self.mask_value):
+            raise ValueError(
+                "`mask_value` must be a finite number that the data don't have otherwise; NaN equals nothing, not even "
+                "itself. Mark steps that are missing with `np.nan_to_num(sequences, nan=-9.0)` and `mask_value=-9.0`; "
+                'for single values make the Autoencoder with `missing="ignore"`. '
+                f"Received: mask_value={mask_value!r}"
+            )
         if return_sequences and (conditional or target != "input"):
             raise ValueError(
                 "A level that encodes as a sequence restores it step by step: `conditional` and `target` are for "
@@ -171,11 +179,18 @@ class SequenceLevel(Level):
     def loss_mask(self, inputs: Any) -> Any:
         if self.target == "next":
             return self.following(inputs)
+        if self.fill_values is not None:
+            return self.is_there(inputs)
         return None if self.mask_value is None else self._real(inputs)
 
+    def is_there(self, inputs: Any) -> Any:
+        return ops.logical_and(super().is_there(inputs), self._real(inputs)[..., None])
+
     def following(self, inputs: Any) -> Any:
-        """Which steps count in the loss of a prediction, `(N, timesteps)`: the first is given, not predicted."""
+        """What counts in the loss of a prediction, as `loss_mask` gives it: the first step is given, not predicted."""
         is_first = np.arange(inputs.shape[1]) == 0
+        if self.fill_values is not None:
+            return ops.logical_and(self.is_there(inputs), ~is_first[:, None])
         return ops.logical_and(self._real(inputs), ~is_first)
 
     def _real(self, inputs: Any) -> Any:

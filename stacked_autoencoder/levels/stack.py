@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ from stacked_autoencoder.levels.conv import ConvLevel
 from stacked_autoencoder.levels.dense import DenseLevel
 from stacked_autoencoder.levels.sequence import SequenceLevel
 from stacked_autoencoder.utils import keras_layers as layers
-from stacked_autoencoder.utils.checks import AXES, check_size, whole
+from stacked_autoencoder.utils.checks import AXES, MISSING, check_size, did_you_mean, whole
 from stacked_autoencoder.utils.console import aligned, show
 from stacked_autoencoder.utils.forks import check_not_forked
 from stacked_autoencoder.utils.images import Shape, pad_by_reflection, padded_shape
@@ -34,25 +34,44 @@ class Stack:
             `(timesteps, features)`, vectors `(features,)`.
         check_range: whether images must lie in `value_range`, or floats in [-1, 1].
         value_range: `(low, high)`, lowest and highest value that images may have, which are scaled for level 0.
+        missing: what NaN in images is: `"error"`, or `"ignore"` for missing values, which level 0 sees as its
+            `fill_values` and leaves out of its loss.
 
     Attributes:
         levels: list of `Level`, each with its `encoder` and `decoder`.
         values: the range of the images, and its scale inside the levels.
     """
 
-    def __init__(self, shape: Shape, check_range: bool = True, value_range: Range | None = None) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        check_range: bool = True,
+        value_range: Range | None = None,
+        missing: Literal["error", "ignore"] = "error",
+    ) -> None:
         check_not_forked()
+        if missing not in MISSING:
+            raise ValueError(
+                f"`missing` must be one of {', '.join(map(repr, MISSING))}: {did_you_mean(missing, MISSING)}"
+                f"Received: missing={missing!r}"
+            )
         self.shape = _image_shape(shape)
         if value_range is None:
-            self.values = ValueRange(is_checked=check_range and len(self.shape) == 3)  # other data aren't pixels
+            is_checked = check_range and len(self.shape) == 3  # other data aren't pixels
+            self.values = ValueRange(is_checked=is_checked, missing=missing)
         else:
-            self.values = ValueRange.given(value_range, check_range)
+            self.values = ValueRange.given(value_range, check_range, missing)
         self.levels: list[Level] = []
 
     @property
     def value_range(self) -> Range:
         """`(low, high)` of the images, as users pass and get them."""
         return self.values.ends
+
+    @property
+    def missing(self) -> Literal["error", "ignore"]:
+        """What NaN in images is: an error, or a missing value."""
+        return self.values.missing
 
     @property
     def factor(self) -> int:
@@ -96,8 +115,12 @@ class Stack:
             raise ValueError(f"A level such as `ConvLevel(n_out=32)` was expected. Received: {level!r}")
         if any(level is other for other in self.levels):
             raise ValueError("This level is in the stack already; make a new one with the same arguments.")
+        sees_gaps = self.missing == "ignore" and not self.levels
+        if sees_gaps:
+            level.objective.check_by_value()
         if self.levels:
             self.levels[-1].prepare_for(level)
+        level.fill_values = np.zeros(self.shape[-1]) if sees_gaps else None
         level.build(self._room_for(level), len(self.levels))
         self.levels.append(level)
 
@@ -116,6 +139,8 @@ class Stack:
             digest.update(json.dumps([each.kind, each.get_config(), each.input_shape], sort_keys=True).encode())
             for weight in each.encoder.get_weights():
                 digest.update(np.ascontiguousarray(weight).data)
+            if each.fill_values is not None:
+                digest.update(np.float32(each.fill_values).data)
         return digest.hexdigest()
 
     def level_of(self, fingerprint: str) -> int | None:

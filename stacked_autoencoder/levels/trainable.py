@@ -42,7 +42,7 @@ class TrainableLevel(layers.Layer):
         self.built = True
 
     def encode(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
-        inputs = self.level.encoder_inputs(inputs)
+        inputs = self.level.filled(self.level.encoder_inputs(inputs))
         if self.corruption is not None:
             inputs = self.corruption(inputs, training=True)
         code = self.encoder(inputs, training=training)
@@ -77,15 +77,15 @@ class TrainableSequenceLevel(TrainableLevel):
             self.forced_predictor = level.predictor and TeacherForcing(level, level.predictor, reverse=False)
 
     def encode(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
-        self.truth = inputs
+        self.truth = seen = self.level.filled(inputs)
         code = super().encode(inputs, training)
         if self.predictor is not None:
-            before = delayed(inputs)
+            before = delayed(seen)
             if self.corruption is not None:
                 before = self.corruption(before, training=True)
             before = self.encoder(before, training=training)
             if self.forced_predictor is not None and training:
-                predicted = self.forced_predictor(before, inputs)
+                predicted = self.forced_predictor(before, seen)
             else:
                 predicted = self.predictor(before, training=training)
             self.terms["prediction"] = self.objective.of_reconstruction(inputs, predicted, self.level.following(inputs))

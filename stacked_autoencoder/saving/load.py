@@ -65,7 +65,9 @@ def _read_stack(path: Path, trusted: bool) -> Stack:
     manifest = saved.manifest
     try:
         is_given = manifest.get("value_range_is_given", False)
-        stack = Stack(tuple(manifest["shape"]), manifest["check_range"], manifest["value_range"] if is_given else None)
+        value_range = manifest["value_range"] if is_given else None
+        missing = manifest.get("missing", "error")
+        stack = Stack(tuple(manifest["shape"]), manifest["check_range"], value_range, missing)
     except ValueError as error:
         raise LoadError(f"{error} Received: {str(path)!r}") from None
     if manifest["levels"][0]["started"]:
@@ -184,6 +186,9 @@ def _set_state(level: Level, description: Mapping[str, Any]) -> None:
     for values in (level.mean, level.std):
         if values is not None and (values.shape != (channels,) or not np.isfinite(values).all()):
             raise LoadError(f"Mean and standard deviation must be {channels} finite numbers each.")
+    fill, seen = level.fill_values, level.input_shape[-1]
+    if fill is not None and (fill.shape != (seen,) or not np.isfinite(fill).all()):
+        raise LoadError(f"What stands for missing values must be {seen} finite numbers.")
     if level.std is not None:
         level.std[level.std == 0] = 1.0  # version 0.1 wrote 0 for channels that never change
 

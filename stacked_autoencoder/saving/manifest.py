@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from stacked_autoencoder.utils.checks import MISSING
 from stacked_autoencoder.utils.errors import LoadError, printable
 from stacked_autoencoder.utils.files import (
     is_folder,
@@ -244,6 +245,7 @@ def _check_manifest(manifest: Any) -> None:
         "`shape` must be a list of one to three sides",
     )
     _expect(isinstance(manifest["check_range"], bool), "`check_range` must be true or false")
+    _expect(manifest.get("missing", "error") in MISSING, f"`missing` must be one of {', '.join(MISSING)}")
     is_range = _is_range(manifest["value_range"], may_be_empty="id" not in manifest)
     _expect(is_range, "`value_range` must be two finite numbers, the lower one first")
     is_given = manifest.get("value_range_is_given", False)

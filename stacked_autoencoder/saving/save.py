@@ -86,6 +86,7 @@ def save_stack(stack: Stack, path: Path, *, is_checked: bool = False) -> None:
         "check_range": stack.values.is_checked,
         "value_range": stack.value_range,
         **({"value_range_is_given": True} if stack.values.origin == "user" else {}),
+        **({} if stack.missing == "error" else {"missing": stack.missing}),
         "levels": [level.get_state() for level in stack.levels],
     }
     models = {

@@ -193,6 +193,11 @@ def _check_levels(levels: Sequence[Level], meta: Mapping[str, Any], arrays: Mapp
                 name in state and _is_statistic(state[name], level.encoding_shape[-1]),
                 f"`{name}` of level {index} isn't a number for each channel",
             )
+        if level.fill_values is not None:
+            require(
+                state.get("fill_values") is not None and _is_statistic(state["fill_values"], level.input_shape[-1]),
+                f"`fill_values` of level {index} isn't a number for each channel",
+            )
         _check_linear_code(f"linear{index}_", arrays)
     known = {*present, *(f"linear{index}_{name}" for index in range(len(levels)) for name in LINEAR)}
     require(known.issuperset(arrays), "there are arrays that belong to no level")
@@ -231,6 +236,7 @@ def described(
     return {
         "shape": stack.shape,
         "levels": [[level.kind, level.get_config()] for level in stack.levels],
+        **({} if stack.missing == "error" else {"missing": stack.missing}),
         MARK: [started, known],
         **{name: None if pairs is None else _described(pairs) for name, pairs in data.items()},
         "learning_rate": keras.optimizers.schedules.serialize(rate) if is_schedule else rate,

@@ -82,8 +82,9 @@ def _check(strategy: tf.distribute.Strategy, levels: Sequence[Level]) -> None:
         if strategy.num_replicas_in_sync > 1 and not level.is_judged_by_image:
             raise NotImplementedError(
                 "On several devices the loss must be a mean over images, whose gradient is the sum of what each device "
-                "finds for its own. `KLSparsity` compares the mean of the whole batch, and `mask_value` leaves other "
-                f"numbers of steps to each device: train this level on one. Received: {level!r}"
+                "finds for its own. `KLSparsity` compares the mean of the whole batch, and `mask_value` and "
+                '`missing="ignore"` leave other numbers of values to each device: train this level on one. '
+                f"Received: {level!r}"
             )
 
 

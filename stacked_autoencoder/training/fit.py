@@ -133,6 +133,7 @@ def fit(
         inputs, targets = sample[0]
         # With what acts in training alone: a code of as many values as the image restores all but what is corrupted.
         total, count = squared_error(*without_masked(levels[0], targets, np.asarray(model(inputs))))
+        inputs = levels[0].filled(inputs)
         optimizer = optimizer_for(levels, inputs, start_loss if is_plain else total / count, learning_rate, start_loss)
     else:
         # Another one has its slots for other weights.
@@ -200,8 +201,8 @@ def check_targets(level: Level, seen: Pairs, sample: Sequence[tuple[np.ndarray, 
     if not level.objective.is_within_unit_interval:
         return
     source = seen.inputs if seen.targets is None else seen.targets
-    low = min(source.low, *(targets.min() for _, targets in sample))
-    high = max(source.high, *(targets.max() for _, targets in sample))
+    low = min(source.low, *(np.fmin.reduce(targets, axis=None) for _, targets in sample))
+    high = max(source.high, *(np.fmax.reduce(targets, axis=None) for _, targets in sample))
     if low < 0 or high > 1:
         raise ValueError(
             "This level's `loss` is one of probabilities, so what it restores must lie in [0, 1], and `uint8` images "

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from stacked_autoencoder.data.pairs import Pairs
 from stacked_autoencoder.data.source import Source
 from stacked_autoencoder.distribution import Stream
 from stacked_autoencoder.inference.cache import EncodingCache
+from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.levels.stack import Stack
 from stacked_autoencoder.pca import LinearCode, fit_linear_code
 from stacked_autoencoder.training.checkpoints import Checkpoints
@@ -130,6 +132,8 @@ def _start(stack: Stack, index: int, images: TrainingData, seen: Source, batch_s
     """Sets the closed-form start of a level that hasn't had one, and the code that it will be held against."""
     level = stack.levels[index]
     if not level.started:
+        if level.fill_values is not None:
+            level.measure_fill_values(islice(seen.in_order(batch_size), most))  # without what pads images
         level.linear_code = _linear_start(stack, index, images, seen, batch_size, most)
 
 
@@ -138,15 +142,18 @@ def _linear_start(
 ) -> LinearCode | None:
     """Sets the start; returns the linear code of the *image*, if the images are there."""
 
-    def stream_of(source: Source) -> Stream:
-        return Stream.shared(lambda part: source.batches(batch_size, shuffle=True, most=most, part=part))
+    def stream_of(source: Source, level: Level) -> Stream:
+        """What a level sees of a source."""
+        return Stream.shared(
+            lambda part: map(level.filled, source.batches(batch_size, shuffle=True, most=most, part=part))
+        )
 
     level = stack.levels[index]
-    code = level.adapt(stream_of(seen))
+    code = level.adapt(stream_of(seen, level))
     if index == 0:  # it starts as that very code
         return code
     if images.level > 0:
         return None
     factor = stack.factor_at(index) if level.is_image else None
     values = level.encoding_shape[-1] if level.is_image else math.prod(level.encoding_shape)
-    return fit_linear_code(stream_of(images.pairs.inputs), factor, values)
+    return fit_linear_code(stream_of(images.pairs.inputs, stack.levels[0]), factor, values)

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from stacked_autoencoder.utils.shape_advice import other_axes, other_channels
 from stacked_autoencoder.utils.value_range import SLACK, UNIT, ValueRange
 
 Shape = Sequence[int | None]
 
 
 AXES = {1: "(features)", 2: "(timesteps, features)", 3: "(H, W, C)"}
+MISSING = ("error", "ignore")
 
 
 def described(shape: Shape) -> str:
@@ -33,28 +35,30 @@ def check_image_shape(received: Shape, expected: Shape, *, index: int | None = N
         received: without the batch axis.
         expected: what the model was made for, `None` for a side that may differ.
         index: of the image in the data.
-        batched: whether the batch axis is missing: a single image was given where a batch was expected.
+        batched: whether `received` is the shape of a whole array, whose number of axes is wrong.
     """
     which = "" if index is None else f"image {index} of "
     axes = f"(N, {AXES[len(expected)][1:]}"
-    if len(received) == len(expected) and batched:
+    if batched or len(received) != len(expected):
+        advice = other_axes(received, expected) if batched else ""
         raise ValueError(
-            f"`images` must be a batch {axes}, and this looks like a single one: add the batch axis with "
-            f"`image[None]`, or pass a list. Received: shape={tuple(received)}"
+            f"`images` must have the shape {axes}.{' ' if advice else ''}{advice} Received: shape={tuple(received)}"
         )
-    if len(received) != len(expected):
-        raise ValueError(f"`images` must have the shape {axes}. Received: shape={tuple(received)}")
     if len(expected) < 3:
         if any(wanted not in (None, side) for side, wanted in zip(received, expected, strict=True) if side is not None):
+            is_turned = tuple(received) == tuple(reversed(expected))
+            turn = "Swap the axes with `images.swapaxes(1, 2)`, or make" if is_turned and index is None else "Make"
             raise ValueError(
-                f"The model was made for {described(expected)} of the shape {tuple(expected)}. Received: {which}"
-                f"shape={tuple(received)}"
+                f"The model was made for {described(expected)} of the shape {tuple(expected)}. {turn} the Autoencoder "
+                f"with `shape={tuple(received)}`. Received: {which}shape={tuple(received)}"
             )
         return
     if received[-1] != expected[-1]:
+        advice = other_channels(received, expected[-1], "images" if index is None else "image")
+        advice = f"{advice} Or make" if advice else "Make"
         raise ValueError(
-            f"The images have {received[-1]} channels, the model was made for {expected[-1]}. Convert the images, or "
-            f"make the Autoencoder with `shape=(None, None, {received[-1]})`. Received: {which}shape={tuple(received)}"
+            f"The images have {received[-1]} channels, the model was made for {expected[-1]}. {advice} the Autoencoder "
+            f"with `shape=(None, None, {received[-1]})`. Received: {which}shape={tuple(received)}"
         )
     for side, wanted in zip(received[:2], expected[:2], strict=True):
         if wanted is not None and side is not None and side != wanted:
@@ -97,19 +101,23 @@ def check_values(images: np.ndarray, first_index: int, values: ValueRange) -> tu
     Args:
         images: a batch, of any numeric dtype but `uint8`.
         first_index: of `images[0]` in the data, so that the message can name the image.
-        values: the range of the stack, whose `is_checked` says whether they must lie in it.
+        values: the range of the stack, whose `is_checked` says whether they must lie in it. Where its `missing` is
+            `"ignore"`, NaN stands for a missing value, which has no part in the extremes. If all are missing, the
+            extremes are an empty range from infinity to minus infinity.
     """
     check_numeric(images.dtype)
     low, high = float(images.min()), float(images.max())
     if images.dtype.kind in "iu" and values.is_checked and values.origin != "user":
         raise _integers_without_range(images, low, high)
     axes = tuple(range(1, images.ndim))
+    if values.missing == "ignore" and np.isnan(low):
+        low, high = (float(each.reduce(images, axis=None)) for each in (np.fmin, np.fmax))
+        if np.isnan(low):
+            return np.inf, -np.inf
     if not (np.isfinite(low) and np.isfinite(high)):
-        bad = first_index + int(np.argmin(np.isfinite(images).all(axis=axes)))
-        raise ValueError(
-            f"Image {bad} holds NaN or infinite values, which would spoil every weight of the model. Drop or repair "
-            f"it: `images[np.isfinite(images).all(axis={axes})]` keeps the good ones."
-        )
+        is_bad = np.isinf(images) if values.missing == "ignore" else ~np.isfinite(images)
+        bad = int(np.argmax(is_bad.any(axis=axes)))
+        raise ValueError(_not_finite(images[bad], first_index + bad, values.missing))
     if not values.is_checked:
         return low, high
     lowest, highest = values.ends if values.origin == "user" or values.ends == UNIT else (-1.0, 1.0)
@@ -154,6 +162,30 @@ def _out_of_range(values: ValueRange, low: float, high: float) -> str:
         f"Float images must lie in {where}.{looks} Scale pixels from 0 to 255 with `{pixels}`, or pass them as uint8 "
         "(`images.astype('uint8')`). For other values make the Autoencoder with `value_range=(low, high)`, their "
         "lowest and highest possible value, or with `check_range=False`, which takes any."
+    )
+
+
+def _not_finite(image: np.ndarray, index: int, missing: str) -> str:
+    """The message for an image, a sequence or a vector with NaN or infinite values, and what can be done."""
+    axes = "axis=1" if image.ndim == 1 else f"axis={tuple(range(1, image.ndim + 1))}"
+    drop = f"`images[np.isfinite(images).all({axes})]` keeps the good ones"
+    if np.isinf(image).any():
+        advice = f"{drop}."
+        if missing == "ignore":
+            advice += " `np.where(np.isinf(images), np.nan, images)` takes infinite values for missing ones."
+    else:
+        advice = (
+            f'{drop}, `np.nan_to_num(images)` puts 0 in place of NaN, and an Autoencoder made with `missing="ignore"` '
+        )
+        advice += "leaves NaN out of the loss."
+        if image.ndim == 2:
+            advice += (
+                " For steps that are missing as a whole, mark them with a number that the data don't have: "
+                "`np.nan_to_num(images, nan=-9.0)` and `SequenceLevel(…, mask_value=-9.0)`."
+            )
+    return (
+        f"{('Vector', 'Sequence', 'Image')[image.ndim - 1]} {index} holds NaN or infinite values, which would spoil "
+        f"every weight of the model. Drop or repair it: {advice}"
     )
 
 

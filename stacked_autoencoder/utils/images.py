@@ -63,6 +63,14 @@ def scaled(images: np.ndarray | tf.Tensor) -> tf.Tensor:
     return UNKNOWN.to_level(images)
 
 
+def without_missing(values: np.ndarray | tf.Tensor, replacements: np.ndarray) -> np.ndarray | tf.Tensor:
+    """Puts the number of its channel or column, `replacements` `(channels,)`, in place of each NaN."""
+    if isinstance(values, tf.Tensor):
+        return tf.where(tf.math.is_nan(values), tf.constant(replacements, values.dtype), values)
+    is_missing = np.isnan(values)
+    return np.where(is_missing, replacements.astype(values.dtype), values) if is_missing.any() else values
+
+
 def pad_by_reflection(images: tf.Tensor, multiple: int) -> tf.Tensor:
     """Makes height and width of `(N, H, W, C)` multiples of `multiple`, below and on the right."""
     if multiple == 1:

@@ -38,15 +38,19 @@ class ValueRange:
         low, high: lowest and highest value.
         origin: where the range comes from.
         is_checked: whether images must lie in the range.
+        missing: what NaN is: `"error"`, or `"ignore"` for missing values.
     """
 
     low: float = -1.0
     high: float = 1.0
     origin: Literal["default", "data", "user"] = "default"
     is_checked: bool = True
+    missing: Literal["error", "ignore"] = "error"
 
     @classmethod
-    def given(cls, value_range: Any, is_checked: bool = True) -> ValueRange:
+    def given(
+        cls, value_range: Any, is_checked: bool = True, missing: Literal["error", "ignore"] = "error"
+    ) -> ValueRange:
         """The range that a user gives as an argument.
 
         Raises:
@@ -64,7 +68,7 @@ class ValueRange:
                 "`value_range` must be two finite numbers (low, high), low < high: the lowest and the highest value "
                 f"that images may have, such as (0, 65535). Received: value_range={value_range!r}"
             )
-        return cls(float(ends[0]), float(ends[1]), "user", is_checked)
+        return cls(float(ends[0]), float(ends[1]), "user", is_checked, missing)
 
     @property
     def ends(self) -> Range:
@@ -114,7 +118,7 @@ class ValueRange:
         Raises:
             ValueError: it would.
         """
-        stated = ValueRange.given(value_range, self.is_checked)
+        stated = ValueRange.given(value_range, self.is_checked, self.missing)
         if stated != self and (self.is_scaled or stated.is_scaled):
             raise ValueError(
                 "The levels were made for images on the scale that they see now. Make another Autoencoder with this "

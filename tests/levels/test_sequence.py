@@ -241,3 +241,16 @@ def test_datasets_and_stores_of_sequences(tmp_path):
 def test_wrong_arguments_are_told(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_mask_value_that_equals_nothing_is_refused_and_the_advice_works(value):
+    message = r"`mask_value` must be a finite number.*`np\.nan_to_num\(sequences, nan=-9\.0\)` and `mask_value=-9\.0`"
+    with pytest.raises(ValueError, match=message):
+        SequenceLevel(4, mask_value=value)
+    sequences = SERIES.copy()
+    sequences[::2, 6:] = np.nan
+    sae = built(SequenceLevel(4, mask_value=-9.0))
+    sae.train(np.nan_to_num(sequences, nan=-9.0), epochs=0, verbose=0)
+    whole = Autoencoder(shape=(10, 2), levels=[SequenceLevel(4)], missing="ignore")
+    whole.train(sequences, epochs=0, verbose=0)

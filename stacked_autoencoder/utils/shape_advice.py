@@ -1,0 +1,74 @@
+"""What to do with an array whose shape a model isn't made for: advice that can be pasted.
+
+The code in it calls the array `images`, whatever it holds, and one item of it `image`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+Shape = Sequence[int | None]
+
+WINDOWS = "np.lib.stride_tricks.sliding_window_view"
+
+
+def other_axes(received: Shape, expected: Shape) -> str:
+    """Advice for an array with too few or too many axes; empty if there is none.
+
+    Args:
+        received: shape of the whole array.
+        expected: shape of one image, sequence or vector; `None` for a side that may differ.
+    """
+    rank, channels = len(expected), expected[-1]
+    if _fits(received, expected):
+        return "This looks like a single one: add the batch axis with `image[None]`, or pass a list."
+    if channels == 1 and received and _fits(received[1:], expected[:-1]):
+        return "The last axis, of one channel or feature, is missing: add it with `images[..., None]`."
+    if rank == 3 and channels == 3 and _fits(received[1:], expected[:-1]):
+        return (
+            "These look like grey images without a channel axis: make them colour with "
+            "`np.repeat(images[..., None], 3, axis=-1)`, or make the Autoencoder with `shape=(None, None, 1)` and pass "
+            "`images[..., None]`."
+        )
+    if channels == 1 and rank > 1 and _fits(received, expected[:-1]):
+        return "This looks like a single one without its last axis: add both with `image[None, ..., None]`."
+    if len(received) > rank + 1 and _fits(received[-rank:], expected):
+        return f"There is more than one batch axis: join them with `images.reshape(-1, *images.shape[-{rank}:])`."
+    if None not in expected and len(received) > 1 and math.prod(received[1:]) == math.prod(expected):
+        return f"Each holds as many values: `images.reshape({', '.join(map(str, ('len(images)', *expected)))})`."
+    if rank == 2 and expected[0] is not None and 1 <= len(received) <= 2 and received[0] >= expected[0]:
+        if len(received) == 2 and received[1] == channels:
+            windows = f"{WINDOWS}(images, {expected[0]}, axis=0).swapaxes(1, 2)"
+        elif len(received) == 1 and channels == 1:
+            windows = f"{WINDOWS}(images, {expected[0]})[..., None]"
+        else:
+            return ""
+        return f"This looks like one long sequence: cut it into windows with `{windows}`."
+    return ""
+
+
+def other_channels(received: Shape, channels: int, which: str) -> str:
+    """Advice for images with another number of channels.
+
+    Args:
+        received: `(H, W, C)` of one image.
+        channels: those that are expected.
+        which: `"images"` for a whole array, `"image"` for one of several.
+    """
+    each = "" if which == "images" else ", each of them"
+    if received[0] == channels:
+        first = 1 if which == "images" else 0
+        return f"The channels seem to come first: `np.moveaxis({which}, {first}, -1)` moves them to the end{each}."
+    code = {
+        (1, 3): f"np.repeat({which}, 3, axis=-1)",
+        (4, 3): f"{which}[..., :3]",
+        (3, 1): f"tf.image.rgb_to_grayscale({which})",
+    }.get((received[-1], channels))
+    return "" if code is None else f"Convert them with `{code}`{each}."
+
+
+def _fits(shape: Shape, expected: Shape) -> bool:
+    return len(shape) == len(expected) and all(
+        wanted in (None, side) for side, wanted in zip(shape, expected, strict=True)
+    )
