@@ -63,3 +63,14 @@ def test_an_optimizer_of_the_users_own_scales_the_loss_in_float16(policy, kind):
     encodings = np.random.default_rng(0).standard_normal((32, 4), dtype=np.float32)
     for _ in range(4):  # the WGAN's generator moves in the third
         assert np.isfinite(head.train_on_batch(encodings)).all()
+
+
+def test_numbers_as_users_write_them():
+    encodings = np.random.default_rng(0).standard_normal((32, 4), dtype=np.float32)
+    head = heads.VAE((np.int64(4),), latent_dim=2.0, width=np.float32(8))
+    history = head.fit(encodings, batch_size=16.0, epochs=np.float64(2), steps_per_epoch=np.int64(2), verbose=0)
+    assert len(history.epoch) == 2
+    assert head.generate(np.int64(3)).shape == (3, 4)
+    for name, value in (("batch_size", 0), ("epochs", -1), ("epochs", 1.5), ("steps_per_epoch", 0)):
+        with pytest.raises(ValueError, match=rf"`{name}` must be a whole number.*Received: {name}={value}"):
+            head.fit(encodings, verbose=0, **{name: value})
