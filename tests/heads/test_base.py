@@ -150,3 +150,14 @@ def test_origins_that_cant_be_are_told(tmp_path):
         with pytest.raises(ValueError, match=r"`store\.encoder` of an EncodingStore, or `sae\.stack\.fingerprint"):
             fitted(heads.VAE, sae.encode(images), origin=wrong)
     fitted(heads.VAE, sae.encode(images), origin=store.encoder).check_origin(sae.stack, 0)
+
+
+def test_numbers_as_users_write_them():
+    encodings = np.random.default_rng(0).standard_normal((32, 4), dtype=np.float32)
+    head = heads.VAE((np.int64(4),), latent_dim=2.0, width=np.float32(8))
+    history = head.fit(encodings, batch_size=16.0, epochs=np.float64(2), steps_per_epoch=np.int64(2), verbose=0)
+    assert len(history.epoch) == 2
+    assert head.generate(np.int64(3)).shape == (3, 4)
+    for name, value in (("batch_size", 0), ("epochs", -1), ("epochs", 1.5), ("steps_per_epoch", 0)):
+        with pytest.raises(ValueError, match=rf"`{name}` must be a whole number.*Received: {name}={value}"):
+            head.fit(encodings, verbose=0, **{name: value})

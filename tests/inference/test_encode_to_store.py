@@ -603,6 +603,8 @@ def test_another_encoder_another_source_and_other_arguments_are_refused(sae, tmp
         ({"workers": 0}, r"`workers` must be a whole number of at least 1"),
         ({"shard_size": 0}, r"`shard_size` must be a whole number of at least 1"),
         ({"shard": (3, 3)}, r"the i-th of n parts, 0 <= i < n\. Received: shard=\(3, 3\)"),
+        ({"shard": (0.5, 3)}, r"the i-th of n parts, 0 <= i < n\. Received: shard=\(0\.5, 3\)"),
+        ({"shard": 2}, r"the i-th of n parts, 0 <= i < n\. Received: shard=2"),
         ({"level": 2}, r"`level` must be an index from 0 to 1"),
         ({"source": tf.data.Dataset.from_tensor_slices(PIXELS).repeat()}, r"without end; give it one with `\.take"),
         ({"source": (PIXELS, [1, 2])}, r"one label per image\. Received: 40 images, 2 labels"),
@@ -612,6 +614,16 @@ def test_wrong_arguments_are_told_before_anything_is_written(sae, tmp_path, argu
     with pytest.raises(ValueError, match=message):
         sae.encode_to(tmp_path / "store", **({"source": PIXELS} | arguments), verbose=0)
     assert not (tmp_path / "store").exists()
+
+
+def test_numbers_as_users_write_them(sae, tmp_path):
+    options = {"level": np.int64(0), "shard_size": 8.0, "workers": np.int64(1), "shard": (np.int64(1), 2.0)}
+    sae.encode_to(tmp_path / "store", PIXELS, verbose=0, **options)
+    store = sae.encode_to(tmp_path / "store", PIXELS, 0, shard_size=8, shard=(0, 2), verbose=0)
+    assert len(store) == 24
+    whole = EncodingStore(tmp_path / "store")
+    np.testing.assert_allclose(whole[:], sae.encode(PIXELS, level=0.0), atol=1e-2)
+    assert sum(len(batch) for batch in whole.dataset(np.float32(16))) == 40
 
 
 def test_values_that_the_dtype_cannot_hold_are_told(tmp_path):

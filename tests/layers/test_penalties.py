@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from stacked_autoencoder import ConvLevel, DenseLevel, KLSparsity
+from stacked_autoencoder.layers.noise import Mask
 from stacked_autoencoder.levels.objective import Objective
 
 
@@ -64,3 +65,8 @@ def test_a_code_without_bounds_is_told(level):
 def test_wrong_arguments_are_told(arguments, message):
     with pytest.raises(ValueError, match=message):
         KLSparsity(**arguments)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert KLSparsity(np.float32(0.25), np.int64(1)).get_config() == {"target": 0.25, "weight": 1.0}
+    assert Mask(np.float32(0.5)).rate == 0.5
