@@ -300,7 +300,7 @@ UNLIKE = {
                 lambda: (image[None] for image in mixed(CLEAN)), output_signature=tf.TensorSpec((None, *ANY))
             ),
         ),
-        r"must be as many in each batch, and each pair of one size\. Batch both.*1 x 16 x 16 x 3 and 1 x 12 x 16 x 3",
+        r"must be as many in each batch, and each pair of one size.*1 x 16 x 16 x 3 and 1 x 12 x 16 x 3",
     ),
     "batched otherwise": (lambda: (slices(INPUTS).batch(4), slices(CLEAN).batch(6)), r"must be as many"),
     "pairs and targets": (lambda: (slices((INPUTS, CLEAN)), CLEAN), r"`images` gives pairs"),
