@@ -1,7 +1,12 @@
-"""A picture file → `(H, W, C)` uint8, as TensorFlow operations: `tf.data` decodes many at once, without Python."""
+"""A picture file → `(H, W, C)`, as TensorFlow operations: `tf.data` decodes many at once, without Python.
+
+Pictures are uint8, or float32 for a stack with a `value_range` of more than 8 bits. Only TIFF and NumPy files
+are read by Python.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections.abc import Callable
@@ -11,16 +16,22 @@ from typing import Literal, get_args
 import numpy as np
 import tensorflow as tf
 
+from stacked_autoencoder.data.array_files import NUMPY_SUFFIXES, TIFF_SUFFIXES, read_array
+from stacked_autoencoder.utils.value_range import SIGNED, SLACK, UNIT, UNKNOWN, ValueRange
+
 Size = tuple[int, int]  # height and width
 Fit = Literal["crop", "pad", "stretch"]
 FITS: tuple[str, ...] = get_args(Fit)
-SUFFIXES = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp")
+SUFFIXES = (*(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp"), *TIFF_SUFFIXES, *NUMPY_SUFFIXES)
+ARRAY_SUFFIXES = "|".join(re.escape(suffix) for suffix in (*TIFF_SUFFIXES, *NUMPY_SUFFIXES))
+NEEDS_RANGE = "which an Autoencoder with `value_range=(low, high)` reads, such as (0, 65535) for all of 16 bits"
 TOO_SMALL = "smaller than `crop="  # how the reason begins
 LIKE_OTHERS = "INTEGER_ACCURATE"  # the transform that Pillow and browsers use; TensorFlow's own is up to 8 of 255 off
 REDUCTIONS = (1, 2, 4, 8)  # by which a JPEG can be decoded smaller, in a fraction of the time
 HEAD = 1 << 17  # bytes of a JPEG that hold its EXIF block: it comes before the pixels and takes half of that at most
 EXIF = re.compile(rb"(?:Exif\0\0|eXIf|EXIF.{4})(II\*\0|MM\0\*)", re.DOTALL)  # as JPEG, PNG and WebP announce it
 ORIENTATION = 0x0112
+DEPTH_OF_PNG = 24  # position of the byte with the bits per channel
 PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # width and height follow
 MAX_PIXELS = 89_478_485  # Pillow warns of a decompression bomb when a picture has more
 FRAME_FACTOR = 4  # TensorFlow decodes all frames of a GIF, a byte per pixel: together as much as one picture with alpha
@@ -42,46 +53,75 @@ def picture_reader(
     crop: int | None = None,
     max_pixels: int | None = MAX_PIXELS,
     fit: Fit = "crop",
+    values: ValueRange = UNKNOWN,
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Reads one picture, upright as its EXIF orientation says, the first frame of an animation.
 
     Args:
         channels: 1 for grey, 3 for colour. Colour becomes grey by luma (ITU-R BT.601), an alpha channel is laid on
-            white (a single colour that stands for transparency, in a GIF or PNG, isn't looked for).
+            white (a single colour that stands for transparency, in a GIF or PNG, isn't looked for). Pictures must have
+            exactly any other number.
         size: height and width to resize to.
         crop: takes a square of so many pixels somewhere.
         max_pixels: height times width that a picture may have at most, `None` for any. The header of the file says how
             large it is, so a picture with more pixels is never decoded.
         fit: how a picture gets to `size`: the largest part in the middle with the same proportions, the whole with
             black on both sides, or the whole with other proportions.
+        values: range of the stack, which decides the dtype: float32 where its `reads_deep` says so, else uint8.
 
     Returns:
-        A graph: path of a JPEG, PNG, GIF, BMP or WebP file, and a seed `(2,)` that decides where the crop is → picture.
-        It raises `tf.errors.OpError` for what isn't a picture, a damaged one, one smaller than `crop` or with more than
-        `max_pixels`, or a WebP animation.
+        A graph: path of a JPEG, PNG, GIF, BMP, WebP, TIFF or NumPy file, and a seed `(2,)` that decides where the crop
+        is → picture. It raises `tf.errors.OpError` for what isn't a picture, a damaged one, one smaller than `crop` or
+        with more than `max_pixels`, a WebP animation, or one whose values the range of the stack doesn't hold.
     """
     limit = None if max_pixels is None else min(max_pixels, tf.int64.max)
     shrunk = None if size is None else (size, fit)
 
     def from_jpeg(contents: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         if channels == 3:
-            return _from_jpeg(contents, 3, shrunk, crop, seed, limit)
-        return _with_channels(_from_jpeg(contents, 0, shrunk, crop, seed, limit), channels)
+            image = _from_jpeg(contents, 3, shrunk, crop, seed, limit)
+        else:
+            image = _with_channels(_from_jpeg(contents, 0, shrunk, crop, seed, limit), channels)
+        return _in_range(image, values)
 
     @apart
     def from_other(contents: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        return _with_channels(_from_other(contents, crop, seed, limit), channels)
+        def shallow() -> tf.Tensor:
+            return _in_range(_with_channels(_from_other(contents, crop, seed, limit, channels), channels), values)
 
-    @tf.function(autograph=False)
-    def read(path: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        def deep() -> tf.Tensor:
+            return _from_deep_png(contents, crop, seed, limit, channels, values)
+
+        is_deep = _is_png(contents) & (tf.strings.substr(contents, DEPTH_OF_PNG, 1) == b"\x10")
+        if values.reads_deep:
+            return tf.cond(is_deep, deep, shallow)
+        with tf.control_dependencies([_check(~is_deep, f"16 bits per channel, {NEEDS_RANGE}")]):
+            contents = tf.identity(contents)
+        return shallow()
+
+    @apart
+    def from_array_file(path: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        dtype = tf.float32 if values.reads_deep else tf.uint8
+        load = partial(_array_in_range, channels=channels, max_pixels=max_pixels, values=values)
+        image = tf.ensure_shape(tf.numpy_function(load, [path], dtype, stateful=False), (None, None, channels))
+        return image if crop is None else random_square(image, crop, seed)
+
+    def from_picture(path: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         contents = tf.io.read_file(path)
         is_jpeg = tf.strings.substr(contents, 0, 2) == b"\xff\xd8"
         head = tf.strings.substr(contents, 0, tf.where(is_jpeg, HEAD, tf.strings.length(contents)))
         has_exif = tf.strings.regex_full_match(head, r"\C*(?:Exif|eXIf|EXIF)\C*")
         image = tf.cond(is_jpeg, lambda: from_jpeg(contents, seed), lambda: from_other(contents, seed))
         image = tf.ensure_shape(image, (None, None, channels))
-        image = tf.cond(has_exif, lambda: _upright(image, head), lambda: image)
-        return image if size is None else _fitted(image, size, fit)
+        return tf.cond(has_exif, lambda: _upright(image, head), lambda: image)
+
+    @tf.function(autograph=False)
+    def read(path: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        is_array = tf.strings.regex_full_match(path, rf"\C*(?i:{ARRAY_SUFFIXES})")
+        image = tf.cond(is_array, lambda: from_array_file(path, seed), lambda: from_picture(path, seed))
+        if values.reads_deep and values.is_checked:
+            image = _within(image, values)
+        return image if size is None else _fitted(image, size, fit, values.low if values.reads_deep else 0)
 
     return read.get_concrete_function(tf.TensorSpec((), tf.string), tf.TensorSpec((2,), tf.int64))
 
@@ -115,17 +155,83 @@ def _from_jpeg(
     return tf.switch_case(fitting, [partial(decode, reduction) for reduction in REDUCTIONS])
 
 
-def _from_other(contents: tf.Tensor, crop: int | None, seed: tf.Tensor, limit: int | None) -> tf.Tensor:
-    is_png = tf.strings.substr(contents, 0, len(PNG_START)) == PNG_START
+def _from_other(contents: tf.Tensor, crop: int | None, seed: tf.Tensor, limit: int | None, channels: int) -> tf.Tensor:
+    is_png = _is_png(contents)
     image = tf.cond(is_png, lambda: _from_png(contents, limit), lambda: _from_rare(contents, limit))
     if crop is not None:
         image = random_square(image, crop, seed)
+    if channels not in (1, 3):
+        return image
     return tf.cond(tf.shape(image)[-1] % 2 == 0, lambda: _by_pixel(_on_white, image), lambda: image)
 
 
-def _from_png(contents: tf.Tensor, limit: int | None) -> tf.Tensor:
+def _is_png(contents: tf.Tensor) -> tf.Tensor:
+    return tf.strings.substr(contents, 0, len(PNG_START)) == PNG_START
+
+
+def _png_checks(contents: tf.Tensor, limit: int | None) -> list[tf.Operation]:
     size = tf.io.decode_raw(tf.strings.substr(contents, len(PNG_START), 8), tf.int32, little_endian=False)
-    return _decoded(contents, _size_checks(size[::-1], limit))
+    return _size_checks(size[::-1], limit)
+
+
+def _from_png(contents: tf.Tensor, limit: int | None) -> tf.Tensor:
+    return _decoded(contents, _png_checks(contents, limit))
+
+
+def _from_deep_png(
+    contents: tf.Tensor, crop: int | None, seed: tf.Tensor, limit: int | None, channels: int, values: ValueRange
+) -> tf.Tensor:
+    """A PNG of 16 bits per channel, float32 in the range of the stack."""
+    with tf.control_dependencies(_png_checks(contents, limit)):
+        image = tf.cast(tf.io.decode_png(contents, dtype=tf.uint16), tf.float32)
+    if crop is not None:
+        image = random_square(image, crop, seed)
+    if channels in (1, 3):
+        white = 65535.0
+        image = tf.cond(
+            tf.shape(image)[-1] % 2 == 0,
+            lambda: white + (image[..., :-1] - white) * (image[..., -1:] / white),
+            lambda: image,
+        )
+    image = _with_channels(image, channels)
+    return image * ((values.high - values.low) / 65535) + values.low if values.ends in (UNIT, SIGNED) else image
+
+
+def _in_range(image: tf.Tensor, values: ValueRange) -> tf.Tensor:
+    """A uint8 picture, float32 in the range of the stack where that has more than 8 bits."""
+    if not values.reads_deep:
+        return image
+    reason = f"8 bits per channel, which don't stand for `value_range=({values.low:g}, {values.high:g})`"
+    with tf.control_dependencies([_check(tf.constant(values.takes_pixels), reason)]):
+        return values.to_user(tf.identity(image))
+
+
+def _within(image: tf.Tensor, values: ValueRange) -> tf.Tensor:
+    """Refuses values outside of the range of the stack, and those that aren't finite unless they may be missing."""
+    slack = SLACK * (values.high - values.low) / 2
+    is_within = (image >= values.low - slack) & (image <= values.high + slack)
+    if values.missing == "ignore":
+        is_within |= tf.math.is_nan(image)
+    ends = tf.reduce_min(image), tf.reduce_max(image)
+    reason = f"lie outside of `value_range=({values.low:g}, {values.high:g})`"
+    with tf.control_dependencies([_check(tf.reduce_all(is_within), "values from", ends[0], "to", ends[1], reason)]):
+        return tf.identity(image)
+
+
+def _array_in_range(path: bytes, channels: int, max_pixels: int | None, values: ValueRange) -> np.ndarray:
+    """A TIFF or NumPy file as a picture: uint8, or float32 where the range of the stack has more than 8 bits."""
+    array = read_array(os.fsdecode(path), channels, max_pixels)
+    if not values.reads_deep:
+        if array.dtype != np.uint8:
+            raise ValueError(f"{array.dtype} values, {NEEDS_RANGE}")
+        return array
+    if array.dtype == np.uint8:
+        if not values.takes_pixels:
+            raise ValueError(f"uint8 values, which don't stand for `value_range=({values.low:g}, {values.high:g})`")
+        return values.to_user(array).numpy()
+    if array.dtype == np.uint16 and values.ends in (UNIT, SIGNED):
+        return (array * ((values.high - values.low) / 65535) + values.low).astype(np.float32)
+    return array.astype(np.float32)
 
 
 def _from_rare(contents: tf.Tensor, limit: int | None) -> tf.Tensor:
@@ -272,11 +378,17 @@ def _grey(pixels: tf.Tensor) -> tf.Tensor:
 
 
 def _with_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
+    """A picture of any number of channels → grey, colour, or as it is if it has exactly so many channels."""
     is_grey = tf.shape(image)[-1] == 1
+    if channels not in (1, 3):
+        found = tf.shape(image)[-1]
+        with tf.control_dependencies([_check(found == channels, found, f"channels, and the model wants {channels}")]):
+            return tf.ensure_shape(image, (None, None, channels))
     if channels == 3:
         image = tf.cond(is_grey, lambda: tf.repeat(image, 3, axis=-1), lambda: image[..., :3])
     else:
-        image = tf.cond(is_grey, lambda: image, lambda: _by_pixel(_grey, image))
+        grey = _grey if image.dtype.is_floating else partial(_by_pixel, _grey)
+        image = tf.cond(is_grey, lambda: image, lambda: grey(image))
     return tf.ensure_shape(image, (None, None, channels))
 
 
@@ -294,7 +406,7 @@ def _place(shape: tf.Tensor, crop: int, seed: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.random.stateless_uniform([2], seed) * tf.cast(room + 1, tf.float32), tf.int32)
 
 
-def _fitted(image: tf.Tensor, size: Size, fit: Fit) -> tf.Tensor:
+def _fitted(image: tf.Tensor, size: Size, fit: Fit, black: float) -> tf.Tensor:
     """A picture of any size → `(*size, channels)`."""
     if fit == "crop":
         return _resized(_middle(image, size), size)
@@ -305,7 +417,8 @@ def _fitted(image: tf.Tensor, size: Size, fit: Fit) -> tf.Tensor:
     inner = _scaled_to(tf.shape(image)[:2], size)
     room = tf.constant(size) - inner
     before = room // 2
-    padded = tf.pad(_resized(image, inner), [*tf.unstack(tf.stack([before, room - before], 1)), [0, 0]])
+    sides = [*tf.unstack(tf.stack([before, room - before], 1)), [0, 0]]
+    padded = tf.pad(_resized(image, inner), sides, constant_values=tf.cast(black, image.dtype))
     return tf.ensure_shape(padded, (*size, image.shape[-1]))
 
 
@@ -314,7 +427,7 @@ def _resized(image: tf.Tensor, size: Size | tf.Tensor) -> tf.Tensor:
     larger = tf.reduce_any(tf.shape(image)[:2] < size)
     method = partial(tf.image.resize, image, size)
     resized = tf.cond(larger, lambda: method("bicubic"), lambda: method("area"))
-    return tf.saturate_cast(tf.round(resized), tf.uint8)
+    return tf.saturate_cast(tf.round(resized), tf.uint8) if image.dtype == tf.uint8 else resized
 
 
 def _middle(image: tf.Tensor, size: Size) -> tf.Tensor:

@@ -173,11 +173,6 @@ class FolderSource(DatasetSource):
         self, folder: ImageFolder, shape: Shape, factor: int, values: ValueRange = UNKNOWN, labels: Any = None
     ) -> None:
         channels = shape[-1] // self.parts
-        if channels not in (1, 3):
-            raise ValueError(
-                f"Pictures in a folder are grey (1 channel) or colour (3); the model wants {channels}. Give the "
-                "Autoencoder a shape that ends in 1 or 3."
-            )
         super().__init__(shape, factor, values)
         size = folder.size if folder.crop is None else (folder.crop, folder.crop)
         if size is not None:
@@ -187,12 +182,16 @@ class FolderSource(DatasetSource):
         self.class_names = folder.class_names if labels is None else None
         self.labels = folder.all_labels if labels is None else _labels_of_all(labels, folder)
         self.names = tf.constant([os.fsencode(name) for name in folder.files])
-        self.picture_at = picture_reader(channels, folder.size, folder.crop, folder.max_pixels, folder.fit)
+        self.picture_at = picture_reader(channels, folder.size, folder.crop, folder.max_pixels, folder.fit, values)
+        self.dtype = np.dtype(np.float32 if values.reads_deep else np.uint8)
         if folder.augment is not None:
             self._check_keeps_shape(folder.augment)
         self.unreadable = Unreadable(folder)
         self.sizes: dict[int, Shape] | None = None  # of all readable pictures, once they have been read
-        self.check(np.zeros((1, 1, 1, self.parts), np.uint8), 0)
+        if values.reads_deep:  # each picture is checked as it is read
+            self.low, self.high = values.level_ends
+        else:
+            self.check(np.zeros((1, 1, 1, self.parts), np.uint8), 0)
 
     @property
     def folders(self) -> list[ImageFolder]:
@@ -341,7 +340,7 @@ class FolderSource(DatasetSource):
             with tf.control_dependencies([looked]):
                 return after, tf.identity(images)
 
-        end = count[None], tf.zeros((0, *(side or 0 for side in self.shape)), tf.uint8)
+        end = count[None], tf.zeros((0, *(side or 0 for side in self.shape)), self.dtype)
         pictures = tf.data.Dataset.range(count).map(read, num_parallel_calls=self.workers or tf.data.AUTOTUNE)
         batches = pictures.ignore_errors().batch(batch_size).concatenate(tf.data.Dataset.from_tensors(end))
         return batches.scan(tf.constant(0, tf.int64), checked)

@@ -24,7 +24,7 @@ SHOWN = 3  # paths in one message
 # Suffixes of pictures. Those of them that can't be read are worth a warning, which notes and tables aren't.
 KINDS_OF_PICTURES = (
     *(".avif", ".dcm", ".exr", ".hdr", ".heic", ".heif", ".ico", ".j2k", ".jp2", ".jxl", ".pbm", ".pgm", ".ppm"),
-    *(".psd", ".svg", ".tga", ".tif", ".tiff"),
+    *(".psd", ".svg", ".tga"),
     *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".raw", ".rw2"),  # of cameras
 )
 

@@ -395,7 +395,7 @@ class FolderPairs(Joined, FolderSource):
                 f"pairs in a `tf.data.Dataset`. Received: {first.as_call()}, and {second.as_call()}"
             )
         # Crops are taken of whole pairs: pictures of two sizes would be cropped in two places.
-        reader = partial(picture_reader, inputs.shape[-1], first.size, fit=first.fit)
+        reader = partial(picture_reader, inputs.shape[-1], first.size, fit=first.fit, values=inputs.values)
         self.readers = [reader(max_pixels=folder.max_pixels) for folder in (first, second)]
         super().__init__(first, doubled(inputs.shape), inputs.factor, inputs.values)
         for row, name in enumerate(second.files):

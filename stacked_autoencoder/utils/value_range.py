@@ -15,6 +15,7 @@ Range = tuple[float, float]
 Values = TypeVar("Values", np.ndarray, tf.Tensor)
 SIGNED: Range = (-1.0, 1.0)
 UNIT: Range = (0.0, 1.0)
+PIXELS: Range = (0.0, 255.0)
 SLACK = 1e-3  # share of half a range that rounding may exceed it by
 DEEPEST = 32  # bits of an unsigned integer
 # A float32 holds integers up to 2**24 exactly; these types hold larger ones, so they are scaled in float64.
@@ -97,6 +98,11 @@ class ValueRange:
         if self.origin != "user" or not self.is_scaled:
             return True
         return self.low == 0 and self.high in {2.0**bits - 1 for bits in range(1, DEEPEST + 1)}
+
+    @property
+    def reads_deep(self) -> bool:
+        """Whether pictures in files are read as float32, since 8 bits don't hold the range."""
+        return self.origin == "user" and self.ends != PIXELS
 
     @property
     def key(self) -> str:
