@@ -48,7 +48,7 @@ def test_quickstart(example, tmp_path, capsys, own_pictures):
     assert (tmp_path / "out" / "losses.png").stat().st_size > 5_000
     assert (tmp_path / "out" / "model" / "encoder1" / "saved_model.pb").is_file()
     printed = capsys.readouterr().out
-    assert "PCA loss" in printed
+    assert "PCA's loss" in printed
     assert ("Left out, smaller than 64 pixels" in printed) == own_pictures
 
 

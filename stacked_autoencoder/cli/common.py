@@ -15,8 +15,6 @@ import numpy as np
 
 from stacked_autoencoder.autoencoder import Autoencoder
 from stacked_autoencoder.data.image_folder import ImageFolder
-from stacked_autoencoder.inference.evaluation import Budget, table
-from stacked_autoencoder.metrics import SSIM_WINDOW
 from stacked_autoencoder.utils.checks import described
 from stacked_autoencoder.utils.console import show
 
@@ -116,13 +114,6 @@ def _part(images: ImageFolder, indices: Iterable[int]) -> ImageFolder:
     if images.labels is not None:
         part.labels = images.labels[np.array(indices)]
     return part
-
-
-def say_budget(budget: Budget, say: Say) -> None:
-    """Prints what each level loses."""
-    say("\n".join(table(budget)))
-    if any(np.isnan(row["ssim"]) for row in budget.values()):
-        say(f"SSIM is defined for pictures of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels.")
 
 
 def written(folder: Path, count: int, say: Say, on_sheet: str | None = None) -> Result:

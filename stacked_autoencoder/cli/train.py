@@ -14,7 +14,8 @@ import keras
 
 from stacked_autoencoder.autoencoder import Autoencoder
 from stacked_autoencoder.cli.checks import ARCHITECTURE
-from stacked_autoencoder.cli.common import Result, Say, pictures_of, say_budget, shows_progress, split
+from stacked_autoencoder.cli.common import Result, Say, pictures_of, shows_progress, split
+from stacked_autoencoder.inference.evaluation import table
 
 
 def train(arguments: Namespace, say: Say) -> Result:
@@ -61,8 +62,7 @@ def train(arguments: Namespace, say: Say) -> Result:
     }
     if valid is not None:
         result["budget"] = sae.evaluate(valid, return_dict=True)
-        say("")
-        say_budget(result["budget"], say)
+        say("\n" + "\n".join(table(result["budget"])))
     say(f"\nSaved to {path}, after {result['seconds']:.0f} s.")
     return result
 

@@ -8,10 +8,11 @@ import keras
 import numpy as np
 
 from stacked_autoencoder.autoencoder import Autoencoder
-from stacked_autoencoder.cli.common import SHEET, Result, Say, pictures_of, say_budget, shows_progress, written
+from stacked_autoencoder.cli.common import SHEET, Result, Say, pictures_of, shows_progress, written
 from stacked_autoencoder.cli.png import destinations, sheet, write_png
 from stacked_autoencoder.data.adapters import as_source
 from stacked_autoencoder.heads.base import Head
+from stacked_autoencoder.inference.evaluation import table
 from stacked_autoencoder.saving.manifest import folder_at, read_manifest
 from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.utils.console import Progress, show
@@ -52,7 +53,7 @@ def evaluate(arguments: Namespace, say: Say) -> Result:
     count = source.count()  # of those that could be read, once all have been
     skipped = len(images) - count
     say(f"{count:,} pictures in {arguments.folder}" + (f", {skipped:,} skipped" if skipped else ""))
-    say_budget(result, say)
+    say("\n".join(table(result)))
     return {"pictures": count, "skipped": skipped, "levels": [{"level": index, **row} for index, row in result.items()]}
 
 

@@ -69,7 +69,7 @@ def error_budget(stack: Stack, images: Images) -> Budget:
 
 def table(budget: Budget) -> list[str]:
     """The budget of a stack as lines to print, a row for each level; of images, not of sequences."""
-    rows = [["level", "values", "ratio", "loss", "PCA loss", "loss / PCA loss", "PSNR (dB)", "SSIM"]]
+    rows = [["level", "values", "ratio", "full loss", "PCA's loss", "of PCA's", "PSNR dB", "SSIM"]]
     for index, row in budget.items():
         losses = f"{row['full_loss']:.2e}", f"{row['pca_loss']:.2e}", f"{row['full_loss'] / row['pca_loss']:.2f}"
         sizes = f"{row['values']:,.0f}", f"{row['ratio']:.1f}"
