@@ -168,7 +168,7 @@ def _in_options(message: str, arguments: argparse.Namespace) -> str:
         return f"`{option}`" if value in (None, "True") else f"`{option} {TYPED.get(value, value)}`"
 
     message = re.sub(rf"`(?P<name>{names})(=(?P<value>[^`]+))?`", quoted, message)
-    return re.sub(rf"(?<=[ (])({names})=(?=\S)", lambda match: f"{options[match[1]]} ", message)
+    return re.sub(rf"(?<=Received: )({names})=(?=\S)", lambda match: f"{options[match[1]]} ", message)
 
 
 def _plain(result: Any) -> Any:

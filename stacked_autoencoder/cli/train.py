@@ -63,8 +63,7 @@ def train(arguments: Namespace, say: Say) -> Result:
     }
     if valid is not None:
         result["budget"] = sae.evaluate(valid, return_dict=True)
-        say("")
-        say("\n".join(table(result["budget"])))
+        say("\n" + "\n".join(table(result["budget"])))
     say(f"\nSaved to {path}, after {result['seconds']:.0f} s.")
     return result
 

@@ -72,10 +72,8 @@ def _info_of_store(store: EncodingStore, say: Say) -> Result:
 def evaluate(arguments: Namespace, say: Say) -> Result:
     sae = Autoencoder.load(arguments.model)
     images = pictures_of(arguments.folder, arguments, sae)
-    source = as_source(images, **sae.stack.source_options, finite="images")
-    result = sae.evaluate(source, return_dict=True)
-    count = source.count()  # of those that could be read, once all have been
-    skipped = len(images) - count
+    result = sae.evaluate(images, return_dict=True)
+    count, skipped = len(images), len(images.skipped)  # once all have been read
     say(f"{count:,} pictures in {arguments.folder}" + (f", {skipped:,} skipped" if skipped else ""))
     say("\n".join(table(result)))
     return {"pictures": count, "skipped": skipped, "levels": [{"level": index, **row} for index, row in result.items()]}
