@@ -214,6 +214,13 @@ def _stack(parser: argparse.ArgumentParser) -> None:
         help="make the encoding of the last level a vector of N values; requires --side or --crop",
     )
     group.add_argument(
+        "--value-range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="lowest and highest value of pictures with more than 8 bits, such as 0 65535; PNG files are written in it",
+    )
+    group.add_argument(
         "--grey", "--gray", action="store_const", const=True, help="train on greyscale pictures (1 channel, not 3)"
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stacked_autoencoder.saving.manifest import MANIFEST, folder_at, read_manifest
 
-ARCHITECTURE = ("size", "preset", "n_out", "n_scalings", "n_levels", "latent_dim", "grey")
+ARCHITECTURE = ("size", "preset", "n_out", "n_scalings", "n_levels", "latent_dim", "grey", "value_range")
 
 
 def check(arguments: Namespace) -> None:

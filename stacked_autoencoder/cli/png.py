@@ -14,7 +14,7 @@ CELL = 192  # pixels, to which larger pictures are shrunk there
 
 
 def write_png(file: Path, image: np.ndarray) -> None:
-    """Writes one picture, `(H, W, C)` `uint8`."""
+    """Writes one picture, `(H, W, C)` `uint8` or `uint16`."""
     if image.shape[-1] not in (1, 3):
         raise ValueError(f"Pictures have 1 or 3 channels, and these have {image.shape[-1]}: they can't be PNG files.")
     file.parent.mkdir(parents=True, exist_ok=True)

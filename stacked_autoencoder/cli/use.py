@@ -19,7 +19,7 @@ from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.store.manifest import MANIFEST as STORE_MANIFEST
 from stacked_autoencoder.utils.console import Progress, show
 from stacked_autoencoder.utils.errors import printable
-from stacked_autoencoder.utils.images import as_bytes
+from stacked_autoencoder.utils.images import as_bytes, as_pixels
 
 
 def info(arguments: Namespace, say: Say) -> Result:
@@ -116,7 +116,7 @@ def decode(arguments: Namespace, say: Say) -> Result:
     with Progress(len(store), shows_progress(arguments)) as progress:
         for rows in store.index_batches(BATCH):  # each of one size, so not in order where sizes differ
             images = sae.decode(store.batch(rows), store.level)
-            for row, image in zip(rows, as_bytes(images, sae.value_range), strict=True):
+            for row, image in zip(rows, as_pixels(images, sae.value_range), strict=True):
                 write_png(files[row], image)
             progress.add(len(rows))
     return written(out, len(store), say)
@@ -131,10 +131,14 @@ def reconstruct(arguments: Namespace, say: Say) -> Result:
         for block in as_source(images, **sae.stack.source_options, finite="images").blocks(BATCH):
             pairs = []  # of the block; its names are those of the readable pictures, once these have been read
             for batch in block.batches(BATCH):
-                pairs += zip(batch, as_bytes(sae.reconstruct(batch, arguments.level), sae.value_range), strict=True)
+                pairs += zip(batch, sae.reconstruct(batch, arguments.level), strict=True)
             for name, (_, restored) in zip(block.names, pairs, strict=True):
-                write_png(files[name], restored)
-            pairs_shown += [pair for index, pair in enumerate(pairs, count) if index in shown]
+                write_png(files[name], as_pixels(restored, sae.value_range))
+            pairs_shown += [
+                [as_bytes(picture, sae.value_range) for picture in pair]
+                for index, pair in enumerate(pairs, count)
+                if index in shown
+            ]
             count += len(pairs)
             progress.add(len(pairs))
     write_png(out / SHEET, sheet(list(zip(*pairs_shown, strict=True))))
@@ -157,9 +161,9 @@ def generate(arguments: Namespace, say: Say) -> Result:
     if asked and not head.takes_labels:
         raise ValueError(f"This {type(head).__name__} has no classes: leave out --label and --guidance.")
     drawn = sae.decode(head.generate(arguments.n, arguments.seed, **asked), level)
-    pictures = as_bytes(drawn, sae.value_range)
-    for index, picture in enumerate(pictures):
+    for index, picture in enumerate(as_pixels(drawn, sae.value_range)):
         write_png(out / f"{index:06d}.png", picture)
+    pictures = as_bytes(drawn, sae.value_range)
     write_png(out / SHEET, sheet([pictures[first : first + COLUMNS] for first in range(0, len(pictures), COLUMNS)]))
     return written(out, len(pictures), say, "All of them")
 

@@ -155,6 +155,17 @@ def mosaic(tiles: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
     return placed.reshape(rows * (height + gap), columns * (width + gap), channels)[: -gap or None, : -gap or None]
 
 
+def as_pixels(images: np.ndarray, value_range: Range) -> np.ndarray:
+    """Images as a PNG file holds them; what lies beyond their range is clipped.
+
+    A range within 0 to 65535 that 8 bits don't hold gives the same numbers as `uint16`. Any other is scaled to `uint8`.
+    """
+    low, high = value_range
+    if low >= 0 and 255 < high <= 65535:
+        return np.rint(np.clip(images, low, high)).astype(np.uint16)
+    return as_bytes(images, value_range)
+
+
 def as_bytes(images: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
     """Floats in a range (what lies beyond is clipped) → `uint8`; `uint8` as it is."""
     if images.dtype == np.uint8:
