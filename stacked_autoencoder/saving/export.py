@@ -163,7 +163,7 @@ class NearestUpSampling(keras.layers.Layer):
 class Recurrent(keras.layers.Layer):
     """Computes an `LSTM` or a `GRU` with its weights; Keras's loop keeps steps in lists, which LiteRT lacks.
 
-    Not unrolled: a sequence of 150 steps takes minutes to convert.
+    A loop, too: unrolled, a sequence of 150 steps takes minutes to convert, and three times the space.
 
     Input shape:
         `(N, timesteps, features)`.
@@ -229,6 +229,6 @@ def _built_in(layer: keras.layers.Layer) -> keras.layers.Layer:
 
 def _refusal(file: Path, runtime: str, other: str, what: object) -> str:
     return (
-        f"{runtime} has no such operations as {file.stem} needs: {printable(what, 500)}. Nothing was written. Use "
-        f"`format={other!r}`, or layers and activations without them. Received: {file.name}"
+        f"{file.name} can't be written, and nothing was: {file.stem} needs operations that {runtime} lacks. Use "
+        f"`format={other!r}`, or other layers or activations. Received: {printable(what, 500)}"
     )
