@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ NEEDS_TIFFFILE = 'TIFF files need the package tifffile: pip install "stacked_aut
 MOST_BANDS = 16  # of a picture of `max_pixels`; smaller ones may have more
 WHITE_IS_ZERO, RGB, PALETTE, YCBCR = 0, 2, 3, 6
 ALPHA = (1, 2)
+PAGE = re.compile(r"(?i:(?<=\.tif)|(?<=\.tiff))#(\d+)$")  # behind the name of a file
 ORIENTATION_TAG = "Orientation"
 
 
@@ -44,6 +46,12 @@ def read_array(
     if array.shape[-1] != channels:
         raise ValueError(f"it has {array.shape[-1]} channels, the model was made for {channels}")
     return array
+
+
+def split_page(name: str) -> tuple[str, int | None]:
+    """`"scan.tif#3"` → `("scan.tif", 3)`, a page of a TIFF file as a picture; other names as they are, with `None`."""
+    page = PAGE.search(name)
+    return (name, None) if page is None else (name[: page.start()], int(page[1]))
 
 
 def count_pages(path: str | os.PathLike[str]) -> int:

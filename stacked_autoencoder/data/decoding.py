@@ -16,7 +16,7 @@ from typing import Literal, get_args
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.data.array_files import NUMPY_SUFFIXES, TIFF_SUFFIXES, read_array
+from stacked_autoencoder.data.array_files import NUMPY_SUFFIXES, TIFF_SUFFIXES, read_array, split_page
 from stacked_autoencoder.utils.value_range import SIGNED, SLACK, UNIT, UNKNOWN, ValueRange
 
 Size = tuple[int, int]  # height and width
@@ -117,7 +117,7 @@ def picture_reader(
 
     @tf.function(autograph=False)
     def read(path: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        is_array = tf.strings.regex_full_match(path, rf"\C*(?i:{ARRAY_SUFFIXES})")
+        is_array = tf.strings.regex_full_match(path, rf"\C*(?i:{ARRAY_SUFFIXES})(#[0-9]+)?")
         image = tf.cond(is_array, lambda: from_array_file(path, seed), lambda: from_picture(path, seed))
         if values.reads_deep and values.is_checked:
             image = _within(image, values)
@@ -201,7 +201,7 @@ def _in_range(image: tf.Tensor, values: ValueRange) -> tf.Tensor:
     """A uint8 picture, float32 in the range of the stack where that has more than 8 bits."""
     if not values.reads_deep:
         return image
-    reason = f"8 bits per channel, which don't stand for `value_range=({values.low:g}, {values.high:g})`"
+    reason = f"8 bits per channel, which do not stand for `value_range=({values.low:g}, {values.high:g})`"
     with tf.control_dependencies([_check(tf.constant(values.takes_pixels), reason)]):
         return values.to_user(tf.identity(image))
 
@@ -220,14 +220,15 @@ def _within(image: tf.Tensor, values: ValueRange) -> tf.Tensor:
 
 def _array_in_range(path: bytes, channels: int, max_pixels: int | None, values: ValueRange) -> np.ndarray:
     """A TIFF or NumPy file as a picture: uint8, or float32 where the range of the stack has more than 8 bits."""
-    array = read_array(os.fsdecode(path), channels, max_pixels)
+    file, page = split_page(os.fsdecode(path))
+    array = read_array(file, channels, max_pixels, page)
     if not values.reads_deep:
         if array.dtype != np.uint8:
             raise ValueError(f"{array.dtype} values, {NEEDS_RANGE}")
         return array
     if array.dtype == np.uint8:
         if not values.takes_pixels:
-            raise ValueError(f"uint8 values, which don't stand for `value_range=({values.low:g}, {values.high:g})`")
+            raise ValueError(f"uint8 values, which do not stand for `value_range=({values.low:g}, {values.high:g})`")
         return values.to_user(array).numpy()
     if array.dtype == np.uint16 and values.ends in (UNIT, SIGNED):
         return (array * ((values.high - values.low) / 65535) + values.low).astype(np.float32)

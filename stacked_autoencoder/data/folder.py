@@ -19,6 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from stacked_autoencoder.data.array_files import split_page
 from stacked_autoencoder.data.decoding import TOO_SMALL, picture_reader
 from stacked_autoencoder.data.image_folder import ImageFolder
 from stacked_autoencoder.data.listing import listed
@@ -96,6 +97,9 @@ def _problem(reasons: list[str]) -> str:
 
 def reason_of(error: tf.errors.OpError) -> str:
     """The message of an error that a graph raised, without the names of operations."""
+    raised = re.match(r"(?:[\w.]+: )?(.*?)\nTraceback \(most recent call last\)", error.message, re.DOTALL)
+    if raised is not None:  # in Python
+        return raised[1]
     message = error.message.split("\n\t [[")[0].split("\n")[-1]
     asserted = re.search(r"assertion failed: (\[.*\])", message)
     if asserted is None:
@@ -149,7 +153,7 @@ class FolderBlock(Block):
         digest = hashlib.sha256()
         for folder in self.source.folders:
             names = [folder.files[row] for row in self.rows]
-            known = [(name, *_size_and_time(folder.path / name)) for name in names]
+            known = [(name, *_size_and_time(folder.path / split_page(name)[0])) for name in names]
             taken: list[Any] = [folder.side, folder.crop, folder.seed if folder.crop else None]
             if folder.size is not None and folder.side is None:
                 taken += [folder.size, folder.fit]

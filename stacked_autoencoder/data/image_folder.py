@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
+from stacked_autoencoder.data.array_files import TIFF_SUFFIXES, count_pages
 from stacked_autoencoder.data.decoding import FITS, MAX_PIXELS, SUFFIXES, Fit
 from stacked_autoencoder.data.listing import (
     KINDS_OF_PICTURES,
@@ -34,6 +35,7 @@ from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.labels import Labels, labels_at
 
 SUBSETS = ("training", "validation")
+PAGES = ("bands", "pictures")
 
 
 class ImageFolder:
@@ -69,6 +71,8 @@ class ImageFolder:
             all. `seed` and the name of a picture decide where it belongs. A file with several names, by links, belongs
             to one subset.
         subset: `"training"` or `"validation"`, with `validation_split`.
+        pages: what the pages of a TIFF file are: `"bands"` of one picture, one after the other, or `"pictures"`, with
+            names such as `scan.tif#0`.
         augment: a Keras layer, such as `keras.layers.RandomFlip("horizontal")`, through which `train` and `fine_tune`
             see the pictures; `encode`, `evaluate` and validation see them as they are. It is called with
             `training=True` on float32 batches `(N, H, W, C)` of 0 to 255 (`value_range=(0, 255)` for layers that ask
@@ -115,6 +119,7 @@ class ImageFolder:
         validation_split: float | None = None,
         subset: str | None = None,
         augment: keras.Layer | None = None,
+        pages: Literal["bands", "pictures"] = "bands",
     ) -> None:
         self.size = _checked_size(side, size)
         self.fit = _checked_fit(fit, self.size)
@@ -161,6 +166,17 @@ class ImageFolder:
             rows = _part(listing, rows, self.split, self.seed)
         self.files = [listing.names[row] for row in rows]  # also the skipped ones
         self.skipped = {name: listing.problems[name] for name in self.files if name in listing.problems}
+        if pages not in PAGES:
+            raise ValueError(f"`pages` must be one of {', '.join(map(repr, PAGES))}. Received: pages={pages!r}")
+        self.pages = pages
+        if pages == "pictures":
+            counts = [0 if name in self.skipped else _count_pages(listing.root / name) for name in self.files]
+            rows = np.repeat(rows, np.maximum(counts, 1))
+            self.files = [
+                name if count < 2 else f"{name}#{page}"
+                for name, count in zip(self.files, counts, strict=True)
+                for page in range(max(count, 1))
+            ]
         self._labels = labels_at(taken, list(rows))
 
     @classmethod
@@ -228,6 +244,8 @@ class ImageFolder:
             taken = f", size={self.size}, fit={self.fit!r}"
         if self.crop is not None:
             taken += f", crop={self.crop}"
+        if self.pages != "bands":
+            taken += f", pages={self.pages!r}"
         if self.split is not None:
             taken += f", validation_split={self.split[0]:g}, subset={self.split[1]!r}"
         return f"ImageFolder({self.shown}{taken})"
@@ -295,6 +313,16 @@ def _part(listing: Listing, rows: Sequence[int], split: tuple[float, str], seed:
     shuffled = sorted(files.values(), key=place)
     count = min(max(1, round(share * len(shuffled))), len(shuffled) - 1)
     return sorted(chain(*shuffled[:count]) if subset == "validation" else chain(unreadable, *shuffled[count:]))
+
+
+def _count_pages(file: Path) -> int:
+    """Number of pages of a TIFF file; 1 for other files, and 0 for those that can't be read, as is found out later."""
+    if not file.name.lower().endswith(TIFF_SUFFIXES):
+        return 1
+    try:
+        return count_pages(file)
+    except Exception:  # whatever the library raises for a damaged file
+        return 0
 
 
 def _identity(file: Path) -> tuple[int, int] | Path:

@@ -170,11 +170,11 @@ WRONG = {
         None,
         "float32 values, which an",
     ),
-    "pixels in another range": (lambda p: write(p / "a.png", COLOUR), (-1000, 3000), "8 bits per channel, which don't"),
+    "pixels in another range": (lambda p: write(p / "a.png", COLOUR), (-1000, 3000), "8 bits per channel, which do not"),
     "bytes in another range": (
         lambda p: write(p / "a.npy", COLOUR[..., :1]),
         (-1000, 3000),
-        "uint8 values, which don't",
+        "uint8 values, which do not",
     ),
     "four axes": (
         lambda p: np.save(p / "a.npy", np.zeros((2, 8, 8, 1), np.uint8)),
@@ -213,8 +213,7 @@ def test_without_the_extra_the_command_to_install_it_is_named(tmp_path, monkeypa
 
 
 def test_missing_pixels_of_files_are_let_through_where_they_may_be(tmp_path):
-    pictures = SMOOTH = RNG.uniform(0, 1, (8, 4, 4, 1)).repeat(4, 1).repeat(4, 2).astype(np.float32)
-    pictures = SMOOTH.copy()
+    pictures = RNG.uniform(0, 1, (8, 4, 4, 1)).repeat(4, 1).repeat(4, 2).astype(np.float32)
     pictures[:, :3, :5] = np.nan
     for index, picture in enumerate(pictures):
         write(tmp_path / "p" / f"{index}.npy", picture)
@@ -224,3 +223,39 @@ def test_missing_pixels_of_files_are_let_through_where_they_may_be(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(ImageFolder(Path(tmp_path / "p"))) == 8
+
+
+def test_pages_of_a_tiff_are_bands_or_pictures(tmp_path):
+    pages = RNG.integers(0, 256, (3, 16, 16), np.uint8)
+    (tmp_path / "scans").mkdir()
+    tifffile.imwrite(tmp_path / "scans" / "b.tif", pages, photometric="minisblack")
+    write(tmp_path / "scans" / "a.png", pages[0])
+    with pytest.raises(ValueError, match=r"b\.tif \(.*it has 3 channels, the model was made for 1"):
+        seen(tmp_path / "scans")
+    folder = ImageFolder(tmp_path / "scans", pages="pictures")
+    assert folder.names == ["a.png", "b.tif#0", "b.tif#1", "b.tif#2"]
+    images = seen(tmp_path / "scans", pages="pictures")
+    np.testing.assert_array_equal(np.array(images)[..., 0], [pages[0], *pages])
+    sae = Autoencoder(shape=(16, 16, 1), size=4, n_out=4)
+    sae.train(folder, epochs=0, verbose=0)
+    store = sae.encode_to(tmp_path / "store", folder, verbose=0)
+    assert store.names == folder.names
+    tifffile.imwrite(tmp_path / "scans" / "b.tif", pages[::-1], photometric="minisblack")
+    with pytest.raises(ValueError, match="have changed"):
+        sae.encode_to(tmp_path / "store", ImageFolder(tmp_path / "scans", pages="pictures"), verbose=0)
+    with pytest.raises(ValueError, match=r"`pages` must be one of 'bands', 'pictures'"):
+        ImageFolder(tmp_path / "scans", pages="frames")
+
+
+def test_pages_keep_the_label_of_their_file_and_stay_in_one_subset(tmp_path):
+    for name in ("cats", "dogs"):
+        for index in range(4):
+            pages = np.zeros((1 + index, 8, 8), np.uint8)
+            write(tmp_path / name / f"{index}.tif", pages, photometric="minisblack")
+    options = {"labels": True, "pages": "pictures", "validation_split": 0.5}
+    parts = [ImageFolder(tmp_path, subset=subset, **options) for subset in ("training", "validation")]
+    assert sum(map(len, parts)) == 2 * (1 + 2 + 3 + 4)
+    files = [{name.split("#")[0] for name in part.names} for part in parts]
+    assert not files[0] & files[1]
+    for part in parts:
+        np.testing.assert_array_equal(part.labels, [name.startswith("dogs") for name in part.names])
