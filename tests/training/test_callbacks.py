@@ -1,7 +1,4 @@
-import re
 import sys
-
-import pytest
 
 from stacked_autoencoder.training.callbacks import LevelProgress
 from stacked_autoencoder.utils.console import open_line
@@ -16,13 +13,6 @@ def progress(steps, verbose=1):
     for step in range(steps):
         bar.on_train_batch_end(step, {"loss": 0.1})
     return bar
-
-
-@pytest.mark.parametrize("steps", [1, 24])
-def test_the_bar_ends_with_all_steps(steps, capsys):
-    progress(steps).on_epoch_end(0, {"loss": 0.1, "val_loss": 0.2})
-    last = re.sub(r"\x1b\[\d+m", "", capsys.readouterr().out).splitlines()[-1]
-    assert f"{steps}/{steps} " in last.split("\r")[-1]
 
 
 def test_the_line_of_the_bar_is_known_until_it_ends(monkeypatch, capsys):
