@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from stacked_autoencoder.utils.checks import MISSING
 from stacked_autoencoder.utils.errors import LoadError, printable
 from stacked_autoencoder.utils.files import (
     is_folder,
@@ -28,6 +27,7 @@ from stacked_autoencoder.utils.files import (
 )
 
 FORMAT = 1
+MISSING = ("error", "ignore")  # those of `utils.checks`, which would import TensorFlow for every command
 MANIFEST = "autoencoder.json"
 LARGEST_MANIFEST = 1 << 24  # bytes
 MOST_FILES = 1 << 14  # that a manifest lists

@@ -170,7 +170,7 @@ WRONG = {
         None,
         "float32 values, which an",
     ),
-    "pixels in another range": (lambda p: write(p / "a.png", COLOUR), (-1000, 3000), "8 bits per channel, which do not"),
+    "pixels in another range": (lambda p: write(p / "a.png", COLOUR), (-1000, 3000), "8 bits per channel, which do"),
     "bytes in another range": (
         lambda p: write(p / "a.npy", COLOUR[..., :1]),
         (-1000, 3000),
