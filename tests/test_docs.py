@@ -88,7 +88,7 @@ def files_of_other_libraries(tmp_path, monkeypatch):
 def test_data_of_other_libraries(library, count, files_of_other_libraries):
     pytest.importorskip(library)
     (snippet,) = (
-        each for each in snippets("encode.md", "py") if f"import {library}\n" in each or f"from {library}" in each
+        each for each in snippets("images.md", "py") if f"import {library}\n" in each or f"from {library}" in each
     )
     names = {"sae": Autoencoder(shape=(64, 64, 3), size=4, n_out=4)}
     exec(snippet, names)
@@ -97,7 +97,7 @@ def test_data_of_other_libraries(library, count, files_of_other_libraries):
 
 
 @pytest.mark.parametrize(
-    ("page", "word", "name"), [("encode.md", "labelled =", "ages"), ("train.md", "pairs =", "loss")]
+    ("page", "word", "name"), [("encode.md", "labelled =", "ages"), ("images.md", "pairs =", "loss")]
 )
 def test_labels_and_targets_as_the_pages_show_them(page, word, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -109,6 +109,14 @@ def test_labels_and_targets_as_the_pages_show_them(page, word, name, tmp_path, m
     exec(snippet, names)
     expected = np.arange(8) if name == "ages" else sae.evaluate(names["noisy"], targets=images)
     np.testing.assert_allclose(names[name], expected, rtol=1e-6)
+
+
+def test_images_of_twelve_bits(tmp_path):
+    names = {"np": np, "Autoencoder": Autoencoder}
+    (snippet,) = (each for each in snippets("images.md") if "value_range=(0, 4095)" in each)
+    exec(snippet, names)
+    assert names["restored"].shape == names["counts"].shape
+    assert names["restored"].max() > 1000
 
 
 @pytest.mark.slow
@@ -138,8 +146,9 @@ def test_folders_files_and_tables_of_pictures(tmp_path, monkeypatch):
     Image.new("RGB", (24, 16)).save("test/dogs/8.png")
     Path("photos/table.csv").write_text("file,kind,age\ndogs/1.png,dog,3\ncats/0.png,cat,4\n", encoding="utf-8")
     names = {}
-    for snippet in snippets("pictures.md")[1:]:
-        exec(snippet, names)
+    for snippet in snippets("images.md"):
+        if "photos" in snippet:
+            exec(snippet, names)
     assert names["table"].labels.tolist() == ["dog", "cat"]
     assert names["test"].labels.tolist() == [1]
     assert names["sae"].encode(names["padded"]).shape == (8, 4, 6, 4)
