@@ -115,7 +115,9 @@ def as_pairs(
         pairs = paired(as_source(images, **options), as_source(targets, **options), name)
     elif gives_pairs(images, shape):
         source = _adapted(images, **options)
-        pairs = Pairs.of(StreamPairs.of_elements(source.whole, **options))
+        joined = StreamPairs.of_elements(source.whole, **options)
+        joined.elements = source
+        pairs = Pairs.of(joined)
     else:
         pairs = Pairs(as_source(images, **options))
     if finite is not None and pairs.inputs.is_endless:

@@ -286,7 +286,13 @@ class StorePairs(Joined, StoreSource):
 
 
 class StreamPairs(Joined, StreamSource):
-    """Pairs from one `tf.data.Dataset`, in its order."""
+    """Pairs from one `tf.data.Dataset`, in its order.
+
+    Attributes:
+        elements: the source whose dataset it is, which knows what went wrong in it; `None` for a dataset of the user's.
+    """
+
+    elements: StreamSource | None = None
 
     @classmethod
     def of_elements(cls, dataset: tf.data.Dataset, shape: Shape, factor: int, values: ValueRange) -> StreamPairs:
@@ -335,7 +341,10 @@ class StreamPairs(Joined, StreamSource):
         with super().own_errors():
             try:
                 yield
-            except tf.errors.InvalidArgumentError as error:
+            except tf.errors.OpError as error:
+                if self.elements is not None and self.elements.failure is not None:
+                    failure, self.elements.failure = self.elements.failure, None
+                    raise failure from None
                 if MISMATCH not in error.message:
                     raise
                 raise ValueError(

@@ -351,3 +351,14 @@ def test_a_checkpoint_knows_inputs_and_targets(folders, tmp_path, name, kind):
         given[name] = given[name] / 2
     with pytest.raises(ValueError, match="checkpoints of another call, with another images"):
         Autoencoder(size=4, n_out=4, n_scalings=1).train(**given, **options)
+
+
+def test_an_error_in_a_py_dataset_of_pairs_is_raised_as_it_was():
+    class Failing(Batches):
+        def __getitem__(self, index):
+            if index == 1:
+                raise KeyError("no such batch")
+            return super().__getitem__(index)
+
+    with pytest.raises(KeyError, match="no such batch"):
+        Autoencoder(shape=(16, 16, 3), size=4, n_out=4).train(Failing(INPUTS, labels=CLEAN), epochs=1, verbose=0)
