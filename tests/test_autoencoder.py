@@ -317,9 +317,21 @@ def test_only_documented_names_are_public():
     sae = Autoencoder(shape=(8, 8, 1), size=4, n_out=2)
     names = {name for name in dir(sae) if not name.startswith("_")}
     assert names == {
-        *("levels", "shape", "check_range", "value_range", "factor", "encoding_shape", "encoder", "decoder", "stack"),
-        *("train", "fine_tune", "evaluate", "encode", "encode_to", "decode", "reconstruct", "sample", "add"),
-        *("save", "save_path", "load", "export", "summary", "count_params"),
+        *("levels", "shape", "check_range", "value_range", "missing", "factor", "encoding_shape", "encoder"),
+        *(
+            "decoder",
+            "stack",
+            "train",
+            "fine_tune",
+            "evaluate",
+            "encode",
+            "encode_to",
+            "decode",
+            "reconstruct",
+            "sample",
+            "add",
+        ),
+        *("sample", "add", "save", "save_path", "load", "export", "summary", "count_params"),
     }
     assert all(getattr(Autoencoder, name).__doc__ for name in names - {"stack"})
     assert "stack:" in Autoencoder.__doc__

@@ -193,15 +193,15 @@ def _adapted(images: Images, shape: Shape, factor: int, values: ValueRange) -> S
         images, labels = images
     if isinstance(images, EncodingStore):
         return StoreSource(images, shape, factor, values, labels)
-    if holds_pictures(images):
-        images = ImageFolder(images)
-    if isinstance(images, ImageFolder):
-        if len(shape) != 3:
-            raise ValueError(
-                f"A folder holds images, and the model was made for {described(shape)}: give an array or a dataset. "
-                f"Received: {images!r}"
-            )
-        return FolderSource(images, shape, factor, values, labels)
+    is_folder = isinstance(images, ImageFolder) or is_path(images)
+    if is_folder and len(shape) != 3:
+        raise ValueError(
+            f"A folder holds images, and the model was made for {described(shape)}: give an array or a dataset. "
+            f"Received: {images!r}"
+        )
+    if is_folder or (len(shape) == 3 and holds_pictures(images)):
+        folder = images if isinstance(images, ImageFolder) else ImageFolder(images)
+        return FolderSource(folder, shape, factor, values, labels)
     if isinstance(images, tf.data.Dataset):
         return StreamSource(images, shape, factor, values, labels)
     if isinstance(images, keras.utils.PyDataset):

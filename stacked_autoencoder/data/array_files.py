@@ -70,6 +70,8 @@ def _from_numpy(path: str | os.PathLike[str], max_pixels: int | None) -> np.ndar
 
 def _from_tiff(path: str | os.PathLike[str], channels: int, max_pixels: int | None, page: int | None) -> np.ndarray:
     with _tifffile().TiffFile(path) as file:
+        if not len(file.pages):
+            raise ValueError("no picture is in this TIFF file")
         first = file.pages[page or 0]
         pages = file.pages if page is None else [first]
         if len({(each.shape, each.dtype) for each in pages}) > 1:

@@ -92,7 +92,8 @@ def picture_reader(
         def deep() -> tf.Tensor:
             return _from_deep_png(contents, crop, seed, limit, channels, values)
 
-        is_deep = _is_png(contents) & (tf.strings.substr(contents, DEPTH_OF_PNG, 1) == b"\x10")
+        depth = tf.strings.substr(contents, tf.minimum(DEPTH_OF_PNG, tf.strings.length(contents)), 1)
+        is_deep = _is_png(contents) & (depth == b"\x10")
         if values.reads_deep:
             return tf.cond(is_deep, deep, shallow)
         with tf.control_dependencies([_check(~is_deep, f"16 bits per channel, {NEEDS_RANGE}")]):

@@ -97,7 +97,7 @@ def _problem(reasons: list[str]) -> str:
 
 def reason_of(error: tf.errors.OpError) -> str:
     """The message of an error that a graph raised, without the names of operations."""
-    raised = re.match(r"(?:[\w.]+: )?(.*?)\nTraceback \(most recent call last\)", error.message, re.DOTALL)
+    raised = re.search(r"(?:[\w.]+: )?([^\n]*)\nTraceback \(most recent call last\)", error.message)
     if raised is not None:  # in Python
         return raised[1]
     message = error.message.split("\n\t [[")[0].split("\n")[-1]

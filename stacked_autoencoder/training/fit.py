@@ -196,17 +196,21 @@ def tie(levels: Sequence[Level]) -> None:
         copy_out(level.decoder, level.tied_layers())
 
 
-def check_targets(level: Level, seen: Pairs, sample: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Refuses a loss of probabilities for values that can't be any."""
+def check_targets(level: Level, seen: Pairs, sample: Sequence[tuple[np.ndarray, np.ndarray]] = ()) -> None:
+    """Refuses a loss of probabilities for values that can't be any, as far as is known.
+
+    Args:
+        sample: batches of what the level sees, besides what has been read before.
+    """
     if not level.objective.is_within_unit_interval:
         return
     source = seen.inputs if seen.targets is None else seen.targets
-    low = min(source.low, *(np.fmin.reduce(targets, axis=None) for _, targets in sample))
-    high = max(source.high, *(np.fmax.reduce(targets, axis=None) for _, targets in sample))
+    low = min([source.low, *(np.fmin.reduce(targets, axis=None) for _, targets in sample)])
+    high = max([source.high, *(np.fmax.reduce(targets, axis=None) for _, targets in sample)])
     if low < 0 or high > 1:
         raise ValueError(
-            "This level's `loss` is one of probabilities, so what it restores must lie in [0, 1], and `uint8` images "
-            "are scaled to [-1, 1]. Make the Autoencoder with `value_range=(0, 1)`, which scales them to [0, 1], or "
+            "This level's `loss` is one of probabilities, so what it restores must lie in [0, 1]. For `uint8` images "
+            "make the Autoencoder with `value_range=(0, 1)`; scale floats from [-1, 1] with `(images + 1) / 2`; or "
             f'take `loss="mse"`. Received: values from {low:g} to {high:g}'
         )
 

@@ -20,7 +20,7 @@ from stacked_autoencoder.levels.stack import Stack
 from stacked_autoencoder.pca import LinearCode, fit_linear_code
 from stacked_autoencoder.training.checkpoints import Checkpoints
 from stacked_autoencoder.training.distribute import change
-from stacked_autoencoder.training.fit import SAMPLE, FitOptions, fit
+from stacked_autoencoder.training.fit import SAMPLE, FitOptions, check_targets, fit
 from stacked_autoencoder.training.inputs import TrainingData
 from stacked_autoencoder.utils.console import show
 from stacked_autoencoder.utils.images import Shape
@@ -72,6 +72,7 @@ def train_greedily(
             if index == 0:
                 stack.values = stack.values.found(finished[1])
         elif index in epochs:
+            check_targets(level, seen)  # before the level is changed
             start = partial(_start, stack, index, images, seen.inputs, batch_size, most)
             begin = partial(change, [level], start, on_all_workers=True)
             checkpoint = None

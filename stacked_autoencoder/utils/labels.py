@@ -59,7 +59,8 @@ def check_is_label(label: Any, image: np.ndarray, rank: int, name: str) -> None:
         rank: number of axes of `image`; 2 and less are vectors, which labels may resemble.
         name: of the data set, for messages.
     """
-    if rank > 2 and not isinstance(label, Mapping) and np.shape(label) == image.shape:
+    is_array = hasattr(label, "shape")  # lists may be of several lengths
+    if rank > 2 and is_array and tuple(label.shape) == image.shape:
         raise ValueError(
             "The second element has the shape of the images, so it isn't a label. To restore the first to the second, "
             "give both as arrays, `train(images, targets=targets)`, or as a `tf.data.Dataset` or `PyDataset` of pairs; "

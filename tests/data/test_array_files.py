@@ -181,9 +181,13 @@ WRONG = {
         None,
         r"an array \(H, W\) or \(H, W, C\)",
     ),
-    "objects": (lambda p: np.save(p / "a.npy", np.array([[{}]]), allow_pickle=True), None, "allow_pickle=False"),
+    "objects": (lambda p: np.save(p / "a.npy", np.array([[{}]]), allow_pickle=True), None, "Python objects"),
     "text": (lambda p: np.save(p / "a.npy", np.array([["a"]])), None, "not numbers"),
-    "no TIFF": (lambda p: (p / "a.tif").write_bytes(b"II*\0nothing"), None, r"a\.tif"),
+    "no TIFF": (
+        lambda p: (p / "a.tif").write_bytes(b"II*\0nothing"),
+        None,
+        r"not a TIFF file|no picture is in this TIFF file",
+    ),
     "too large": (
         lambda p: write(p / "a.npy", np.zeros((100, 100), np.uint8)),
         None,

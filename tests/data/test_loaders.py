@@ -296,7 +296,10 @@ def test_several_columns_are_a_dict_of_each_image():
     block = next(blocks := as_source(data, ANY).blocks(COUNT))
     assert sum(map(len, block.batches(4))) == COUNT
     blocks.close()
-    assert block.labels == [{"label": each, "name": str(each)} for each in LABELS]
+    assert {name: column.tolist() for name, column in block.labels.items()} == {
+        "label": list(LABELS),
+        "name": [str(each) for each in LABELS],
+    }
 
 
 # === What can't be used: the advice is followed ===

@@ -9,6 +9,7 @@ from stacked_autoencoder.data.adapters import as_pairs, as_source
 from stacked_autoencoder.pca import to_patches
 from stacked_autoencoder.training import greedy
 from stacked_autoencoder.training.inputs import training_data_of
+from stacked_autoencoder.utils.value_range import UNLIMITED
 from tests.conftest import blobs
 from tests.data.test_adapters import Batches
 
@@ -219,7 +220,7 @@ def test_a_pair_of_which_one_is_unreadable_is_skipped(folders, of):
 
 
 def test_folders_that_are_no_pairs_are_told(folders, tmp_path):
-    with pytest.raises(ValueError, match=r"must have the same `side` and `crop`.*side=8"):
+    with pytest.raises(ValueError, match=r"must have the same `size`, `fit` and `crop`.*side=8"):
         as_pairs(ImageFolder(folders[0], side=8), folders[1], ANY)
     with pytest.raises(ValueError, match=r"A folder of `images` goes with a folder of targets"):
         as_pairs(folders[0], CLEAN, ANY)
@@ -284,7 +285,7 @@ def test_labels_of_as_many_values_as_a_vector_are_kept(tmp_path):
     vectors, labels = np.random.default_rng(0).normal(size=(2, 24, 4)).astype(np.float32)
     sae = Autoencoder(shape=(4,), levels=[DenseLevel(2)])
     np.testing.assert_array_equal(sae.encode_to(tmp_path / "store", (vectors, labels), **QUIET).labels, labels)
-    assert as_pairs((vectors, labels), None, (4,), check_range=False).targets is not None
+    assert as_pairs((vectors, labels), None, (4,), values=UNLIMITED).targets is not None
 
 
 UNLIKE = {

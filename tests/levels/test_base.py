@@ -12,7 +12,7 @@ from tests.conftest import blobs, run_elsewhere, waves
 
 
 @keras.saving.register_keras_serializable("tests")
-def fourth_power(targets, outputs):
+def fifth_power(targets, outputs):
     return keras.ops.mean((targets - outputs) ** 4, axis=-1)
 
 
@@ -34,7 +34,7 @@ LEVELS = {
     "conv, SSIM, noisy": lambda: ConvLevel(
         4, 2, 4, loss=metrics.SSIMWithL1(0.5), corruption=keras.layers.GaussianNoise(0.1, seed=3)
     ),
-    "dense, own loss and penalty": lambda: DenseLevel([12, 4], loss=fourth_power, penalty=Squares(1e-3)),
+    "dense, own loss and penalty": lambda: DenseLevel([12, 4], loss=fifth_power, penalty=Squares(1e-3)),
     "dense, sparse, masked": lambda: DenseLevel(
         12, "sigmoid", penalty=KLSparsity(0.1, 1e-3), corruption=Mask(0.3, seed=3), loss="huber"
     ),
@@ -120,4 +120,4 @@ objective = sae.levels[0].objective
 print(objective.loss.__name__, objective.penalty.strength)
 sae.train(expected["data"], epochs=1, verbose=0)
 """
-    assert run_elsewhere(program, request.config.rootpath).splitlines()[-1] == "fourth_power 0.001"
+    assert run_elsewhere(program, request.config.rootpath).splitlines()[-1] == "fifth_power 0.001"

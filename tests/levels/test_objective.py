@@ -144,8 +144,9 @@ def test_probabilities_of_images_that_are_none_are_told(images):
     sae = Autoencoder(
         shape=(16, 16, 3), levels=[DenseLevel(4, output_activation="sigmoid", loss="binary_crossentropy")]
     )
-    with pytest.raises(ValueError, match=r"must lie in \[0, 1\].*`images / 255\.0`.*Received: values from -"):
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\].*`\(images \+ 1\) / 2`.*Received: values from -"):
         sae.train(images, epochs=1, verbose=0)
+    sae.train((images + 1) / 2, epochs=1, verbose=0)
 
 
 @pytest.mark.slow

@@ -174,16 +174,16 @@ def test_the_advice_for_values_works(name):
 
 
 ELEMENT_SPECS = {
-    "dicts": (tf.data.Dataset.from_tensor_slices({"x": COLOUR}), ANY_COLOUR, "dataset.map(lambda image: image['x'])"),
+    "dicts": (tf.data.Dataset.from_tensor_slices({"x": COLOUR}), ANY_COLOUR, "dataset.map(lambda images: images['x'])"),
     "dicts and labels": (
         tf.data.Dataset.from_tensor_slices(({"x": COLOUR}, np.arange(6))),
         ANY_COLOUR,
-        "dataset.map(lambda image, *_: image['x'])",
+        "dataset.map(lambda images, *others: images['x'])",
     ),
     "unknown rank": (
         tf.data.Dataset.from_generator(lambda: iter(COLOUR), output_signature=tf.TensorSpec(None)),
         ANY_COLOUR,
-        "dataset.map(lambda image: tf.ensure_shape(image, (None, None, 3)))",
+        "dataset.map(lambda images: tf.ensure_shape(images, (None, None, 3)))",
     ),
     "no channels": (
         tf.data.Dataset.from_tensor_slices(GREY[..., 0]),
