@@ -95,18 +95,32 @@ def test_validation_pixels_are_scaled_as_the_training_images_are():
     np.testing.assert_allclose(*losses, rtol=1e-3)
 
 
+def batches(images):
+    return tf.data.Dataset.from_tensor_slices(images).batch(8)
+
+
+SIGNED, UNIT = (SMOOTH * 2 - 1).astype(np.float32), SMOOTH.astype(np.float32)
+
+
+@pytest.mark.parametrize("make", [np.asarray, batches])
 @pytest.mark.parametrize(
-    "make", [np.asarray, lambda x: tf.data.Dataset.from_tensor_slices(x).batch(8)], ids=["array", "dataset"]
+    ("training", "validation", "message"),
+    [
+        (SIGNED, UNIT, r"`validation_data`.*`images \* 2 - 1`.*`value_range=\(-1, 1\)`"),
+        (UNIT, SIGNED, r"trained on images in \[0, 1\].*`\(images \+ 1\) / 2`"),
+    ],
 )
-def test_validation_data_of_another_range_are_refused(make):
-    signed, unit = (SMOOTH * 2 - 1).astype(np.float32), SMOOTH.astype(np.float32)
-    with pytest.raises(ValueError, match=r"`validation_data`.*`images \* 2 - 1`"):
-        stack().train(make(signed), epochs=1, validation_data=make(unit), verbose=0)
-    stack().train(make(signed), epochs=1, validation_data=make(unit * 2 - 1), verbose=0)
-    stack(value_range=(-1, 1)).train(make(signed), epochs=1, validation_data=make(unit), verbose=0)
-    with pytest.raises(ValueError, match=r"trained on images in \[0, 1\].*`\(images \+ 1\) / 2`"):
-        stack().train(make(unit), epochs=1, validation_data=make(signed), verbose=0)
-    stack().train(make(unit), epochs=1, validation_data=make((signed + 1) / 2), verbose=0)
+def test_validation_data_of_another_range_are_refused(make, training, validation, message):
+    with pytest.raises(ValueError, match=message):
+        stack().train(make(training), epochs=1, validation_data=make(validation), verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("training", "validation", "options"),
+    [(SIGNED, UNIT * 2 - 1, {}), (SIGNED, UNIT, {"value_range": (-1, 1)}), (UNIT, (SIGNED + 1) / 2, {})],
+)
+def test_what_is_said_of_validation_data_of_another_range_works(training, validation, options):
+    stack(**options).train(training, epochs=1, validation_data=validation, verbose=0)
 
 
 @pytest.mark.parametrize("call", ["encode", "evaluate", "reconstruct", "train"])

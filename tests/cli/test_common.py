@@ -25,6 +25,14 @@ def pictures(folder, sae, **asked):
     return pictures_of(folder, Namespace(**{"side": None, "crop": None, "max_pixels": None} | asked), sae)
 
 
+def test_the_seed_of_the_command_decides_the_split(photos, any_size):
+    def validation(seed):
+        arguments = Namespace(side=4, crop=None, max_pixels=None, valid_split=0.25, seed=seed)
+        return pictures_of(photos, arguments, any_size, "validation").names
+
+    assert validation(0) == validation(0) != validation(1)
+
+
 @pytest.fixture(scope="module")
 def any_size():
     return Autoencoder(size=4, n_out=4, n_scalings=1, n_levels=2)

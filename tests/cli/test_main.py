@@ -411,11 +411,6 @@ def test_a_split_trains_and_validates_on_other_pictures(folder, tmp_path, run):
     assert code == 0
     assert "18 pictures for training, 6 for validation" in out
     assert "loss / PCA loss" in out
-    one, two, other = (
-        json.loads(run(*words, "--save-path", tmp_path / name, "--seed", seed, "--json")[1])["budget"]["1"]["loss"]
-        for name, seed in (("one", 0), ("two", 0), ("other", 1))
-    )
-    assert one == two != other
 
 
 def test_a_split_needs_two_pictures(tmp_path, run):
