@@ -19,16 +19,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from stacked_autoencoder import Autoencoder, plots
-from stacked_autoencoder.datasets import (
-    HELD_OUT,
-    PICTURE_SUFFIXES,
-    TRAINING,
-    open_picture,
-    photograph,
-    random_crops,
-    tiles,
-)
+from stacked_autoencoder import Autoencoder, ImageFolder, plots
+from stacked_autoencoder.data.adapters import as_source
+from stacked_autoencoder.datasets import HELD_OUT, TRAINING, photograph, random_crops, tiles
 from stacked_autoencoder.inference.evaluation import table
 
 SIDE = 64
@@ -50,7 +43,7 @@ def main(argv: list[str] | None = None) -> dict[int, dict[str, float]]:
     if arguments.data is None:
         training, held_out = ([photograph(name) for name in names] for names in (TRAINING, HELD_OUT))
     else:
-        training, held_out = split(arguments.data)
+        training, held_out = (pictures_of(arguments.data, subset) for subset in ("training", "validation"))
     images = random_crops(training, arguments.crops, SIDE)  # (4000, 64, 64, 3) uint8
     valid = tiles(held_out, SIDE)  # (82, 64, 64, 3) uint8, of pictures that training never sees
 
@@ -87,23 +80,23 @@ def main(argv: list[str] | None = None) -> dict[int, dict[str, float]]:
     return budget
 
 
-def split(folder: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Pictures for training and held-out ones, every fourth; those too small for a crop are left out, and named."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
-    pictures = []
-    for path in paths:
-        picture = open_picture(path)
+def pictures_of(folder: Path, subset: str) -> list[np.ndarray]:
+    """The pictures of a subset, each `(H, W, 3)` uint8; those too small for a crop are left out, and named."""
+    images = ImageFolder(folder, validation_split=0.25, subset=subset)
+    source = as_source(images, (None, None, 3))
+    pictures = [picture for batch in source.in_order(1, scale=False) for picture in batch]
+    large = []
+    for name, picture in zip(images.names, pictures, strict=True):
         if min(picture.shape[:2]) < SIDE:
-            print(f"Left out, smaller than {SIDE} pixels: {path}")
+            print(f"Left out, smaller than {SIDE} pixels: {name}")
         else:
-            pictures.append(picture)
-    if len(pictures) < 2:
+            large.append(picture)
+    if not large:
         raise SystemExit(
-            f"--data needs at least two pictures of {SIDE} pixels or more a side, one to hold out. "
-            f"Received: {len(pictures)} in {folder}"
+            f"--data needs at least two pictures of {SIDE} pixels or more a side, one of them in each subset. "
+            f"Received: none in the {subset} subset of {folder}"
         )
-    held_out = pictures[::4]
-    return [picture for index, picture in enumerate(pictures) if index % 4], held_out
+    return large
 
 
 if __name__ == "__main__":

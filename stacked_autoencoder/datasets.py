@@ -26,7 +26,6 @@ TRAINING = (
 
 
 HELD_OUT = ("coffee.png", "chelsea.png")  # other pictures, not other crops: neighbours of a training crop are too easy
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 def open_picture(path: Path) -> np.ndarray:

@@ -53,8 +53,23 @@ def test_quickstart(example, tmp_path, capsys, own_pictures):
 
 
 def test_quickstart_needs_two_pictures(example, tmp_path):
-    with pytest.raises(SystemExit, match="needs at least two pictures"):
+    with pytest.raises(ValueError, match="No pictures"):
         example("quickstart").main(["--data", str(tmp_path)])
+    for index in range(4):
+        Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / f"{index}.png")
+    with pytest.raises(SystemExit, match="needs at least two pictures of 64 pixels or more"):
+        example("quickstart").main(["--data", str(tmp_path)])
+
+
+def test_quickstart_reads_pictures_as_a_folder_does(example, tmp_path):
+    for index in range(100):
+        Image.fromarray(np.full((64, 64, 3), index, np.uint8)).save(tmp_path / f"{index:02d}.png")
+    Image.fromarray(np.full((80, 80), 4000, np.uint16)).save(tmp_path / "deep.png")
+    (tmp_path / "._00.jpg").write_bytes(b"metadata of macOS")
+    module = example("quickstart")
+    with pytest.warns(UserWarning, match=r"deep\.png \(16 bits per channel"):
+        pictures = [each for subset in ("training", "validation") for each in module.pictures_of(tmp_path, subset)]
+    assert sorted(int(picture.max()) for picture in pictures) == [*range(100)]
 
 
 @pytest.fixture
