@@ -30,7 +30,7 @@ from stacked_autoencoder.training.callback_options import Callbacks
 from stacked_autoencoder.training.distribute import in_scope
 from stacked_autoencoder.training.fit import FitOptions
 from stacked_autoencoder.utils.checks import positive_int
-from stacked_autoencoder.utils.files import resolved
+from stacked_autoencoder.utils.files import expanded, resolved
 from stacked_autoencoder.utils.images import Shape
 
 
@@ -105,7 +105,7 @@ class Autoencoder:
                 raise ValueError(f"Give `size` or `preset`, not both. Received: size={size!r}, preset={preset!r}")
             network = preset_named(preset)
         self._default_path = Path(f"autoencoder_{network['size']}_{n_out}_{n_scalings}")
-        self._chosen_path = None if save_path is None else Path(save_path)
+        self._chosen_path = None if save_path is None else expanded(save_path)
         self._checks_path = save_path is not None  # before training: whether the stack can be saved there
         self._checked_path: Path | None = None
         if load:
@@ -493,7 +493,7 @@ class Autoencoder:
 
     @save_path.setter
     def save_path(self, path: str | os.PathLike[str]) -> None:
-        self._chosen_path, self._checks_path, self._checked_path = Path(path), True, None
+        self._chosen_path, self._checks_path, self._checked_path = expanded(path), True, None
 
     def save(self, path: str | os.PathLike[str] | None = None) -> Path:
         """Writes `encoder<i>/`, `decoder<i>/` and `autoencoder.json`, all or nothing; returns the folder.

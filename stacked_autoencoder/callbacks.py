@@ -15,6 +15,7 @@ from stacked_autoencoder.distribution import is_chief
 from stacked_autoencoder.levels.stack import BATCH
 from stacked_autoencoder.training.fit import tie
 from stacked_autoencoder.utils.checks import positive_int
+from stacked_autoencoder.utils.files import expanded
 from stacked_autoencoder.utils.images import as_bytes, as_shown, mosaic
 
 PLUGIN = "images"  # of TensorBoard, which shows what is written for it
@@ -44,7 +45,7 @@ class ReconstructionImages(keras.callbacks.Callback):
     def __init__(self, sae: Autoencoder, images: Images, log_dir: str | os.PathLike[str], freq: int = 1) -> None:
         super().__init__()
         self.sae = sae
-        self.log_dir = os.fspath(log_dir)
+        self.log_dir = str(expanded(log_dir))
         self.freq = positive_int("freq", freq)
         source = as_source(images, **sae.stack.source_options, finite="images")
         batches = list(source.in_order(BATCH, scale=False))

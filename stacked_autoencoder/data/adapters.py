@@ -19,7 +19,6 @@ numbers: integers and booleans, the columns of a table and what a sparse matrix 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -41,6 +40,7 @@ from stacked_autoencoder.data.stored import StoreSource
 from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.utils.checks import AXES, check_numeric, described
 from stacked_autoencoder.utils.errors import printable
+from stacked_autoencoder.utils.files import expanded
 from stacked_autoencoder.utils.forks import check_not_forked
 from stacked_autoencoder.utils.images import Shape
 from stacked_autoencoder.utils.labels import check_is_label
@@ -157,7 +157,7 @@ SOURCES = (ImageFolder, EncodingStore, tf.data.Dataset, keras.utils.PyDataset)  
 
 
 def _is_source(part: Any) -> bool:
-    return isinstance(part, SOURCES) or (is_path(part) and Path(part).expanduser().is_dir())
+    return isinstance(part, SOURCES) or (is_path(part) and expanded(part).is_dir())
 
 
 def _has_rank(part: Any) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 
 from stacked_autoencoder.data.decoding import SUFFIXES
 from stacked_autoencoder.utils.errors import printable
-from stacked_autoencoder.utils.files import LARGEST_FILE, problem_with
+from stacked_autoencoder.utils.files import LARGEST_FILE, expanded, problem_with
 from stacked_autoencoder.utils.labels import Labels
 
 AnyPath = str | os.PathLike[str]
@@ -63,11 +63,6 @@ def paths_in(value: Any) -> list[Any] | None:
     if isinstance(value, (list, tuple)) and any(map(is_path, value)):
         return list(value)
     return None
-
-
-def expanded(path: AnyPath) -> str:
-    """A path in which a leading `~` is the home folder."""
-    return os.path.expanduser(os.fspath(path))
 
 
 def listed(reasons: Sequence[str]) -> str:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from stacked_autoencoder.data.listing import AnyPath, Listing, expanded, is_path, of_paths
+from stacked_autoencoder.data.listing import AnyPath, Listing, is_path, of_paths
 from stacked_autoencoder.utils.checks import did_you_mean
 from stacked_autoencoder.utils.errors import printable
-from stacked_autoencoder.utils.files import LARGEST_FILE, open_regular
+from stacked_autoencoder.utils.files import LARGEST_FILE, expanded, open_regular
 
 TABLES = {".csv": ",;\t", ".tsv": "\t"}  # suffix → what may stand between two columns
 LOOKED_AT = 100  # values, to tell whether a column holds paths

@@ -24,7 +24,7 @@ from stacked_autoencoder.store.writer import Encoded, Found, ShardWriter, look_i
 from stacked_autoencoder.utils.checks import positive_int, whole
 from stacked_autoencoder.utils.console import Progress
 from stacked_autoencoder.utils.errors import printable
-from stacked_autoencoder.utils.files import only_writer
+from stacked_autoencoder.utils.files import expanded, only_writer
 from stacked_autoencoder.utils.images import Shape, pad_by_reflection, without_missing
 from stacked_autoencoder.utils.labels import Labels
 from stacked_autoencoder.utils.value_range import ValueRange
@@ -57,7 +57,7 @@ def encode_to_store(
     images = as_source(source, **stack.source_options, finite="images")
     images.workers = None if workers is None else positive_int("workers", workers)
     folder = write_store(
-        Path(path),
+        expanded(path),
         images,
         stack.levels[: level + 1],
         made_by(stack, level, images.shape, dtype, shard_size),

@@ -23,6 +23,7 @@ from stacked_autoencoder.store.manifest import LABELS, LOG, MANIFEST, check_labe
 from stacked_autoencoder.store.shards import Mark, Shard, mark_of, part_name
 from stacked_autoencoder.utils.checks import positive_int
 from stacked_autoencoder.utils.errors import printable
+from stacked_autoencoder.utils.files import expanded
 from stacked_autoencoder.utils.generators import generated
 from stacked_autoencoder.utils.images import Shape, index_batches
 from stacked_autoencoder.utils.labels import Labels, labels_at, spec_of_labels
@@ -62,7 +63,7 @@ class EncodingStore:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = expanded(path)
         marks, manifests = _manifests(self.path)
         head = next(iter(manifests.values()))
         self.level: int = head["level"]

@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -33,7 +32,7 @@ from stacked_autoencoder.training.greedy import steps_needed, train_greedily
 from stacked_autoencoder.training.inputs import TrainingData, training_data_of
 from stacked_autoencoder.utils.checks import is_real, positive_int, positive_ints
 from stacked_autoencoder.utils.console import show
-from stacked_autoencoder.utils.files import check_writable
+from stacked_autoencoder.utils.files import check_writable, expanded
 
 
 def train(
@@ -79,7 +78,7 @@ def train(
         options,
         callbacks,
     )
-    with EncodingCache(None if cache_dir is None else Path(cache_dir), memory_budget) as cache:
+    with EncodingCache(None if cache_dir is None else expanded(cache_dir), memory_budget) as cache:
         return train_greedily(
             stack,
             epochs_of,
@@ -193,7 +192,7 @@ def _checkpoints_of(
     if directory is None:
         return None
     _check_writable(directory, "checkpoint_dir")
-    return Checkpoints(Path(directory), method, described(stack, data, epochs, options, callbacks))
+    return Checkpoints(expanded(directory), method, described(stack, data, epochs, options, callbacks))
 
 
 def _measure(stack: Stack, source: Source, batch_size: int) -> None:

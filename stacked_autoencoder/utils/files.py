@@ -182,8 +182,13 @@ def is_regular(path: str | os.PathLike[str]) -> bool:
 LARGEST_FILE = 1 << 30  # bytes; an uncompressed picture of the default `max_pixels` takes a quarter of it
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path whose `~` is the home folder."""
+    return Path(os.path.expanduser(path))
+
+
 def resolved(path: str | os.PathLike[str], argument: str) -> Path:
-    """An absolute path without links.
+    """An absolute path without links, whose `~` is the home folder.
 
     Raises:
         ValueError: it is empty, or not one that a file can have.
@@ -192,7 +197,7 @@ def resolved(path: str | os.PathLike[str], argument: str) -> Path:
     if not text or text == b"" or "\0" in str(text):
         raise ValueError(f"`{argument}` must be the path of a folder. Received: {argument}={text!r}")
     try:
-        return Path(path).resolve()
+        return expanded(path).resolve()
     except RuntimeError as error:  # links that lead to each other
         raise OSError(f"`{argument}` can't be found: {error}. Received: {argument}={text!r}") from None
 

@@ -4,8 +4,10 @@ import os
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from stacked_autoencoder import Autoencoder, EncodingStore
 from stacked_autoencoder.utils.errors import LoadError, printable
 from stacked_autoencoder.utils.files import only_writer, read_regular, replacing, sha256, write_json
 
@@ -84,3 +86,18 @@ def test_text_from_files_is_made_printable():
     assert printable("two\n lines") == "two lines"
     assert printable("x" * 99, 10) == "x" * 9 + "…"
     assert len(str(LoadError("y" * 10**6))) < 3000
+
+
+def test_a_tilde_is_the_home_folder_in_every_path_that_is_given(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    images = np.zeros((8, 8, 8, 3), np.uint8)
+    sae = Autoencoder(shape=(8, 8, 3), size=4, n_out=4, save_path="~/chosen")
+    sae.train(images, epochs=0, verbose=0, cache_dir="~/cache", checkpoint_dir="~/checkpoints")
+    assert sae.save() == tmp_path / "chosen"
+    assert sae.save("~/model") == tmp_path / "model"
+    assert Autoencoder.load("~/model").levels[0].started
+    assert sae.encode_to("~/store", images, verbose=0).path == tmp_path / "store"
+    assert len(EncodingStore("~/store")) == 8
+    assert sae.export("~/exported", "litert")[0].parent == tmp_path / "exported"
+    assert not (tmp_path / "~").exists()
