@@ -237,6 +237,7 @@ def described(
         "shape": stack.shape,
         "levels": [[level.kind, level.get_config()] for level in stack.levels],
         **({} if stack.missing == "error" else {"missing": stack.missing}),
+        **({"value_range": list(stack.value_range)} if stack.values.is_scaled else {}),
         MARK: [started, known],
         **{name: None if pairs is None else _described(pairs) for name, pairs in data.items()},
         "learning_rate": keras.optimizers.schedules.serialize(rate) if is_schedule else rate,
