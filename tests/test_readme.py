@@ -31,7 +31,7 @@ def test_the_python_snippets_run_one_after_the_other(tmp_path, monkeypatch):
             for name, shape in shapes:
                 assert names[name].shape == tuple(int(side) for side in shape.split(",") if side.strip()), name
             told += shapes
-    assert len(told) == 8
+    assert len(told) == 10
     for levels in names["nets"].values():
         Autoencoder(shape=(28, 28, 1), levels=[type(level)(**level.get_config()) for level in levels])
     assert names["store"].shape == (64, 16, 16, 32)

@@ -36,18 +36,28 @@ def seen(folder, channels=1, value_range=None, **options):
     return [image for batch in source.in_order(4, scale=False) for image in batch]
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif", ".npy"])
-@pytest.mark.parametrize("high", [65535, 4095])
-def test_sixteen_bits_are_kept_from_the_file_to_what_is_decoded(suffix, high, tmp_path):
+def sixteen_bits(folder, suffix, high):
     pictures = [np.roll(RAMP, shift, 0) // (65536 // (high + 1)) for shift in range(8)]
     for index, picture in enumerate(pictures):
-        write(tmp_path / "ct" / f"{index}{suffix}", picture)
+        write(folder / f"{index}{suffix}", picture)
+    return pictures
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".npy"])
+@pytest.mark.parametrize("high", [65535, 4095])
+def test_sixteen_bits_are_read_as_they_are(suffix, high, tmp_path):
+    pictures = sixteen_bits(tmp_path / "ct", suffix, high)
     for image, picture in zip(seen(tmp_path / "ct", value_range=(0, high)), pictures, strict=True):
         np.testing.assert_array_equal(image[..., 0], picture)
-    full = Autoencoder(shape=(32, 32, 1), size=4, n_out=16, value_range=(0, high))  # as many values as a patch of 4x4
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits_are_kept_from_the_file_to_what_is_decoded(suffix, tmp_path):
+    pictures = sixteen_bits(tmp_path / "ct", suffix, 65535)
+    full = Autoencoder(shape=(32, 32, 1), size=4, n_out=16, value_range=(0, 65535))  # as many values as a patch of 4x4
     full.train(tmp_path / "ct", epochs=0, verbose=0)
     restored = full.decode(full.encode(tmp_path / "ct"))
-    assert np.abs(restored[..., 0] - pictures).max() <= (high + 1) / 65536 + 1e-2
+    assert np.abs(restored[..., 0] - pictures).max() <= 1
 
 
 def test_pictures_of_sixteen_bits_are_not_made_eight_silently(tmp_path):
@@ -125,17 +135,17 @@ def test_colours_of_tiff_are_what_other_programs_show(tmp_path):
     )
 
 
-@pytest.mark.parametrize("channels", [2, 4, 5, 13])
-@pytest.mark.parametrize("suffix", [".tif", ".npy"])
+@pytest.mark.parametrize(("channels", "suffix"), [(2, ".npy"), (4, ".tif"), (5, ".npy"), (13, ".tif")])
 def test_any_number_of_bands(channels, suffix, tmp_path):
     bands = RNG.uniform(0, 1, (6, 16, 16, channels)).astype(np.float32)
     for index, picture in enumerate(bands):
         array = picture.transpose(2, 0, 1) if suffix == ".tif" else picture  # pages
         write(tmp_path / "p" / f"{index}{suffix}", array, **({"photometric": "minisblack"} if suffix == ".tif" else {}))
     np.testing.assert_array_equal(seen(tmp_path / "p", channels, (0, 1)), bands)
-    sae = Autoencoder(shape=(16, 16, channels), size=4, n_out=4, value_range=(0, 1))
-    sae.train(tmp_path / "p", epochs=0, verbose=0)
-    np.testing.assert_allclose(sae.encode(tmp_path / "p"), sae.encode(bands), atol=1e-5)
+    if channels == 13:
+        sae = Autoencoder(shape=(16, 16, channels), size=4, n_out=4, value_range=(0, 1))
+        sae.train(tmp_path / "p", epochs=0, verbose=0)
+        np.testing.assert_allclose(sae.encode(tmp_path / "p"), sae.encode(bands), atol=1e-5)
     with pytest.raises(ValueError, match=f"it has {channels} channels, the model was made for 3"):
         seen(tmp_path / "p", 3, (0, 1))
 
