@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Literal, get_args
@@ -17,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.data.array_files import NUMPY_SUFFIXES, TIFF_SUFFIXES, read_array, split_page
+from stacked_autoencoder.data.picture_headers import gif_size, orientation
 from stacked_autoencoder.utils.value_range import SIGNED, SLACK, UNIT, UNKNOWN, ValueRange
 
 Size = tuple[int, int]  # height and width
@@ -29,13 +29,10 @@ TOO_SMALL = "smaller than `crop="  # how the reason begins
 LIKE_OTHERS = "INTEGER_ACCURATE"  # the transform that Pillow and browsers use; TensorFlow's own is up to 8 of 255 off
 REDUCTIONS = (1, 2, 4, 8)  # by which a JPEG can be decoded smaller, in a fraction of the time
 HEAD = 1 << 17  # bytes of a JPEG that hold its EXIF block: it comes before the pixels and takes half of that at most
-EXIF = re.compile(rb"(?:Exif\0\0|eXIf|EXIF.{4})(II\*\0|MM\0\*)", re.DOTALL)  # as JPEG, PNG and WebP announce it
-ORIENTATION = 0x0112
 DEPTH_OF_PNG = 24  # position of the byte with the bits per channel
 PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # width and height follow
 MAX_PIXELS = 89_478_485  # Pillow warns of a decompression bomb when a picture has more
 FRAME_FACTOR = 4  # TensorFlow decodes all frames of a GIF, a byte per pixel: together as much as one picture with alpha
-MOST_BLOCKS = 1 << 22  # of a GIF: Python walks over them, and large ones of 255 bytes hold a gigabyte
 BAND = 1 << 20  # pixels that are converted at once
 # How GIF, BMP and three kinds of WebP begin; a dot stands for any byte.
 STARTS = (b"GIF8", b"BM", b"RIFF....WEBPVP8 ", b"RIFF....WEBPVP8L", b"RIFF....WEBPVP8X")
@@ -303,38 +300,6 @@ def _size_checks(size: tf.Tensor, limit: int | None) -> list[tf.Operation]:
     return [_check(pixels <= limit, size, f"pixels are more than `max_pixels={limit}`")]
 
 
-def gif_size(contents: bytes) -> tuple[np.ndarray, np.int64]:
-    """The size of a GIF, as far as a damaged file tells it.
-
-    Returns:
-        Height and width that its logical screen and all frames fit in, and the number of pixels in all frames.
-    """
-    height = width = pixels = blocks = 0
-    try:
-        width, height, flags = struct.unpack_from("<HHB", contents, 6)
-        place = 13 + _palette_bytes(flags)
-        while contents[place] in b"!,":
-            if contents[place] == ord(","):
-                frame_width, frame_height, flags = struct.unpack_from("<HHB", contents, place + 5)
-                width, height = max(width, frame_width), max(height, frame_height)
-                pixels += frame_width * frame_height
-                place += 9 + _palette_bytes(flags)
-            place += 2
-            while contents[place]:  # a block of so many bytes follows
-                place += contents[place] + 1
-                blocks += 1
-                if blocks > MOST_BLOCKS:
-                    raise ValueError(f"a GIF of more than {MOST_BLOCKS:,} blocks")
-            place += 1
-    except (IndexError, struct.error):
-        pass  # the decoder goes no further either
-    return np.array([height, width], np.int64), np.int64(pixels)
-
-
-def _palette_bytes(flags: int) -> int:
-    return 3 << (flags % 8 + 1) if flags >= 128 else 0
-
-
 # === Conversion of pixels ===
 
 
@@ -454,22 +419,3 @@ def _upright(image: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
     upright = tf.cond(number >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
     down, right = (tf.where(tf.reduce_any(number == mirrored), -1, 1) for mirrored in ((3, 4, 7, 8), (2, 3, 6, 7)))
     return tf.ensure_shape(upright[::down, ::right], (None, None, image.shape[-1]))
-
-
-def orientation(contents: bytes) -> int:
-    """The orientation (1 to 8, 1 for upright) in the EXIF block of a picture file (CIPA DC-008, 4.6.5); 1 without."""
-    found = EXIF.search(contents)
-    if found is None:
-        return 1
-    block = contents[found.start(1) :]
-    order = "<" if block[:2] == b"II" else ">"
-    try:
-        (start,) = struct.unpack_from(f"{order}I", block, 4)
-        (count,) = struct.unpack_from(f"{order}H", block, start)
-        for entry in range(count):
-            tag, _, _, value = struct.unpack_from(f"{order}HHIH", block, start + 2 + 12 * entry)
-            if tag == ORIENTATION:
-                return value if 1 <= value <= 8 else 1
-    except struct.error:  # the block is cut short: as if there were none
-        pass
-    return 1

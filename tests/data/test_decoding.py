@@ -7,8 +7,9 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from stacked_autoencoder.data import decoding
-from stacked_autoencoder.data.decoding import MAX_PIXELS, _on_white, gif_size, orientation, picture_reader
+from stacked_autoencoder.data.decoding import MAX_PIXELS, _on_white, picture_reader
 from stacked_autoencoder.data.folder import reason_of
+from stacked_autoencoder.data.picture_headers import gif_size, orientation
 from tests.conftest import run_elsewhere
 
 Y, X = np.mgrid[:45, :70]
