@@ -113,7 +113,7 @@ def rows_of(batch: Sequence[tf.Tensor], index: int, parts: int) -> tuple[tf.Tens
 
 
 def spread(dataset: tf.data.Dataset) -> tf.distribute.DistributedDataset:
-    """Batches without end, of inputs or of `(inputs, targets)`, as what each device takes of them."""
+    """Infinite batches, of inputs or of `(inputs, targets)`, as what each device takes of them."""
 
     def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
         parts = context.num_replicas_in_sync

@@ -11,6 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from stacked_autoencoder.utils.value_range import ValueRange
+
 __all__ = ["SSIMWithL1", "frechet_distance", "kernel_distance", "psnr", "ssim", "ssim_loss"]
 
 
@@ -164,7 +166,7 @@ def _in_range(value_range: tuple[float, float], **named: Any) -> list[Any]:
                 f"{'-' if low < 0 else '+'} {abs(low):g}`. Received: {name} of dtype {kind.name}"
             )
         if kind == tf.uint8:
-            values = low + tf.cast(values, tf.float32) * ((high - low) / 255)
+            values = ValueRange.given(value_range).to_user(values)
         scaled.append(values)
     return scaled
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from stacked_autoencoder import Autoencoder
 
@@ -122,3 +123,16 @@ def policy():
     """Sets Keras's dtype policy, until the test is over."""
     yield keras.config.set_dtype_policy
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """20 pictures in two folders, one of them under three names, and an empty file."""
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+        for index in range(10):
+            Image.new("RGB", (4, 4)).save(tmp_path / name / f"{index}.png")
+    os.link(tmp_path / "cats" / "3.png", tmp_path / "dogs" / "hard.png")
+    os.symlink(tmp_path / "cats" / "3.png", tmp_path / "dogs" / "soft.png")
+    (tmp_path / "dogs" / "empty.png").touch()
+    return tmp_path

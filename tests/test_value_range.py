@@ -72,6 +72,12 @@ def test_vectors_and_sequences_have_ranges_too(kind):
         sae.encode(counts + 5000)
 
 
+def test_marked_steps_are_refused_where_the_range_would_scale_the_mark():
+    with pytest.raises(ValueError, match=r"`mask_value`.*Leave `value_range` out"):
+        Autoencoder(shape=(12, 1), levels=[SequenceLevel(6, mask_value=-9.0)], value_range=(0, 1000))
+    Autoencoder(shape=(12, 1), levels=[SequenceLevel(6, mask_value=-9.0)])
+
+
 def test_the_range_decides_what_a_store_belongs_to(tmp_path):
     images = (SMOOTH * 4095).astype(np.uint16)
     one, other = trained(images, value_range=(0, 4095)), trained(images, value_range=(0, 65535))

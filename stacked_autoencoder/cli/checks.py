@@ -28,7 +28,7 @@ def check(arguments: Namespace) -> None:
     for name, what in (("folder", "Folder of pictures"), ("valid", "--valid: folder of pictures")):
         if asked.get(name) is not None:
             _check_folder(asked[name], what)
-    if "model" in asked and not (arguments.command == "info" and _is_store(arguments.model)):
+    if "model" in asked and not (arguments.command == "info" and is_store(arguments.model)):
         n_levels = _n_levels(arguments.model, "Folder of a saved stack")
         level = asked.get("level")
         if level is not None and not -n_levels <= level < n_levels:
@@ -103,7 +103,7 @@ def _n_levels(path: Path, what: str) -> int:
     return len(read_manifest(folder)["levels"])
 
 
-def _is_store(path: Path) -> bool:
+def is_store(path: Path) -> bool:
     """Whether this seems to be a store of encodings; `store.manifest`, which knows, imports numpy."""
     return not (path / MANIFEST).exists() and ((path / "manifest.json").exists() or any(path.glob("part*-of-*")))
 

@@ -8,24 +8,23 @@ import keras
 import numpy as np
 
 from stacked_autoencoder.autoencoder import Autoencoder
+from stacked_autoencoder.cli.checks import is_store
 from stacked_autoencoder.cli.common import SHEET, Result, Say, pictures_of, shows_progress, written
 from stacked_autoencoder.cli.png import destinations, sheet, write_png
 from stacked_autoencoder.data.adapters import as_source
 from stacked_autoencoder.heads.base import Head
 from stacked_autoencoder.inference.evaluation import table
 from stacked_autoencoder.saving.export import default_format
-from stacked_autoencoder.saving.manifest import MANIFEST, folder_at, read_manifest
+from stacked_autoencoder.saving.manifest import folder_at, read_manifest
 from stacked_autoencoder.store.encoding_store import EncodingStore
-from stacked_autoencoder.store.manifest import MANIFEST as STORE_MANIFEST
 from stacked_autoencoder.utils.console import Progress, show
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.images import as_bytes, as_pixels
 
 
 def info(arguments: Namespace, say: Say) -> Result:
-    folder = folder_at(arguments.model)
-    if not (folder / MANIFEST).exists() and ((folder / STORE_MANIFEST).exists() or [*folder.glob("part*-of-*")]):
-        return _info_of_store(EncodingStore(folder), say)
+    if is_store(arguments.model):
+        return _info_of_store(EncodingStore(arguments.model), say)
     sae = Autoencoder.load(arguments.model)
     versions = read_manifest(folder_at(arguments.model))["versions"]
     low, high = sae.value_range
@@ -51,21 +50,24 @@ def info(arguments: Namespace, say: Say) -> Result:
 
 
 def _info_of_store(store: EncodingStore, say: Say) -> Result:
-    size = sum(shard.file.stat().st_size for shard in store.shards)
+    result = _about(store)
     say(
         f"{len(store):,} encodings {show(store.shape[1:])} of level {store.level}, {store.dtype.name}, "
-        f"{size / 1e6:.1f} MB, made by encoder {printable(store.encoder[:12])}…"
+        f"{result['bytes'] / 1e6:.1f} MB, made by encoder {printable(store.encoder[:12])}…"
     )
     if store.class_names is not None:
         say(f"{len(store.class_names):,} classes: {printable(', '.join(store.class_names))}")
+    return {**result, "encoder": store.encoder}
+
+
+def _about(store: EncodingStore) -> Result:
     return {
         "store": str(store.path),
         "level": store.level,
         "shape": store.shape,
         "dtype": store.dtype.name,
-        "bytes": size,
+        "bytes": sum(shard.file.stat().st_size for shard in store.shards),
         "class_names": store.class_names,
-        "encoder": store.encoder,
     }
 
 
@@ -93,16 +95,10 @@ def encode(arguments: Namespace, say: Say) -> Result:
     except KeyboardInterrupt as error:
         error.add_note("The same command goes on where it was.")
         raise
-    size = sum(shard.file.stat().st_size for shard in store.shards)
-    say(f"{len(store):,} encodings {show(store.shape[1:])} of level {store.level}, {size / 1e6:.1f} MB: {store.path}")
-    return {
-        "store": str(store.path),
-        "level": store.level,
-        "shape": store.shape,
-        "dtype": store.dtype.name,
-        "bytes": size,
-        "class_names": images.class_names,
-    }
+    result = _about(store)
+    megabytes = result["bytes"] / 1e6
+    say(f"{len(store):,} encodings {show(store.shape[1:])} of level {store.level}, {megabytes:.1f} MB: {store.path}")
+    return result
 
 
 def decode(arguments: Namespace, say: Say) -> Result:

@@ -31,16 +31,16 @@ from stacked_autoencoder.data.dataset import StreamSource
 from stacked_autoencoder.data.elements import Advice
 from stacked_autoencoder.data.folder import FolderSource
 from stacked_autoencoder.data.image_folder import ImageFolder, holds_pictures
+from stacked_autoencoder.data.joined_pairs import StreamPairs
 from stacked_autoencoder.data.listing import is_path
 from stacked_autoencoder.data.loaders import Elements, adapted
-from stacked_autoencoder.data.pairs import Pairs, StreamPairs, paired
+from stacked_autoencoder.data.pairs import Pairs, gives_pairs, paired
 from stacked_autoencoder.data.rows import RowsSource
 from stacked_autoencoder.data.source import Source
 from stacked_autoencoder.data.stored import StoreSource
 from stacked_autoencoder.store.encoding_store import EncodingStore
 from stacked_autoencoder.utils.checks import AXES, check_numeric, described
 from stacked_autoencoder.utils.errors import printable
-from stacked_autoencoder.utils.files import expanded
 from stacked_autoencoder.utils.forks import check_not_forked
 from stacked_autoencoder.utils.images import Shape
 from stacked_autoencoder.utils.labels import check_is_label
@@ -70,7 +70,7 @@ def as_source(
         FileNotFoundError: a folder or picture that isn't there.
     """
     check_not_forked()
-    if len(shape) > 1 and gives_pairs(images, shape):  # of vectors, the second may be labels of as many values
+    if len(shape) > 1 and gives_pairs(images, shape):  # beside vectors, labels may have the same shape
         alone = "a PyDataset that yields it"
         if not isinstance(images, keras.utils.PyDataset):
             alone = "`images[0]`" if isinstance(images, tuple) else "`images.map(lambda first, *_: first)`"
@@ -80,11 +80,14 @@ def as_source(
             f"`evaluate`, or the second as `targets=` there. Received: {type(images).__name__} of pairs"
         )
     source = _adapted(images, shape, factor, values)
-    if isinstance(source, ArraySource):
-        source.warn_of_unit_range()
-    if finite is not None and source.is_endless:
-        raise ValueError(f"`{finite}` is a dataset without end; give it one with `.take(number)`.")
+    _check_finite(source, finite)
     return source
+
+
+def _check_finite(source: Source, argument: str | None) -> None:
+    """Raises `ValueError` for an infinite dataset as an argument that must be finite."""
+    if argument is not None and source.is_endless:
+        raise ValueError(f"`{argument}` is an infinite dataset: limit it with `.take(number)`.")
 
 
 def as_pairs(
@@ -119,69 +122,9 @@ def as_pairs(
         joined.elements = source
         pairs = Pairs.of(joined)
     else:
-        pairs = Pairs(as_source(images, **options))
-    if finite is not None and pairs.inputs.is_endless:
-        raise ValueError(f"`{finite}` is a dataset without end; give it one with `.take(number)`.")
+        pairs = Pairs(_adapted(images, **options))
+    _check_finite(pairs.inputs, finite)
     return pairs
-
-
-def gives_pairs(images: Images, shape: Shape) -> bool:
-    """Whether a second element is given that is like the images, so that it isn't labels.
-
-    Args:
-        shape: of one image, as the model takes it.
-    """
-    if isinstance(images, tuple) and len(images) == 2:
-        if _is_source(images[1]):
-            return True
-        first, second = (_array_shape(part, len(shape)) for part in images)
-        # A folder or a dataset has images of the model's shape.
-        return _are_alike((None, *shape) if _is_source(images[0]) else first, second)
-    if isinstance(images, tf.data.Dataset):
-        spec = images.element_spec
-        parts = spec[:2] if isinstance(spec, tuple) else ()
-    elif isinstance(images, keras.utils.PyDataset) and len(images) > 0:
-        batch = images[0]
-        parts = batch[:2] if isinstance(batch, (tuple, list)) else ()
-    else:
-        return False
-    shapes = [tuple(part.shape) for part in parts if getattr(part, "shape", None) is not None and _has_rank(part)]
-    if len(shapes) != 2 or len(shapes[0]) != len(shapes[1]):
-        return False
-    if len(shapes[0]) == len(shape):  # of single images
-        shapes = [(None, *each) for each in shapes]
-    return len(shapes[0]) == len(shape) + 1 and _are_alike(*shapes)
-
-
-SOURCES = (ImageFolder, EncodingStore, tf.data.Dataset, keras.utils.PyDataset)  # of images, which labels never are
-
-
-def _is_source(part: Any) -> bool:
-    return isinstance(part, SOURCES) or (is_path(part) and expanded(part).is_dir())
-
-
-def _has_rank(part: Any) -> bool:
-    return getattr(part.shape, "rank", 0) is not None
-
-
-def _array_shape(images: Any, rank: int) -> Shape | None:
-    """Of an array or a list of arrays, `None` for a side that differs; `None` for anything else."""
-    if isinstance(images, (list, tuple)) and images and hasattr(images[0], "shape"):
-        shapes = [tuple(getattr(image, "shape", ())) for image in images]
-        shapes = [shape[1:] if len(shape) == rank + 1 and shape[0] == 1 else shape for shape in shapes]
-        if any(len(shape) != rank for shape in shapes):
-            return None
-        sides = (set(side) for side in zip(*shapes, strict=True))
-        return (len(images), *(side.pop() if len(side) == 1 else None for side in sides))
-    shape = getattr(images, "shape", None)
-    return tuple(shape) if shape is not None and len(shape) == rank + 1 else None
-
-
-def _are_alike(shape: Shape | None, other: Shape | None) -> bool:
-    """Whether images of these shapes can be pairs, as far as is known; the number of them aside."""
-    if shape is None or other is None or len(shape) != len(other):
-        return False
-    return all(None in pair or pair[0] == pair[1] for pair in [*zip(shape, other, strict=True)][1:])
 
 
 def _adapted(images: Images, shape: Shape, factor: int, values: ValueRange) -> Source:
@@ -273,7 +216,6 @@ def _as_array(images: Any, shape: Shape, values: ValueRange) -> np.ndarray:
         raise ValueError(
             f"`images` must be numbers{_number_advice(array)}. Received: dtype={array.dtype}, shape={array.shape}"
         )
-    check_numeric(array.dtype)
     return array
 
 

@@ -73,6 +73,7 @@ class ArraySource(Source):
                 self.check(image[None], index)
             sizes = {image.shape[:-1] for image in images}
         self.shape = (*(sizes.pop() if len(sizes) == 1 else (None,) * (len(shape) - 1)), shape[-1])
+        self.warn_of_unit_range()
 
     def __len__(self) -> int:
         return len(self.images)

@@ -155,7 +155,7 @@ class StreamSource(DatasetSource):
         self.warn_of_unit_range()
 
     def _check_labels(self, seen: int, at_least: bool = False) -> None:
-        """Refuses labels that aren't one per image, once so many images have been seen."""
+        """Raises `ValueError` unless there is one label per image, after a number of images has been read."""
         count = count_of(self.labels)
         if count < seen or (count > seen and not at_least):
             raise ValueError(

@@ -138,7 +138,7 @@ class FolderBlock(Block):
         return labels_at(self.source.labels, self.source.readable(self.rows))
 
     def labels_of(self, names: list[str] | None) -> Labels | None:
-        """By name, since only a block that is read tells which pictures can't be."""
+        """The labels of pictures by name: which pictures are unreadable is known only after a block was read."""
         kept = set(names or ())
         return labels_at(self.source.labels, [row for row in self.rows if self.source.folder.files[row] in kept])
 
@@ -157,7 +157,7 @@ class FolderBlock(Block):
             taken: list[Any] = [folder.side, folder.crop, folder.seed if folder.crop else None]
             if folder.size is not None and folder.side is None:
                 taken += [folder.size, folder.fit]
-            if folder.renumbered:  # the labels of these pictures are others than by default
+            if folder.renumbered:  # `class_names` gives these pictures other labels
                 taken.append(folder.class_names)
             digest.update(json.dumps([taken, known]).encode())
         return digest.hexdigest()

@@ -253,14 +253,15 @@ def _from_web_dataset(data: Any, name: str, shape: Shape) -> Elements:
 
 def _from_grain(data: Any, name: str, shape: Shape) -> Rows | Elements:
     if not hasattr(data, "__getitem__"):  # an IterDataset or a DataLoader
+        # Grain has no public way to learn whether a DataLoader ends, and by default none does.
         if _is_endless(getattr(data, "_sampler", None)):
             raise ValueError(
-                "`images` is a grain DataLoader without end: give its sampler, or `grain.load`, `num_epochs=1`; "
+                "`images` is an infinite grain DataLoader: give its sampler, or `grain.load`, `num_epochs=1`; "
                 "`epochs` repeats it."
             )
         return Elements(name, lambda: iter(data), shape, GRAIN)
     if len(data) == sys.maxsize:
-        raise ValueError("`images` is a grain MapDataset without end: leave out `.repeat()`; `epochs` repeats it.")
+        raise ValueError("`images` is an infinite grain MapDataset: leave out `.repeat()`; `epochs` repeats it.")
     if len(data) > 0 and data[0] is None:
         return Elements(name, lambda: iter(data.to_iter_dataset()), shape, GRAIN)
     return _from_items(data, name, shape, GRAIN)

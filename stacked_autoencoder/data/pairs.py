@@ -2,34 +2,32 @@
 
 two arrays, lists or stores       ─▶ two sources, shuffled alike
 dataset of (input, target)        ─┐
-dataset and dataset or array      ─┼▶ one source of both, joined along the last axis, so that one pass reads both
+dataset and dataset or array      ─┼▶ one source of both (`data.joined_pairs`), so that one pass reads both
 folder and folder                 ─┘
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from stacked_autoencoder.data.array import ArraySource
 from stacked_autoencoder.data.dataset import StreamSource
-from stacked_autoencoder.data.decoding import picture_reader, random_square
-from stacked_autoencoder.data.folder import FolderSource, reason_of
-from stacked_autoencoder.data.source import Block, Source, everything
+from stacked_autoencoder.data.folder import FolderSource
+from stacked_autoencoder.data.image_folder import ImageFolder
+from stacked_autoencoder.data.joined_pairs import FolderPairs, Joined, StreamPairs, halves_of, not_alike
+from stacked_autoencoder.data.listing import is_path
+from stacked_autoencoder.data.source import Source
 from stacked_autoencoder.data.stored import StoreSource
-from stacked_autoencoder.utils.checks import check_image_shape, check_size
-from stacked_autoencoder.utils.errors import printable
-from stacked_autoencoder.utils.generators import generated, iterated
+from stacked_autoencoder.store.encoding_store import EncodingStore
+from stacked_autoencoder.utils.files import expanded
+from stacked_autoencoder.utils.generators import iterated
 from stacked_autoencoder.utils.images import Shape
-from stacked_autoencoder.utils.value_range import ValueRange
-
-MISMATCH = "an input and its target differ in size"
 
 
 class Pairs(NamedTuple):
@@ -57,7 +55,7 @@ class Pairs(NamedTuple):
         return [self.inputs] if self.targets is None else [self.inputs, self.targets]
 
     def first(self, batches: int, batch_size: int) -> Pairs:
-        """So many batches of pairs without end; all of those that end."""
+        """The first batches of infinite pairs; all of finite ones."""
         if self.joined is not None:
             return Pairs.of(self.joined.first(batches, batch_size))
         return Pairs(self.inputs.first(batches, batch_size), self.targets)
@@ -75,7 +73,7 @@ class Pairs(NamedTuple):
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """`(inputs, targets)` as numpy arrays, at most `most` of them."""
         if self.joined is not None:
-            yield from map(_split, self.joined.batches(batch_size, shuffle=shuffle, most=most))
+            yield from map(halves_of, self.joined.batches(batch_size, shuffle=shuffle, most=most))
         elif self.targets is None:
             yield from ((batch, batch) for batch in self.inputs.batches(batch_size, shuffle=shuffle, most=most))
         else:
@@ -86,7 +84,7 @@ class Pairs(NamedTuple):
     def in_order(self, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """`(inputs, targets)` in their order, unpadded, as `Source.in_order` has them."""
         if self.joined is not None:
-            yield from map(_split, self.joined.in_order(batch_size))
+            yield from map(halves_of, self.joined.in_order(batch_size))
         elif self.targets is None:
             yield from ((batch, batch) for batch in self.inputs.in_order(batch_size))
         else:
@@ -122,15 +120,16 @@ def paired(inputs: Source, targets: Source, name: str) -> Pairs:
     """
     counts = inputs.count(), targets.count()
     if None not in counts and counts[0] != counts[1] and not isinstance(inputs, FolderSource):
-        raise _not_alike(name, inputs, targets)
+        raise not_alike(name, inputs, targets)
     if isinstance(inputs, FolderSource) and isinstance(targets, FolderSource):
         return Pairs.of(FolderPairs(inputs, targets))
     if isinstance(inputs, StreamSource) or isinstance(targets, StreamSource):
         if not (isinstance(inputs, FolderSource) or isinstance(targets, FolderSource)):
             return Pairs.of(StreamPairs.of_sources(inputs, targets, name))
     elif isinstance(inputs, IN_MEMORY) and isinstance(targets, IN_MEMORY):
-        if [*inputs.sizes()] != [*targets.sizes()]:
-            raise _not_alike(name, inputs, targets)
+        of_one_size = None not in inputs.shape and None not in targets.shape
+        if inputs.shape != targets.shape if of_one_size else [*inputs.sizes()] != [*targets.sizes()]:
+            raise not_alike(name, inputs, targets)
         return Pairs(*_planned_alike(inputs, targets))
     raise ValueError(
         f"A folder of `{name}` goes with a folder of targets, whose pictures have the same names; or give arrays or "
@@ -139,13 +138,6 @@ def paired(inputs: Source, targets: Source, name: str) -> Pairs:
 
 
 IN_MEMORY = (ArraySource, StoreSource)  # or by position on disk
-
-
-def _not_alike(name: str, inputs: Source, targets: Source) -> ValueError:
-    return ValueError(
-        f"`{name}` and its targets must be as many, and each pair of one size. Received: {inputs.describe()}, and "
-        f"{targets.describe()}"
-    )
 
 
 def _planned_alike(inputs: Source, targets: Source) -> Iterator[Source]:
@@ -160,291 +152,63 @@ def _planned_alike(inputs: Source, targets: Source) -> Iterator[Source]:
         yield source
 
 
-# === One source of both ===
+# === What a user gives as pairs ===
 
 
-def _split(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return tuple(np.split(batch, 2, axis=-1))
-
-
-def doubled(shape: Shape) -> Shape:
-    """Of an input and its target, joined along the last axis."""
-    return (*shape[:-1], 2 * shape[-1])
-
-
-class Half(Source):
-    """The inputs or the targets of a joined source, where they are read alone.
+def gives_pairs(images: Any, shape: Shape) -> bool:
+    """Whether a second element is given that is like the images, so that it isn't labels.
 
     Args:
-        joined: which tells it the extremes of what has been read.
-        index: 0 for the inputs, 1 for the targets.
+        shape: of one image, as the model takes it.
     """
-
-    def __init__(self, joined: Joined, index: int) -> None:
-        self.joined = joined
-        self.index = index
-        self.low, self.high = np.inf, -np.inf
-        self.has_pixels = False
-
-    @property
-    def shape(self) -> Shape:
-        return (*self.joined.shape[:-1], self.joined.shape[-1] // 2)
-
-    @property
-    def factor(self) -> int:
-        return self.joined.factor
-
-    @property
-    def values(self) -> ValueRange:
-        return self.joined.values
-
-    @values.setter
-    def values(self, values: ValueRange) -> None:
-        self.joined.values = values
-
-    @property
-    def is_endless(self) -> bool:
-        return self.joined.is_endless
-
-    def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
-        batches = self.joined.raw_batches(batch_size, shuffle, first_pass)
-        return batches.map(lambda images: tf.split(images, 2, axis=-1)[self.index])
-
-    def batches(
-        self, batch_size: int, *, shuffle: bool = False, most: int | None = None, part: tuple[int, int] = (0, 1)
-    ) -> Iterator[np.ndarray]:
-        for batch in self.joined.batches(batch_size, shuffle=shuffle, most=most, part=part):
-            yield _split(batch)[self.index]
-
-    def in_order(self, batch_size: int, *, scale: bool = True) -> Iterator[np.ndarray]:
-        for batch in self.joined.in_order(batch_size, scale=scale):
-            yield _split(batch)[self.index]
-
-    def own_errors(self) -> Any:
-        return self.joined.own_errors()
-
-    def n_batches(self, batch_size: int) -> int | None:
-        return self.joined.n_batches(batch_size)
-
-    def count_batches(self, batch_size: int) -> int | None:
-        return self.joined.count_batches(batch_size)
-
-    def blocks(self, size: int, wanted: Callable[[int], bool] = everything) -> Iterator[Block]:
-        return (HalfBlock(block, self.index) for block in self.joined.blocks(size, wanted))
-
-    def count(self) -> int | None:
-        return self.joined.count()
-
-    def describe(self) -> str:
-        return f"the {('inputs', 'targets')[self.index]} of {self.joined.describe()}"
-
-
-class HalfBlock(Block):
-    """The inputs or the targets of a block of a joined source."""
-
-    def __init__(self, block: Block, half: int) -> None:
-        self.index = block.index
-        self.block = block
-        self.half = half
-
-    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
-        return (_split(images)[self.half] for images in self.block.batches(batch_size))
-
-    def fingerprint(self) -> str:
-        return self.block.fingerprint()
-
-
-class Joined(Source):
-    """A source of inputs and targets, joined along the last axis; goes before the kind of source in a class's bases.
-
-    Attributes:
-        halves: the inputs, and the targets.
-    """
-
-    parts = 2
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        self.halves = Half(self, 0), Half(self, 1)
-        super().__init__(*arguments, **options)
-
-    def check_shape(self, shape: Shape, index: int | None = None) -> None:
-        check_image_shape((*shape[:-1], shape[-1] // 2), self.halves[0].shape, index=index)
-        check_size(shape, self.factor)
-
-    def check(self, images: np.ndarray, first_index: int) -> np.ndarray:
-        for half, values in zip(self.halves, _split(images), strict=True):
-            half.check(values, first_index)
-        return images
-
-
-class ArrayPairs(Joined, ArraySource):
-    """Pairs in memory."""
-
-
-class StorePairs(Joined, StoreSource):
-    """Pairs of encodings in a store."""
-
-
-class StreamPairs(Joined, StreamSource):
-    """Pairs from one `tf.data.Dataset`, in its order.
-
-    Attributes:
-        elements: the source whose dataset it is, which knows what went wrong in it; `None` for a dataset of the user's.
-    """
-
-    elements: StreamSource | None = None
-
-    @classmethod
-    def of_elements(cls, dataset: tf.data.Dataset, shape: Shape, factor: int, values: ValueRange) -> StreamPairs:
-        """Of a dataset of tuples that begin with an input and its target."""
-        for half in (0, 1):  # each is checked as any dataset is
-            StreamSource(dataset.map(lambda *pair, half=half: pair[half]), shape, factor, values)
-        return cls(dataset.map(partial(_joined, shape, values)), doubled(shape), factor, values)
-
-    @classmethod
-    def of_sources(cls, inputs: Source, targets: Source, name: str) -> StreamPairs:
-        """Of datasets side by side, or of a dataset and images in memory, whose order stays the same."""
-        sources = inputs, targets
-        batched = [isinstance(source, StreamSource) and source.batched for source in sources]
-        datasets = [_elements(source, unbatch=not all(batched)) for source in sources]
-        counts = [int(dataset.cardinality()) for dataset in datasets]
-        if tf.data.UNKNOWN_CARDINALITY in counts:
-            counts = [sum(1 for _ in iterated(dataset)) for dataset in datasets]
-        if counts[0] != counts[1]:
-            raise _not_alike(name, inputs, targets)
-        sides = [*zip(inputs.shape, targets.shape, strict=True)]
-        if any(None not in pair and pair[0] != pair[1] for pair in sides):
-            raise _not_alike(name, inputs, targets)
-        shape = tuple(other if side is None else side for side, other in sides)
-        pairs = tf.data.Dataset.zip(tuple(datasets)).apply(tf.data.experimental.assert_cardinality(counts[0]))
-        return cls.of_elements(pairs, shape, inputs.factor, inputs.values)
-
-    def first(self, batches: int, batch_size: int) -> StreamPairs:
-        if not self.is_endless:
-            return self
-        some = self.whole.take(batches if self.batched else batches * batch_size)
-        return StreamPairs(some, self.shape, self.factor, self.values)
-
-    def describe(self) -> str:
-        return f"pairs, inputs and targets joined along the last axis, from {super().describe()}"
-
-    def count_batches(self, batch_size: int) -> int | None:
-        with self.own_errors():
-            return super().count_batches(batch_size)
-
-    def _rows(self) -> Iterator[Any]:
-        with self.own_errors():
-            yield from super()._rows()
-
-    @contextmanager
-    def own_errors(self) -> Iterator[None]:
-        with super().own_errors():
-            try:
-                yield
-            except tf.errors.OpError as error:
-                if self.elements is not None and self.elements.failure is not None:
-                    failure, self.elements.failure = self.elements.failure, None
-                    raise failure from None
-                if MISMATCH not in error.message:
-                    raise
-                raise ValueError(
-                    "`images` and targets must be as many in each batch, and each pair of one size. Batch both alike, "
-                    "or not at all (`dataset.unbatch()`), and resize one of the two. Received: " + reason_of(error)
-                ) from None
-
-
-def _joined(shape: Shape, value_range: ValueRange, inputs: tf.Tensor, targets: tf.Tensor, *_: Any) -> tf.Tensor:
-    """An input and its target along the last axis, after a check of what their shapes leave open."""
-    same = tf.reduce_all(tf.shape(inputs) == tf.shape(targets))
-    told = [MISMATCH, tf.shape(inputs), "and", tf.shape(targets)]
-    with tf.control_dependencies([tf.debugging.Assert(same, told, summarize=4)]):
-        values = [tf.ensure_shape(each, (*each.shape[:-1], shape[-1])) for each in (inputs, targets)]
-    if inputs.dtype != targets.dtype:
-        values = [value_range.to_user(each) for each in values]
-    joined = tf.concat(values, -1)
-    return tf.ensure_shape(joined, doubled((*inputs.shape[:-1], shape[-1])))
-
-
-def _elements(source: Source, unbatch: bool) -> tf.data.Dataset:
-    """What a source gives in its order."""
-    if isinstance(source, StreamSource):
-        return source.source.unbatch() if source.batched and unbatch else source.source
-    if isinstance(source, StoreSource):
-        singles = source.raw_singles().unbatch()
+    if isinstance(images, tuple) and len(images) == 2:
+        if _is_source(images[1]):
+            return True
+        first, second = (_array_shape(part, len(shape)) for part in images)
+        # A folder or a dataset has images of the model's shape.
+        return _are_alike((None, *shape) if _is_source(images[0]) else first, second)
+    if isinstance(images, tf.data.Dataset):
+        spec = images.element_spec
+        parts = spec[:2] if isinstance(spec, tuple) else ()
+    elif isinstance(images, keras.utils.PyDataset) and len(images) > 0:
+        batch = images[0]
+        parts = batch[:2] if isinstance(batch, (tuple, list)) else ()
     else:
-        singles = generated(lambda: iter(source.images), tf.TensorSpec(source.shape, source.images[0].dtype))
-    return singles.apply(tf.data.experimental.assert_cardinality(source.count()))
+        return False
+    shapes = [tuple(part.shape) for part in parts if getattr(part, "shape", None) is not None and _has_rank(part)]
+    if len(shapes) != 2 or len(shapes[0]) != len(shapes[1]):
+        return False
+    if len(shapes[0]) == len(shape):  # of single images
+        shapes = [(None, *each) for each in shapes]
+    return len(shapes[0]) == len(shape) + 1 and _are_alike(*shapes)
 
 
-class FolderPairs(Joined, FolderSource):
-    """Pairs of pictures that have one name in two folders. If one of a pair can't be read, the pair is skipped."""
-
-    def __init__(self, inputs: FolderSource, targets: FolderSource) -> None:
-        self.pair = inputs, targets
-        first, second = inputs.folder, targets.folder
-        names = [[os.path.splitext(name)[0] for name in folder.files] for folder in (first, second)]
-        other = next((index for index, (own, its) in enumerate(zip(*names, strict=False)) if own != its), None)
-        if other is not None or len(first.files) != len(second.files):
-            shown = f"{len(first.files)} and {len(second.files)} pictures"
-            if other is not None:
-                own, its = (printable(folder.files[other]) for folder in (first, second))
-                shown += f", of which number {other} is {own} and {its}"
-            raise ValueError(
-                "Two folders are pairs if their pictures have the same names, apart from the endings: rename them, or "
-                f"remove those without a partner. Received: {shown}"
-            )
-        if (first.size, first.fit, first.crop) != (second.size, second.fit, second.crop):
-            raise ValueError(
-                "The folders of inputs and targets must have the same `size`, `fit` and `crop`. "
-                f"Received: {first.as_call()}, and {second.as_call()}"
-            )
-        if first.augment is not None or second.augment is not None:
-            raise ValueError(
-                "`augment` would change a picture and not its target: leave it out of both folders, and augment the "
-                f"pairs in a `tf.data.Dataset`. Received: {first.as_call()}, and {second.as_call()}"
-            )
-        # Crops are taken of whole pairs: pictures of two sizes would be cropped in two places.
-        reader = partial(picture_reader, inputs.shape[-1], first.size, fit=first.fit, values=inputs.values)
-        self.readers = [reader(max_pixels=folder.max_pixels) for folder in (first, second)]
-        super().__init__(first, doubled(inputs.shape), inputs.factor, inputs.values)
-        for row, name in enumerate(second.files):
-            if name in second.skipped and row not in self.unreadable.reasons:
-                self.unreadable.add(row, f"its target can't be read: {second.skipped[name]}")
-
-    @property
-    def folders(self) -> list[Any]:
-        return [source.folder for source in self.pair]
-
-    def describe(self) -> str:
-        return " to ".join(source.describe() for source in self.pair)
-
-    def picture(self, row: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        paths = [source.path_of(row) for source in self.pair]
-        pictures = [read(path, seed) for read, path in zip(self.readers, paths, strict=True)]
-        same = tf.reduce_all(tf.shape(pictures[0]) == tf.shape(pictures[1]))
-        with tf.control_dependencies([tf.debugging.Assert(same, [MISMATCH, *map(tf.shape, pictures)])]):
-            joined = tf.concat(pictures, -1)
-        return joined if self.folder.crop is None else random_square(joined, self.folder.crop, seed)
-
-    def _examine(self, row: int) -> None:
-        seed, paths = tf.constant([self.folder.seed, row], tf.int64), []
-        for source, read in zip(self.pair, self.readers, strict=True):
-            paths.append(printable(source.folder.path / source.folder.files[row]))
-            try:
-                read(source.path_of(tf.constant(row)), seed)
-            except tf.errors.OpError as error:
-                self.unreadable.add(row, reason_of(error) if source is self.pair[0] else _of_target(paths[1], error))
-                return
-        try:
-            self.picture(tf.constant(row), seed)
-        except tf.errors.OpError as error:
-            if MISMATCH in error.message:
-                raise ValueError(
-                    "A picture and its target must have one size: resize one of the two, or give both folders as "
-                    f"`ImageFolder(path, side=…)`. Received: {' and '.join(paths)}"
-                ) from None
-        super()._examine(row)
+SOURCES = (ImageFolder, EncodingStore, tf.data.Dataset, keras.utils.PyDataset)  # of images, which labels never are
 
 
-def _of_target(path: str, error: tf.errors.OpError) -> str:
-    return f"its target {path} can't be read: {reason_of(error)}"
+def _is_source(part: Any) -> bool:
+    return isinstance(part, SOURCES) or (is_path(part) and expanded(part).is_dir())
+
+
+def _has_rank(part: Any) -> bool:
+    return getattr(part.shape, "rank", 0) is not None
+
+
+def _array_shape(images: Any, rank: int) -> Shape | None:
+    """Of an array or a list of arrays, `None` for a side that differs; `None` for anything else."""
+    if isinstance(images, (list, tuple)) and images and hasattr(images[0], "shape"):
+        shapes = [tuple(getattr(image, "shape", ())) for image in images]
+        shapes = [shape[1:] if len(shape) == rank + 1 and shape[0] == 1 else shape for shape in shapes]
+        if any(len(shape) != rank for shape in shapes):
+            return None
+        sides = (set(side) for side in zip(*shapes, strict=True))
+        return (len(images), *(side.pop() if len(side) == 1 else None for side in sides))
+    shape = getattr(images, "shape", None)
+    return tuple(shape) if shape is not None and len(shape) == rank + 1 else None
+
+
+def _are_alike(shape: Shape | None, other: Shape | None) -> bool:
+    """Whether images of these shapes can be pairs, as far as is known; the number of them aside."""
+    if shape is None or other is None or len(shape) != len(other):
+        return False
+    return all(None in pair or pair[0] == pair[1] for pair in [*zip(shape, other, strict=True)][1:])

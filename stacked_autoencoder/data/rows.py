@@ -130,7 +130,7 @@ class RowsSource(Source):
     # === Reading ===
 
     def _rows_of(self, size: int) -> int:
-        """How many images have so many bytes: whole chunks, one at least."""
+        """Number of images that take this number of bytes: whole chunks, at least one."""
         chunk = self.rows.chunk or 1
         return max(1, size // (self.image_bytes * chunk)) * chunk
 

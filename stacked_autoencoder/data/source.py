@@ -136,7 +136,7 @@ class Source(ABC):
         return False
 
     def first(self, batches: int, batch_size: int) -> Source:
-        """So many batches of a source without end; all of one that ends."""
+        """The first batches of an infinite source; all of a finite one."""
         return self
 
     @abstractmethod
@@ -149,10 +149,10 @@ class Source(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """What these images are, in a few words for messages."""
+        """A short description of these images, for messages."""
 
     def n_batches(self, batch_size: int) -> int | None:
-        """Batches in one pass; `None` for a stream without end."""
+        """Number of batches in one pass; `None` for an infinite stream."""
         if batch_size not in self.counted:  # counting can mean reading everything once
             self.counted[batch_size] = self.count_batches(batch_size)
         return self.counted[batch_size]

@@ -158,7 +158,8 @@ class Head(keras.Model, ABC):
         """As in Keras; `x` may be an `EncodingStore`, too, and without `compile` there is a default.
 
         Args:
-            origin: fingerprint of what made the encodings, `sae.stack.fingerprint(level)`. A store tells its own.
+            origin: fingerprint of what made the encodings, `sae.stack.fingerprint(level)`. Leave it out for a store,
+                which has it.
 
         Raises:
             ValueError: encodings of another shape than the head was made for, none at all, labels for a head that
@@ -184,7 +185,7 @@ class Head(keras.Model, ABC):
         if isinstance(x, EncodingStore):
             if origin not in (None, x.encoder):
                 raise ValueError(
-                    "`origin` isn't that of this store, which tells its own: leave it out. "
+                    "`origin` differs from the encoder of this store. Leave it out: the store has it. "
                     f"Received: origin={origin!r} and a store with encoder={x.encoder!r}"
                 )
             origin = x.encoder

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from stacked_autoencoder.data.array import ArraySource
-from stacked_autoencoder.data.pairs import ArrayPairs, StorePairs, doubled
+from stacked_autoencoder.data.joined_pairs import ArrayPairs, StorePairs, doubled
 from stacked_autoencoder.data.source import Source
 from stacked_autoencoder.data.stored import StoreSource
 from stacked_autoencoder.distribution import of_chief
@@ -168,7 +168,7 @@ class EncodingCache:
 
 
 def _encoded(level: Level, batch: np.ndarray, parts: int) -> np.ndarray:
-    """Encodings of a batch, each of so many parts of the last axis alone."""
+    """Encodings of a batch whose last axis holds this number of images, each encoded alone."""
     if parts == 1:
         return level.encode(batch)
     return np.concatenate([level.encode(part) for part in np.split(batch, parts, axis=-1)], axis=-1)

@@ -51,7 +51,7 @@ def reconstruct(stack: Stack, images: Images, level: int | None = None) -> np.nd
     level = stack.index_of(level)
 
     def restored(batch: np.ndarray) -> np.ndarray:
-        if len(stack.shape) == 3:
+        if len(stack.shape) == 3:  # large images are scaled tile by tile
             values = reconstruct_batch(stack, batch, level, stack.values)
         else:
             given = stack.levels[0].encoder_inputs(stack.values.to_level(batch).numpy())

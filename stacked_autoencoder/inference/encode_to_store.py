@@ -166,7 +166,7 @@ def write_alone(
                 labels = block.labels_of(record.get("names")) if keep_labels else None
                 if keep_labels:
                     _check_labels(folder, record, labels)
-                writer.label(block.index, labels)  # they may be others than before
+                writer.label(block.index, labels)  # they may have changed
                 progress.skip(record["rows"])
                 continue
             batches = []

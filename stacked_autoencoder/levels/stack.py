@@ -118,6 +118,12 @@ class Stack:
         sees_gaps = self.missing == "ignore" and not self.levels
         if sees_gaps:
             level.objective.check_by_value()
+        if not self.levels and self.values.is_scaled and getattr(level, "mask_value", None) is not None:
+            raise ValueError(
+                "`mask_value` marks steps on the scale that level 0 sees, and `value_range` scales the sequences. "
+                "Leave `value_range` out, and scale the sequences yourself. "
+                f"Received: mask_value={level.mask_value!r}, value_range={self.value_range}"
+            )
         if self.levels:
             self.levels[-1].prepare_for(level)
         level.fill_values = np.zeros(self.shape[-1]) if sees_gaps else None

@@ -149,7 +149,7 @@ class EncodingStore:
             batch_size: encodings per batch; where sizes differ, each batch holds one size.
             shuffle: whether to take them in an order of its own in each epoch, over the whole store.
             seed: the order is a function of this and of the number of the epoch, counted per dataset.
-            repeat: whether to go on without end.
+            repeat: whether to repeat the encodings infinitely.
 
         Raises:
             ValueError: `repeat` of an empty store, which would never yield a batch.

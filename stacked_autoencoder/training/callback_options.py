@@ -1,6 +1,6 @@
 """The argument `callbacks` of `train` and `fine_tune`: for which level each is, what is refused, and where each writes.
 
-All that can be wrong is told before the first step: a callback that fails in the last level would cost all the others.
+Errors are raised before the first step: a callback that fails in the last level would cost the training of all others.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ def _as_list(callbacks: Any) -> list[Callback]:
 
 SETS_THE_RATE = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
 NO_PLACE = {
-    "BackupAndRestore": "Use `checkpoint_dir=…` instead: the same call then goes on after a kill, in the level and the "
-    "epoch where it was.",
+    "BackupAndRestore": "Use `checkpoint_dir=…` instead: after a kill, the same call then continues in the level and "
+    "the epoch where it was.",
     "OrbaxCheckpoint": "Use `checkpoint_dir=…` to go on after a kill, or `keras.callbacks.ModelCheckpoint` to keep the "
     "model of an epoch.",
     "SwapEMAWeights": "The weights that training keeps would not be those whose validation loss it measures. Leave it "
@@ -169,7 +169,7 @@ def writing_apart(callbacks: CallbacksOfLevels) -> dict[int | str, list[Callback
     """Callbacks of which none overwrites what one of another level has written.
 
     `{level}` in a path becomes the level. Where a path without it is that of several levels, a `ModelCheckpoint` or
-    `TensorBoard` gets one for each level, and a `CSVLogger` goes on in its one file. Callbacks that write elsewhere are
+    `TensorBoard` gets one for each level, and a `CSVLogger` continues its one file. Callbacks that write elsewhere are
     copies: the user's own stay as they are.
     """
     used: dict[tuple[type, str], int] = {}  # class and path → how many levels write there
@@ -223,7 +223,7 @@ def _with_level(path: str, level: int | str) -> str:
 
 
 def go_on_writing(callbacks: Iterable[Callback]) -> None:
-    """Has those of a training that goes on keep what they wrote before it was killed."""
+    """Makes callbacks of a resumed training keep what they wrote before the kill."""
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.CSVLogger):
             callback.append = True

@@ -44,7 +44,7 @@ def train_greedily(
         epochs: index of a level to train → its epochs.
         images: what is trained on.
         validation: decides which weights are kept.
-        options: of each `fit`. `steps_per_epoch` is that of level 0; images without end need it, and so many batches
+        options: of each `fit`. `steps_per_epoch` is that of level 0; infinite datasets need it, and so many batches
             of them are encoded for level 1.
         callbacks: index of a level to train → its Keras callbacks, instead of those of `options`.
         cache: keeps the encodings between the levels.
@@ -112,18 +112,19 @@ def _share_range(stack: Stack, seen: Pairs, valid: Pairs | None) -> None:
     restored = seen.targets or seen.inputs
     if np.isfinite(restored.low):  # something has been read
         stack.values = stack.values.found(restored.value_range)
-    for source in (*seen, *(valid or ())):
-        if source is not None:
-            source.scale_by(stack.values)
+    for pairs in (seen, valid):
+        for source in () if pairs is None else (pairs.inputs, pairs.targets):
+            if source is not None:
+                source.scale_by(stack.values)
 
 
 def steps_needed(source: Source, options: FitOptions) -> int | None:
-    """How many batches stand for a dataset without end; `None` where the data has one."""
+    """Number of batches that stand for an infinite dataset; `None` for finite data."""
     if source.n_batches(options.batch_size) is not None:
         return None
     if options.steps_per_epoch is None:
         raise ValueError(
-            "`images` is a dataset without end: say how many batches make an epoch with `steps_per_epoch=…`. "
+            "`images` is an infinite dataset: set the number of batches of an epoch with `steps_per_epoch=…`. "
             "Received: steps_per_epoch=None"
         )
     return options.steps_per_epoch

@@ -33,7 +33,7 @@ def training_data_of(
 
     Args:
         targets: what the images should be restored to, the second element of pairs or themselves by default.
-        name: of the argument, for messages; only `images` may be without end.
+        name: of the argument, for messages; only `images` may be infinite.
 
     Raises:
         ValueError: they don't fit the stack, or not each other.

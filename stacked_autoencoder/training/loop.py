@@ -27,7 +27,7 @@ def run_epochs(
 
     Args:
         model: its weights, and its optimizer's, must have been built.
-        data: batches without end, as `model.train_step` takes them; those from the first step on.
+        data: infinite batches, as `model.train_step` takes them; those from the first step on.
         epochs: number of the last epoch.
         steps: of an epoch.
         first_epoch: the first one to train.

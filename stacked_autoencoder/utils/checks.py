@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from stacked_autoencoder.utils.shape_advice import other_axes, other_channels
+from stacked_autoencoder.utils.shape_advice import fits, other_axes, other_channels
 from stacked_autoencoder.utils.value_range import SLACK, UNIT, ValueRange
 
 Shape = Sequence[int | None]
@@ -198,15 +198,10 @@ def check_encodings(received: Shape, expected: Sequence[Shape], level: int) -> N
         level: the level they are said to come from.
     """
 
-    def fits(shape: Shape) -> bool:
-        return len(received) == len(shape) + 1 and all(
-            wanted in (None, side) for side, wanted in zip(received[1:], shape, strict=True)
-        )
-
-    if fits(expected[level]):
+    if fits(received[1:], expected[level]):
         return
     shape = tuple(expected[level])
-    others = [index for index in range(len(expected)) if fits(expected[index])]
+    others = [index for index in range(len(expected)) if fits(received[1:], expected[index])]
     hint = f" They fit level {others[0]}: `decode(encodings, level={others[0]})`." if others else ""
     if len(received) == len(shape):
         hint = " This looks like one encoding: add the batch axis with `encoding[None]`."

@@ -33,7 +33,7 @@ def as_labels(labels: Any, count: int | None = None, images: str = "images") -> 
         images: what they are labels of, for messages.
 
     Raises:
-        ValueError: they aren't labels of so many images.
+        ValueError: they aren't labels, or their number differs from `count`.
     """
     if isinstance(labels, Mapping):
         named = labels
@@ -81,7 +81,7 @@ def count_of(labels: Labels) -> int:
 
 
 def spec_of_labels(labels: np.ndarray) -> tf.TensorSpec:
-    """What `tf.data` is told of batches of such labels."""
+    """The `tf.TensorSpec` of batches of such labels."""
     return tf.TensorSpec((None, *labels.shape[1:]), tf.string if labels.dtype.kind == "U" else labels.dtype)
 
 

@@ -21,19 +21,19 @@ def other_axes(received: Shape, expected: Shape) -> str:
         expected: shape of one image, sequence or vector; `None` for a side that may differ.
     """
     rank, channels = len(expected), expected[-1]
-    if _fits(received, expected):
+    if fits(received, expected):
         return "This looks like a single one: add the batch axis with `image[None]`, or pass a list."
-    if channels == 1 and received and _fits(received[1:], expected[:-1]):
+    if channels == 1 and received and fits(received[1:], expected[:-1]):
         return "The last axis, of one channel or feature, is missing: add it with `images[..., None]`."
-    if rank == 3 and channels == 3 and _fits(received[1:], expected[:-1]):
+    if rank == 3 and channels == 3 and fits(received[1:], expected[:-1]):
         return (
             "These look like grey images without a channel axis: make them colour with "
             "`np.repeat(images[..., None], 3, axis=-1)`, or make the Autoencoder with `shape=(None, None, 1)` and pass "
             "`images[..., None]`."
         )
-    if channels == 1 and rank > 1 and _fits(received, expected[:-1]):
+    if channels == 1 and rank > 1 and fits(received, expected[:-1]):
         return "This looks like a single one without its last axis: add both with `image[None, ..., None]`."
-    if len(received) > rank + 1 and _fits(received[-rank:], expected):
+    if len(received) > rank + 1 and fits(received[-rank:], expected):
         return f"There is more than one batch axis: join them with `images.reshape(-1, *images.shape[-{rank}:])`."
     if None not in expected and len(received) > 1 and math.prod(received[1:]) == math.prod(expected):
         return f"Each holds as many values: `images.reshape({', '.join(map(str, ('len(images)', *expected)))})`."
@@ -68,7 +68,8 @@ def other_channels(received: Shape, channels: int, which: str) -> str:
     return "" if code is None else f"Convert them with `{code}`{each}."
 
 
-def _fits(shape: Shape, expected: Shape) -> bool:
+def fits(shape: Shape, expected: Shape) -> bool:
+    """Whether a shape is the expected one, in which `None` stands for any side."""
     return len(shape) == len(expected) and all(
         wanted in (None, side) for side, wanted in zip(shape, expected, strict=True)
     )

@@ -140,8 +140,7 @@ class ValueRange:
             return tf.cast(images, tf.float32) / (255.0 / (high - low)) + low
         if not self.is_scaled:
             return tf.cast(images, tf.float32)
-        (start, stop), values = self.level_ends, tf.cast(images, tf.float64 if dtype in WIDE else tf.float32)
-        return tf.cast((values - self.low) * ((stop - start) / (self.high - self.low)) + start, tf.float32)
+        return tf.cast(self._scaled(tf.cast(images, tf.float64 if dtype in WIDE else tf.float32)), tf.float32)
 
     def from_level(self, values: Values) -> Values:
         """The way back: what level 0 decodes → float32 from `low` to `high`, not clipped."""
@@ -159,11 +158,12 @@ class ValueRange:
 
     def to_level_extremes(self, low: float, high: float) -> Range:
         """Lowest and highest value of float images → the same on the scale of level 0."""
-        if not self.is_scaled:
-            return low, high
+        return (self._scaled(low), self._scaled(high)) if self.is_scaled else (low, high)
+
+    def _scaled(self, values: Any) -> Any:
+        """Numbers, or a tensor, from `low` to `high` → the same from end to end of the range of the levels."""
         start, stop = self.level_ends
-        scale = (stop - start) / (self.high - self.low)
-        return (low - self.low) * scale + start, (high - self.low) * scale + start
+        return (values - self.low) * ((stop - start) / (self.high - self.low)) + start
 
 
 UNKNOWN = ValueRange()  # of pixels, until a stack is trained

@@ -1,24 +1,9 @@
-import os
 from argparse import Namespace
 
 import pytest
-from PIL import Image
 
 from stacked_autoencoder import Autoencoder
 from stacked_autoencoder.cli.common import pictures_of
-
-
-@pytest.fixture
-def photos(tmp_path):
-    """20 pictures in two folders, one of them under three names, and an empty file."""
-    for name in ("cats", "dogs"):
-        (tmp_path / name).mkdir()
-        for index in range(10):
-            Image.new("RGB", (4, 4)).save(tmp_path / name / f"{index}.png")
-    os.link(tmp_path / "cats" / "3.png", tmp_path / "dogs" / "hard.png")
-    os.symlink(tmp_path / "cats" / "3.png", tmp_path / "dogs" / "soft.png")
-    (tmp_path / "dogs" / "empty.png").touch()
-    return tmp_path
 
 
 def pictures(folder, sae, **asked):

@@ -135,7 +135,7 @@ WRONG = {
     "list of rank 2": ([SCALED[0, 0]], r"A list must hold images.*image 0 of shape \(16, 3\)"),
     "too small": (SCALED[:, :3], r"at least 4 pixels high and wide.*Received: height and width \(3, 16\)"),
     "one too small": ([SCALED[0], SCALED[1, :, :2]], r"at least 4 pixels high and wide"),
-    "endless": (tf.data.Dataset.from_tensor_slices(SCALED).repeat(), r"dataset without end.*`steps_per_epoch=…`"),
+    "endless": (tf.data.Dataset.from_tensor_slices(SCALED).repeat(), r"infinite dataset.*`steps_per_epoch=…`"),
     "NaN in a dataset": (tf.data.Dataset.from_tensor_slices(broken(np.nan)), r"Image 7 holds NaN"),
     "0-255 dataset": (tf.data.Dataset.from_tensor_slices(PIXELS.astype(np.float32)).batch(4), r"look like pixels"),
     "dataset of rank 2": (tf.data.Dataset.from_tensor_slices(SCALED[0, 0]), r"must yield single images \(H, W, C\)"),

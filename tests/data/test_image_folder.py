@@ -379,19 +379,6 @@ def test_a_class_that_is_missing_in_a_test_folder_keeps_its_number(here):
     assert test.labels.tolist() == [1] == [train.class_names.index("dogs")]
 
 
-@pytest.fixture
-def photos(tmp_path):
-    """20 pictures in two folders, one of them under three names, and an empty file."""
-    for name in ("cats", "dogs"):
-        (tmp_path / name).mkdir()
-        for index in range(10):
-            Image.new("RGB", (4, 4)).save(tmp_path / name / f"{index}.png")
-    os.link(tmp_path / "cats" / "3.png", tmp_path / "dogs" / "hard.png")
-    os.symlink(tmp_path / "cats" / "3.png", tmp_path / "dogs" / "soft.png")
-    (tmp_path / "dogs" / "empty.png").touch()
-    return tmp_path
-
-
 def split(photos, share, seed, **options):
     return [
         ImageFolder(photos, validation_split=share, subset=subset, seed=seed, **options)

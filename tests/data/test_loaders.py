@@ -361,12 +361,12 @@ ADVICE = {
     ),
     "Grain, MapDataset without end": (
         lambda tmp: grain_map().repeat(),
-        r"without end: leave out `\.repeat\(\)`",
+        r"infinite grain MapDataset: leave out `\.repeat\(\)`",
         lambda tmp: grain_map(),
     ),
     "Grain, loader without end": (
         lambda tmp: grain_loader(),
-        r"without end: give .*`num_epochs=1`",
+        r"infinite grain DataLoader: give .*`num_epochs=1`",
         lambda tmp: grain_loader(num_epochs=1),
     ),
     "Hugging Face, two images": (

@@ -177,7 +177,7 @@ def test_endless_pairs_need_steps():
     endless = slices((INPUTS, CLEAN)).shuffle(24).repeat().batch(8)
     histories = sae.train(endless, 1, steps_per_epoch=2, **QUIET)
     assert len(histories) == 2
-    with pytest.raises(ValueError, match=r"`validation_data` is a dataset without end"):
+    with pytest.raises(ValueError, match=r"`validation_data` is an infinite dataset"):
         sae.train(CLEAN, 1, validation_data=endless, **QUIET)
 
 

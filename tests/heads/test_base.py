@@ -144,7 +144,7 @@ def test_a_head_of_unknown_origin_warns_and_says_how_it_knows():
 def test_origins_that_cant_be_are_told(tmp_path):
     sae, images = stack(), blobs(32, 8, 1)
     store = sae.encode_to(tmp_path / "store", images, verbose=0)
-    with pytest.raises(ValueError, match="`origin` isn't that of this store, which tells its own: leave it out"):
+    with pytest.raises(ValueError, match=r"`origin` differs from the encoder of this store\. Leave it out"):
         fitted(heads.VAE, store, origin="0" * 64)
     for wrong in ("faces", 3, store):
         with pytest.raises(ValueError, match=r"`store\.encoder` of an EncodingStore, or `sae\.stack\.fingerprint"):

@@ -606,7 +606,7 @@ def test_another_encoder_another_source_and_other_arguments_are_refused(sae, tmp
         ({"shard": (0.5, 3)}, r"the i-th of n parts, 0 <= i < n\. Received: shard=\(0\.5, 3\)"),
         ({"shard": 2}, r"the i-th of n parts, 0 <= i < n\. Received: shard=2"),
         ({"level": 2}, r"`level` must be an index from 0 to 1"),
-        ({"source": tf.data.Dataset.from_tensor_slices(PIXELS).repeat()}, r"without end; give it one with `\.take"),
+        ({"source": tf.data.Dataset.from_tensor_slices(PIXELS).repeat()}, r"infinite dataset: limit it with `\.take"),
         ({"source": (PIXELS, [1, 2])}, r"one label per image\. Received: 40 images, 2 labels"),
     ],
 )
