@@ -5,7 +5,7 @@
 
 Two local workers share the cores of this machine, so they can't be faster than one alone; how much slower they are is
 what it costs to sum gradients between processes, and that each moves all weights for itself. On two machines the same
-cost stands against twice the cores. How to start workers under Slurm and Kubernetes: docs/many-machines.md.
+cost stands against twice the cores. How to start workers under Slurm and Kubernetes: docs/how-to/many-machines.md.
 
 About six minutes on two cores. Expect the weights of both workers to be equal to the last bit, their losses to be those
 of one worker alone to about a thousandth (sums are rounded in another order, and Muon makes much of that), and 0.8 to

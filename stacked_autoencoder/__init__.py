@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stacked_autoencoder.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from stacked_autoencoder import callbacks, heads, metrics, plots
+    from stacked_autoencoder import callbacks, datasets, heads, metrics, plots
     from stacked_autoencoder.autoencoder import Autoencoder
     from stacked_autoencoder.data.image_folder import ImageFolder
     from stacked_autoencoder.layers.noise import Mask, SaltAndPepper
@@ -34,6 +34,7 @@ __all__ = [
     "SaltAndPepper",
     "SequenceLevel",
     "callbacks",
+    "datasets",
     "heads",
     "metrics",
     "plots",

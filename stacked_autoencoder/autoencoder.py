@@ -54,7 +54,7 @@ class Autoencoder:
             `(timesteps, features)`, vectors `(features,)`; their values need only be finite.
         levels: the levels themselves, instead of `size`, `n_out`, `n_scalings`, `n_levels` and `latent_dim`.
         preset: `"fast"`, `"balanced"` or `"best"`: width and depth of the networks, instead of `size`; what each loses
-            and costs is in `docs/sizes.md`.
+            and costs is in `docs/how-to/choose-sizes.md`.
         save_path: folder that `save` writes to; by default `autoencoder_{size}_{n_out}_{n_scalings}`.
         load: whether to load the stack from `save_path` instead of making one.
         value_range: `(low, high)`, the lowest and the highest value that images may have, such as `(0, 65535)`,
@@ -225,7 +225,7 @@ class Autoencoder:
             images: array or tensor `(N, H, W, C)`; list of `(H, W, C)` arrays, sizes may differ; `tf.data.Dataset` or
                 `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder of pictures, or an
                 `ImageFolder`; a data set or loader of Hugging Face, PyTorch, Grain, WebDataset, HDF5 or Zarr
-                (`docs/images.md`). Values as in `value_range`; those of vectors and sequences may be any finite
+                (`docs/how-to/images.md`). Values as in `value_range`; those of vectors and sequences may be any finite
                 numbers. Rows of vectors may also be a DataFrame of pandas or polars, or a sparse matrix of scipy, which
                 is made dense batch by batch. An `EncodingStore` that this stack wrote stands for the images behind it,
                 for the levels above its own.
@@ -246,7 +246,7 @@ class Autoencoder:
                 train on the encodings of this number of batches.
             callbacks: one Keras callback or a list, used for every level; or a dict `{level: callbacks}`, whose keys
                 may be negative; or a function of a level's index that returns its callbacks. What each of Keras's does
-                for a stack, and what to use instead of those that are refused, is in `docs/train.md`.
+                for a stack, and what to use instead of those that are refused, is in `docs/how-to/train.md`.
             verbose: 0 silent, 1 progress bar, 2 one line per epoch.
             cache_dir: folder for encodings that don't fit into memory. Each encoder and each set of images has a folder
                 of its own there. They stay until you delete them, and the next run with the same ones uses them again;
@@ -258,7 +258,7 @@ class Autoencoder:
                 whenever it is read, whose order can't be known.
 
         A stack made in the scope of a `tf.distribute.MirroredStrategy` or `MultiWorkerMirroredStrategy` trains on all
-        its devices; all workers make the same call, with the same images (`docs/many-machines.md`).
+        its devices; all workers make the same call, with the same images (`docs/how-to/many-machines.md`).
 
         Returns:
             One Keras `History` per trained level, with the loss before the first step as `start_loss`.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 
-from stacked_autoencoder.utils.files import LARGEST_FILE, open_regular
+from stacked_autoencoder.utils.files import LARGEST_FILE, expanded, open_regular
 
 try:
     import skimage
@@ -36,7 +38,48 @@ def open_picture(path: Path) -> np.ndarray:
 
 def photograph(name: str) -> np.ndarray:
     """One of the pictures in scikit-image's wheel, `(H, W, 3)` uint8."""
-    return open_picture(Path(skimage.__file__).parent / "data" / name)
+    return open_picture(_path_of(name))
+
+
+def load_photographs(subset: str = "training") -> list[np.ndarray]:
+    """Returns the photographs in scikit-image's wheel, for training or for validation.
+
+    Args:
+        subset: `"training"` for six photographs, `"validation"` for two others.
+
+    Returns:
+        List of `(height, width, 3)` uint8 arrays of different sizes.
+
+    Raises:
+        ValueError: `subset` is neither of the two.
+
+    Example:
+        >>> images = random_crops(load_photographs(), count=4000, side=64)  # (4000, 64, 64, 3) uint8
+    """
+    subsets = {"training": TRAINING, "validation": HELD_OUT}
+    if subset not in subsets:
+        raise ValueError(f'`subset` must be "training" or "validation". Received: subset={subset!r}')
+    return [photograph(name) for name in subsets[subset]]
+
+
+def save_photographs(folder: str | os.PathLike[str]) -> Path:
+    """Copies all eight photographs into a folder, to try code that reads a folder of pictures.
+
+    Args:
+        folder: a folder, which is created if it does not exist. Files of the same names are overwritten.
+
+    Returns:
+        The path of the folder.
+    """
+    folder = Path(expanded(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (*TRAINING, *HELD_OUT):
+        shutil.copyfile(_path_of(name), folder / name)
+    return folder
+
+
+def _path_of(name: str) -> Path:
+    return Path(skimage.__file__).parent / "data" / name
 
 
 def random_crops(

@@ -89,7 +89,7 @@ def test_processes_wait_for_their_turn(tmp_path):
 
 
 def test_every_promise_names_a_test_that_is_there():
-    text, tests = (ROOT / "docs" / "guarantees.md").read_text(), ROOT / "tests"
+    text, tests = (ROOT / "docs" / "explanation" / "guarantees.md").read_text(), ROOT / "tests"
     file, named = None, []
     for name, test in re.findall(r"`((?:\w+/)?test_\w+\.py|…)(?:::(\w+))?[^`]*`", text):
         file = file if name == "…" else name

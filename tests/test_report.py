@@ -41,13 +41,13 @@ def test_a_page_that_differs_is_told_and_written(monkeypatch, tmp_path, capsys):
     page.write_text("<!-- figures: some -->\n<!-- end of figures -->\n")
     monkeypatch.setattr(report, "ROOT", tmp_path)
     monkeypatch.setattr(report, "PAGES", ["page.md"])
-    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "figures").mkdir(parents=True)
     monkeypatch.setitem(report.TABLES, "some", lambda: markdown(["a", "b"], [["1", "2"]]))
     assert report.main(["--check"]) == ["page.md"]
     assert "| a | b |" not in page.read_text()
     assert report.main([]) == ["page.md"]
     assert "| a | b |\n| --- | --- |\n| 1 | 2 |\n<!-- end" in page.read_text()
-    assert all((tmp_path / "docs" / f"{name}.png").stat().st_size > 1000 for name in report.PICTURES)
+    assert all((tmp_path / "docs" / "figures" / f"{name}.png").stat().st_size > 1000 for name in report.PICTURES)
     assert report.main(["--check"]) == []
     assert "not as measured: none" in capsys.readouterr().out
 

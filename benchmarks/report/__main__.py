@@ -16,7 +16,7 @@ from benchmarks.report import pictures, results
 from benchmarks.report.tables import TABLES
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = ("README.md", "docs/heads.md", "docs/results.md", "docs/scaling.md", "docs/sizes.md")
+PAGES = ("README.md", "docs/how-to/heads.md", "docs/explanation/benchmarks.md", "docs/explanation/scaling.md", "docs/how-to/choose-sizes.md",)
 PLACE = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", flags=re.DOTALL)
 PICTURES = {"presets": pictures.presets, "peers": pictures.curves}  # benchmark → what draws its rows
 
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> list[str]:
                 page.write_text(new, encoding="utf-8")
     if not check:
         for name, drawn in PICTURES.items():
-            drawn(results.load(name)["rows"]).savefig(ROOT / "docs" / f"{name}.png", dpi=120)
+            drawn(results.load(name)["rows"]).savefig(ROOT / "docs" / "figures" / f"{name}.png", dpi=120)
     print(f"{'not as measured' if check else 'written'}: {', '.join(old) or 'none'}")
     return old
 

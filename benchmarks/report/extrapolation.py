@@ -1,4 +1,4 @@
-"""What a training step and encoding would take elsewhere, from counted operations and bytes; `docs/scaling.md`.
+"""What a training step and encoding take on other devices, by counting; `docs/explanation/scaling.md`.
 
 Nothing here was measured on these devices. A device needs at least the longer of two times: its operations at
 `REACHED` of its published single-precision rate, and its bytes at the published rate of its memory.
@@ -21,7 +21,7 @@ CORPUS = 10_000_000  # images
 
 
 def _typical() -> dict:
-    """The level that `docs/scaling.md` counts: 64x64x3 to 16x16x32, `size=64`."""
+    """The level that `docs/explanation/scaling.md` counts: 64x64x3 to 16x16x32, `size=64`."""
     (row,) = [row for row in results.load("scaling")["rows"] if (row["axis"], row["value"]) == ("side", 64)]
     return row
 

@@ -102,7 +102,7 @@ def flow_short() -> str:
     ours, pixels = _flows()
     return (
         f"A flow of clothes on {_seen(ours)} is as near to real ones after {ours['equal']:.0f} seconds as the same "
-        f"flow on {_seen(pixels)} after {pixels['seconds']:.0f} ([heads](docs/heads.md)).\n"
+        f"flow on {_seen(pixels)} after {pixels['seconds']:.0f} ([heads](docs/how-to/heads.md)).\n"
     )
 
 

@@ -72,7 +72,7 @@ def classifiers_short() -> str:
     return (
         f"A classifier of crops of {pixels['on']} gets {best['accuracy']:.0%} of new ones right after "
         f"{best['seconds']:.0f} seconds on {best['on']} encodings, training the autoencoder included; on pixels "
-        f"{pixels['accuracy']:.0%} after {pixels['seconds']:.0f} ([heads](docs/heads.md)).\n"
+        f"{pixels['accuracy']:.0%} after {pixels['seconds']:.0f} ([heads](docs/how-to/heads.md)).\n"
     )
 
 
