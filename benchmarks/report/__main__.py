@@ -16,7 +16,13 @@ from benchmarks.report import pictures, results
 from benchmarks.report.tables import TABLES
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = ("README.md", "docs/how-to/heads.md", "docs/explanation/benchmarks.md", "docs/explanation/scaling.md", "docs/how-to/choose-sizes.md",)
+PAGES = (
+    "README.md",
+    "docs/how-to/heads.md",
+    "docs/explanation/benchmarks.md",
+    "docs/explanation/scaling.md",
+    "docs/how-to/choose-sizes.md",
+)
 PLACE = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", flags=re.DOTALL)
 PICTURES = {"presets": pictures.presets, "peers": pictures.curves}  # benchmark → what draws its rows
 
