@@ -25,6 +25,7 @@ FITS: tuple[str, ...] = get_args(Fit)
 SUFFIXES = (*(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp"), *TIFF_SUFFIXES, *NUMPY_SUFFIXES)
 ARRAY_SUFFIXES = "|".join(re.escape(suffix) for suffix in (*TIFF_SUFFIXES, *NUMPY_SUFFIXES))
 NEEDS_RANGE = "which an Autoencoder with `value_range=(low, high)` reads, such as (0, 65535) for all of 16 bits"
+NAN_ADVICE = 'NaN values, which need `missing="ignore"`'
 TOO_SMALL = "smaller than `crop="  # how the reason begins
 LIKE_OTHERS = "INTEGER_ACCURATE"  # the transform that Pillow and browsers use; TensorFlow's own is up to 8 of 255 off
 REDUCTIONS = (1, 2, 4, 8)  # by which a JPEG can be decoded smaller, in a fraction of the time
@@ -208,11 +209,13 @@ def _within(image: tf.Tensor, values: ValueRange) -> tf.Tensor:
     """Refuses values outside of the range of the stack, and those that aren't finite unless they may be missing."""
     slack = SLACK * (values.high - values.low) / 2
     is_within = (image >= values.low - slack) & (image <= values.high + slack)
-    if values.missing == "ignore":
-        is_within |= tf.math.is_nan(image)
+    is_nan = tf.math.is_nan(image)
     ends = tf.reduce_min(image), tf.reduce_max(image)
     reason = f"lie outside of `value_range=({values.low:g}, {values.high:g})`"
-    with tf.control_dependencies([_check(tf.reduce_all(is_within), "values from", ends[0], "to", ends[1], reason)]):
+    checks = [_check(tf.reduce_all(is_within | is_nan), "values from", ends[0], "to", ends[1], reason)]
+    if values.missing != "ignore":
+        checks.append(_check(~tf.reduce_any(is_nan), NAN_ADVICE))
+    with tf.control_dependencies(checks):
         return tf.identity(image)
 
 

@@ -104,7 +104,7 @@ def reason_of(error: tf.errors.OpError) -> str:
     asserted = re.search(r"assertion failed: (\[.*\])", message)
     if asserted is None:
         return message
-    values = asserted[1][1:-1].split("] [")  # each a text, a number or the numbers of a vector
+    values = re.sub(r"\\(['\"])", r"\1", asserted[1][1:-1]).split("] [")  # texts, numbers and vectors of numbers
     return " ".join(re.sub(r"(?<=\d) (?=-?\d)", " x ", value) for value in values)
 
 

@@ -174,7 +174,11 @@ WRONG = {
         (0, 4095),
         r"values from 0 to 65535 lie outside of",
     ),
-    "NaN": (lambda p: write(p / "a.npy", np.full((8, 8), np.nan, np.float32)), (0, 1), "lie outside of"),
+    "NaN": (
+        lambda p: write(p / "a.npy", np.full((8, 8), np.nan, np.float32)),
+        (0, 1),
+        'NaN values, which need `missing="ignore"`',
+    ),
     "floats without a range": (
         lambda p: write(p / "a.npy", np.zeros((8, 8), np.float32)),
         None,
