@@ -135,7 +135,7 @@ class ImageFolder:
         self.split = _checked_split(validation_split, subset)
         if self.size is not None and crop is not None:
             raise ValueError(
-                f"`{'side' if size is None else 'size'}` resizes pictures and `crop` cuts out a part of them: pass only "
+                f"`{'side' if size is None else 'size'}` resizes pictures and `crop` cuts out a part: pass only "
                 f"one of the two. Received: {f'side={side}' if size is None else f'size={size}'}, crop={crop}"
             )
         class_names = _checked_classes(class_names, labels)

@@ -261,7 +261,10 @@ class EncodingStore:
         """Raises `ValueError` if a shard is missing, truncated, or not the one in the manifest."""
         for shard, following in zip(self.shards, self.shards[1:], strict=False):
             if shard.index == following.index:
-                raise ValueError(f"Two parts of this store hold shard {shard.index}. Received: {str(self.path)!r}")
+                raise ValueError(
+                    f"Two parts of this store hold shard {shard.index}: move one of them to another folder. "
+                    f"Received: {str(self.path)!r}"
+                )
         problems = [(shard, problem) for shard in self.shards if (problem := shard.problem()) is not None]
         if problems:
             named = "; ".join(f"{_shown(shard, self.path)} {problem}" for shard, problem in problems[:SHOWN])

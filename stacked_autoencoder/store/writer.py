@@ -82,7 +82,7 @@ class Encoded(NamedTuple):
             )
         if max(-float(self.low), float(self.high)) > largest:
             raise ValueError(
-                f"The encodings exceed the largest value of {self.values.dtype}, {largest:g}: use "
+                f"The encodings have values beyond {self.values.dtype}, whose largest value is {largest:g}: use "
                 f'`dtype="float32"`. Received: encodings from {self.low:g} to {self.high:g}'
             )
 

@@ -66,7 +66,7 @@ def released(function: Callable[..., Any], make: Callable[[Released], tf.data.Da
         except BaseException as error:
             results.append(error)
 
-    # Each thread has its own default graph, which keeps the function. This graph exists as long as `holder` does.
+    # Each thread has a separate default graph, which keeps the function. This graph exists as long as `holder` does.
     thread = threading.Thread(target=make_in_own_graph)
     thread.start()
     thread.join()

@@ -55,7 +55,7 @@ SAME_IMAGES = {
 
 
 @pytest.mark.parametrize("kind", SAME_IMAGES)
-def test_every_source_gives_the_same_images_in_order(kind):
+def test_every_source_has_the_same_images_in_order(kind):
     source = as_source(SAME_IMAGES[kind](), ANY)
     batches = list(source.in_order(5))
     np.testing.assert_allclose(np.concatenate(batches), SCALED, atol=1e-6)
