@@ -216,7 +216,7 @@ FOLDERS = {
         [(lambda: ImageFolder(removed()), 4)],
     ),
     "a size for which the stack was not made": (
-        lambda: as_source("photos", (8, 12, 3)).raw_singles().as_numpy_iterator().next(),
+        lambda: count("photos", (8, 12, 3)),
         r"`ImageFolder\(path, size=\(8, 12\)\)` resizes pictures",
         [(lambda: ImageFolder("photos", size=(8, 12)), 6)],
     ),

@@ -191,24 +191,6 @@ def labels_in_a_file(write, path):
     return lambda: write(new, (IMAGES, labels)), r"`np\.save\('labels\.npy', labels\)`", save
 
 
-def a_long_label(write, path):
-    labels, new = ["a" * 10**6] + ["b"] * 19, path.parent / "new"
-    short = [label[:100] for label in labels]
-    return lambda: write(new, (IMAGES, labels)), r"Convert them, or leave them out", lambda: write(new, (IMAGES, short))
-
-
-def huge_encodings(write, path):
-    huge = Autoencoder(size=4, n_out=4, n_scalings=1, check_range=False)
-    images = 1e6 * IMAGES
-    huge.train(images, epochs=0, verbose=0)
-    new = path.parent / "new"
-    return (
-        lambda: huge.encode_to(new, images, verbose=0),
-        r'use `dtype="float32"`',
-        lambda: huge.encode_to(new, images, dtype="float32", verbose=0),
-    )
-
-
 def broken_weights(write, path):
     broken = Autoencoder(size=4, n_out=4, n_scalings=1)
     broken.train(IMAGES, epochs=0, verbose=0)
@@ -238,8 +220,6 @@ ADVICE = (
     damaged_manifest,
     one_hot_labels,
     labels_in_a_file,
-    a_long_label,
-    huge_encodings,
     broken_weights,
 )
 

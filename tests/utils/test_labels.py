@@ -45,3 +45,6 @@ def test_a_text_that_would_fill_the_memory_of_readers_is_reported():
     labels = np.array(["a" * 10**5] + ["b"] * 79)
     with pytest.raises(ValueError, match=r"labels of shard 3 can't be stored: one label is far longer"):
         labels_record(labels, 3)
+    short = [label[:100] for label in labels.tolist()]  # converted, as the message advises
+    assert labels_record(np.array(short), 3) == {"labels": short}
+    assert labels_record(None, 3) == {}
