@@ -173,11 +173,15 @@ class BEGAN(Adversarial):
         """Returns the errors of real and generated encodings, and the distance of codes from their initial values."""
         real = self.errors(values, self.encoder(values, training=training), training)
         draws = self.draws(values)
-        made = generator(draws, training=training)
-        codes = self.encoder(made, training=training)
+        generated = generator(draws, training=training)
+        codes = self.encoder(generated, training=training)
         drift = ops.square(codes - (ops.matmul(draws, self.code_kernel) + self.code_bias))
         variance = ops.mean(ops.sum(ops.square(self.code_kernel), axis=0))
-        return ops.mean(real), ops.mean(self.errors(made, codes, training)), ops.mean(drift) / (variance + SMALLEST)
+        return (
+            ops.mean(real),
+            ops.mean(self.errors(generated, codes, training)),
+            ops.mean(drift) / (variance + SMALLEST),
+        )
 
     @without_all_reduce
     def train_step(self, data: Any) -> dict[str, Any]:
@@ -186,9 +190,9 @@ class BEGAN(Adversarial):
         discriminator_weights = self.encoder.trainable_variables + self.decoder.trainable_variables
         generator_weights = self.network.trainable_variables
         with tf.GradientTape(persistent=True) as tape:
-            real, made, drift = self._terms(values, self.network, True)
-            discriminator_loss = self.optimizer.scale_loss(real - self.k * made + self.constraint * drift)
-            generator_loss = self.optimizer.scale_loss(made + self.constraint * drift)
+            real, generated, drift = self._terms(values, self.network, True)
+            discriminator_loss = self.optimizer.scale_loss(real - self.k * generated + self.constraint * drift)
+            generator_loss = self.optimizer.scale_loss(generated + self.constraint * drift)
         gradients = tape.gradient(discriminator_loss, discriminator_weights) + tape.gradient(
             generator_loss, generator_weights
         )
@@ -196,14 +200,14 @@ class BEGAN(Adversarial):
         self.optimizer.apply(gradients, discriminator_weights + generator_weights)
         self.step.assign_add(1.0)
         self.average(self.step)
-        self.k.assign(ops.clip(self.k + SPEED * (self.gamma * real - made), 0.0, 1.0))
-        return self._report(real, made, drift, ops.shape(values)[0])
+        self.k.assign(ops.clip(self.k + SPEED * (self.gamma * real - generated), 0.0, 1.0))
+        return self._report(real, generated, drift, ops.shape(values)[0])
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Returns the metrics of a batch of validation data, with averaged weights of the generator."""
         values = self.values_of(data)
         return self._report(*self._terms(values, self.restorer, False), ops.shape(values)[0])
 
-    def _report(self, real: tf.Tensor, made: tf.Tensor, drift: tf.Tensor, count: tf.Tensor) -> dict[str, Any]:
-        convergence = real + ops.absolute(self.gamma * real - made)
-        return self.report(real, made, convergence, self.k, drift, count=count)
+    def _report(self, real: tf.Tensor, generated: tf.Tensor, drift: tf.Tensor, count: tf.Tensor) -> dict[str, Any]:
+        convergence = real + ops.absolute(self.gamma * real - generated)
+        return self.report(real, generated, convergence, self.k, drift, count=count)

@@ -53,12 +53,12 @@ def tied(decoder: keras.Model, ties: Mapping[str, layers.Layer]) -> keras.Model:
         ValueError: the kernels of two tied layers have different shapes.
     """
     for name, mirrored in ties.items():
-        own, other = decoder.get_layer(name).kernel.shape, transposed(mirrored).shape
-        if own != other:
+        shape, expected = decoder.get_layer(name).kernel.shape, transposed(mirrored).shape
+        if shape != expected:
             raise ValueError(
                 f"Tied weights need a decoder that mirrors the encoder layer by layer. Received: layer {name!r} of "
-                f"{decoder.name} with a kernel of shape {tuple(own)}, and layer {mirrored.name!r} of the encoder, "
-                f"whose transposed kernel has the shape {tuple(other)}"
+                f"{decoder.name} with a kernel of shape {tuple(shape)}, and layer {mirrored.name!r} of the encoder, "
+                f"whose transposed kernel has the shape {tuple(expected)}"
             )
 
     def with_kernel(layer: layers.Layer) -> layers.Layer:

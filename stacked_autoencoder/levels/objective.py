@@ -172,45 +172,45 @@ def _rebuild(kind: type[Objective], config: dict[str, Any], _: Sequence[Any]) ->
     return kind(**config)
 
 
-def resolve(argument: str, thing: Any) -> Any:
+def resolve(argument: str, value: Any) -> Any:
     """Returns the function or object for a name or description, as given by a user or by `autoencoder.json`."""
-    if isinstance(thing, Mapping):
-        return _lookup(argument, thing["name"])(**_arguments(argument, thing))
-    if not isinstance(thing, str):
-        if not callable(thing) or inspect.isclass(thing):
+    if isinstance(value, Mapping):
+        return _lookup(argument, value["name"])(**_arguments(argument, value))
+    if not isinstance(value, str):
+        if not callable(value) or inspect.isclass(value):
             raise ValueError(
                 f"`{argument}` must be a name, a function or an instance of a class, not a class. Received: "
-                f"{argument}={thing!r}"
+                f"{argument}={value!r}"
             )
-        return thing
-    known_object = _lookup(argument, {"l1": "L1", "l2": "L2", "l1_l2": "L1L2"}.get(thing, thing))
+        return value
+    known_object = _lookup(argument, {"l1": "L1", "l2": "L2", "l1_l2": "L1L2"}.get(value, value))
     return known_object() if inspect.isclass(known_object) else known_object
 
 
-def describe(argument: str, thing: Any) -> str | dict[str, Any]:
+def describe(argument: str, value: Any) -> str | dict[str, Any]:
     """Returns the name of a function, or name and arguments of an object, as `autoencoder.json` stores them."""
-    kind = thing if inspect.isfunction(thing) else type(thing)
+    kind = value if inspect.isfunction(value) else type(value)
     names = [name for name, known in KNOWN[argument].items() if known is kind]
     name = names[-1] if names else keras.saving.get_registered_name(kind)
     if not names and keras.saving.get_registered_object(name) is not kind:
         raise ValueError(
             f"`{argument}` is a {kind.__name__}, which `Autoencoder.load` could not recreate. Register the class or "
             "function: put `@keras.saving.register_keras_serializable()` above its definition. No registration is "
-            f"needed for {', '.join(KNOWN[argument])}. Received: {argument}={thing!r}"
+            f"needed for {', '.join(KNOWN[argument])}. Received: {argument}={value!r}"
         )
-    if kind is thing:
+    if kind is value:
         return name
     # Keras 3.15's `Huber` and `CosineSimilarity` omit their arguments from `get_config`.
-    config = {**getattr(thing, "_fn_kwargs", {}), **thing.get_config()}
+    config = {**getattr(value, "_fn_kwargs", {}), **value.get_config()}
     parameters = inspect.signature(kind).parameters.values()
     accepted = {each.name for each in parameters if each.kind is not each.VAR_KEYWORD} - {"name", "dtype"}
     if accepted - config.keys():
         missing = ", ".join(sorted(accepted - config.keys()))
         raise ValueError(
             f"`{argument}` is a {kind.__name__} whose `get_config` omits {missing}, so `Autoencoder.load` could not "
-            f"recreate it. Return all arguments of the constructor from `get_config`. Received: {argument}={thing!r}"
+            f"recreate it. Return all arguments of the constructor from `get_config`. Received: {argument}={value!r}"
         )
-    description = {"name": name, "arguments": {key: value for key, value in config.items() if key in accepted}}
+    description = {"name": name, "arguments": {key: each for key, each in config.items() if key in accepted}}
     _arguments(argument, description)
     return description
 
