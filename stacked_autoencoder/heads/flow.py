@@ -302,8 +302,8 @@ class Flow(Head):
             return np.full(n, self.n_classes or 0, np.int32)
         if self.n_classes is None:
             raise ValueError(
-                "This Flow was batches without classes: make it with `n_classes` and train it with "
-                f"`fit(encodings, labels)`. Received: labels={labels!r}"
+                "This Flow was created without classes. Create it with `n_classes` and train it with `fit(encodings, "
+                f"labels)`, or leave `labels` out. Received: labels={labels!r}"
             )
         labels = np.asarray(labels)
         if labels.shape not in ((), (n,)):

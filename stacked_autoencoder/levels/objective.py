@@ -179,8 +179,8 @@ def resolve(argument: str, value: Any) -> Any:
     if not isinstance(value, str):
         if not callable(value) or inspect.isclass(value):
             raise ValueError(
-                f"`{argument}` must be a name, a function or an instance of a class, not a class. Received: "
-                f"{argument}={value!r}"
+                f"`{argument}` must be a name, a function or an object. Call a class to create an object, such as "
+                f"`keras.losses.Huber()`. Received: {argument}={value!r}"
             )
         return value
     known_object = _lookup(argument, {"l1": "L1", "l2": "L2", "l1_l2": "L1L2"}.get(value, value))

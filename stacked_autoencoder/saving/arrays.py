@@ -57,13 +57,16 @@ def shapes_in(file: Path) -> list[tuple[int, ...]]:
                 _check(dataset)
             shapes, claimed = [dataset.shape for dataset in datasets], sum(dataset.nbytes for dataset in datasets)
     except LoadError as error:
-        raise LoadError(f"{error} Received: {str(file)!r}") from None
+        raise LoadError(f"{error} Copy the folder again. Received: {str(file)!r}") from None
     except Exception as error:  # damaged files cause many kinds of errors
         raise LoadError(
             f"The weights cannot be read: {error}. Copy the folder again. Received: {str(file)!r}"
         ) from error
     if claimed > size:
-        raise LoadError(f"The weights claim {claimed:,} bytes, but the file is smaller. Received: {str(file)!r}")
+        raise LoadError(
+            f"The weights claim {claimed:,} bytes, but the file is smaller. Copy the folder again. Received: "
+            f"{str(file)!r}"
+        )
     return shapes
 
 

@@ -135,7 +135,9 @@ def _shapes_on_disk(saved: SavedStack) -> dict[str, list[tuple[int, ...]]]:
             if f"{name}/{WEIGHTS}" in saved.manifest["files"]:
                 shapes[name] = shapes_in(saved.file(f"{name}/{WEIGHTS}"))
             elif not name.startswith("predictor"):
-                raise LoadError(f"{name}/{WEIGHTS} is not among the files that autoencoder.json lists.")
+                raise LoadError(
+                    f"{name}/{WEIGHTS} is not among the files that autoencoder.json lists. Copy the folder again."
+                )
     return shapes
 
 
@@ -159,7 +161,8 @@ def _check_shapes(
             sizes = {size for each in on_disk[f"decoder{index}"] for size in each}
             if not sizes.issuperset(level.sizes(input_shape)):
                 raise LoadError(
-                    f"The weights of decoder{index} do not belong to a {type(level).__name__} for inputs {input_shape}."
+                    f"The weights of decoder{index} do not belong to a {type(level).__name__} for inputs "
+                    f"{input_shape}. Copy the folder again."
                 )
             stack.add(level)
         for index, level in enumerate(levels):
@@ -183,7 +186,9 @@ def _check_numbers(config: Mapping[str, Any], most: int) -> None:
     for name, value in config.items():
         numbers = value if isinstance(value, list) else [value]
         if len(numbers) > most or any(isinstance(each, int) and each > limits.get(name, LARGEST) for each in numbers):
-            raise LoadError(f"`{name}` in autoencoder.json is too large for a level with these weights.")
+            raise LoadError(
+                f"`{name}` in autoencoder.json is too large for a level with these weights. Copy the folder again."
+            )
 
 
 def _set_state(level: Level, description: Mapping[str, Any]) -> None:

@@ -98,7 +98,8 @@ def read(path: Path, *, trusted: bool = False) -> SavedStack:
         raise
     except OSError as error:
         raise LoadError(
-            f"The saved autoencoder cannot be read: {error}. Make its files readable. Received: {str(path)!r}"
+            f"The saved autoencoder cannot be read: {error}. Make the folder and its files readable. Received: "
+            f"{str(path)!r}"
         ) from error
 
 
