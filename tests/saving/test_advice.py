@@ -207,7 +207,7 @@ def test_another_folder_than_one_with_the_sticky_bit(path, tmp_path):
     free.mkdir()
     free.chmod(0o777)
     with as_nobody(tmp_path):
-        with pytest.raises(OSError, match="sticky bit.*Choose another folder"):
+        with pytest.raises(OSError, match=r"sticky bit.*Choose another folder"):
             small().save(path)
         small().save(free / "model")
 
@@ -217,7 +217,7 @@ def test_a_folder_whose_files_can_be_replaced_again(path):
     path.chmod(0o777)
     with as_nobody(path.parent):
         sae = Autoencoder(shape=(8, 8, 1), levels=[DenseLevel(3)], save_path=path)
-        with pytest.raises(OSError, match="cannot be replaced. Make that folder writable, or choose another folder"):
+        with pytest.raises(OSError, match=r"cannot be replaced\. Make that folder writable, or choose another folder"):
             sae.train(blobs(8, 8, 1), epochs=1, verbose=0)
     for entry in (path, *path.rglob("*")):
         entry.chmod(0o777)
@@ -280,7 +280,7 @@ def test_export_advice_works_when_followed(path, tmp_path, monkeypatch):
         sae.export(tmp_path / "export", "onnx")
     sae.export(tmp_path / "export", format="litert")
     full = files_of_at_most(200)
-    with full, pytest.raises(OSError, match="Free disk space in this folder.*or use another `path`"):
+    with full, pytest.raises(OSError, match=r"Free disk space in this folder.*or use another `path`"):
         sae.export(tmp_path / "full", "litert")
     for name in ("full", "another"):
         assert all(file.stat().st_size for file in sae.export(tmp_path / name, "litert"))
