@@ -42,15 +42,15 @@ class ConvLevel(Level):
     The upper line of each pair is the linear path, the lower one the residual path. The linear paths are initialised
     with PCA, computed in closed form from the input of the level: PCA of patches, or of whole inputs with `latent_dim`.
     The last layer of each residual path is initialised with zeros. Before training the level therefore computes PCA.
-    With validation data, `Autoencoder.train` keeps the weights with the lowest validation loss, so the level never
-    reconstructs its own validation input worse than PCA of the same size.
+    With validation data, `Autoencoder.train` keeps the weights with the lowest validation loss. The validation loss of
+    the level, measured on the input of the level, is therefore never higher than the PCA loss.
 
-    Unless `kl_weight` is set, the rows of the initial linear paths are orthonormal up to one scale factor. Distances
-    between encodings are then proportional to distances between images (encodings are isometric).
+    Unless `kl_weight` is set, the components of the initial linear paths are orthonormal up to one scale factor.
+    Distances between encodings are then proportional to distances between images (encodings are isometric).
 
     The residual paths work at reduced resolution, have a limited receptive field and contain no normalisation layers.
-    Large images can therefore be encoded in tiles. Each residual path ends in a tanh, so its contribution is bounded,
-    also for images unlike the training data.
+    Large images can therefore be encoded in tiles. A tanh limits the input of the last layer of each residual path, so
+    its contribution is bounded, also for images unlike the training data.
 
     Args:
         n_out: features per pixel (channels) of the encoding.
@@ -88,9 +88,9 @@ class ConvLevel(Level):
 
     Example:
         >>> levels = [ConvLevel(n_out=8, n_scalings=2), ConvLevel(latent_dim=30)]
-        >>> sae = Autoencoder(shape=(28, 28, 1), levels=levels)
+        >>> sae = Autoencoder(shape=(28, 28, 1), levels=levels)    # pads images to 32x32
         >>> sae.levels[0].encoding_shape, sae.levels[1].encoding_shape
-        ((7, 7, 8), (30,))
+        ((8, 8, 8), (30,))
 
     Reference:
         He et al. 2016, "Identity mappings in deep residual networks" (arXiv:1603.05027), for the residual blocks. Zhang

@@ -115,7 +115,8 @@ def fill(stack: Stack, saved: SavedStack, trusted: bool) -> None:
             if f"linear{index}.npz" in manifest["files"]:
                 level.linear_code = _linear_code(read_arrays(saved.file(f"linear{index}.npz"), LINEAR))
     except LoadError as error:
-        raise LoadError(f"{error} Received: {str(saved.path)!r}") from error.__cause__
+        received = "" if "Received:" in str(error) else f" Received: {str(saved.path)!r}"
+        raise LoadError(f"{error}{received}") from error.__cause__
     except Exception as error:  # arguments that a level or Keras rejects
         raise LoadError(
             f"The levels that autoencoder.json describes cannot be created: {error} The file was edited or is not from "

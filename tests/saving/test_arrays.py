@@ -39,16 +39,16 @@ def path(saved, tmp_path):
 @pytest.mark.parametrize(
     ("attack", "words"),
     [
-        (attacks.external_link, "points to somewhere else"),
-        (attacks.soft_link, "points to somewhere else"),
-        (attacks.external_storage, "isn't in one piece in this file"),
-        (attacks.virtual, "isn't in one piece in this file"),
+        (attacks.external_link, "is a link to another location"),
+        (attacks.soft_link, "is a link to another location"),
+        (attacks.external_storage, "is not stored contiguously in this file"),
+        (attacks.virtual, "is not stored contiguously in this file"),
         (attacks.never_written, "another size than its header claims"),
-        (attacks.compressed, "isn't in one piece in this file"),
-        (attacks.group_in_itself, "is a group that is in another place, too"),
+        (attacks.compressed, "is not stored contiguously in this file"),
+        (attacks.group_in_itself, "occurs twice"),
         (attacks.text, "is not an array of numbers"),
         (attacks.not_finite, "are not finite numbers"),
-        (attacks.other_place, "aren't those of this model"),
+        (attacks.other_place, "do not belong to this model"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

@@ -164,7 +164,7 @@ def test_what_cant_be_exported_is_told(trained, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     assert default_format() == "litert"
     with pytest.raises(
-        ImportError, match=r'`pip install "stacked_autoencoder\[onnx\]"`.*`format="litert"` needs no extra'
+        ImportError, match=r'`pip install "stacked_autoencoder\[onnx\]"`.*`format="litert"`, which needs no extra'
     ):
         sae.export(tmp_path)
 

@@ -430,7 +430,7 @@ def test_a_mount_point_can_be_saved_to(images, tmp_path):
 
 def test_a_missing_path_and_half_a_folder_are_told(saved, tmp_path):
     _, path = saved
-    with pytest.raises(FileNotFoundError, match="There is no saved autoencoder here"):
+    with pytest.raises(FileNotFoundError, match="There is no saved autoencoder at this path"):
         Autoencoder.load(tmp_path / "nothing")
     (tmp_path / "model.keras").write_text("")
     with pytest.raises(FileNotFoundError, match="it is a file, but `save` writes a folder"):
