@@ -43,7 +43,7 @@ def path(saved, tmp_path):
         (attacks.soft_link, "is a link to another location"),
         (attacks.external_storage, "is not stored contiguously in this file"),
         (attacks.virtual, "is not stored contiguously in this file"),
-        (attacks.never_written, "another size than its header claims"),
+        (attacks.never_written, "claims another size than it has"),
         (attacks.compressed, "is not stored contiguously in this file"),
         (attacks.group_in_itself, "occurs twice"),
         (attacks.text, "is not an array of numbers"),
