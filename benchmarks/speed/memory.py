@@ -36,7 +36,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     few, many = (job("--job=many", f"--size={number}") for number in (FEW, arguments.images))
     large = job("--job=large", f"--size={arguments.side}")
     figures = {
-        f"peak memory of {arguments.images:,} images above that of {FEW:,} images (MB)": many["megabytes"] - few["megabytes"],
+        f"peak memory of {arguments.images:,} images above that of {FEW:,} images (MB)": many["megabytes"]
+        - few["megabytes"],
         f"(peak memory of {FEW:,} images (MB))": few["megabytes"],
         f"time per image of {arguments.images:,} images / of {FEW:,} images": many["seconds"] / few["seconds"],
         f"peak memory of one {arguments.side}x{arguments.side} image (MB)": large["megabytes"],
