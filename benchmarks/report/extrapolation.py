@@ -46,8 +46,8 @@ def corpus() -> str:
     """The time for ten million images, at the rate of the largest number of images that was measured."""
     (*_, largest) = [row for row in results.load("scaling")["rows"] if row["axis"] == "images"]
     return (
-        f"Encoding ten million 64x64 images takes {largest['encode_us'] * CORPUS / 6e7:.0f} minutes on this machine, and "
-        f"one thirty-second of that on 32 such machines.\n"
+        f"Encoding ten million 64x64 images takes {largest['encode_us'] * CORPUS / 6e7:.0f} minutes on this machine, "
+        f"and one thirty-second of that on 32 such machines.\n"
     )
 
 

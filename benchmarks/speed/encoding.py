@@ -3,8 +3,8 @@
     python -m benchmarks.speed.encoding                    # a few minutes
     python -m benchmarks.speed.encoding --images 100000
 
-The images are 64x64x3 crops; `--code` sets the shape of their encodings. Each ratio compares two jobs that take turns in
-one run, with the best round of each, because other programs on the machine can only add time.
+The images are 64x64x3 crops; `--code` sets the shape of their encodings. Each ratio compares two jobs that take turns
+in one run, with the best round of each, because other programs on the machine can only add time.
 """
 
 import itertools

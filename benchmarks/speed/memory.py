@@ -3,10 +3,10 @@
     python -m benchmarks.speed.memory                      # ten minutes; needs 2 GB of disk
     python -m benchmarks.speed.memory --images 10000 --side 3072
 
-Each job runs in a separate process. *Many* encodes `--images` images of 64x64x3 to a store and trains level 1 from it for
-one epoch. It reports the peak memory minus that of the same job on 1,000 images. *Large* encodes and decodes one image of
-`--side` x `--side` pixels with two levels, tile by tile. It reports the peak memory, and the time per pixel divided by
-that of a whole 512x512 image.
+Each job runs in a separate process. *Many* encodes `--images` images of 64x64x3 to a store and trains level 1 from it
+for one epoch. It reports the peak memory minus that of the same job on 1,000 images. *Large* encodes and decodes one
+image of `--side` x `--side` pixels with two levels, tile by tile. It reports the peak memory, and the time per pixel
+divided by that of a whole 512x512 image.
 """
 
 import json
