@@ -20,6 +20,7 @@ PAGES = (
     "README.md",
     "docs/how-to/heads.md",
     "docs/explanation/benchmarks.md",
+    "docs/explanation/greedy-training.md",
     "docs/explanation/scaling.md",
     "docs/how-to/choose-sizes.md",
 )
