@@ -1,14 +1,19 @@
-"""Every page below `docs/` and the README: their Python runs as it stands, and links and names lead somewhere.
+"""Tests of all pages below `docs/` and of the README: code runs, links lead somewhere, the reference is complete.
 
-Each page is run on its own: in an empty folder, from the first snippet to the last, with no names but its own. What
-would take minutes is made smaller by `SMALLER`. A block marked as `python` runs here; one marked as `py` needs what a
-machine may lack (another library, several machines) and has a test of its own.
+Each page is run on its own: in an empty folder, from the first block to the last, in a new namespace. `SMALLER`
+replaces settings that would take minutes. Blocks marked as `python` run here. Blocks marked as `py` need another
+library or several machines, and each has a test of its own.
 """
 
 import ast
+import importlib
+import inspect
 import json
 import re
 import shlex
+import subprocess
+import sys
+from functools import cached_property
 from pathlib import Path
 
 import keras
@@ -20,6 +25,7 @@ import stacked_autoencoder
 from stacked_autoencoder import Autoencoder
 from stacked_autoencoder.cli.arguments import parser
 from stacked_autoencoder.cli.main import main
+from tests import cli_reference
 
 ROOT = Path(__file__).parent.parent
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -31,7 +37,10 @@ FASHION = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package datas
 
 # What a page's snippets say, and what the tests put in its place, so that they take seconds. Each must be there.
 SMALLER: dict[str, dict[str, str]] = {
-    "how-to/choose-sizes.md": {"count=1000, side=64)  # (1000, 64, 64, 3)": "count=64, side=64)", "epochs=1": "epochs=0"},
+    "how-to/choose-sizes.md": {
+        "count=1000, side=64)  # (1000, 64, 64, 3)": "count=64, side=64)",
+        "epochs=1": "epochs=0",
+    },
     "how-to/train.md": {"epochs=2": "epochs=0", "epochs=[1, 2]": "epochs=1"},
 }
 
@@ -59,7 +68,7 @@ RUNNABLE = [page for page in PAGES if snippets(page)]
 
 
 def run_page(page):
-    """Runs a page's snippets in the current folder; returns the names that they define."""
+    """Runs the Python blocks of a page in the current folder; returns the names that they define."""
     names = {}
     smaller = dict(SMALLER.get(page, {}))
     for number, snippet in enumerate(snippets(page), start=1):
@@ -68,13 +77,13 @@ def run_page(page):
         exec(compile(snippet, f"{page}, snippet {number}", "exec"), names)
         for name, shape in re.findall(r"^(\w+) = .*# \((\d[\d, ]*)\)", snippet, flags=re.MULTILINE):
             assert names[name].shape == tuple(int(side) for side in shape.split(",") if side.strip()), name
-    assert not smaller, f"{page} doesn't say {[*smaller]} any more"
+    assert not smaller, f"{page} no longer contains {[*smaller]}"
     return names
 
 
 @pytest.fixture
 def empty_folder(tmp_path, monkeypatch):
-    """The working directory; Fashion-MNIST is where Keras looks for it, so that nothing is downloaded."""
+    """The working directory. Fashion-MNIST is in the folder where Keras looks for it, so that nothing is downloaded."""
     monkeypatch.chdir(tmp_path)
     if FASHION.is_dir():
         home = tmp_path.parent / f"{tmp_path.name}-keras"
@@ -121,6 +130,133 @@ def test_the_commands_of_the_pages_are_commands():
     for line in lines:
         words = [word.replace("$SLURM_ARRAY_TASK_ID", "0") for word in shlex.split(line, comments=True)]
         assert parser().parse_args(words).command == words[0]
+
+
+def test_the_page_of_the_command_has_the_options_of_the_parser():
+    page = PAGES["reference/cli.md"]
+    places = [place[1] for place in cli_reference.PLACE.findall(page)]
+    assert places == [*cli_reference.subcommands()]
+    assert cli_reference.with_options(page) == page, "run `python -m tests.cli_reference`"
+
+
+# === API reference ===
+
+MODULES = ("callbacks", "datasets", "heads", "metrics", "plots")
+HEADINGS = re.compile(r'<h\d id="(stacked_autoencoder\.[\w.]+)" class="doc doc-heading"')
+
+# Names without an underscore that other modules of the package use, but that are not part of the API. A new public
+# method must be added to a page in docs/reference/ or to this set.
+INTERNAL = {
+    "Adversarial": {"average", "draws", "report", "values_of"},
+    "BEGAN": {"errors"},
+    "ConvLevel": {"patch", "widths"},
+    "Corruption": {"corrupted", "drawn"},
+    "EncodingStore": {"batch", "index_batches"},
+    "Head": {"check_labels", "check_shape", "default_optimizer", "in_units", "standardised", "start", "takes_labels"}
+    | {"track", "with_units"},
+    "ImageFolder": {"as_call"},
+    "LatentHead": {"restored"},
+    "Level": {
+        "filled",
+        "get_state",
+        "get_training_weights",
+        "get_weights",
+        "is_image",
+        "is_judged_by_image",
+        "is_there",
+    }
+    | {
+        "measure",
+        "measure_fill_values",
+        "models",
+        "rebuild",
+        "set_state",
+        "set_training_weights",
+        "set_weights",
+        "sizes",
+    }
+    | {"statistics"},
+}
+
+
+@pytest.fixture(scope="module")
+def documented(tmp_path_factory):
+    """Paths of all names with a heading of their own in the built site, such as `stacked_autoencoder.Level.build`."""
+    for package in ("mkdocs", "material", "mkdocstrings"):
+        pytest.importorskip(package)
+    site = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--no-strict", "--site-dir", str(site)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    pages = [file.read_text(encoding="utf-8") for file in (site / "reference").rglob("*.html")]
+    return [name for page in pages for name in HEADINGS.findall(page)]
+
+
+def public_names():
+    """Path in the API → the class or function, for all that users import."""
+    names = {name: getattr(stacked_autoencoder, name) for name in stacked_autoencoder.__all__ if name not in MODULES}
+    for name in MODULES:
+        module = importlib.import_module(f"stacked_autoencoder.{name}")
+        for each in getattr(module, "__all__", vars(module)):
+            thing = getattr(module, each)
+            is_own = getattr(thing, "__module__", "").startswith(module.__name__)
+            if not each.startswith("_") and is_own and (inspect.isclass(thing) or inspect.isroutine(thing)):
+                names[f"{name}.{each}"] = thing
+    return {f"stacked_autoencoder.{name}": thing for name, thing in names.items()}
+
+
+def public_members(cls):
+    """Public methods and properties that this package defines for a class, without those that Keras documents."""
+    members = {}
+    for each in reversed(cls.__mro__):
+        if not each.__module__.startswith("stacked_autoencoder"):
+            continue
+        for name, value in vars(each).items():
+            kinds = (property, cached_property, classmethod, staticmethod)
+            is_internal = any(name in INTERNAL.get(base.__name__, ()) for base in cls.__mro__)
+            if not name.startswith("_") and not is_internal and (inspect.isfunction(value) or isinstance(value, kinds)):
+                members[name] = each
+    keras_has = [base for base in cls.__mro__ if base.__module__.startswith("keras")]
+    return {name for name in members if name == "fit" or not any(hasattr(base, name) for base in keras_has)}
+
+
+def canonical(path):
+    """The path without the module that has the same name as its function, such as `heads.classifier.classifier`."""
+    return re.sub(r"\.(\w+)\.\1$", r".\1", path)
+
+
+def listed_attributes(cls):
+    """Names in the section `Attributes` of a docstring, which the page shows without headings."""
+    return set(re.findall(r"^ {4}(\w+): ", inspect.getdoc(cls).partition("Attributes:")[2], flags=re.MULTILINE))
+
+
+@pytest.mark.slow
+def test_the_reference_has_all_public_names_and_no_others(documented):
+    headings = {canonical(path) for path in documented}
+    assert len(headings) == len(documented), "a name has two headings"
+    names = public_names()
+    members = {path: public_members(thing) for path, thing in names.items() if inspect.isclass(thing)}
+    missing = [path for path in names if path not in headings]
+    for path, of_class in members.items():
+        # What a base class has is enough, if that is in the reference itself.
+        shown = [each for each in members if issubclass(names[path], names[each])]
+        known = {name for each in shown for name in listed_attributes(names[each])}
+        known |= {name for name in of_class if any(f"{each}.{name}" in headings for each in shown)}
+        missing += [f"{path}.{name}" for name in sorted(of_class - known)]
+    assert not missing
+
+    expected = {*names, *(f"{path}.{name}" for path, of_class in members.items() for name in of_class)}
+    assert not [path for path in headings - expected if not path.endswith("__")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["BEGAN", "Flow", "VAE", "WGAN"])
+def test_generative_heads_show_what_they_inherit(documented, head):
+    assert {f"stacked_autoencoder.heads.{head}.{name}" for name in ("fit", "generate", "generator")} <= {*documented}
+
+
+def test_the_overview_names_everything_but_the_functions_of_datasets():
+    names = {path.rpartition(".")[2] for path in public_names() if ".datasets." not in path}
+    assert not [name for name in names if f"`{name}`" not in PAGES["reference/api.md"]]
 
 
 def test_workers_find_each_other_under_slurm_and_on_kubernetes(monkeypatch):
