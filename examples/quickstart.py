@@ -110,7 +110,8 @@ def load_pictures(folder: Path, subset: str) -> list[np.ndarray]:
     if not large_pictures:
         raise SystemExit(
             f"`--data` must contain pictures whose sides have at least {SIDE} pixels, for training and for validation. "
-            f"Add more pictures of that size. Received: --data={folder}, where the {subset} subset has no picture of that size"
+            "Add more pictures of that size. "
+            f"Received: --data={folder}, where the {subset} subset has no picture of that size"
         )
     return large_pictures
 

@@ -59,7 +59,7 @@ def test_quickstart_needs_two_pictures(example, tmp_path):
         Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / f"{index}.png")
     with pytest.raises(
         SystemExit,
-        match=r"`--data` must contain pictures whose sides have at least 64 pixels.*has no picture of that size",
+        match=r"sides have at least 64 pixels.*has no picture of that size",
     ):
         example("quickstart").main(["--data", str(tmp_path)])
 
