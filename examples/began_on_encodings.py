@@ -11,7 +11,7 @@ real images, which has never seen a generated one, scores the samples.
 Expected time: about 15 minutes on two cores.
 Expected score after four minutes of each head: a Fréchet distance of about 72 on encodings, 84 with the errors measured
 in images, and 113 on pixels, where a step takes eleven times as long. One Gaussian of all encodings reaches 85. The
-samples are sharp; most classes are recognisable, shoes and bags least of all. The same numbers from the benchmarks:
+samples are sharp; most classes are recognisable, shoes and bags least of all. Command of the measurement:
 `python -m benchmarks.quality.heads --only BEGAN --minutes 4`.
 
 File written to ./began:

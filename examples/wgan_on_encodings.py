@@ -9,8 +9,8 @@ time. A classifier of real images, which has never seen a generated one, scores 
 
 Expected time: about 11 minutes on two cores.
 Expected score after two minutes of each head: a Fréchet distance of about 44 on encodings and 89 on pixels. One
-Gaussian of all encodings reaches 85. The same numbers from the benchmarks: `python -m benchmarks.quality.heads --only
-WGAN --minutes 2`.
+Gaussian of all encodings reaches 85. Command of the measurement:
+`python -m benchmarks.quality.heads --only WGAN --minutes 2`.
 
 File written to ./wgan:
 
