@@ -32,7 +32,7 @@ from stacked_autoencoder import Autoencoder, DenseLevel, KLSparsity, heads, plot
 # === Network ===
 UNITS = 200
 ACTIVITY = 0.1  # the mean activity that each unit should have
-WEIGHT = 0.0077  # equals UFLDL's 3: theirs weighs against half a sum of squares over 784 values, ours against a mean
+WEIGHT = 0.0077  # 3 in UFLDL, whose loss is half a sum of squares over 784 values; here it is a mean
 
 # === Training ===
 BATCH = 128

@@ -30,7 +30,27 @@ PAGES = {
 FASHION = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
 
 # What a page's snippets say, and what the tests put in its place, so that they take seconds. Each must be there.
-SMALLER: dict[str, dict[str, str]] = {}
+SMALLER: dict[str, dict[str, str]] = {
+    "tutorials/denoising.md": {
+        "images[:20_000]  # (20000, 28, 28, 1)": "images[:64]  # (64, 28, 28, 1)",
+        "images[-2_000:]  # (2000, 28, 28, 1)": "images[-64:]  # (64, 28, 28, 1)",
+        "test_images[:2_000]  # (2000, 28, 28, 1)": "test_images[:64]  # (64, 28, 28, 1)",
+        "reconstruct(noisy_test)  # (2000, 28, 28, 1)": "reconstruct(noisy_test)  # (64, 28, 28, 1)",
+    },
+    "tutorials/textbook-autoencoders.md": {
+        "images[:55_000]  # (55000, 28, 28, 1)": "images[:320]  # (320, 28, 28, 1)",
+        "images[55_000:]  # (5000, 28, 28, 1)": "images[-64:]  # (64, 28, 28, 1)",
+        '"epochs": 6': '"epochs": 1',
+        "encode(valid)  # (5000, 30)": "encode(valid)  # (64, 30)",
+        "epochs=10, batch_size=128": "epochs=1, batch_size=128",
+        "generate_series(9_000, 51)": "generate_series(400, 51)",
+        "series[:, :-1]  # (9000, 50, 1)": "series[:, :-1]  # (400, 50, 1)",
+        "series[:, -1]  # (9000, 1)": "series[:, -1]  # (400, 1)",
+        "past[:7_000], past[7_000:]": "past[:300], past[300:]",
+        "following[7_000:]": "following[300:]",
+        "epochs=20, batch_size=32": "epochs=1, batch_size=32",
+    },
+}
 
 
 def snippets(page, language="python"):
