@@ -42,6 +42,25 @@ SMALLER: dict[str, dict[str, str]] = {
         "epochs=1": "epochs=0",
     },
     "how-to/train.md": {"epochs=2": "epochs=0", "epochs=[1, 2]": "epochs=1"},
+    "tutorials/denoising.md": {
+        "images[:20_000]  # (20000, 28, 28, 1)": "images[:64]  # (64, 28, 28, 1)",
+        "images[-2_000:]  # (2000, 28, 28, 1)": "images[-64:]  # (64, 28, 28, 1)",
+        "test_images[:2_000]  # (2000, 28, 28, 1)": "test_images[:64]  # (64, 28, 28, 1)",
+        "reconstruct(noisy_test)  # (2000, 28, 28, 1)": "reconstruct(noisy_test)  # (64, 28, 28, 1)",
+    },
+    "tutorials/textbook-autoencoders.md": {
+        "images[:55_000]  # (55000, 28, 28, 1)": "images[:320]  # (320, 28, 28, 1)",
+        "images[55_000:]  # (5000, 28, 28, 1)": "images[-64:]  # (64, 28, 28, 1)",
+        '"epochs": 6': '"epochs": 1',
+        "encode(valid)  # (5000, 30)": "encode(valid)  # (64, 30)",
+        "epochs=10, batch_size=128": "epochs=1, batch_size=128",
+        "generate_series(9_000, 51)": "generate_series(400, 51)",
+        "series[:, :-1]  # (9000, 50, 1)": "series[:, :-1]  # (400, 50, 1)",
+        "series[:, -1]  # (9000, 1)": "series[:, -1]  # (400, 1)",
+        "past[:7_000], past[7_000:]": "past[:300], past[300:]",
+        "following[7_000:]": "following[300:]",
+        "epochs=20, batch_size=32": "epochs=1, batch_size=32",
+    },
 }
 
 # What must hold for the names of a page after its snippets have run.
