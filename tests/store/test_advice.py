@@ -4,8 +4,9 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from stacked_autoencoder import Autoencoder, EncodingStore
+from stacked_autoencoder import Autoencoder, EncodingStore, ImageFolder
 from stacked_autoencoder.store.manifest import LOG, MANIFEST
 from stacked_autoencoder.utils.files import only_writer
 from tests.conftest import blobs
@@ -134,6 +135,24 @@ def parts_with_other_names(write, path):
     )
 
 
+def parts_with_other_classes(write, path):
+    for name in ("cats", "dogs"):
+        (path.parent / "photos" / name).mkdir(parents=True)
+        for index in range(10):
+            Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path.parent / "photos" / name / f"{index}.png")
+    folders = [
+        {"images": ImageFolder(path.parent / "photos", labels=True, class_names=names)}
+        for names in (["cats", "dogs"], ["dogs", "cats"])
+    ]
+    folder = parts(write, path.parent / "parts", *folders)
+    again = path.parent / "again"
+    return (
+        lambda: EncodingStore(folder),
+        r"differ in `class_names`\. Write all parts from the same images",
+        lambda: EncodingStore(parts(write, again, *[folders[0]] * 2)),
+    )
+
+
 def foreign_files(write, path):
     folder = path.parent / "mine"
     folder.mkdir()
@@ -214,6 +233,7 @@ ADVICE = (
     parts_of_two_dtypes,
     parts_with_and_without_labels,
     parts_with_other_names,
+    parts_with_other_classes,
     foreign_files,
     foreign_log,
     dangling_manifest,

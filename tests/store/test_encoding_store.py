@@ -432,6 +432,8 @@ def test_a_manifest_that_changes_while_a_store_is_opened_is_reported(copied, mon
     monkeypatch.setattr(EncodingStore, "_check_shards", rewriting)
     with pytest.raises(ValueError, match=r"A process is writing to this store: open it when `encode_to` has returned"):
         EncodingStore(copied)
+    monkeypatch.undo()
+    assert len(EncodingStore(copied)) == 40  # opened again, as the message advises
 
 
 # === Manifests by others ===
