@@ -75,7 +75,9 @@ def pretraining() -> str:
     for labels, starts in grouped(results.load("pretraining")["rows"], "labels", "start").items():
         cells = [f"{starts[start][how]:.3f}" for start in ("pretrained", "random") for how in ("frozen", "fine-tuned")]
         rows.append([labels, *cells])
-    header = ["labels", *(f"{start}, {how}" for start in ("pretrained", "random") for how in ("frozen", "fine-tuned"))]
+    header = ["labels"]
+    for weights in ("pretrained", "random weights"):
+        header += [f"{weights}, frozen", f"{weights}, fine-tuned"]
     return markdown(header, rows) + measured("pretraining")
 
 

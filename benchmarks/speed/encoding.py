@@ -74,7 +74,7 @@ def from_folder(sae: Autoencoder, count: int, side: int, folder: Path, rounds: i
     times = best_times(jobs, rounds)
     slower, both = max(times["forward"], times["decoding"]), times["forward"] + times["decoding"]
     files = f"{side}x{side} JPEGs"
-    parts = "of decoding, then the forward pass", "of the slower of decoding and the forward pass"
+    parts = "of decoding followed by the forward pass", "of the slower of decoding and the forward pass"
     return {
         f"`encode_to` from {files}: speed / speed {parts[0]}": both / times["to disk"],
         f"`encode_to` from {files}: speed / speed {parts[1]}": slower / times["to disk"],
