@@ -27,7 +27,7 @@ from keras.callbacks import (
 )
 
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, SequenceLevel
-from stacked_autoencoder.training.callback_options import callbacks_of_levels, writing_apart
+from stacked_autoencoder.training.callback_options import callbacks_of_levels, with_separate_paths
 from tests.conftest import blobs, run_without_this_package, waves
 
 IMAGES = blobs(40, 8, 1)
@@ -272,7 +272,7 @@ def test_no_level_overwrites_the_files_of_another(path, paths, is_factory):
         return ModelCheckpoint(path, save_weights_only=True)
 
     given = callbacks_of_levels(make if is_factory else make(), [0, 1], 2)
-    apart = writing_apart(given)
+    apart = with_separate_paths(given)
     assert [apart[level][0].filepath for level in range(2)] == paths
     assert given[0][0].filepath == path
 
@@ -286,7 +286,7 @@ def test_files_of_all_levels_and_epochs_are_there(tmp_path):
 def test_the_path_of_a_single_level_stays_as_it_is(tmp_path):
     whole = ModelCheckpoint(tmp_path / "best.keras")
     for given in ({1: whole}, {0: whole}):
-        apart = writing_apart(callbacks_of_levels(given, [0, 1], 2))
+        apart = with_separate_paths(callbacks_of_levels(given, [0, 1], 2))
         assert sorted(apart.values(), key=len) == [[], [whole]]
 
 

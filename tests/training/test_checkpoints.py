@@ -479,7 +479,7 @@ class Holds(keras.callbacks.Callback):
 def put_back_into(callback, plain, lists=(), arrays=None):
     keeper = CheckpointCallback(Path("nothing here"), None, [callback])
     keeper.meta, keeper.arrays = {"callbacks": [plain], "lists": [[*lists]]}, arrays or {}
-    keeper._put_back_others()
+    keeper._restore_others()
 
 
 def test_only_numbers_that_a_callback_changes_itself_are_put_back():
