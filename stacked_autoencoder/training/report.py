@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import keras
 
-from stacked_autoencoder.data.listing import counted, listed
 from stacked_autoencoder.data.pairs import Pairs
 from stacked_autoencoder.data.source import Source
 from stacked_autoencoder.distribution import is_chief
@@ -21,6 +21,7 @@ from stacked_autoencoder.utils.errors import printable
 NOUNS = {3: "images", 2: "sequences", 1: "vectors"}  # by the rank of one of them
 # A step also has a fixed cost, so the estimate for a small level is at least this share of that for a large one.
 LEAST_SHARE = 0.1
+NAMED = 3  # skipped pictures to name
 
 
 class TrainingReport:
@@ -105,18 +106,21 @@ class TrainingReport:
         folders = list({id(folder): folder for folder in folders}.values())
         for folder in folders:
             if folder.ignored and not self.has_reported_ignored:
-                self.print(
-                    f"Ignored files in {printable(folder.path)} that aren't pictures: {counted(folder.ignored)}."
+                kinds = (
+                    f"{count:,} {printable(kind, 40) or 'without suffix'}" for kind, count in folder.ignored.items()
                 )
+                self.print(f"Ignored files in {printable(folder.path)}: {', '.join(kinds)}.")
         self.has_reported_ignored = True
         count = sum(len(folder.skipped) for folder in folders)
         if count > self.skipped:
             self.skipped = count
             for folder in folders:
-                skipped = [f"{printable(name)} ({printable(reason)})" for name, reason in folder.skipped.items()]
-                if skipped:
-                    share = f"{len(skipped):,} of {len(folder.files):,} pictures"
-                    self.print(f"Skipped {share} in {printable(folder.path)}: {listed(skipped)}.")
+                first = [f"{name} ({reason})" for name, reason in islice(folder.skipped.items(), NAMED)]
+                more = len(folder.skipped) - len(first)
+                if first:
+                    named = "; ".join(map(printable, first)) + (f"; and {more:,} more" if more else "")
+                    share = f"{len(folder.skipped):,} of {len(folder.files):,} pictures"
+                    self.print(f"Skipped {share} in {printable(folder.path)}: {named}.")
 
     # === One level ===
 
