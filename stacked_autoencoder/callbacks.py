@@ -82,8 +82,8 @@ class ReconstructionImages(keras.callbacks.Callback):
 
     def _write(self, step: int) -> None:
         tie(self.sae.levels[: self.level + 1])  # a tied decoder's copy isn't updated in training
-        restored = as_shown(self.sae.reconstruct(self.images, level=self.level), self.sae.value_range)
-        picture = np.nan_to_num(mosaic(np.concatenate([self.originals, restored]), len(restored)), nan=1.0)
+        decoded = as_shown(self.sae.reconstruct(self.images, level=self.level), self.sae.value_range)
+        picture = np.nan_to_num(mosaic(np.concatenate([self.originals, decoded]), len(decoded)), nan=1.0)
         png = tf.io.encode_png(as_bytes(picture, (0.0, 1.0)))
         height, width = picture.shape[:2]
         # The format of `tf.summary.image`, which needs TensorBoard.

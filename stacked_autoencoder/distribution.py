@@ -31,11 +31,11 @@ def place() -> tuple[int, int]:
         return 0, 1
     strategy, replicas = tf.distribute.get_strategy(), []
 
-    def own(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
+    def register(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
         replicas.append(context.replica_id_in_sync_group)
         return tf.constant(0)
 
-    strategy.experimental_distribute_values_from_function(own)
+    strategy.experimental_distribute_values_from_function(register)
     here = len(strategy.extended.worker_devices)
     return min(replicas) // here, strategy.num_replicas_in_sync // here
 
@@ -74,8 +74,8 @@ def together(make: Callable[[], T]) -> T:
 
 def sum_of_workers(make: Callable[[], np.ndarray]) -> np.ndarray:
     """Returns the sum of the arrays that `make` returns on each worker, on all workers."""
-    own = together(make)
-    return _sum_of_all(own) if has_workers() else own
+    value = together(make)
+    return _sum_of_all(value) if has_workers() else value
 
 
 def of_chief(make: Callable[[], T]) -> T:
@@ -101,11 +101,12 @@ def _sum_of_all(numbers: np.ndarray) -> np.ndarray:
     """Returns the sum of an array over all workers."""
     strategy = tf.distribute.get_strategy()
 
-    def own(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
+    def value_of(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
         is_first = context.replica_id_in_sync_group % len(strategy.extended.worker_devices) == 0
         return tf.constant(numbers if is_first else np.zeros_like(numbers))
 
-    return strategy.reduce("SUM", strategy.experimental_distribute_values_from_function(own), axis=None).numpy()
+    values = strategy.experimental_distribute_values_from_function(value_of)
+    return strategy.reduce("SUM", values, axis=None).numpy()
 
 
 # === Rows of a batch ===

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +18,7 @@ import tensorflow as tf
 from keras import ops
 
 from stacked_autoencoder.utils.checks import SMALLEST
+from stacked_autoencoder.utils.tracing import graph_function
 
 # For Muon's kernels (Liu et al. 2025, section 2.2). Muon's updates have a constant size, so without decay the kernels
 # grow throughout training.
@@ -186,7 +187,7 @@ class ConvMuon(keras.optimizers.Optimizer):
         """Updates a kernel, with weight decay."""
         # As tensors, since a traced function keeps all other arguments in memory.
         tensors = [tf.convert_to_tensor(value) for value in (variable, gradient, momentum, learning_rate)]
-        moved, moment = muon_step(
+        moved, moment = muon_step_of_shape(tuple(variable.shape))(
             *tensors,
             momentum=self.momentum,
             nesterov=self.nesterov,
@@ -201,21 +202,30 @@ class ConvMuon(keras.optimizers.Optimizer):
     def get_config(self) -> dict[str, Any]:
         names = ("adam_beta_1", "adam_beta_2", "epsilon", "adam_lr_ratio", "momentum", "nesterov", "ns_steps")
         names += ("rms_rate", "muon_a", "muon_b", "muon_c")
-        return _known(type(self), super().get_config()) | {name: getattr(self, name) for name in names}
+        return _accepted(type(self), super().get_config()) | {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> ConvMuon:
         """Creates the optimizer from its configuration. Further arguments of Keras's Muon (version 0.1) are ignored."""
-        return super().from_config(_known(cls, config), custom_objects)
+        return super().from_config(_accepted(cls, config), custom_objects)
 
 
-def _known(kind: type[ConvMuon], config: dict[str, Any]) -> dict[str, Any]:
+def _accepted(kind: type[ConvMuon], config: dict[str, Any]) -> dict[str, Any]:
     """Returns the part of a configuration that the constructor of an optimizer accepts."""
     names = inspect.signature(kind.__init__).parameters
     return {name: value for name, value in config.items() if name in names}
 
 
-@partial(tf.function, autograph=False)
+@cache
+def muon_step_of_shape(shape: tuple[int, ...]) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    """Returns `muon_step` as a graph for kernels of one shape.
+
+    All kernels of a shape share one trace, in all optimizers. With a trace for each kernel, compiling the training step
+    takes much longer.
+    """
+    return graph_function(muon_step, autograph=False)
+
+
 def muon_step(
     kernel: tf.Tensor,
     gradient: tf.Tensor,
@@ -229,19 +239,15 @@ def muon_step(
     steps: int,
     factors: tuple[float, float, float],
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns a kernel and its momentum after one step.
-
-    All kernels of one shape share one trace. With a trace for each kernel, compiling the training step takes much
-    longer.
-    """
+    """Returns a kernel and its momentum after one step."""
     moment = momentum * moment + gradient
     direction = gradient + momentum * moment if nesterov else moment
     matrix = ops.reshape(direction, (-1, direction.shape[-1]))
     # The root mean square of an update becomes about that of Adam, for kernels of any shape.
     rate = learning_rate if rms_rate is None else learning_rate * rms_rate * math.sqrt(max(matrix.shape))
     update = ops.reshape(orthogonalised(matrix, steps, factors, rate), kernel.shape)
-    kept = (1.0 - learning_rate * weight_decay) * kernel if weight_decay else kernel
-    return kept - update, moment
+    decayed = (1.0 - learning_rate * weight_decay) * kernel if weight_decay else kernel
+    return decayed - update, moment
 
 
 def orthogonalised(

@@ -27,6 +27,7 @@ from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.files import expanded, only_writer
 from stacked_autoencoder.utils.images import Shape, pad_by_reflection, without_missing
 from stacked_autoencoder.utils.labels import Labels
+from stacked_autoencoder.utils.tracing import graph_function
 from stacked_autoencoder.utils.value_range import ValueRange
 from stacked_autoencoder.version import versions
 
@@ -321,5 +322,5 @@ def encoding_of(
         (image,) = images  # a batch of large images contains one
         return Encoded.of(encode_tiles(tiler(encoders), image, factor, side, scale)[None], dtype)
 
-    graph = tf.function(whole, reduce_retracing=True)
+    graph = graph_function(whole)
     return encode

@@ -73,7 +73,7 @@ def train_greedily(
         level_report = report.level(index) if index in epochs else None
         finished = checkpoints.finished(index, [level]) if checkpoints and index in epochs else None
         if finished:
-            level_report.restored(checkpoints.folder, finished[0])
+            level_report.was_finished(checkpoints.folder, finished[0])
             histories.append(finished[0])
             if index == 0:
                 stack.values = stack.values.found(finished[1])
@@ -116,9 +116,9 @@ def train_greedily(
 
 def _share_range(stack: Stack, data: Pairs, valid: Pairs | None) -> None:
     """Sets the value range of the stack to that of its training images, by which all images are scaled."""
-    restored = data.targets or data.inputs
-    if np.isfinite(restored.low):  # something has been read
-        stack.values = stack.values.found(restored.value_range)
+    outputs = data.targets or data.inputs
+    if np.isfinite(outputs.low):  # something has been read
+        stack.values = stack.values.found(outputs.value_range)
     for pairs in (data, valid):
         for source in () if pairs is None else (pairs.inputs, pairs.targets):
             if source is not None:

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from stacked_autoencoder.utils.tracing import graph_function
+
 
 def run_epochs(
     model: keras.Model,
@@ -72,7 +74,7 @@ def _several_steps(model: keras.Model) -> Callable[[Any, tf.Tensor], None]:
         strategy.run(model.train_step, args=(data,))  # the metrics of the model hold the result
 
     if model.jit_compile:  # otherwise a nested function would only take time to trace
-        one_step = tf.function(one_step, autograph=False, reduce_retracing=True, jit_compile=True)
+        one_step = graph_function(one_step, autograph=False, jit_compile=True)
 
     def several_steps(iterator: Any, count: tf.Tensor) -> None:
         """Takes all steps in a loop, so that the graph contains the step once and TensorFlow optimises it once."""
@@ -83,4 +85,4 @@ def _several_steps(model: keras.Model) -> Callable[[Any, tf.Tensor], None]:
 
         tf.while_loop(lambda done: done < count, one_more, (tf.constant(0),))
 
-    return tf.function(several_steps, autograph=False, reduce_retracing=True)
+    return graph_function(several_steps, autograph=False)

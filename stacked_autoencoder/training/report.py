@@ -25,11 +25,12 @@ NAMED = 3  # skipped pictures to name
 
 
 class TrainingReport:
-    """Prints what one call of `train` or `fine_tune` does, unless `verbose` is 0 or another worker is the chief.
+    """Prints what one call of `train` or `fine_tune` does. With `verbose=0`, it prints nothing; of workers, the chief
+    prints.
 
     Args:
-        stack: the stack that trains.
-        data: what it trains on.
+        stack: the stack to train.
+        data: the training data.
         validation: the validation data, `None` if there are none.
         epochs: index of a level to train → its epochs; those of `fine_tune` have the index `None`.
         verbose: as in Keras's `fit`.
@@ -54,13 +55,15 @@ class TrainingReport:
         self.measured_on = "the validation data" if validation is not None else "a sample of the training data"
         self.rows: list[tuple[str, str, float, float | None]] = []  # level, encoding, loss before and after
         self.starts_with_pca: list[bool] = []
-        self.began = time.monotonic()
+        self.start_time = time.monotonic()
         self.skipped, self.has_reported_ignored = 0, False
 
     # === The whole call ===
 
     def begin(self) -> None:
-        """Names the levels and the numbers of images."""
+        """Prints the levels and the numbers of images."""
+        if self.is_silent:
+            return
         indices = [index for index in self.epochs if index is not None]
         if indices:
             what = f"Training level{'s' * (len(indices) > 1)} {_enumerated(indices)}"
@@ -79,8 +82,10 @@ class TrainingReport:
 
     def end(self) -> None:
         """Prints the table of losses, and the time that training took."""
+        if self.is_silent:
+            return
         self._report_skipped()
-        took = f"Training took {clock(time.monotonic() - self.began)}."
+        took = f"Training took {clock(time.monotonic() - self.start_time)}."
         if not self.rows:
             self.print(took)
             return
@@ -125,7 +130,7 @@ class TrainingReport:
     # === One level ===
 
     def level(self, index: int) -> FitReport:
-        """Begins the report of a level that is trained alone."""
+        """Starts the report of a level that is trained alone."""
         level = self.stack.levels[index]
         indices = [*self.epochs]
         position = f", {indices.index(index) + 1} of {len(indices)}" if len(indices) > 1 else ""
@@ -134,20 +139,20 @@ class TrainingReport:
         return FitReport(self, index, f"Level {index} ({shapes})")
 
     def all_levels(self) -> FitReport:
-        """Begins the report of joint training."""
+        """Starts the report of joint training."""
         return FitReport(self, None, f"All levels ({show(self.stack.shape)} -> {show(self.stack.encoding_shape)})")
 
     def encoding(self, index: int, name: str) -> None:
-        """Says that a level's encodings are computed for the next one."""
+        """Reports that a level encodes the data for the next one."""
         self.print(f"Encoding the {name} data with level {index} ...")
 
     def seconds_of_later_levels(self, index: int | None, seconds_per_step: float, steps: int) -> float:
         """Estimates the time that the levels above need, from their weights and input sizes.
 
         Args:
-            index: of the level that trains now.
-            seconds_per_step: of this level.
-            steps: of its epoch.
+            index: index of the level that is being trained.
+            seconds_per_step: seconds per step of this level.
+            steps: steps per epoch of this level.
         """
         later = [other for other in self.epochs if index is not None and other > index]
         if not later:
@@ -160,12 +165,12 @@ class TrainingReport:
 
 
 class FitReport:
-    """What one `fit` prints, and what it tells the report of the whole call.
+    """Prints what one `fit` does, and passes its losses to the report of the whole call.
 
     Args:
-        report: of the call.
-        index: of the level; `None` for all of them jointly.
-        title: names the level in messages.
+        report: report of the call.
+        index: index of the level; `None` for all levels jointly.
+        title: name of the level in messages.
     """
 
     def __init__(self, report: TrainingReport, index: int | None, title: str) -> None:
@@ -173,36 +178,36 @@ class FitReport:
         self.has_pca = False
 
     def initialising(self, level: Level) -> None:
-        """A level that has never been trained is about to be initialised."""
+        """Reports that a new level is about to be initialised."""
         self.has_pca = starts_with_pca(level) and self.report.data.targets is None
         name = "PCA of its input" if self.has_pca else "the closed-form initialisation"
         self.report.print(f"  Computing {name} ...")
 
     def measured(self, loss: float) -> None:
-        """The loss before the first step is known; what follows is the compilation of the step."""
+        """Reports the loss before the first step, and that the step is compiled next."""
         name = "PCA loss" if self.has_pca else "Loss before training"
         compiling = " Compiling the training step ..." if self.report.epochs[self.index] else ""
         self.report.print(f"  {name} on {self.report.measured_on}: {loss:.3e}.{compiling}")
 
     def resumed(self, epoch: int, step: int) -> None:
-        """Training continues within a level."""
+        """Reports that training continues within a level."""
         where = f"epoch {epoch + 1}" if step == 0 else f"step {step + 1:,} of epoch {epoch + 1}"
         self.report.print(f"  Continuing from the checkpoint, at {where}.")
 
-    def restored(self, folder: Any, history: keras.callbacks.History) -> None:
-        """All of it was done by an earlier call."""
+    def was_finished(self, folder: Any, history: keras.callbacks.History) -> None:
+        """Reports that an earlier call has finished this training."""
         self.report.print(f"  Already trained: taken from the checkpoint in {folder}.")
         self.finished(history)
 
     def finished(self, history: keras.callbacks.History) -> None:
-        """Training is over; its losses become a row of the table."""
+        """Adds the losses of a finished training to the table."""
         name, stack = "all" if self.index is None else str(self.index), self.report.stack
         shape = stack.encoding_shape if self.index is None else stack.levels[self.index].encoding_shape
         self.report.rows.append((name, show(shape), history.start_loss, getattr(history, "best_loss", None)))
         self.report.starts_with_pca.append(self.has_pca)
 
     def time_left(self, seconds_per_step: float, steps_left: int, steps: int) -> str:
-        """The time left for this level, and for all that are to be trained, as text."""
+        """Formats the time left for this level, and for all levels to train."""
         seconds = seconds_per_step * steps_left
         later = self.report.seconds_of_later_levels(self.index, seconds_per_step, steps)
         if not later:
@@ -211,8 +216,7 @@ class FitReport:
 
 
 def starts_with_pca(level: Level) -> bool:
-    """Whether the loss of a level right after its initialisation is that of PCA: all of it is linear, and the loss is
-    the mean squared error."""
+    """Returns whether the initial loss of a level is that of PCA: the level is linear then, and the loss is the MSE."""
     if not level.objective.is_plain or level.fill_values is not None:
         return False
     if level.kind == "conv":

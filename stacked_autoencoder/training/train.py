@@ -137,7 +137,7 @@ def fine_tune(
     fit_report = report.all_levels()
     if checkpoints:
         if finished := checkpoints.finished(ALL, stack.levels):
-            fit_report.restored(checkpoints.folder, finished[0])
+            fit_report.was_finished(checkpoints.folder, finished[0])
             report.end()
             return finished[0]
         checkpoint = checkpoints.begin(ALL, stack.levels)

@@ -14,6 +14,7 @@ from stacked_autoencoder.distribution import rows_of
 from stacked_autoencoder.metrics import Mean
 from stacked_autoencoder.utils.generators import releasing_frames
 from stacked_autoencoder.utils.images import Shape
+from stacked_autoencoder.utils.tracing import graph_function
 
 if TYPE_CHECKING:
     from stacked_autoencoder.training.model import ReconstructionModel
@@ -98,7 +99,7 @@ class LossEvaluator:
             sums = strategy.run(sums_of_device, args=parts)
             return {name: strategy.reduce("SUM", value, axis=None) for name, value in sums.items()}
 
-        return tf.function(of_parts, reduce_retracing=True)
+        return graph_function(of_parts)
 
     @cached_property
     def _sums_of_all(self) -> Callable[[Any], tuple[Terms, tf.Tensor]]:
@@ -122,7 +123,7 @@ class LossEvaluator:
             )
             return sums, count
 
-        return tf.function(of_all, autograph=False, reduce_retracing=True)
+        return graph_function(of_all, autograph=False)
 
 
 def _with_loss(terms: dict[str, float]) -> dict[str, float]:
