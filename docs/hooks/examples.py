@@ -1,4 +1,4 @@
-"""Lets the section `Example` of a docstring be rendered as code. Griffe, which reads docstrings, knows `Examples` only."""
+"""Renders the section `Example` of a docstring as code. Griffe, which reads docstrings, knows `Examples` only."""
 
 import re
 from typing import Any
