@@ -1,9 +1,9 @@
-"""A file for each question that the figures of the pages answer (`__main__.QUESTIONS`), and what they share."""
+"""Benchmarks: one module for each, grouped by quality, speed and safety, and shared helpers in `harness`."""
 
 import os
 import sys
 
-# By itself TensorFlow leaves oneDNN out where the processor has no AVX-512, and convolutions are a tenth slower;
-# PyTorch, which benchmarks compare with, always has it. Once TensorFlow is imported it is too late for that.
+# Without AVX-512, TensorFlow does not use oneDNN by default, and convolutions are a tenth slower. PyTorch always uses
+# it. The variable has an effect only before TensorFlow is imported.
 if "tensorflow" not in sys.modules:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -1,14 +1,14 @@
-"""All questions that this library's figures answer, or some, each in a process of its own.
+"""Runs all benchmarks, or some of them, each in a separate process.
 
     python -m benchmarks                            # all of them: seven hours on two cores
-    python -m benchmarks --quick                    # the same code, too short to mean anything: three to eight minutes
+    python -m benchmarks --quick                    # a test of the code, results mean nothing: three to eight minutes
     python -m benchmarks --only roofline encoding
-    python -m benchmarks --only photographs -- --codes 4x4x32 --minutes 20      # with arguments of its own
+    python -m benchmarks --only photographs -- --codes 4x4x32 --minutes 20      # arguments of the benchmark after --
 
-Each prints a table, and where jobs took turns, medians and spread of their rounds. Of each it keeps `NAME.json`, with
-arguments, machine, versions and rows, and `NAME.png` where there are curves; with `--quick` in a folder for temporary
-files. `python -m benchmarks --only NAME -- --help` says what a benchmark compares, and which arguments it takes. Peers
-need `pip install ".[bench]"`.
+Each benchmark prints a table. If jobs took turns, it also prints the median and the spread of their rounds. The results
+are saved as `NAME.json`, with arguments, machine, versions and rows, and as `NAME.png` if they contain curves. With
+`--quick` they are saved in a temporary folder. `python -m benchmarks --only NAME -- --help` describes a benchmark and
+its arguments. The benchmark `peers` needs `pip install ".[bench]"`.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from pathlib import Path
 
 from benchmarks.report import results
 
-# NAME → arguments with `--quick`; without it, its own defaults.
-QUESTIONS = {
+# Name → arguments with `--quick`; without `--quick` the defaults of the benchmark apply.
+BENCHMARKS = {
     "roofline": ["--codes=8x8x32", "--rounds=3"],
     "fit": ["--codes=8x8x32", "--batch-size=64", "--rounds=1", "--steps=4"],
     "scaling": ["--only", "side", "threads", "--sides=32", "--rounds=2"],
@@ -44,54 +44,59 @@ QUESTIONS = {
     "memory": ["--images=1500", "--side=512", "--width=8"],
     "faults": ["--only=saving", "--count=2"],
 }
-AT_ONCE = 2  # with `--quick`: its times mean nothing, and most of them are one thread's, imports and tracing
-KEEPING = threading.Lock()  # matplotlib draws in one thread at a time
+N_PARALLEL = 2  # with `--quick`, where times have no meaning
+SAVING = threading.Lock()  # matplotlib is not thread-safe
 QUICK = Path(tempfile.gettempdir()) / "quick_benchmarks"
 
 
 def main(argv: list[str] | None = None) -> list[str]:
-    """Runs them; returns the names of those that failed."""
+    """Runs the benchmarks; returns the names of those that failed."""
     argv = sys.argv[1:] if argv is None else argv
     split = argv.index("--") if "--" in argv else len(argv)
-    argv, own = argv[:split], argv[split + 1 :]
+    argv, options = argv[:split], argv[split + 1 :]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=list(QUESTIONS), default=list(QUESTIONS), metavar="NAME")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", type=Path, help=f"folder of the results; {results.FOLDER}, with --quick {QUICK}")
+    parser.add_argument("--only", nargs="+", choices=list(BENCHMARKS), default=list(BENCHMARKS), metavar="NAME")
+    parser.add_argument("--quick", action="store_true", help="run each benchmark with the smallest possible settings")
+    parser.add_argument(
+        "--out", type=Path, help=f"folder for the results; default: {results.FOLDER}, with --quick {QUICK}"
+    )
     arguments = parser.parse_args(argv)
-    if own and len(arguments.only) != 1:
-        parser.error(f"what follows -- is for one benchmark: name it with --only. Received: {' '.join(own)}")
+    if options and len(arguments.only) != 1:
+        parser.error(
+            f"Arguments after -- go to one benchmark. Name it, such as --only roofline. Received: {' '.join(options)}"
+        )
     folder = arguments.out or (QUICK if arguments.quick else results.FOLDER)
     folder.mkdir(parents=True, exist_ok=True)
 
     def run(name: str) -> bool:
-        return ran(name, own or (QUESTIONS[name] if arguments.quick else []), folder, aside=arguments.quick)
+        defaults = BENCHMARKS[name] if arguments.quick else []
+        return run_benchmark(name, options or defaults, folder, in_parallel=arguments.quick)
 
-    with ThreadPoolExecutor(AT_ONCE if arguments.quick else 1) as runners:
-        well = list(runners.map(run, arguments.only))
-    failed = [name for name, is_well in zip(arguments.only, well, strict=True) if not is_well]
-    print(f"\nin {folder}" + (f"; failed: {', '.join(failed)}" if failed else ""))
+    with ThreadPoolExecutor(N_PARALLEL if arguments.quick else 1) as runners:
+        succeeded = list(runners.map(run, arguments.only))
+    failed = [name for name, success in zip(arguments.only, succeeded, strict=True) if not success]
+    print(f"\nResults are in {folder}." + (f" Failed: {', '.join(failed)}" if failed else ""))
     return failed
 
 
-def ran(name: str, options: list[str], folder: Path, aside: bool) -> bool:
-    """Runs a benchmark and keeps what it measured; whether it ended well.
+def run_benchmark(name: str, options: list[str], folder: Path, in_parallel: bool) -> bool:
+    """Runs a benchmark and saves its results; returns whether it succeeded.
 
     Args:
-        aside: others run beside it, so that what it prints is shown when it is over.
+        in_parallel: other benchmarks run at the same time, so the output is printed at the end.
     """
     began = time.monotonic()
-    if not aside:
+    if not in_parallel:
         print(f"\n=== {name} ===", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         rows = Path(scratch) / "rows.json"
         command = [sys.executable, "-m", results.module_of(name), *options, f"--json={rows}"]
-        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if aside else {}
+        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if in_parallel else {}
         done = subprocess.run(command, check=False, text=True, **output)
-        if aside:
+        if in_parallel:
             print(f"\n=== {name} ===\n{done.stdout}", flush=True)
         if done.returncode == 0:
-            with KEEPING:
+            with SAVING:
                 results.keep(folder, name, options, rows, seconds=time.monotonic() - began)
     return done.returncode == 0
 

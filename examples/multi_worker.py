@@ -1,15 +1,17 @@
-"""Training by several processes, on one machine or on many, each of which takes its share of every batch.
+"""Training with several processes, on one machine or on many: each worker processes a share of every batch.
 
-    python examples/multi_worker.py --local-workers 2     # starts two here, and one alone to compare with
-    TF_CONFIG=… python examples/multi_worker.py           # one of those that TF_CONFIG names; the same command on each
+The first command starts two workers on this machine, and one worker alone for comparison. Two local workers share the
+cores of the machine, so together they can't be faster than one. The difference shows the cost of summing gradients
+between processes and of updating all weights in every process. On two machines, this cost is offset by twice as many
+cores. How to start workers under Slurm and Kubernetes: docs/how-to/many-machines.md.
 
-Two local workers share the cores of this machine, so they can't be faster than one alone; how much slower they are is
-what it costs to sum gradients between processes, and that each moves all weights for itself. On two machines the same
-cost stands against twice the cores. How to start workers under Slurm and Kubernetes: docs/how-to/many-machines.md.
+    python examples/multi_worker.py --local-workers 2     # starts two workers here
+    TF_CONFIG=… python examples/multi_worker.py           # starts one worker of a cluster; run it on each machine
 
-About six minutes on two cores. Expect the weights of both workers to be equal to the last bit, their losses to be those
-of one worker alone to about a thousandth (sums are rounded in another order, and Muon makes much of that), and 0.8 to
-1.1 of its images per second.
+Expected time: about six minutes on two cores.
+Expected score: the weights of both workers are identical. Their losses equal those of one worker to about a thousandth;
+sums are rounded in a different order, which Muon amplifies. Two workers reach 0.8 to 1.1 times the images per second of
+one worker.
 """
 
 import argparse
@@ -26,34 +28,39 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+# === Data and training ===
 SIDE = 64
-BATCH = 64  # of all workers together
 COUNT = 4096
+BATCH = 64  # images per step of all workers together
+
+# === Processes ===
 THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-RESULT = "Result: "  # before what a worker found, as JSON
+RESULT = "Result: "  # starts the line on which a worker prints its result as JSON
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--local-workers", type=int, default=0, help="start so many on this machine")
-    parser.add_argument("--epochs", type=int, default=3, help="per level; the first, which compiles, isn't timed")
+    parser.add_argument("--local-workers", type=int, default=0, help="number of workers to start on this machine")
+    parser.add_argument(
+        "--epochs", type=int, default=3, help="number of epochs of each level; the first one isn't timed"
+    )
     parser.add_argument("--count", type=int, default=COUNT, help="number of 64x64 training crops")
     parser.add_argument("--size", type=int, default=48, help="width of the network")
     parser.add_argument("--levels", type=int, default=2, help="number of levels")
     arguments = parser.parse_args(argv)
     if not arguments.local_workers:
-        return work(arguments)
+        return run_worker(arguments)
 
-    # === One worker with all cores, then several that share them ===
-    given = [f"--{name}={getattr(arguments, name)}" for name in ("epochs", "count", "size", "levels")]
+    # === Run one worker with all cores, then several that share them ===
+    options = [f"--{name}={getattr(arguments, name)}" for name in ("epochs", "count", "size", "levels")]
     cores = len(os.sched_getaffinity(0))
-    (alone,) = run(given, [{"TF_CONFIG": ""} | threads(cores)])
+    (alone,) = start_workers(options, [{"TF_CONFIG": ""} | threads(cores)])
     hosts = [f"127.0.0.1:{port}" for port in free_ports(arguments.local_workers)]
     tasks = [{"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}} for index in range(len(hosts))]
-    each = threads(max(1, cores // len(hosts)))
-    workers = run(given, [{"TF_CONFIG": json.dumps(task)} | each for task in tasks])
+    share = threads(max(1, cores // len(hosts)))
+    workers = start_workers(options, [{"TF_CONFIG": json.dumps(task)} | share for task in tasks])
 
-    # === The same weights everywhere, the same losses as one alone ===
+    # === Compare the weights, the losses and the speed ===
     rate = min(worker["images per second"] for worker in workers)
     rows = {"one worker": alone} | {f"worker {index} of {len(hosts)}": row for index, row in enumerate(workers)}
     print("\n                weights           last losses          images per second")
@@ -66,21 +73,24 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     return {"alone": alone, "workers": workers, "equal": equal, "ratio": rate / alone["images per second"]}
 
 
-def work(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What each worker does: all make the same calls, with the same arguments."""
-    is_one_of_many = bool(os.environ.get("TF_CONFIG"))
-    # Before anything else of TensorFlow's: it connects the workers, and waits for all of them.
-    strategy = tf.distribute.MultiWorkerMirroredStrategy() if is_one_of_many else tf.distribute.get_strategy()
+def run_worker(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Trains a stack as one worker. All workers must make the same calls with the same arguments."""
+    is_in_cluster = bool(os.environ.get("TF_CONFIG"))
+    # TensorFlow must create the strategy first: it connects the workers and waits for all of them.
+    strategy = tf.distribute.MultiWorkerMirroredStrategy() if is_in_cluster else tf.distribute.get_strategy()
 
     import keras
     from stopwatch import Clock
 
     from stacked_autoencoder import Autoencoder
-    from stacked_autoencoder.datasets import HELD_OUT, TRAINING, photograph, random_crops, tiles
+    from stacked_autoencoder.datasets import load_photographs, random_crops, tiles
 
+    # === Load the data: every worker has all of it ===
     keras.utils.set_random_seed(0)
-    images = random_crops([photograph(name) for name in TRAINING], arguments.count, SIDE)  # (4096, 64, 64, 3) uint8
-    valid = tiles([photograph(name) for name in HELD_OUT], SIDE)  # (82, 64, 64, 3) uint8
+    images = random_crops(load_photographs("training"), arguments.count, SIDE)  # (4096, 64, 64, 3) uint8
+    valid = tiles(load_photographs("validation"), SIDE)  # (82, 64, 64, 3) uint8
+
+    # === Train ===
     with strategy.scope():
         sae = Autoencoder(shape=(SIDE, SIDE, 3), size=arguments.size, n_levels=arguments.levels)
     clocks = [Clock() for _ in sae.levels]
@@ -97,11 +107,13 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
             verbose=2,
         )
     ]
+
+    # === Print a hash of the weights, the losses and the speed of level 0 ===
     weights = hashlib.sha256()
     for level in sae.levels:
         for weight in level.encoder.get_weights() + level.decoder.get_weights():
             weights.update(np.ascontiguousarray(weight).data)
-    seconds = min(clocks[0].epochs[1:] or clocks[0].epochs)  # of level 0; anything else on the machine only adds
+    seconds = min(clocks[0].epochs[1:] or clocks[0].epochs)  # the fastest: other programs can only slow it down
     result = {
         "weights": weights.hexdigest()[:16],
         "losses": [history.history["val_loss"] for history in histories],
@@ -114,13 +126,18 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
 # === Processes on this machine ===
 
 
-def run(given: list[str], environments: list[Mapping[str, str]]) -> list[dict[str, Any]]:
-    """Starts this file once per environment; returns what each found. What the first prints is shown."""
-    with ExitStack() as held:
+def start_workers(options: list[str], environments: list[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """Runs this file once per environment and returns the results. Only the output of the first process is printed.
+
+    Args:
+        options: command-line arguments.
+        environments: environment variables of each process.
+    """
+    with ExitStack() as stack:
         processes = [
-            held.enter_context(
+            stack.enter_context(
                 subprocess.Popen(
-                    [sys.executable, __file__, *given],
+                    [sys.executable, __file__, *options],
                     env=os.environ | environment,
                     stdout=subprocess.PIPE,
                     stderr=None if index == 0 else subprocess.DEVNULL,
@@ -130,30 +147,37 @@ def run(given: list[str], environments: list[Mapping[str, str]]) -> list[dict[st
             for index, environment in enumerate(environments)
         ]
         try:
-            return [result_of(process, shown=index == 0) for index, process in enumerate(processes)]
+            return [read_result(process, is_printed=index == 0) for index, process in enumerate(processes)]
         finally:
             for process in processes:
-                process.kill()  # does nothing to those that are done
+                process.kill()  # has no effect on processes that have ended
 
 
-def result_of(process: subprocess.Popen[str], shown: bool) -> dict[str, Any]:
+def read_result(process: subprocess.Popen[str], is_printed: bool) -> dict[str, Any]:
+    """Waits for a worker and returns its result.
+
+    Args:
+        process: the worker.
+        is_printed: whether to print the rest of its output.
+    """
     result = None
     for line in process.stdout:
         if line.startswith(RESULT):
             result = json.loads(line.removeprefix(RESULT))
-        elif shown:
+        elif is_printed:
             print(line, end="")
     if process.wait() or result is None:
-        raise SystemExit(f"A worker ended with exit code {process.returncode}, and without a result.")
+        raise SystemExit(f"A worker ended with exit code {process.returncode} and without a result.")
     return result
 
 
 def threads(count: int) -> dict[str, str]:
+    """Returns the environment variables that limit a process to a number of threads."""
     return {name: str(count) for name in THREADS}
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine that no one listens on."""
+    """Returns ports of this machine that are not in use."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:

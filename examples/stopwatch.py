@@ -1,4 +1,4 @@
-"""How long training takes."""
+"""Keras callbacks that measure training time."""
 
 import time
 
@@ -6,7 +6,10 @@ import keras
 
 
 class Stopwatch(keras.callbacks.Callback):
-    """Ends training after so many minutes, and counts its steps. The first step, which compiles, counts."""
+    """Stops training after a number of minutes and counts the steps.
+
+    The time includes the first step, in which Keras compiles the network.
+    """
 
     def __init__(self, minutes: float) -> None:
         super().__init__()
@@ -23,16 +26,17 @@ class Stopwatch(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def row(self) -> dict[str, float]:
+        """Returns the number of steps, the seconds and the milliseconds per step, as a row of a table."""
         return {"steps": self.steps, "seconds": self.seconds, "ms/step": 1000 * self.seconds / self.steps}
 
 
 class Clock(keras.callbacks.Callback):
-    """Times of steps.
+    """Records how long epochs take.
 
     Attributes:
-        epochs: seconds of each epoch's steps.
-        whole_epochs: the same with what follows them, such as a look at validation data.
-        first: when the first steps had been taken.
+        epochs: seconds of each epoch, training steps only.
+        whole_epochs: seconds of each epoch, including what follows the steps, such as validation.
+        first: time at which the first batch was finished, as given by `time.perf_counter`.
     """
 
     def on_train_begin(self, logs: dict | None = None) -> None:

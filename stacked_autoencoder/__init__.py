@@ -1,6 +1,6 @@
-"""Stacked autoencoders for Keras: make images small once, then train on the small thing.
+"""Stacked autoencoders for Keras: compress your images once, then train downstream models on the compact encodings.
 
-Names are imported when they are first used, so that `import stacked_autoencoder` alone doesn't wait for TensorFlow.
+Public names are imported on first use, so that `import stacked_autoencoder` alone doesn't import TensorFlow.
 """
 
 from importlib import import_module
@@ -40,7 +40,7 @@ __all__ = [
     "plots",
 ]
 
-_HOMES = {
+_MODULES = {
     "Autoencoder": "stacked_autoencoder.autoencoder",
     "ConvLevel": "stacked_autoencoder.levels.conv",
     "DenseLevel": "stacked_autoencoder.levels.dense",
@@ -56,11 +56,11 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     if name in __all__:
         return import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}. It offers {', '.join(__all__)}.")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}. Public names: {', '.join(__all__)}")
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""`python -m stacked_autoencoder` is the command `stacked-autoencoder`."""
+"""Runs the command `stacked-autoencoder` as `python -m stacked_autoencoder`."""
 
 import sys
 

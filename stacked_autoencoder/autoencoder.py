@@ -1,9 +1,11 @@
-"""The public face of the package: `Autoencoder`, whose methods call the functions of the layers below."""
+"""The class `Autoencoder`, whose methods call the functions of the other packages."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
+from html import escape
 from pathlib import Path
 from typing import Literal, overload
 
@@ -35,51 +37,66 @@ from stacked_autoencoder.utils.images import Shape
 
 
 class Autoencoder:
-    """Turns images into much smaller, image-shaped encodings and back, by a stack of levels.
+    """A stack of levels that compresses images to small, image-shaped encodings and reconstructs them.
 
     ```
-    images ──level 0──▶ encodings ──level 1──▶ smaller encodings … ──▶ a vector, if asked for
+    images ──level 0──▶ encodings ──level 1──▶ smaller encodings … ──▶ vectors, with `latent_dim`
     ```
 
-    Level 0 sees images, level `k` the encodings of level `k - 1`. Every level starts as principal component analysis
-    and is trained from there, one after the other, so that what is trained above costs a fraction of what is below.
+    Each level has one encoder and one decoder. Level 0 encodes images, and level `k` encodes the encodings of level
+    `k - 1`. New levels are initialised with principal component analysis (PCA) of their input, computed in closed form,
+    and then trained one after the other. The encodings are much smaller than the images, so training a level, or a
+    downstream model, on them costs a fraction of training on images.
 
     Args:
-        size: width of the network, in filters per convolution (not the images' size: that is `shape`); 64 by default.
-        n_out: features per pixel of each encoding.
-        n_scalings: halvings of height and width per level.
+        size: width of the networks, the number of filters per convolution (not the size of the images); 64 by default.
+            It can't be combined with `preset`.
+        n_out: features per pixel of each encoding, the number of its channels.
+        n_scalings: number of times that each level halves height and width. A level has the factor `2**n_scalings`.
         n_levels: number of levels.
-        latent_dim: ends the last level in a vector of so many values.
-        shape: of the images, `(height, width, channels)`; `None` for a side that may differ. Sequences have
-            `(timesteps, features)`, vectors `(features,)`; their values need only be finite.
-        levels: the levels themselves, instead of `size`, `n_out`, `n_scalings`, `n_levels` and `latent_dim`.
-        preset: `"fast"`, `"balanced"` or `"best"`: width and depth of the networks, instead of `size`; what each loses
-            and costs is in `docs/how-to/choose-sizes.md`.
-        save_path: folder that `save` writes to; by default `autoencoder_{size}_{n_out}_{n_scalings}`.
-        load: whether to load the stack from `save_path` instead of making one.
-        value_range: `(low, high)`, the lowest and the highest value that images may have, such as `(0, 65535)`,
-            `(0, 1)` or `(-1000, 3000)`. Images of any integer or float dtype are scaled from it, and `decode` returns
-            them in it. By default `uint8` images are scaled to [-1, 1], and floats must lie there.
-        check_range: whether images must lie in that range; `False` takes floats and integers of any value, which are
-            not scaled without a `value_range`.
-        trusted: as in `load`.
-        missing: what NaN and the masked values of a `numpy.ma` array are: `"error"` refuses them. `"ignore"` takes them
-            for missing values, of which images, vectors and sequences may have any number. Level 0 sees in their place
-            `levels[0].fill_values`, the mean of each channel or column over the values of the training data that are
-            there, measured before the closed-form start; and they are left out of its loss, of `fine_tune`'s and of
-            what `evaluate` gives. The levels above see complete encodings. `encoder0` and what `export` writes don't
-            fill in anything. Infinite values are always refused.
+        latent_dim: if given, the last level encodes each image as a vector of this length.
+        shape: shape of one image, `(height, width, channels)`, with `None` for a side that may differ between images.
+            Use `(timesteps, features)` for sequences and `(features,)` for vectors, whose values can be any finite
+            numbers.
+        levels: the levels, such as `[ConvLevel(32), DenseLevel(64)]`, instead of `n_out`, `n_scalings`, `n_levels`,
+            `latent_dim` and the width. Create new `Level` objects for each Autoencoder.
+        save_path: folder that `save` writes to; by default `autoencoder_{size}_{n_out}_{n_scalings}` in the current
+            folder.
+        load: whether to load the stack from `save_path`, as `Autoencoder.load` does. The other arguments then
+            only determine the default `save_path`.
+        check_range: whether to check that all values lie in the value range. With `False`, float and integer images may
+            have any finite values; without a `value_range` they aren't scaled.
+        trusted: whether `load=True` may load custom Keras objects; see `Autoencoder.load`.
+        preset: `"fast"`, `"balanced"` or `"best"`, which sets the width and the depth of the networks, instead of
+            `size`. `docs/how-to/choose-sizes.md` compares loss and speed.
+        value_range: `(low, high)`, the lowest and the highest value that images can have, such as `(0, 65535)`,
+            `(0, 1)` or `(-1000, 3000)`. Images of any integer or float dtype are scaled from this range, and `decode`
+            returns values on this scale. By default, `uint8` images are scaled to [-1, 1], and float images must
+            already be in [-1, 1].
+        missing: how to treat NaN and masked values of `numpy.ma` arrays. `"error"` raises an error. `"ignore"` treats
+            them as missing values, of which images, vectors and sequences may have any number. Level 0 receives
+            `levels[0].fill_values` in their place: the mean of each channel or column over the values of the training
+            data that are present, measured before the closed-form initialisation. Missing values don't count in the
+            loss of level 0, in that of `fine_tune` and in the results of `evaluate`. Higher levels receive complete
+            encodings. The saved `encoder0`, and models that `export` writes, don't fill in missing values. Infinite
+            values always raise an error.
 
     Attributes:
-        stack: the levels as a `Stack`, which the functions of `training`, `inference` and `saving` take.
+        stack: the levels as a `Stack` object, for functions of this package.
 
     Raises:
-        ValueError: arguments that don't fit together. The message says which, and what to do.
+        ValueError: an argument is invalid, or arguments contradict each other.
+        FileNotFoundError, LoadError: with `load=True`, as in `Autoencoder.load`.
 
     Example:
         >>> sae = Autoencoder(size=64, n_out=32, n_scalings=2, n_levels=2)
         >>> sae.train(images, epochs=10)                    # images: (N, H, W, 3), uint8
-        >>> encodings = sae.encode(images)                  # (N, H / 16, W / 16, 32)
+        >>> encodings = sae.encode(images)                  # (N, H / 16, W / 16, 32), float32
+        >>> reconstructions = sae.decode(encodings)         # (N, H, W, 3), float32, about [-1, 1]
+
+    Reference:
+        Hinton and Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks"; Bengio et al. 2007,
+        "Greedy layer-wise training of deep networks".
     """
 
     def __init__(
@@ -102,11 +119,14 @@ class Autoencoder:
         network = {"size": 64 if size is None else size}
         if preset is not None:
             if size is not None:
-                raise ValueError(f"Give `size` or `preset`, not both. Received: size={size!r}, preset={preset!r}")
+                raise ValueError(
+                    "`size` can't be combined with `preset`, which sets the width. Remove one of them. "
+                    f"Received: size={size!r}, preset={preset!r}"
+                )
             network = preset_named(preset)
         self._default_path = Path(f"autoencoder_{network['size']}_{n_out}_{n_scalings}")
         self._chosen_path = None if save_path is None else expanded(save_path)
-        self._checks_path = save_path is not None  # before training: whether the stack can be saved there
+        self._checks_path = save_path is not None  # whether training first checks that the stack can be saved there
         self._checked_path: Path | None = None
         if load:
             self.stack = load_stack(self._default_path if save_path is None else save_path, trusted)
@@ -119,7 +139,7 @@ class Autoencoder:
                 for index in range(n_levels)
             ]
         if not levels:
-            raise ValueError("`levels` must hold at least one level. Received: levels=[]")
+            raise ValueError("`levels` must contain at least one level. Received: levels=[]")
         for level in levels:
             self.stack.add(level)
 
@@ -127,30 +147,30 @@ class Autoencoder:
 
     @property
     def levels(self) -> list[Level]:
-        """List of `Level`, each with its `encoder` and `decoder`."""
+        """The levels, a list of `Level`, each with an `encoder` and a `decoder`."""
         return self.stack.levels
 
     @property
     def shape(self) -> Shape:
-        """Shape of one image, `(height, width, channels)`; `None` for a side that may differ."""
+        """The shape of one image, `(height, width, channels)`, with `None` for a side that may differ."""
         return self.stack.shape
 
     @property
     def check_range(self) -> bool:
-        """Whether images must lie in a range."""
+        """Whether images are checked against the value range."""
         return self.stack.values.is_checked
 
     @property
     def missing(self) -> str:
-        """What NaN in images is: `"error"`, or `"ignore"` for missing values."""
+        """How NaN in images is treated: `"error"` raises an error, `"ignore"` treats it as a missing value."""
         return self.stack.missing
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """`(low, high)`, lowest and highest value of the images that the stack takes and that `decode` returns.
+        """The value range of images, `(low, high)`: of those that you pass, and of those that `decode` returns.
 
-        The argument `value_range` if it was given; else that of the images that level 0 was trained on. Such a range
-        can be assigned, (-1, 1) or (0, 1), where the training images showed only a part of it.
+        It is the argument `value_range`, or else the range of the images that level 0 was trained on. In the second
+        case, you can assign (-1, 1) or (0, 1) if the training images covered only a part of the range.
         """
         return self.stack.value_range
 
@@ -160,39 +180,78 @@ class Autoencoder:
 
     @property
     def factor(self) -> int:
-        """By how much the whole stack divides height and width."""
+        """The factor by which the whole stack divides height and width."""
         return self.stack.factor
 
     @property
     def encoding_shape(self) -> Shape:
-        """Shape of the deepest encoding, `None` where it follows the image's size."""
+        """The shape of one encoding of the last level, with `None` for a side that depends on the image."""
         return self.stack.encoding_shape
 
     @property
     def encoder(self) -> keras.Model:
-        """All encoders as one Keras model: images, sides multiples of `factor` → the deepest encodings.
+        """All encoders as one Keras model, from images to encodings of the last level.
 
-        It shares its weights with the levels, so a model stacked on it can fine-tune them.
+        Its input is float32 images on the scale of level 0, whose sides are multiples of `factor`. The model shares its
+        weights with the levels, so a model that contains it can fine-tune them.
         """
         return self.stack.encoder
 
     @property
     def decoder(self) -> keras.Model:
-        """All decoders as one Keras model: the deepest encodings → images."""
+        """All decoders as one Keras model, from encodings of the last level to images on the scale of level 0."""
         return self.stack.decoder
 
     def add(self, level: Level) -> None:
-        """Puts one more level on top; `train(images, levels=[-1])` then trains it alone."""
+        """Adds a level to the end of the stack. `train(images, levels=[-1])` then trains only this level.
+
+        Args:
+            level: a new level, such as `ConvLevel(n_out=32)`.
+
+        Raises:
+            ValueError: `level` isn't a `Level`, is already in the stack, or doesn't fit the encodings of the last
+                level.
+        """
         self.stack.add(level)
 
     def count_params(self) -> int:
-        """Number of weights of all encoders and decoders."""
+        """Returns the number of weights of all encoders and decoders."""
         return self.stack.count_params()
 
     def summary(self, print_fn: Callable[[str], None] = print) -> None:
-        """Prints a line per level: what it sees, its encoding, its factor, values per image and how many times fewer
-        these are than the image's, its weights."""
+        """Prints a table with one row per level.
+
+        The columns are: level index, kind, shape of the input and of the encoding (`?` for an open side), factor,
+        values per image, ratio of values in the image to values in the encoding, and number of weights.
+
+        Args:
+            print_fn: called with each line of text.
+        """
         self.stack.summary(print_fn)
+
+    def __repr__(self) -> str:
+        return "\n".join([self._headline(), *self._summary_lines()])
+
+    def _repr_html_(self) -> str:
+        *table, total = self._summary_lines()
+        cells = [re.split(" {2,}", line) for line in table]  # columns are at least two blanks apart
+        rows = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in cells]
+        rows[0] = rows[0].replace("td>", "th>")
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        return f"<p>{escape(self._headline())}</p><table>{body}</table><p>{escape(total)}</p>"
+
+    def _summary_lines(self) -> list[str]:
+        lines: list[str] = []
+        self.stack.summary(lines.append)
+        return lines
+
+    def _headline(self) -> str:
+        trained = [str(index) for index, level in enumerate(self.levels) if level.started]
+        low, high = self.value_range
+        return (
+            f"Autoencoder(shape={self.shape}, value_range=({low:g}, {high:g}), n_levels={len(self.levels)}), "
+            f"trained levels: {', '.join(trained) or 'none'}"
+        )
 
     # === Training ===
 
@@ -215,58 +274,81 @@ class Autoencoder:
         memory_budget: int | None = None,
         checkpoint_dir: str | os.PathLike[str] | None = None,
     ) -> list[keras.callbacks.History]:
-        """Trains level by level, each on the encodings of the one below, which are computed once.
+        """Trains the levels one after the other, each on the encodings of the level below, which are computed once.
 
-        A level that has not been trained before starts as the best linear code of what it sees, in closed form; one
-        that has goes on from where it is. Each level keeps its best weights, so on the validation data it is never
-        worse than it was before.
+        Levels that have never been trained are initialised with PCA of their input, computed in closed form. Trained
+        levels continue from their current weights. For each level, `train` keeps the weights with the lowest loss on
+        the validation data, the initial weights included. So with the mean squared error as its loss, a new linear or
+        convolutional level never reconstructs its own input worse than PCA on these data. That doesn't hold for the
+        reconstruction of images by several levels: `evaluate(…, return_dict=True)` measures it.
+
+        Retraining a level changes its encodings, so train the levels above it again, and re-encode anything you stored.
 
         Args:
-            images: array or tensor `(N, H, W, C)`; list of `(H, W, C)` arrays, sizes may differ; `tf.data.Dataset` or
-                `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder of pictures, or an
-                `ImageFolder`; a data set or loader of Hugging Face, PyTorch, Grain, WebDataset, HDF5 or Zarr
-                (`docs/how-to/images.md`). Values as in `value_range`; those of vectors and sequences may be any finite
-                numbers. Rows of vectors may also be a DataFrame of pandas or polars, or a sparse matrix of scipy, which
-                is made dense batch by batch. An `EncodingStore` that this stack wrote stands for the images behind it,
-                for the levels above its own.
-            epochs: passes over the data, one number or one per level; 0 sets the closed-form start and no more.
-            targets: what each of `images` should be restored to, such as the clean picture of a noisy one: as many
-                images of the same sizes, in the same order. Arrays, lists, stores and datasets go with each other, a
-                folder with a folder whose pictures have the same names. A dataset, `PyDataset` or tuple whose second
-                element has the images' shape gives pairs by itself. Levels above the first learn to turn the encodings
-                of the ones into those of the others.
-            validation_data: images that decide which weights are kept; without, a sample of `images` does. With
-                `targets` a pair `(images, targets)`, or a dataset of pairs.
-            levels: which levels to train, by index (`[-1]` for the last); all by default.
-            batch_size: images per step, of all devices and workers together; batched datasets keep theirs on level 0.
-            learning_rate: of Muon (arXiv:2502.16982), the peak of a warm-up and cosine decay, 0.01 by default; or a
-                Keras schedule.
-            optimizer: a Keras optimizer to use instead, with its own learning rate; every level gets one like it.
-            steps_per_epoch: number of steps per epoch of level 0. Endless datasets need it; the levels above then
-                train on the encodings of this number of batches.
-            callbacks: one Keras callback or a list, used for every level; or a dict `{level: callbacks}`, whose keys
-                may be negative; or a function of a level's index that returns its callbacks. What each of Keras's does
-                for a stack, and what to use instead of those that are refused, is in `docs/how-to/train.md`.
-            verbose: 0 silent, 1 progress bar, 2 one line per epoch.
-            cache_dir: folder for encodings that don't fit into memory. Each encoder and each set of images has a folder
-                of its own there. They stay until you delete them, and the next run with the same ones uses them again;
-                by default they are temporary.
-            memory_budget: bytes of one level's encodings that may be kept in memory; half of what is free by default.
-            checkpoint_dir: folder for what is needed to go on, written after each epoch, and every five minutes within
-                longer ones. The same call, in another process after a kill, then goes on from there, and ends with the
-                weights and the histories that it would have had; but for a `tf.data.Dataset` that shuffles itself anew
-                whenever it is read, whose order can't be known.
+            images: the training data, with values in `value_range`. One of:
 
-        A stack made in the scope of a `tf.distribute.MirroredStrategy` or `MultiWorkerMirroredStrategy` trains on all
-        its devices; all workers make the same call, with the same images (`docs/how-to/many-machines.md`).
+                - an array or tensor `(N, H, W, C)`, or a list of arrays `(H, W, C)`, whose sizes may differ;
+                - the path of a folder of pictures, or an `ImageFolder`;
+                - a `tf.data.Dataset` or `keras.utils.PyDataset` of images or of `(images, labels)`;
+                - a dataset or loader of Hugging Face, PyTorch, Grain, WebDataset, HDF5 or Zarr
+                  (`docs/how-to/images.md`);
+                - for vectors, also a pandas or polars DataFrame, or a sparse scipy matrix, which is converted to dense
+                  batches;
+                - an `EncodingStore` that this stack wrote, to train the levels above that of the store.
+            epochs: passes over the data, one number or a sequence with one number per trained level. With 0, levels are
+                only initialised.
+            targets: the targets of the reconstruction, such as clean images for noisy `images`. They must have the same
+                number, sizes and order as `images`. Arrays, lists, stores and datasets can be combined; a folder needs
+                a folder whose pictures have the same names. A dataset, `PyDataset` or tuple whose second element has
+                the shape of the images contains the targets already. Higher levels learn to map encodings of the images
+                to encodings of the targets.
+            validation_data: images that select the weights to keep; without them, a sample of `images` does. With
+                `targets`, pass a tuple `(images, targets)` or a dataset of pairs.
+            levels: indices of the levels to train, such as `[-1]` for the last one; by default all levels.
+            batch_size: images per step, over all devices and workers together. Datasets that are already batched keep
+                their batches on level 0.
+            learning_rate: peak learning rate of Muon (Liu et al. 2025, arXiv:2502.16982), which warms up and then
+                decays along a cosine; 0.01 by default. Or a Keras schedule.
+            optimizer: a Keras optimizer, or the name of one, to use instead of Muon, with its learning rate. Each level
+                gets a new optimizer with the same configuration. It can't be combined with `learning_rate`.
+            steps_per_epoch: steps per epoch of level 0. Infinite datasets need it; higher levels then train on the
+                encodings of this number of batches.
+            callbacks: one Keras callback or a list of them, for every level; or a dict `{level index: callbacks}`,
+                whose keys may be negative; or a function that takes a level index and returns callbacks. Some Keras
+                callbacks can't be used with stacks; `docs/how-to/callbacks.md` lists alternatives.
+            verbose: 0 prints nothing. 1 prints each level, a progress bar, the time left, and a table of losses at the
+                end. 2 prints one line per epoch instead of the bar.
+            cache_dir: folder for encodings that don't fit into memory. Each combination of encoder and images has a
+                folder there, which later calls reuse. The encodings stay until you delete them. By default they are
+                written to a temporary folder.
+            memory_budget: most bytes of encodings of one level to keep in memory; by default half of the free memory.
+            checkpoint_dir: folder for checkpoints, which are written after each epoch, and every five minutes within
+                longer ones. After an interruption, the same call continues from the last checkpoint, and has the same
+                result as without the interruption. The exception is a `tf.data.Dataset` that shuffles in a new order
+                each time it is read. With checkpoints of another call, an error is raised.
 
         Returns:
-            One Keras `History` per trained level, with the loss before the first step as `start_loss`.
+            One Keras `History` per trained level. It also has `start_loss`, the loss before the first step, and
+            `best_loss`, the loss of the weights that were kept.
 
         Raises:
-            ValueError: images that the model isn't made for, or none at all; callbacks that can't work here; or
-                `checkpoint_dir` is of another call.
+            ValueError: the images don't fit the model, or there are none; a callback can't be used; or `checkpoint_dir`
+                contains the checkpoints of another call.
             ImportError: a callback needs a package that isn't installed.
+            FloatingPointError: the loss is no longer a finite number. The best weights from before are restored.
+            NotImplementedError: the loss can't be computed on several devices.
+
+        A stack that was created in the scope of a `tf.distribute.MirroredStrategy` or `MultiWorkerMirroredStrategy` is
+        trained on all its devices. All workers make the same call with the same images
+        (`docs/how-to/many-machines.md`).
+
+        Example:
+            >>> histories = sae.train(images, epochs=[10, 20], validation_data=held_out)
+            >>> sae.evaluate(held_out)                      # mean squared error of the whole stack
+
+        Reference:
+            Bengio et al. 2007, "Greedy layer-wise training of deep networks", section 2; Baldi and Hornik 1989, "Neural
+            networks and principal component analysis".
         """
         options = FitOptions.checked(batch_size, learning_rate, optimizer, steps_per_epoch, callbacks, verbose)
         self._check_save_path()
@@ -299,17 +381,38 @@ class Autoencoder:
         verbose: int | str = 1,
         checkpoint_dir: str | os.PathLike[str] | None = None,
     ) -> keras.callbacks.History:
-        """Trains all levels jointly on the image loss of the whole stack; keeps the best weights, as `train` does.
+        """Fine-tunes all levels jointly, with the loss of the whole stack, from images to reconstructed images.
 
-        The arguments are those of `train`, but for `callbacks`, which is one Keras callback or a list; the peak of the
-        learning rate is a fifth of `train`'s by default. Encodings of the levels in between may drift from what they
-        were, so encode again what you have kept. `checkpoint_dir` may be the one of `train`: the same two calls then go
-        on wherever they were killed.
+        It keeps the weights with the lowest loss, as `train` does. Fine-tuning changes the encodings of all levels, so
+        re-encode anything you stored.
+
+        Args:
+            images: the training data, as in `train`, but not an `EncodingStore` of this stack.
+            epochs: passes over the data, at least 1.
+            targets: the targets of the reconstruction, as in `train`.
+            validation_data: images that select the weights to keep, as in `train`.
+            batch_size: images per step, as in `train`.
+            learning_rate: peak learning rate of Muon, as in `train`; 0.002 by default, a fifth of that of `train`.
+            optimizer: a Keras optimizer to use instead, as in `train`.
+            steps_per_epoch: steps per epoch. Infinite datasets need it.
+            callbacks: one Keras callback or a list of them.
+            verbose: 0 prints nothing, 1 a progress bar, 2 one line per epoch.
+            checkpoint_dir: folder for checkpoints. It may be that of `train`: after an interruption, the same two calls
+                continue from the last checkpoint.
+
+        Returns:
+            The Keras `History`, with `start_loss` and `best_loss` as in `train`.
 
         Raises:
-            ValueError: images that the model isn't made for, or a level that has never been trained; callbacks that
-                can't work here; or `checkpoint_dir` is of another call.
+            ValueError: the images don't fit the model; a level has never been trained; a callback can't be used; or
+                `checkpoint_dir` contains the checkpoints of another call.
             ImportError: a callback needs a package that isn't installed.
+            FloatingPointError: the loss is no longer a finite number. The best weights from before are restored.
+            NotImplementedError: the loss can't be computed on several devices.
+
+        Example:
+            >>> sae.train(images, epochs=10)
+            >>> sae.fine_tune(images, epochs=2)
         """
         options = FitOptions.checked(batch_size, learning_rate, optimizer, steps_per_epoch, callbacks, verbose)
         self._check_save_path()
@@ -334,20 +437,26 @@ class Autoencoder:
     ) -> np.ndarray | list[np.ndarray]: ...
 
     def encode(self, images: Images, level: int | None = None, *, tile: Tile = "auto") -> np.ndarray | list[np.ndarray]:
-        """Encodes images.
+        """Encodes images, in memory.
 
         Args:
-            images: as in `train`. Sides that the stack's factor doesn't divide are padded by reflection.
-            level: index of the level; the last by default.
-            tile: side in pixels of the tiles by which an image is encoded, within 1e-4 of what it would give whole, in
-                the memory that a tile needs; `None` for whole images; `"auto"` takes images of more than four million
-                pixels by tiles. An array may be memory-mapped (`np.load(…, mmap_mode="r")`), and isn't read whole then.
+            images: images, in any form that `train` accepts. Sides that aren't multiples of the factor of the stack are
+                padded by reflection.
+            level: level index (0 is the first; default: the last).
+            tile: side in pixels of the tiles in which an image is processed, which limits the memory that it needs. The
+                encodings are the same within 1e-4. `None` processes whole images, and `"auto"` uses tiles for images of
+                more than four million pixels. With tiles, a memory-mapped array (`np.load(…, mmap_mode="r")`) isn't
+                read as a whole.
 
         Returns:
-            `(N, *encoding_shape)`, float32; a list of encodings where the images' sizes differ.
+            `(N, *encoding_shape)` float32 encodings of that level; a list of arrays if the sizes of the images differ.
 
         Raises:
-            ValueError: images that the model isn't made for, or `tile` where the level ends in a vector.
+            ValueError: the images don't fit the model, `level` doesn't exist, or `tile` was given for a level whose
+                encodings are vectors.
+
+        Example:
+            >>> encodings = sae.encode(images)              # images: (N, 64, 64, 3); encodings: (N, 4, 4, 32)
         """
         return codec.encode(self.stack, images, level, tile)
 
@@ -363,32 +472,38 @@ class Autoencoder:
         shard: tuple[int, int] | None = None,
         verbose: int = 1,
     ) -> EncodingStore:
-        """Encodes images to disk, in constant memory; called again after an interruption, it goes on where it was.
+        """Encodes images to an `EncodingStore` on disk, in constant memory.
 
-        What is there and whole isn't encoded again, so a finished store costs only the look at the source.
+        After an interruption, the same call continues where it stopped. Encodings that are complete aren't computed
+        again, so for a finished store the call only checks that the images haven't changed.
 
         Args:
-            path: folder of the store: a new or empty one, or that of an unfinished or finished store.
-            source: images as in `train`, in an order that stays the same; large ones are encoded by tiles. Labels are
-                kept: those of `(images, labels)` with images of any kind (they replace labels that the images have),
-                of a dataset of such tuples, or of an `ImageFolder` with labels. They are numbers, booleans or texts, up
-                to 128 values per image; several by name are a dict or a tuple of arrays, or of values for each image.
-            level: index of the level; the last by default.
-            shard_size: encodings per file; by default as many as take 32 MB, 1,024 at most.
-            dtype: `float16`, which rounds by a two-thousandth, or `float32`.
-            workers: pictures of a folder that are decoded at the same time; by default as many as pay.
-            shard: `(i, n)` encodes the i-th of n parts into a folder of its own below `path`, so that n processes or
-                machines share the work without knowing of each other. `EncodingStore(path)` then reads all of them.
-            verbose: whether to show images per second and the time left.
+            path: folder of the store: a new or empty folder, or that of a store of these images.
+            source: images, in any form that `train` accepts, in a fixed order. Large images are encoded in tiles.
+                Labels are stored, too: those of `(images, labels)` with any form of images (they replace labels that
+                the images have), those of a dataset of such tuples, or those of an `ImageFolder` with labels. Labels
+                are numbers, booleans or strings, up to 128 values per image. For several labels by name, pass a dict or
+                tuple of arrays, or a dict or tuple of values for each image.
+            level: level index (0 is the first; default: the last).
+            shard_size: encodings per file; by default as many as need 32 MB, at most 1,024.
+            dtype: `"float16"`, with a relative rounding error of 0.0005, or `"float32"`.
+            workers: number of pictures of a folder to decode at the same time; chosen automatically by default.
+            shard: `(i, n)` encodes only part i of n, into a separate folder below `path`. So n processes or machines
+                can share the work without communication. `EncodingStore(path)` reads all parts.
+            verbose: 0 prints nothing, 1 prints images per second and the time left.
 
         Returns:
-            The `EncodingStore`; of the part, if one was asked for.
+            The `EncodingStore`; with `shard`, that of the part.
 
         Raises:
-            ValueError: the store there was made by another encoder or from other images, the folder holds files that
-                `encode_to` didn't write, an encoding is beyond float16's range, or labels aren't one per image.
+            ValueError: the folder contains the encodings of another encoder or of other images, or files that
+                `encode_to` didn't write; an encoding exceeds the range of float16; or there isn't one label per image.
             RuntimeError: another process is writing to the store.
-            OSError: the disk is full. What has been written is kept, and the next call continues from it.
+            OSError: the disk is full. Finished shards are kept, and the next call continues from them.
+
+        Example:
+            >>> store = sae.encode_to("encodings", "photos")
+            >>> store[:16]                                  # (16, 4, 4, 32), float16
         """
         return encode_to_store(
             self.stack,
@@ -417,12 +532,16 @@ class Autoencoder:
 
         Args:
             encodings: `(N, *encoding_shape)` of that level, or a list of encodings of different sizes.
-            level: index of the level they come from; the last by default.
-            tile: as in `encode`, also in pixels of the image.
+            level: level index of the encodings (0 is the first; default: the last).
+            tile: side in pixels of the tiles in which an image is decoded, as in `encode`.
 
         Returns:
-            `(N, H, W, C)` float32 in `value_range` (unclipped, so it may overshoot a little);
-            cropped to the model's `shape` where that is fixed. A list where the sizes differ.
+            `(N, H, W, C)` float32 on the scale of `value_range`. Values aren't clipped, so they may leave the range.
+            The images are cropped to the `shape` of the model where it is fixed. A list of arrays if the sizes differ.
+
+        Raises:
+            ValueError: the encodings don't have the shape of this level, or `tile` was given for a level whose
+                encodings are vectors.
         """
         return codec.decode(self.stack, encodings, level, tile)
 
@@ -433,24 +552,46 @@ class Autoencoder:
     def reconstruct(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]: ...
 
     def reconstruct(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
-        """Encodes images down to a level and decodes them again; the shapes are the images'.
+        """Encodes images and decodes them again.
 
-        A stack that predicts gives each step as it is predicted from those before, but for the first, which is given.
+        If the stack predicts sequences, each step is predicted from the steps before it, and the first is copied.
+
+        Args:
+            images: images, in any form that `train` accepts.
+            level: level index (0 is the first; default: the last).
+
+        Returns:
+            `(N, H, W, C)` float32 on the scale of `value_range`, not clipped, with the sizes of the images. A list of
+            arrays if the sizes differ.
+
+        Raises:
+            ValueError: the images don't fit the model.
         """
         return codec.reconstruct(self.stack, images, level)
 
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
-        """Decodes draws from the standard normal, from which the deepest level's encodings are drawn in training.
+        """Generates images: draws encodings of the last level from the standard normal distribution and decodes them.
+
+        The last level must be variational, created with `kl_weight`: its loss keeps the distribution of the encodings
+        near the standard normal distribution.
 
         Args:
-            n: how many images.
-            seed: of the draws; numpy's by default.
+            n: number of images.
+            seed: seed of the random numbers; by default those of numpy.
 
         Returns:
-            `(n, *shape)`, as `decode` gives.
+            `(n, *shape)` float32, as `decode` returns them.
 
         Raises:
-            ValueError: the deepest level isn't variational, or its encodings have no size of their own.
+            ValueError: the last level isn't variational, or `shape` has open sides.
+
+        Example:
+            >>> sae = Autoencoder(shape=(28, 28, 1), levels=[ConvLevel(n_out=8, latent_dim=16, kl_weight=1e-3)])
+            >>> sae.train(images, epochs=10)                # images: (N, 28, 28, 1), uint8
+            >>> sae.sample(16)                              # (16, 28, 28, 1)
+
+        Reference:
+            Kingma and Welling 2014, "Auto-encoding variational Bayes", section 3.
         """
         return codec.sample(self.stack, n, seed)
 
@@ -466,19 +607,36 @@ class Autoencoder:
     def evaluate(self, images: Images, *, targets: Images | None = None, return_dict: bool) -> float | Budget: ...
 
     def evaluate(self, images: Images, *, targets: Images | None = None, return_dict: bool = False) -> float | Budget:
-        """Mean squared error of the whole stack, averaged over values (not over batches).
+        """Measures the mean squared error of the whole stack, or the error budget of all levels.
 
-        Errors are of images scaled as the levels see them: `uint8`, and images with a `value_range`, to [-1, 1].
+        Errors are measured on the scale of level 0: `uint8` images, and images with a `value_range`, are scaled to
+        [-1, 1]. The mean is over all values, whatever the batches.
 
         Args:
-            images: as in `train`.
-            targets: what the reconstructions are compared with, as in `train`; the images by default, or the second
+            images: images, in any form that `train` accepts.
+            targets: what to compare the reconstructions with, as in `train`; by default the images, or the second
                 element of pairs.
-            return_dict: whether to return the error budget instead: for each level by index, `loss` (its own input
-                against its own output), `full_loss` (image against the image decoded from this level), `psnr` (dB) and
-                `ssim` of the latter, `pca_loss` (the best linear code of so many values, fitted to the training data),
-                `values` (numbers per image at this level) and `ratio` (input values per code value). Missing values are
-                left out; `ssim` is the mean over images without any.
+            return_dict: whether to return the error budget.
+
+        Returns:
+            The mean squared error as a float. With `return_dict=True` the error budget, a dict from each level index to
+            a dict of floats:
+
+            - `loss`: mean squared error of the level, between its input and its output;
+            - `full_loss`: mean squared error between images and images decoded from this level;
+            - `psnr` (dB) and `ssim`: quality of the decoded images, averaged over images;
+            - `pca_loss`: mean squared error of PCA of the images with the same number of values, fitted to the training
+              data;
+            - `values`: number of values per image in the encoding;
+            - `ratio`: values in the image per value in the encoding.
+
+            Numbers that aren't defined are NaN. Missing values don't count; `ssim` is averaged over complete images.
+
+        Raises:
+            ValueError: the images don't fit the model.
+
+        Example:
+            >>> sae.evaluate(images, return_dict=True)[0]["psnr"]   # of level 0, in dB
         """
         if return_dict:
             return evaluation.error_budget(self.stack, images, targets)
@@ -488,7 +646,7 @@ class Autoencoder:
 
     @property
     def save_path(self) -> Path:
-        """Folder that `save` writes to. Assign one to change it; training then checks beforehand that it can."""
+        """The folder that `save` writes to. If you assign one, `train` checks first that the folder is writable."""
         return self._chosen_path or self._default_path
 
     @save_path.setter
@@ -496,17 +654,24 @@ class Autoencoder:
         self._chosen_path, self._checks_path, self._checked_path = expanded(path), True, None
 
     def save(self, path: str | os.PathLike[str] | None = None) -> Path:
-        """Writes `encoder<i>/`, `decoder<i>/` and `autoencoder.json`, all or nothing; returns the folder.
+        """Saves the stack as `encoder<i>/`, `decoder<i>/` and `autoencoder.json`, atomically.
 
-        Of several workers that train together, only the chief writes; the others don't wait for it.
+        If several workers train together, only the chief writes, and the others don't wait for it.
 
         Args:
-            path: folder; `save_path` by default. A stack that is there already is replaced when the new one is whole.
-                Other files in its folder stay as they are. A folder that holds other files and no stack is refused.
+            path: the folder; by default `save_path`. A stack in this folder is replaced once the new one is complete.
+                Other files beside a stack don't change. A folder that contains other files and no stack is refused.
+
+        Returns:
+            The folder, as an absolute path.
 
         Raises:
-            OSError: the folder can't be written, or it holds files that `save` didn't write and would replace. What was
-                there is untouched.
+            OSError: the folder can't be written, or `save` would replace files that it didn't write. Nothing was
+                changed.
+
+        Example:
+            >>> sae.save("model")
+            >>> encoder = keras.models.load_model("model/encoder0")   # without this package
         """
         path = resolved(self.save_path if path is None else path, "path")
         if is_chief(self.levels[0].encoder.distribute_strategy):
@@ -515,43 +680,58 @@ class Autoencoder:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], trusted: bool = False) -> Autoencoder:
-        """Reads what `save` wrote, ready for `encode` and for more training.
+        """Loads a stack that `save` wrote, for encoding and for further training.
 
-        Nothing in the folder is run, and nothing is written, so that it may lie on a read-only file system.
+        `load` is safe on untrusted folders: it never executes code from them. It doesn't write to the folder, which may
+        be on a read-only file system.
 
         Args:
             path: folder that `save` wrote.
-            trusted: whether losses, penalties and corruption may be others than Keras's and this package's: your own,
-                registered with `@keras.saving.register_keras_serializable()`. Files may then be larger than 4 GiB in
-                sum, too.
+            trusted: whether to accept custom losses, penalties and corruptions that your program has registered with
+                `@keras.saving.register_keras_serializable()`, and more than 4 GiB of files.
+
+        Returns:
+            The `Autoencoder`, with `save_path` set to `path`.
 
         Raises:
-            FileNotFoundError: nothing is there, or a level's part is missing.
-            LoadError: a `ValueError`; the folder isn't a stack, or its files aren't those that were saved.
+            FileNotFoundError: the folder, or a part of a level, doesn't exist.
+            LoadError: a `ValueError`; the folder doesn't contain a stack, or its files are damaged.
+
+        Example:
+            >>> sae = Autoencoder.load("model")
         """
         sae = cls(save_path=path, load=True, trusted=trusted)
-        sae._checks_path = False  # it may be read from one place and saved to another
+        sae._checks_path = False  # the user may save it elsewhere
         return sae
 
     def export(self, path: str | os.PathLike[str], format: str = "onnx", level: int | None = None) -> list[Path]:
-        """Writes the encoder and the decoder of the stack, down to a level, for runtimes without Keras.
+        """Exports the encoders and the decoders up to a level to ONNX or LiteRT, for runtimes without Keras.
 
         Args:
-            path: folder for `encoder.onnx` and `decoder.onnx`, or `encoder.tflite` and `decoder.tflite`.
-            format: `"onnx"`, which needs the extra `onnx`, or `"litert"` (formerly TensorFlow Lite).
-            level: index of the level; the last by default.
+            path: folder for the two files. It is created if necessary.
+            format: `"onnx"` (`pip install "stacked_autoencoder[onnx]"`), or `"litert"`, formerly TensorFlow Lite.
+            level: level index (0 is the first; default: the last).
 
         Returns:
-            Paths of the two files. Their inputs, `images` and `encodings`, are those of `encoder` and `decoder`:
-            float32 in the range of the training images, sides multiples of `factor`, any number at once.
+            Paths of the two files: `encoder.onnx` and `decoder.onnx`, or `encoder.tflite` and `decoder.tflite`. Their
+            inputs are named `images` and `encodings`. Both are float32 batches of any size, and images have the scale
+            of level 0 and sides that are multiples of `factor`.
+
+        Raises:
+            ValueError: `format` isn't known, or a level can't be exported.
+            ImportError: the package for this format isn't installed.
+            OSError: the folder can't be written.
+
+        Example:
+            >>> sae.export("exported", format="onnx")       # [exported/encoder.onnx, exported/decoder.onnx]
         """
         index = self.stack.index_of(level)
         models = {"encoder": self.stack.encoder_to(index), "decoder": self.stack.decoder_from(index)}
         return export_models(models, path, format)
 
     def _check_save_path(self) -> None:
-        """Finds out before training whether the stack can be saved where it is to be."""
+        """Checks before training that the stack can be saved to `save_path`."""
         if not self._checks_path:
             return
-        of_chief(lambda: check_savable(self._chosen_path, self.stack))  # it alone writes
+        of_chief(lambda: check_savable(self._chosen_path, self.stack))  # only the chief writes
         self._checked_path = resolved(self._chosen_path, "save_path")

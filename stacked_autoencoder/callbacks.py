@@ -1,4 +1,4 @@
-"""Keras callbacks for a stack that trains."""
+"""Keras callbacks for `train` and `fine_tune`."""
 
 from __future__ import annotations
 
@@ -18,28 +18,30 @@ from stacked_autoencoder.utils.checks import positive_int
 from stacked_autoencoder.utils.files import expanded
 from stacked_autoencoder.utils.images import as_bytes, as_shown, mosaic
 
-PLUGIN = "images"  # of TensorBoard, which shows what is written for it
+PLUGIN = "images"  # the plugin of TensorBoard that shows pictures
 
 
 class ReconstructionImages(keras.callbacks.Callback):
-    """Shows in TensorBoard how images come back while a stack trains.
+    """Writes pictures of reconstructions for TensorBoard during training.
 
-    For each level there is a picture of its own, `level 0`, `level 1`, …, and `all levels` in `fine_tune`: originals
-    over what is decoded from that level. Its step is the number of epochs the level has been trained for in this call;
-    0 is the closed-form start. TensorBoard itself needn't be installed where training is.
+    Each picture shows the original images above their reconstructions. TensorBoard lists one picture per trained level,
+    named `level 0`, `level 1`, …, or `all levels` in `fine_tune`. The step of a picture is the number of epochs since
+    the call began; step 0 shows the level before the first step of training. TensorBoard doesn't have to be installed
+    where you train.
 
     Args:
-        sae: the stack that trains.
-        images: a few of one size, as in `train`.
-        log_dir: folder that TensorBoard reads.
-        freq: epochs from one picture to the next.
+        sae: the `Autoencoder` that is trained with this callback.
+        images: a few images of one size, in any form that `train` accepts, with 1 or 3 channels.
+        log_dir: folder that TensorBoard reads. It is created if necessary.
+        freq: number of epochs between two pictures, at least 1.
 
     Raises:
-        ValueError: images of several sizes, or that can't be drawn.
+        ValueError: the images have different sizes or can't be drawn, `freq` is less than 1, or, when training begins,
+            `sae` isn't the stack that is trained.
 
     Example:
-        >>> shown = callbacks.ReconstructionImages(sae, images[:8], "logs")
-        >>> sae.train(images, callbacks=[shown])        # then: tensorboard --logdir logs
+        >>> pictures = callbacks.ReconstructionImages(sae, images[:8], "logs")
+        >>> sae.train(images, callbacks=[pictures])     # then run: tensorboard --logdir logs
     """
 
     def __init__(self, sae: Autoencoder, images: Images, log_dir: str | os.PathLike[str], freq: int = 1) -> None:
@@ -51,7 +53,7 @@ class ReconstructionImages(keras.callbacks.Callback):
         batches = list(source.in_order(BATCH, scale=False))
         if len({batch.shape[1:] for batch in batches}) > 1:
             raise ValueError(
-                "`images` must have one size, to be drawn side by side. Received: images of the shapes "
+                "`images` must all have the same size, since they are drawn side by side. Received: images of shapes "
                 f"{', '.join(str(batch.shape[1:]) for batch in batches)}"
             )
         self.images = np.concatenate(batches)
@@ -62,12 +64,12 @@ class ReconstructionImages(keras.callbacks.Callback):
         indices = [index for index, level in enumerate(self.sae.levels) if any(level is other for other in trained)]
         if not indices or len(indices) < len(trained):
             raise ValueError(
-                "`sae` must be the stack whose `train` or `fine_tune` is given this callback. "
-                f"Received: a stack of {self.sae.levels!r}"
+                "`sae` must be the Autoencoder whose `train` or `fine_tune` this callback is passed to. "
+                f"Received: an Autoencoder with levels {self.sae.levels!r}"
             )
         self.level = indices[-1]
         self.tag = f"level {self.level}" if len(indices) == 1 else "all levels"
-        # Of several workers, who all come here, one writes.
+        # All workers reach this line, and the chief writes.
         self.writer = tf.summary.create_file_writer(self.log_dir) if is_chief() else tf.summary.create_noop_writer()
         self._write(0)
 
@@ -79,14 +81,14 @@ class ReconstructionImages(keras.callbacks.Callback):
         self.writer.close()
 
     def _write(self, step: int) -> None:
-        tie(self.sae.levels[: self.level + 1])  # a tied decoder's own kernels rest while it trains
-        restored = as_shown(self.sae.reconstruct(self.images, level=self.level), self.sae.value_range)
-        picture = np.nan_to_num(mosaic(np.concatenate([self.originals, restored]), len(restored)), nan=1.0)
+        tie(self.sae.levels[: self.level + 1])  # a tied decoder's copy isn't updated in training
+        decoded = as_shown(self.sae.reconstruct(self.images, level=self.level), self.sae.value_range)
+        picture = np.nan_to_num(mosaic(np.concatenate([self.originals, decoded]), len(decoded)), nan=1.0)
         png = tf.io.encode_png(as_bytes(picture, (0.0, 1.0)))
         height, width = picture.shape[:2]
-        # What `tf.summary.image` writes, which is TensorBoard's.
+        # The format of `tf.summary.image`, which needs TensorBoard.
         metadata = tf.compat.v1.SummaryMetadata(display_name=self.tag)
         metadata.plugin_data.plugin_name = PLUGIN
         with self.writer.as_default():
             tf.summary.write(self.tag, tf.stack([str(width), str(height), png]), step, metadata)
-        self.writer.flush()  # what is there can be looked at, also after a kill
+        self.writer.flush()  # makes it visible now, and keeps it if the process is killed

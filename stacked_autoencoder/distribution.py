@@ -1,4 +1,4 @@
-"""The processes that train together, one of which is the chief: it decides what is decided once, and alone writes."""
+"""Functions for several workers that train together. One of them, the chief, makes decisions and writes files."""
 
 from __future__ import annotations
 
@@ -15,73 +15,82 @@ T = TypeVar("T")
 
 
 def is_chief(strategy: tf.distribute.Strategy | None = None) -> bool:
-    """Whether this process writes, of those of a strategy, by default the one that is there now."""
+    """Returns whether this process is the chief of a strategy; by default, of the current one."""
     return (strategy or tf.distribute.get_strategy()).extended.should_checkpoint
 
 
 def has_workers() -> bool:
-    """Whether there are other processes."""
+    """Returns whether several processes train together."""
     strategy = tf.distribute.get_strategy()
     return tf.distribute.has_strategy() and strategy.num_replicas_in_sync > len(strategy.extended.worker_devices)
 
 
 def place() -> tuple[int, int]:
-    """The number of this process, from 0, and how many there are."""
+    """Returns the index of this process and the number of processes."""
     if not has_workers():
         return 0, 1
     strategy, replicas = tf.distribute.get_strategy(), []
 
-    def own(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
+    def register(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
         replicas.append(context.replica_id_in_sync_group)
         return tf.constant(0)
 
-    strategy.experimental_distribute_values_from_function(own)
+    strategy.experimental_distribute_values_from_function(register)
     here = len(strategy.extended.worker_devices)
     return min(replicas) // here, strategy.num_replicas_in_sync // here
 
 
 def together(make: Callable[[], T]) -> T:
-    """What every worker makes for itself. An error on one is raised on all, so that none waits for the others.
+    """Calls a function on every worker. An error on one worker is raised on all, so that no worker waits for it.
 
-    Within `make` only `together` and `sum_of_workers` may wait for others: an error in between then meets the next of
-    those, whichever it is, and is told once.
+    Within `make`, only `together` and `sum_of_workers` may wait for other workers. An error then reaches the others in
+    their next call of one of these, and is reported once.
+
+    Args:
+        make: the function.
+
+    Returns:
+        The result of this worker.
+
+    Raises:
+        RuntimeError: another worker failed.
     """
     if not has_workers():
         return make()
-    made, error = None, None
+    result, error = None, None
     try:
-        made = make()
-    except Exception as caught:  # the others have to know of any
+        result = make()
+    except Exception as caught:  # any error has to reach the other workers
         error = caught
-    if not getattr(error, "is_told", False):
+    if not getattr(error, "is_reported", False):
         failed = int(_sum_of_all(np.array([error is not None], np.int32))[0])
         if failed and error is None:
-            error = RuntimeError("Another worker failed: what it printed says why. None goes on without the others.")
+            error = RuntimeError("Another worker failed, so this one stops. Its output contains the error.")
     if error is not None:
-        error.is_told = True
+        error.is_reported = True
         raise error
-    return made
+    return result
 
 
 def sum_of_workers(make: Callable[[], np.ndarray]) -> np.ndarray:
-    """The sum of the numbers that each worker makes, the same on all."""
-    own = together(make)
-    return _sum_of_all(own) if has_workers() else own
+    """Returns the sum of the arrays that `make` returns on each worker, on all workers."""
+    value = together(make)
+    return _sum_of_all(value) if has_workers() else value
 
 
 def of_chief(make: Callable[[], T]) -> T:
-    """What the chief makes, on every worker. An error there is raised on all, so that none waits for the others."""
+    """Calls a function on the chief and returns its result on all workers. An error is raised on all workers, too."""
     if not has_workers():
         return make()
-    made = b""
+    message = b""
     if is_chief():
         try:
             result = (make(), None)
-        except Exception as error:  # the others have to know of any
+        except Exception as error:  # any error has to reach the other workers
             result = (None, error)
-        made = pickle.dumps(result)
-    size = int(_sum_of_all(np.array([len(made)], np.int32))[0])
-    numbers = _sum_of_all(np.frombuffer(made.ljust(4 * -(-size // 4), b"\0"), np.int32))
+        message = pickle.dumps(result)
+    size = int(_sum_of_all(np.array([len(message)], np.int32))[0])
+    numbers = _sum_of_all(np.frombuffer(message.ljust(4 * -(-size // 4), b"\0"), np.int32))
     value, error = pickle.loads(numbers.tobytes()[:size])
     if error is not None:
         raise error
@@ -89,23 +98,29 @@ def of_chief(make: Callable[[], T]) -> T:
 
 
 def _sum_of_all(numbers: np.ndarray) -> np.ndarray:
-    """The sum over workers."""
+    """Returns the sum of an array over all workers."""
     strategy = tf.distribute.get_strategy()
 
-    def own(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
+    def value_of(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
         is_first = context.replica_id_in_sync_group % len(strategy.extended.worker_devices) == 0
         return tf.constant(numbers if is_first else np.zeros_like(numbers))
 
-    return strategy.reduce("SUM", strategy.experimental_distribute_values_from_function(own), axis=None).numpy()
+    values = strategy.experimental_distribute_values_from_function(value_of)
+    return strategy.reduce("SUM", values, axis=None).numpy()
 
 
 # === Rows of a batch ===
 
 
 def rows_of(batch: Sequence[tf.Tensor], index: int, parts: int) -> tuple[tf.Tensor, ...]:
-    """The rows of a batch that are one device's, how many they are, and how many the batch has.
+    """Returns the rows of a batch that belong to one device, their number, and the number of rows in the batch.
 
-    A device for which there is none takes one that doesn't count.
+    A device without rows gets one row, with 0 as the number.
+
+    Args:
+        batch: tensors whose first axis counts rows.
+        index: index of the device.
+        parts: number of devices.
     """
     count = tf.shape(batch[0])[0]
     begin, end = index * count // parts, (index + 1) * count // parts
@@ -113,7 +128,7 @@ def rows_of(batch: Sequence[tf.Tensor], index: int, parts: int) -> tuple[tf.Tens
 
 
 def spread(dataset: tf.data.Dataset) -> tf.distribute.DistributedDataset:
-    """Infinite batches, of inputs or of `(inputs, targets)`, as what each device takes of them."""
+    """Distributes infinite batches, of inputs or of `(inputs, targets)`, over the devices by `rows_of`."""
 
     def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
         parts = context.num_replicas_in_sync
@@ -137,14 +152,14 @@ Part = tuple[int, int]  # index, count: the batches index, index + count, …
 
 
 class Stream:
-    """Batches that one process reads, or all workers together, in one order. Called, it gives all of them.
+    """Batches that one process reads, or that several workers share. A call returns an iterator over all of them.
 
     Args:
         read: returns a fresh iterator over a part of the batches.
-        part: of this process; all of them by default.
+        part: `(index, count)`, the part that this process reads; by default all batches.
 
     Attributes:
-        readers: number of processes that read a part each.
+        readers: number of processes, each of which reads a part.
     """
 
     def __init__(self, read: Callable[[Part], Iterable[np.ndarray]], part: Part = (0, 1)) -> None:
@@ -153,26 +168,26 @@ class Stream:
 
     @classmethod
     def shared(cls, read: Callable[[Part], Iterable[np.ndarray]]) -> Stream:
-        """A stream that all workers read together; one process alone reads all of it."""
+        """Returns a stream that all workers share."""
         return cls(read, place())
 
     def __call__(self) -> Iterable[np.ndarray]:
         return self.read((0, 1))
 
     def own(self) -> Iterable[np.ndarray]:
-        """The batches that this process reads."""
+        """Returns an iterator over the batches of this process."""
         return self.read(self.part)
 
     def summed(self, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """The sum over all readers of what each makes of its batches."""
+        """Returns the sum of the arrays that `make` returns in each process."""
         return make() if self.readers == 1 else sum_of_workers(make)
 
 
 def without_all_reduce(train_step: Callable[..., Any]) -> Callable[..., Any]:
-    """A method that trains a model on one device, without a sum over devices, of which TensorFlow keeps every graph.
+    """Decorates a `train_step` so that on one device, no graph is built for a sum over devices.
 
-    Keras's optimizers sum gradients wherever there is a replica context. In the scope of a strategy nothing changes,
-    and neither does it for a loss that is scaled, since that optimizer asks for a replica context.
+    Keras's optimizers sum gradients in every replica context, and TensorFlow never frees those graphs. In the scope of
+    a strategy, and with a `LossScaleOptimizer`, which needs a replica context, the step doesn't change.
     """
 
     @wraps(train_step)

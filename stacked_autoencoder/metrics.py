@@ -1,4 +1,4 @@
-"""How good images are: PSNR and SSIM, as measures and as losses, and how far two sets of features are apart."""
+"""Quality of images (PSNR, SSIM, and losses based on SSIM), and distances between two sets of features."""
 
 from __future__ import annotations
 
@@ -22,18 +22,23 @@ Images = np.ndarray | tf.Tensor | Sequence[np.ndarray]  # a sequence of images o
 
 
 def psnr(images: Images, reconstructions: Images, value_range: tuple[float, float] = (-1.0, 1.0)) -> np.ndarray:
-    """Peak signal-to-noise ratio of each image, in dB.
+    """Computes the peak signal-to-noise ratio of each image, in dB.
 
     Args:
-        images: `(N, H, W, C)`, or of another rank; floats in `value_range`, or `uint8`, which is scaled to it.
-        reconstructions: the same shape; floats or `uint8`, whichever `images` are.
-        value_range: lowest and highest possible value of floats; their distance is the peak.
+        images: `(N, H, W, C)`, or another shape whose first axis counts examples. Either floats in `value_range`, or
+            `uint8`, which is scaled to that range.
+        reconstructions: array of the same shape, floats in `value_range` or `uint8`. It may have another dtype than
+            `images`.
+        value_range: `(low, high)`, the lowest and the highest possible value of floats. The peak is `high - low`.
 
     Returns:
-        `(N,)`; infinite where an image is reproduced exactly.
+        `(N,)` float64, in dB; infinite for an exact reconstruction.
 
     Raises:
-        ValueError: the shapes differ, or an array holds neither floats nor `uint8`.
+        ValueError: the shapes differ, or an array contains neither floats nor `uint8`.
+
+    Example:
+        >>> metrics.psnr(images, sae.reconstruct(images))  # (N,)
     """
     images, reconstructions = _comparable(images, reconstructions, value_range)
     error = np.mean(np.square(np.asarray(images, np.float64) - reconstructions), axis=tuple(range(1, images.ndim)))
@@ -42,18 +47,26 @@ def psnr(images: Images, reconstructions: Images, value_range: tuple[float, floa
 
 
 def ssim(images: Images, reconstructions: Images, value_range: tuple[float, float] = (-1.0, 1.0)) -> np.ndarray:
-    """Structural similarity of each image (Wang et al. 2004), 11x11 Gaussian window.
+    """Computes the structural similarity index of each image, with a Gaussian window of 11x11 pixels.
 
     Args:
-        images: `(N, H, W, C)`; floats in `value_range`, or `uint8`, which is scaled to it.
-        reconstructions: the same shape; floats or `uint8`, whichever `images` are.
-        value_range: lowest and highest possible value of floats.
+        images: `(N, H, W, C)`, floats in `value_range`, or `uint8`, which is scaled to that range.
+        reconstructions: array of the same shape, floats in `value_range` or `uint8`. It may have another dtype than
+            `images`.
+        value_range: `(low, high)`, the lowest and the highest possible value of floats.
 
     Returns:
-        `(N,)`; NaN where a side is shorter than the window, and for what isn't an image.
+        `(N,)` floats, at most 1, which means equal images. NaN if a side is shorter than 11 pixels, or if the arrays
+        don't have 4 axes.
 
     Raises:
-        ValueError: the shapes differ, or an array holds neither floats nor `uint8`.
+        ValueError: the shapes differ, or an array contains neither floats nor `uint8`.
+
+    Example:
+        >>> metrics.ssim(images, sae.reconstruct(images))  # (N,)
+
+    Reference:
+        Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity", section III.
     """
     images, reconstructions = _comparable(images, reconstructions, value_range)
     if images.ndim != 4 or min(images.shape[1:3]) < SSIM_WINDOW:
@@ -63,48 +76,64 @@ def ssim(images: Images, reconstructions: Images, value_range: tuple[float, floa
 
 @keras.saving.register_keras_serializable("stacked_autoencoder")
 def ssim_loss(images: tf.Tensor, reconstructions: tf.Tensor) -> tf.Tensor:
-    """1 - SSIM of each image in [-1, 1], as a loss: `ConvLevel(loss=metrics.ssim_loss)`.
+    """Computes 1 - SSIM of each image, as a loss for level 0.
 
     Args:
-        images: `(N, H, W, C)`, sides of at least 11 pixels; floats, or `uint8`, which is scaled to [-1, 1].
-        reconstructions: the same shape; floats or `uint8`, whichever `images` are.
+        images: `(N, H, W, C)`, floats in [-1, 1], or `uint8`, which is scaled to that range. Each side has at least 11
+            pixels.
+        reconstructions: array of the same shape, floats in [-1, 1] or `uint8`.
 
     Returns:
-        `(N,)`, from 0 for the same image to 2.
+        `(N,)` float32, from 0 for equal images to 2.
 
     Raises:
-        ValueError: a side is shorter than the window, these aren't images, or they hold neither floats nor `uint8`.
+        ValueError: a side is shorter than 11 pixels, the arrays don't have 4 axes, or they contain neither floats nor
+            `uint8`.
+
+    Example:
+        >>> level = ConvLevel(n_out=32, loss=metrics.ssim_loss)
+
+    Reference:
+        Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity", section III.
     """
     return _ssim_loss(images, reconstructions, (-1.0, 1.0))
 
 
 @keras.saving.register_keras_serializable("stacked_autoencoder")
 class SSIMWithL1(keras.losses.Loss):
-    """`weight` of 1 - SSIM and the rest of the mean absolute error: structure from the one, brightness from the other.
+    """Weighted sum of 1 - SSIM and the mean absolute error: `weight * (1 - SSIM) + (1 - weight) * MAE`.
+
+    SSIM preserves structure, and the mean absolute error preserves brightness and colour. Images are `(N, H, W, C)`
+    with sides of at least 11 pixels, floats from `low` to `high`, or `uint8`, which is scaled to that range.
 
     Args:
-        weight: share of the former, from 0 to 1.
-        low: lowest possible value of the images.
-        high: highest possible value.
+        weight: weight of 1 - SSIM, from 0 to 1.
+        low: lowest possible value of float images.
+        high: highest possible value of float images.
+        options: arguments of `keras.losses.Loss`, such as `name` and `reduction`.
 
-    Reference:
-        Zhao et al. 2017, "Loss functions for image restoration with neural networks", section III; theirs has SSIM at
-        several scales and Gaussian weights.
+    Raises:
+        ValueError: `weight` is outside of [0, 1], `low` isn't less than `high`, or, in a call, images are smaller than
+            11x11 pixels.
 
     Example:
-        >>> ConvLevel(n_out=32, loss=metrics.SSIMWithL1(weight=0.84))
+        >>> level = ConvLevel(n_out=32, loss=metrics.SSIMWithL1(weight=0.84))
+
+    Reference:
+        Zhao et al. 2017, "Loss functions for image restoration with neural networks", section III. The loss of the
+        paper uses SSIM at several scales and weights the absolute error by a Gaussian; this one does neither.
     """
 
     def __init__(self, weight: float = 0.84, low: float = -1.0, high: float = 1.0, **options: Any) -> None:
         super().__init__(**options)
         if not 0 <= weight <= 1:
-            raise ValueError(f"`weight` is a share, from 0 to 1. Received: weight={weight!r}")
+            raise ValueError(f"`weight` must be a number from 0 to 1. Received: weight={weight!r}")
         if not low < high:
             raise ValueError(f"`low` must be less than `high`. Received: low={low!r}, high={high!r}")
         self.weight, self.low, self.high = float(weight), float(low), float(high)
 
     def __call__(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: Any = None) -> tf.Tensor:
-        # Here, since Keras turns `uint8` into floats from 0 to 255 before `call`.
+        # Before `call`, for which Keras converts `uint8` to floats from 0 to 255.
         y_true, y_pred = _in_range((self.low, self.high), y_true=y_true, y_pred=y_pred)
         return super().__call__(y_true, y_pred, sample_weight)
 
@@ -122,8 +151,8 @@ def _ssim_loss(images: tf.Tensor, reconstructions: tf.Tensor, value_range: tuple
     sides = images.shape[1:-1]
     if len(images.shape) != 4 or any(side is not None and side < SSIM_WINDOW for side in sides):
         raise ValueError(
-            f"SSIM is of images whose sides have at least {SSIM_WINDOW} pixels; use it for level 0 and another loss, "
-            f"such as the default, for encodings. Received: shape={tuple(images.shape)}"
+            f"SSIM needs images (N, H, W, C) with sides of at least {SSIM_WINDOW} pixels. Use another loss, such as "
+            f'the default `loss="mse"`, for smaller images and for encodings. Received: shape={tuple(images.shape)}'
         )
     return 1.0 - _ssim(images, reconstructions, value_range)
 
@@ -135,26 +164,26 @@ def _ssim(images: Any, reconstructions: Any, value_range: tuple[float, float]) -
 
 
 def _comparable(images: Any, reconstructions: Any, value_range: tuple[float, float]) -> list[np.ndarray]:
-    """Arrays of one shape, floats in the range."""
+    """Returns both as float arrays in the range, after checking that they have the same shape."""
     named = {"images": images, "reconstructions": reconstructions}
     for name, each in named.items():
         if isinstance(each, (list, tuple)) and len({np.shape(image) for image in each}) > 1:
             raise ValueError(
-                f"`{name}` must be images of one size; compare images of different sizes one by one, each as a batch "
+                f"`{name}` must be images of one size. Compare images of different sizes one by one, each as a batch "
                 f"`image[None]`. Received: shapes {', '.join(sorted({str(np.shape(image)) for image in each})[:3])}"
             )
         named[name] = np.asarray(each)
     shapes = [each.shape for each in named.values()]
     if shapes[0] != shapes[1]:
         raise ValueError(
-            "`images` and `reconstructions` must have the same shape: give one reconstruction for each image, such as "
+            "`images` and `reconstructions` must have the same shape. Pass one reconstruction for each image, such as "
             f"`sae.reconstruct(images)`. Received: shapes {shapes[0]} and {shapes[1]}"
         )
     return [np.asarray(each) for each in _in_range(value_range, **named)]
 
 
 def _in_range(value_range: tuple[float, float], **named: Any) -> list[Any]:
-    """Arrays or tensors, by their names: floats as they are, `uint8` scaled to the range."""
+    """Scales `uint8` arrays or tensors, given by name, to the range, and returns floats unchanged."""
     (low, high), scaled = value_range, []
     for name, values in named.items():
         values = values if hasattr(values, "dtype") else np.asarray(values)
@@ -171,25 +200,30 @@ def _in_range(value_range: tuple[float, float], **named: Any) -> list[Any]:
     return scaled
 
 
-BLOCK = 2048  # rows of a kernel matrix that are in memory at once
+BLOCK = 2048  # rows of the kernel matrix to hold in memory at once
 
 
 def frechet_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
-    """Squared Fréchet distance of the Gaussians that have the means and covariances of two sets of features.
+    """Computes the squared Fréchet distance between two sets of features, each described by a Gaussian.
 
-    `|mean_a - mean_b|^2 + trace(cov_a + cov_b - 2 (cov_a cov_b)^(1/2))`. With the features of Inception that is known
-    as FID; with others it is comparable only to itself. It is biased upwards, more for fewer samples, so compare sets
-    of equal size, of many more samples than features.
+    The distance is `|mean_a - mean_b|^2 + trace(cov_a + cov_b - 2 (cov_a cov_b)^(1/2))`. Computed from features of the
+    Inception network, it is called FID. Compare only distances that were computed from features of the same model. The
+    estimate is biased upwards, and more so for fewer samples. So use sets of equal size, with many more samples than
+    features.
 
     Args:
-        features_a: `(N, features)`, such as a classifier's last hidden layer for `N` images.
-        features_b: `(M, features)`.
+        features_a: `(N, features)` finite numbers, such as the output of a classifier's last hidden layer for N images.
+        features_b: `(M, features)`, from the same model.
 
     Returns:
-        0 for equal means and covariances; in squared units of the features.
+        A float, at least 0, in squared units of the features. It is 0 if means and covariances are equal.
 
     Raises:
-        ValueError: these aren't two sets of finite vectors of one length, or one has fewer than two of them.
+        ValueError: an array doesn't have 2 axes, has fewer than 2 rows, or contains NaN or infinity; or the numbers of
+            features differ.
+
+    Example:
+        >>> metrics.frechet_distance(model.predict(real_images), model.predict(generated_images))
 
     Reference:
         Dowson and Landau 1982, "The Fréchet distance between multivariate normal distributions"; Heusel et al. 2017,
@@ -198,7 +232,7 @@ def frechet_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
     a, b = _checked(features_a, features_b)
     mean_a, mean_b = a.mean(axis=0), b.mean(axis=0)
     covariance_a, covariance_b = (np.atleast_2d(np.cov(each, rowvar=False)) for each in (a, b))
-    # The trace of the root of a product is that of a symmetric matrix, whose eigenvalues aren't complex by rounding.
+    # This symmetric matrix has the same trace as the root of the product, and its eigenvalues are always real.
     values, vectors = np.linalg.eigh(covariance_a)
     root = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
     shared = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ covariance_b @ root), 0.0)).sum()
@@ -207,20 +241,25 @@ def frechet_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
 
 
 def kernel_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
-    """Squared maximum mean discrepancy of two sets of features, with the kernel `(x·y / features + 1)^3`.
+    """Computes the squared maximum mean discrepancy between two sets of features, with a cubic kernel.
 
-    Unlike the Fréchet distance it is unbiased, so sets of different size can be compared, and sees moments up to the
-    third. With the features of Inception it is known as KID.
+    The kernel is `(x·y / features + 1)^3`, so that the distance compares moments up to the third. Unlike the Fréchet
+    distance, the estimate is unbiased, and sets of different sizes can be compared. Computed from features of the
+    Inception network, it is called KID.
 
     Args:
-        features_a: `(N, features)`.
-        features_b: `(M, features)`.
+        features_a: `(N, features)` finite numbers.
+        features_b: `(M, features)`, from the same model.
 
     Returns:
-        0 on average for sets of one distribution, and so sometimes less than 0.
+        A float. For samples of the same distribution it is 0 on average, so that it can be negative.
 
     Raises:
-        ValueError: these aren't two sets of finite vectors of one length, or one has fewer than two of them.
+        ValueError: an array doesn't have 2 axes, has fewer than 2 rows, or contains NaN or infinity; or the numbers of
+            features differ.
+
+    Example:
+        >>> metrics.kernel_distance(model.predict(real_images), model.predict(generated_images))
 
     Reference:
         Gretton et al. 2012, "A kernel two-sample test", lemma 6; Bińkowski et al. 2018, "Demystifying MMD GANs"
@@ -237,7 +276,7 @@ def _sum_of_kernel(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _kernel_of_pairs(a: np.ndarray) -> float:
-    """Sum of the kernel of each vector and itself."""
+    """Returns the sum of the kernel of each vector with itself."""
     return float(np.sum((np.sum(np.square(a), axis=1) / a.shape[1] + 1) ** 3))
 
 
@@ -250,22 +289,22 @@ def _checked(*features: np.ndarray) -> list[np.ndarray]:
     for name, each in zip(("features_a", "features_b"), checked, strict=True):
         if each.ndim != 2 or len(each) < 2:
             raise ValueError(
-                f"`{name}` must be at least two vectors, (N, features); flatten what has more axes with "
+                f"`{name}` must have shape (N, features) with N of at least 2. Flatten arrays with more axes with "
                 f"`features.reshape(len(features), -1)`. Received: shape={each.shape}"
             )
         if not np.isfinite(each).all():
-            raise ValueError(f"`{name}` must be finite. Received: NaN or infinity")
+            raise ValueError(f"`{name}` must be finite. Received: {name} with NaN or infinity")
     if checked[0].shape[1] != checked[1].shape[1]:
         raise ValueError(
-            "`features_a` and `features_b` must have as many features, from the same model. Received: shapes "
-            f"{checked[0].shape} and {checked[1].shape}"
+            "`features_a` and `features_b` must have the same number of features, computed by the same model. "
+            f"Received: shapes {checked[0].shape} and {checked[1].shape}"
         )
     return checked
 
 
 @dataclass
 class Mean:
-    """A mean over everything that was added, however it was batched."""
+    """A mean over all values that were added, in batches of any size."""
 
     total: float = 0.0
     count: int = 0
@@ -280,5 +319,5 @@ class Mean:
 
 
 def squared_error(images: np.ndarray, reconstructions: np.ndarray) -> tuple[float, int]:
-    """Sum of squared differences in float64, and the number of values."""
+    """Returns the sum of squared differences, summed in float64, and the number of values."""
     return float(np.sum(np.square(images - reconstructions), dtype=np.float64)), images.size

@@ -1,15 +1,15 @@
-"""Muon for convolutions, and the learning rate over the steps.
+"""Muon for convolutions, and the schedule of the learning rate.
 
-The optimizer takes few passes over a kernel and few operations: in small levels their number decides the time of a
-step.
+The optimizer uses few operations and few passes over each kernel, since their number determines how long a step of a
+small level takes.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -18,46 +18,53 @@ import tensorflow as tf
 from keras import ops
 
 from stacked_autoencoder.utils.checks import SMALLEST
+from stacked_autoencoder.utils.tracing import graph_function
 
-# Of Muon's kernels (Liu et al. 2025, section 2.2). Each step moves them by as much, so without it they grow for as long
-# as training goes on: on Fashion-MNIST's encodings, after 5 epochs, 0.0632 without it, 0.0589 with 0.1 and with 0.3.
+# For Muon's kernels (Liu et al. 2025, section 2.2). Muon's updates have a constant size, so without decay the kernels
+# grow throughout training.
 WEIGHT_DECAY = 0.1
-CLIP = 1.0  # global gradient norm, in units of the loss before the first step
-NEWTON_SCHULZ_STEPS = 3  # of Muon: near enough to orthogonal, at little more than half the cost of the usual 5
+CLIP = 1.0  # largest global gradient norm, in units of the loss before the first step
+NEWTON_SCHULZ_STEPS = 3  # orthogonal enough for Muon, at little more than half the cost of the usual 5
 
 
 LearningRate = float | keras.optimizers.schedules.LearningRateSchedule | None
 
 
 def fixed_rate(optimizer: keras.optimizers.Optimizer) -> float | None:
-    """The learning rate of an optimizer; `None` of one whose rate follows a schedule, and so can't be set."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a `LossScaleOptimizer`
+    """Returns the learning rate of an optimizer, or `None` if it follows a schedule and so can't be set."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # unwraps a `LossScaleOptimizer`
     rate = optimizer.get_config().get("learning_rate")
     return rate if isinstance(rate, float) else None
 
 
-# A variable, its momentum, and Adam's velocity; Muon has none.
+# A variable, its momentum, and Adam's velocity (`None` for variables that Muon updates).
 Slots = tuple[keras.Variable, keras.Variable, keras.Variable | None]
 
 
 @keras.saving.register_keras_serializable("stacked_autoencoder")
 class ConvMuon(keras.optimizers.Optimizer):
-    """Muon (Jordan et al. 2024; Liu et al. 2025, arXiv:2502.16982) for convolutions, Adam for everything else.
+    """Muon for convolution kernels, Adam for all other variables.
 
-    Muon moves a weight matrix by the orthogonal matrix nearest to its momentum, so that rare directions move as far as
-    common ones. Keras's leaves convolutions to Adam; here a kernel is the matrix from all that it sees to its filters.
+    Muon updates a weight matrix by the orthogonal matrix nearest to its momentum, so that it learns rare directions as
+    fast as common ones. `keras.optimizers.Muon` uses Adam for convolutions. This class treats a kernel as the matrix
+    that maps its receptive field to its filters.
 
-    Gradients are summed over all devices and then clipped, where Keras clips those of each device before the sum.
+    Gradients are summed over all devices before they are clipped. Keras clips the gradients of each device before the
+    sum.
 
     Args:
         learning_rate: a number or a schedule.
         adam_beta_1, adam_beta_2, epsilon: of Adam, as in `keras.optimizers.Adam`.
-        adam_lr_ratio: Adam's learning rate as a share of Muon's.
-        weight_decay: of Muon's kernels, per step and unit of learning rate; `None` for none.
-        global_clipnorm: largest norm of all gradients together. Without it one setting in a few diverges, since nothing
-            in these networks normalises. `None` for no limit.
+        adam_lr_ratio: learning rate of Adam divided by that of Muon.
+        weight_decay: decay of Muon's kernels, per step and unit of learning rate; `None` for no decay.
+        global_clipnorm: largest norm of all gradients together; `None` for no limit. Networks without normalisation
+            layers sometimes diverge without a limit.
         momentum, nesterov, ns_steps, rms_rate, muon_a, muon_b, muon_c: of Muon, as in `keras.optimizers.Muon`.
-        name: of the optimizer.
+        name: name of the optimizer.
+
+    Reference:
+        Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; Liu et al. 2025, "Muon is
+        scalable for LLM training" (arXiv:2502.16982), section 2.
     """
 
     def __init__(
@@ -91,15 +98,15 @@ class ConvMuon(keras.optimizers.Optimizer):
         self.muon_a, self.muon_b, self.muon_c = muon_a, muon_b, muon_c
 
     def uses_adam(self, variable: keras.Variable) -> bool:
-        """Whether a variable is moved by Adam, not by Muon."""
+        """Returns whether Adam updates a variable, rather than Muon."""
         return len(variable.shape) < 3
 
     def learning_rate_scale(self, variable: keras.Variable) -> float:
-        """Factor on the learning rate of a variable."""
+        """Returns the factor on the learning rate of a variable."""
         return self.adam_lr_ratio if self.uses_adam(variable) else 1.0
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Makes the slots of the variables that will be trained."""
+        """Creates the momentum, and Adam's velocity, of each variable to train."""
         if self.built:
             return
         super().build(variables)
@@ -108,7 +115,7 @@ class ConvMuon(keras.optimizers.Optimizer):
             momentum = self.add_variable_from_reference(variable, name="momentum")
             velocity = self.add_variable_from_reference(variable, name="velocity") if self.uses_adam(variable) else None
             slots[id(variable)] = variable, momentum, velocity
-        self.slots = MappingProxyType(slots)  # TensorFlow would track a dict, and refuses numbers as its keys
+        self.slots = MappingProxyType(slots)  # TensorFlow tracks a `dict`, and rejects integer keys
 
     def apply(
         self, grads: Sequence[tf.Tensor | None], trainable_variables: Sequence[keras.Variable] | None = None
@@ -116,12 +123,13 @@ class ConvMuon(keras.optimizers.Optimizer):
         """Takes one step.
 
         Args:
-            grads: gradients of this device, `None` for variables that stay as they are.
-            trainable_variables: as many variables; by default those that the optimizer was built with.
+            grads: gradients of this device, `None` for variables that don't change.
+            trainable_variables: the variables, one for each gradient; by default those that the optimizer was built
+                with.
         """
         if not self.built:
             self.build(list(trainable_variables))
-        with tf.name_scope(self.name):  # by which profiles know what the optimizer takes
+        with tf.name_scope(self.name):  # names the operations in profiles
             known = [variable for variable, *_ in self.slots.values()]
             variables = known if trainable_variables is None else list(trainable_variables)
             pairs = [pair for pair in zip(grads, variables, strict=True) if pair[0] is not None]
@@ -142,7 +150,7 @@ class ConvMuon(keras.optimizers.Optimizer):
                     move = self._muon_step
                 else:
                     move, arguments = self._adam_step, [*arguments, velocity.value, *powers]
-                # On each device, for its copy of the variable and of the slots.
+                # Each device updates its copy of the variable and of the slots.
                 strategy.extended.update(variable.value, move, args=tuple(arguments), group=False)
                 if variable.constraint is not None:
                     variable.assign(variable.constraint(variable))
@@ -158,7 +166,7 @@ class ConvMuon(keras.optimizers.Optimizer):
         power_1: tf.Tensor,
         power_2: tf.Tensor,
     ) -> None:
-        """In the one operation that TensorFlow has for it."""
+        """Updates a variable with TensorFlow's fused operation."""
         cast = partial(tf.cast, dtype=variable.dtype)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
@@ -176,10 +184,10 @@ class ConvMuon(keras.optimizers.Optimizer):
     def _muon_step(
         self, variable: tf.Variable, gradient: tf.Tensor, learning_rate: tf.Tensor, momentum: tf.Variable
     ) -> None:
-        """With the decay, in fewer passes over the kernel than Keras's."""
-        # As tensors: what else it is given, a traced function keeps.
+        """Updates a kernel, with weight decay."""
+        # As tensors, since a traced function keeps all other arguments in memory.
         tensors = [tf.convert_to_tensor(value) for value in (variable, gradient, momentum, learning_rate)]
-        moved, moment = muon_step(
+        moved, moment = muon_step_of_shape(tuple(variable.shape))(
             *tensors,
             momentum=self.momentum,
             nesterov=self.nesterov,
@@ -194,21 +202,30 @@ class ConvMuon(keras.optimizers.Optimizer):
     def get_config(self) -> dict[str, Any]:
         names = ("adam_beta_1", "adam_beta_2", "epsilon", "adam_lr_ratio", "momentum", "nesterov", "ns_steps")
         names += ("rms_rate", "muon_a", "muon_b", "muon_c")
-        return _known(type(self), super().get_config()) | {name: getattr(self, name) for name in names}
+        return _accepted(type(self), super().get_config()) | {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> ConvMuon:
-        """Makes the optimizer of a configuration; heads saved by version 0.1 have arguments of Keras's Muon in it."""
-        return super().from_config(_known(cls, config), custom_objects)
+        """Creates the optimizer from its configuration. Further arguments of Keras's Muon (version 0.1) are ignored."""
+        return super().from_config(_accepted(cls, config), custom_objects)
 
 
-def _known(kind: type[ConvMuon], config: dict[str, Any]) -> dict[str, Any]:
-    """The part of a configuration that an optimizer takes."""
+def _accepted(kind: type[ConvMuon], config: dict[str, Any]) -> dict[str, Any]:
+    """Returns the part of a configuration that the constructor of an optimizer accepts."""
     names = inspect.signature(kind.__init__).parameters
     return {name: value for name, value in config.items() if name in names}
 
 
-@partial(tf.function, autograph=False)
+@cache
+def muon_step_of_shape(shape: tuple[int, ...]) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    """Returns `muon_step` as a graph for kernels of one shape.
+
+    All kernels of a shape share one trace, in all optimizers. With a trace for each kernel, compiling the training step
+    takes much longer.
+    """
+    return graph_function(muon_step, autograph=False)
+
+
 def muon_step(
     kernel: tf.Tensor,
     gradient: tf.Tensor,
@@ -222,33 +239,39 @@ def muon_step(
     steps: int,
     factors: tuple[float, float, float],
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """A kernel and its momentum after a step.
-
-    Traced once for all kernels of a shape, whoever trains them: traced for each, it took two fifths of the time that
-    passed before a level's first step.
-    """
+    """Returns a kernel and its momentum after one step."""
     moment = momentum * moment + gradient
     direction = gradient + momentum * moment if nesterov else moment
     matrix = ops.reshape(direction, (-1, direction.shape[-1]))
-    # Makes the root mean square of an update about that of Adam's, whatever the shape of the kernel.
+    # The root mean square of an update becomes about that of Adam, for kernels of any shape.
     rate = learning_rate if rms_rate is None else learning_rate * rms_rate * math.sqrt(max(matrix.shape))
     update = ops.reshape(orthogonalised(matrix, steps, factors, rate), kernel.shape)
-    kept = (1.0 - learning_rate * weight_decay) * kernel if weight_decay else kernel
-    return kept - update, moment
+    decayed = (1.0 - learning_rate * weight_decay) * kernel if weight_decay else kernel
+    return decayed - update, moment
 
 
 def orthogonalised(
     matrix: tf.Tensor, steps: int, factors: tuple[float, float, float], scale: float | tf.Tensor = 1.0
 ) -> tf.Tensor:
-    """Keras's `zeropower_via_newtonschulz5`, on the Gram matrix of the shorter side; times `scale`.
+    """Returns approximately the nearest orthogonal matrix, times `scale`.
 
-    Every iterate is the one before times `a + b * gram + c * gram**2`, and these factors commute. So only the first
-    product and the last see the longer side, which for a 3x3 convolution is nine times the shorter. The Gram matrix's
-    trace tells the norm to divide by, which is left to the small matrices, too.
+    It computes Keras's `zeropower_via_newtonschulz5` with the Gram matrix of the shorter side. Each Newton-Schulz
+    iteration multiplies the matrix by `a + b * gram + c * gram**2`, and these factors commute. So only the first and
+    the last product involve the longer side, which for a 3x3 convolution is nine times the shorter one. The norm that
+    the matrix is divided by is the trace of the Gram matrix.
+
+    Args:
+        matrix: 2 dimensions.
+        steps: number of iterations.
+        factors: `(a, b, c)`.
+        scale: factor on the result.
+
+    Reference:
+        Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
     """
     is_tall = matrix.shape[0] >= matrix.shape[1]
     gram = tf.matmul(matrix, matrix, transpose_a=is_tall, transpose_b=not is_tall)
-    normalised = 1.0 / (tf.linalg.trace(gram) + SMALLEST**2)  # Keras adds 1e-7 to the norm, more than some have
+    normalised = 1.0 / (tf.linalg.trace(gram) + SMALLEST**2)  # the 1e-7 that Keras adds can exceed the norm
     gram = normalised * gram
     factor = product = _factor(gram, *factors)
     for _ in range(steps - 1):
@@ -260,26 +283,26 @@ def orthogonalised(
 
 
 def _factor(gram: tf.Tensor, a: float, b: float, c: float) -> tf.Tensor:
-    """By which one iteration multiplies."""
+    """Returns the factor of one iteration."""
     return a * tf.eye(gram.shape[0]) + b * gram + c * (gram @ gram)
 
 
 PEAK_LEARNING_RATE = 1e-2
-WARM_UP = 0.05  # share of the steps
+WARM_UP = 0.05  # share of all steps
 
 
 class LevelMuon(ConvMuon):
-    """Muon for all kernels of a level but those at its ends, which are Adam's, each at a rate of its own.
+    """Muon for the kernels of a level, except those of its output layers, which Adam updates with scaled rates.
 
     Args:
         learning_rate: a number or a schedule.
-        scales: `id` of a variable that Adam moves → factor on its learning rate. Biases are Adam's as well.
-        unit: the loss before the first step. Losses range from 1e-5 to 1, and what is compared with a gradient must
-            follow, so that one recipe fits all levels.
+        scales: `id` of a variable that Adam updates → factor on its learning rate. Adam also updates biases.
+        unit: the loss before the first step. Losses range from 1e-5 to 1, so epsilon and the limit of the gradient's
+            norm are multiples of it.
     """
 
     def __init__(self, learning_rate: LearningRate, *, scales: dict[int, float], unit: float) -> None:
-        # One name for all: of variables with names of their own TensorFlow keeps something for good.
+        # Always the same name, since TensorFlow never frees some of the memory of each new name.
         super().__init__(learning_rate, epsilon=1e-7 * unit, global_clipnorm=CLIP * unit, name="level_muon")
         self.scales = scales
 
@@ -292,9 +315,17 @@ class LevelMuon(ConvMuon):
 
 @keras.saving.register_keras_serializable("stacked_autoencoder")
 class WarmCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """A linear warm-up to `peak` and a cosine to zero, over `steps` steps.
+    """A learning rate with a linear warm-up to `peak` and a cosine decay to zero.
 
-    Keras's `CosineDecay` is the same, but branches: of every branch in a traced step TensorFlow keeps a copy for good.
+    It computes the same as `keras.optimizers.schedules.CosineDecay`, but without branches. TensorFlow keeps the graph
+    of each branch of a traced step in memory.
+
+    Args:
+        peak: the largest learning rate, which the warm-up reaches after 5 % of the steps.
+        steps: number of steps in all.
+
+    Reference:
+        Loshchilov and Hutter 2017, "SGDR: Stochastic gradient descent with warm restarts", equation 5.
     """
 
     def __init__(self, peak: float, steps: int) -> None:

@@ -1,6 +1,7 @@
-"""The best linear code of `n` values: principal component analysis (Pearson 1901; Eckart and Young 1936).
+"""Principal component analysis (PCA) of streams of images (Pearson 1901; Eckart and Young 1936), and least squares.
 
-`fit_linear_code` fits one to a stream of images; `least_squares` fits a linear map to pairs of samples.
+`fit_linear_code` computes PCA of a stream of images or of their patches. `least_squares` fits a linear map to pairs of
+samples.
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ import numpy as np
 from stacked_autoencoder.distribution import BatchFunction, Stream
 from stacked_autoencoder.utils.checks import SMALLEST
 
-FULL_EIGH_UP_TO = 1024  # above, a few eigenvectors by subspace iteration come much sooner than all of them
-OVERSAMPLING = 16
-WHITENING_FLOOR = 1e-2  # of the mean variance
-KEPT = 1e-2  # of the variance of a component that the prior would rather have collapse
+FULL_EIGH_UP_TO = 1024  # for larger matrices, subspace iteration finds a few eigenvectors much faster
+OVERSAMPLING = 16  # additional vectors of the subspace
+WHITENING_FLOOR = 1e-2  # as a share of the mean variance
+LEAST_SHARE = 1e-2  # of its variance, which a component keeps though its optimal variance would be 0
 
 
 @dataclass(frozen=True)
 class LinearCode:
-    """The `n` orthonormal directions that lose least of a patch, and the point they start from.
+    """PCA of patches with `n` components: the linear code with the least mean squared error.
 
     Args:
-        mean: `(patch,)`, what is subtracted before coding.
-        components: `(patch, n)`, orthonormal columns, the largest variance first.
+        mean: `(patch,)`, subtracted from a patch before it is encoded.
+        components: `(patch, n)`, orthonormal columns, sorted by falling variance.
         variances: `(n,)`, the mean square of each code value over the data.
-        residual: mean squared error per patch value that the code leaves on the data it was fitted to.
+        residual: mean squared error per value of a patch, on the data that the code was fitted to.
     """
 
     mean: np.ndarray
@@ -37,17 +38,17 @@ class LinearCode:
     residual: float
 
     def squared_error(self, patches: np.ndarray) -> float:
-        """Sum of squared errors of `patches` `(N, patch)` against their reconstruction from the code."""
+        """Returns the sum of squared errors of the reconstructions of `patches`, `(N, patch)`."""
         centred = patches - self.mean
-        # Pythagoras: what the orthonormal components don't carry is the error.
+        # By Pythagoras, since the components are orthonormal.
         return max(float(np.sum(np.square(centred)) - np.sum(np.square(centred @ self.components))), 0.0)
 
     def restored(self, patches: np.ndarray) -> np.ndarray:
-        """The reconstruction of `patches` `(N, patch)` from the code."""
+        """Returns the reconstructions of `patches`, `(N, patch)`."""
         return (patches - self.mean) @ self.components @ self.components.T + self.mean
 
     def leading(self, n: int) -> LinearCode:
-        """The best code of only `n` values."""
+        """Returns PCA with only the first `n` components."""
         left_out = float(self.variances[n:].sum()) / len(self.mean)
         return replace(
             self,
@@ -57,15 +58,15 @@ class LinearCode:
         )
 
     def whitening(self) -> np.ndarray:
-        """`(patch, n)`: the components, divided so that all values of a centred patch's code are about equally strong.
+        """Returns the components, `(patch, n)`, scaled so that all code values have about the same variance.
 
-        Components far weaker than the mean of all patch values are mostly noise, and stay weak.
+        Components whose variance is far below the mean variance of patch values are mostly noise, and remain weak.
         """
         mean = float(self.variances.sum()) / len(self.mean) + self.residual
         return self.components / np.sqrt(self.variances + WHITENING_FLOOR * mean) if mean > 0 else self.components
 
     def widened(self, n: int) -> LinearCode:
-        """The same code with empty components up to `n`, for codes with more values than a patch has."""
+        """Returns the code with components of zeros up to `n`, for more values than a patch has."""
         more = n - self.components.shape[1]
         if more <= 0:
             return self
@@ -77,29 +78,32 @@ class LinearCode:
 
 
 def variational_gains(variances: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the components are multiplied by on the way down and up in the best linear variational autoencoder.
+    """Returns the factors on the components in the optimal linear variational autoencoder.
 
-    A component whose variance is below the noise would have to collapse; it keeps a little, from which training can
-    make it useful.
+    In the optimum, components whose variance is below that of the noise collapse to 0. Here they keep a small share, so
+    that training can still use them.
 
     Args:
-        variances: `(n,)` of the components.
-        noise: variance of an observed value: half of `kl_weight`, if the loss is the mean squared error.
+        variances: `(n,)`, variances of the components.
+        noise: variance of the noise of an observed value: half of `kl_weight`, if the loss is the mean squared error.
 
     Returns:
-        Both, and the logarithm of the posterior's variance, `(n,)` each.
+        The factors in the encoder, those in the decoder, and the logarithm of the posterior's variance, `(n,)` each.
 
     Reference:
         Lucas et al. 2019, "Don't blame the ELBO! A linear VAE perspective on posterior collapse", section 4; Tipping
         and Bishop 1999, "Probabilistic principal component analysis", section 3.2.
     """
     variances = np.maximum(variances, SMALLEST)
-    kept = np.sqrt(np.maximum(variances - noise, KEPT * variances))
-    return kept / variances, kept, np.log(noise / (np.square(kept) + noise))
+    gains = np.sqrt(np.maximum(variances - noise, LEAST_SHARE * variances))
+    return gains / variances, gains, np.log(noise / (np.square(gains) + noise))
 
 
 def to_patches(images: np.ndarray, factor: int | None) -> np.ndarray:
-    """`(N, H, W, C)` → `(N*H/factor*W/factor, factor*factor*C)`, row by row; for `None` a patch is all of an image."""
+    """Cuts images `(N, H, W, C)` into patches `(N*H/factor*W/factor, factor*factor*C)`, row by row.
+
+    With `factor=None`, a patch is a whole image.
+    """
     if factor is None:
         return images.reshape(len(images), -1)
     n, height, width, channels = images.shape
@@ -108,7 +112,7 @@ def to_patches(images: np.ndarray, factor: int | None) -> np.ndarray:
 
 
 def leading_eigenvectors(matrix: np.ndarray, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """The `n` largest eigenvalues `(n,)` and their eigenvectors `(size, n)` of a symmetric matrix, largest first."""
+    """Returns the `n` largest eigenvalues of a symmetric matrix `(n,)`, sorted, and their eigenvectors `(size, n)`."""
     size = len(matrix)
     if size <= FULL_EIGH_UP_TO or 4 * n > size:
         values, vectors = np.linalg.eigh(matrix)
@@ -127,24 +131,24 @@ def leading_eigenvectors(matrix: np.ndarray, n: int, seed: int = 0) -> tuple[np.
 
 
 def rotate(small: np.ndarray, basis: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rayleigh-Ritz: eigenvectors within the span of `basis`."""
+    """Returns the leading eigenvalues and eigenvectors within the span of `basis` (Rayleigh-Ritz)."""
     values, vectors = np.linalg.eigh((small + small.T) / 2)
     return np.maximum(values[::-1][:n], 0.0), basis @ vectors[:, ::-1][:, :n]
 
 
 EXACT_UP_TO = 4096  # values per patch: the moment matrix takes 8 * 4096**2 bytes = 134 MB
-WORK = 1e11  # multiplications spent on second moments: a few seconds on a laptop
-READING = 500  # multiplications that take as long as reading a value does
-FEWEST = 20_000  # patches, however large they are
-TOLERANCE = 1e-4  # the range finder ends when the loss no longer falls by so much of it
+WORK = 1e11  # multiplications to spend on second moments, a few seconds on a laptop
+READING = 500  # multiplications that take as long as reading one value
+FEWEST = 20_000  # least number of patches to read, of any size
+TOLERANCE = 1e-4  # the range finder stops when the loss falls by less than this share
 
 
 class LinearFit:
-    """Patches of a stream of images, from which codes of any number of values are fitted: they are read once.
+    """PCA of the patches of a stream of images, for several numbers of components from one pass over the data.
 
     Args:
-        stream: a function that returns a fresh iterator over float images `(N, H, W, C)`, in random order: only as
-            much is read as a few seconds of work allow.
+        stream: a function that returns a fresh iterator over float images `(N, H, W, C)` in random order. Only as many
+            are read as a few seconds allow.
         factor: side of a patch in pixels, or `None` for whole images.
 
     Raises:
@@ -154,39 +158,38 @@ class LinearFit:
     def __init__(self, stream: BatchFunction, factor: int | None) -> None:
         first = next(iter(stream()), None)
         if first is None:
-            raise ValueError("The linear start needs at least one image. Received: an empty stream")
+            raise ValueError("Training needs at least one image. Received: an empty stream of images")
         self.stream = stream if isinstance(stream, Stream) else Stream(lambda _: stream())
         self.factor, self.channels = factor, first.shape[-1]
         patches = to_patches(first, factor)
         self.patch = patches.shape[1]
-        # A value near the mean: moments about it keep the digits that those about 0 lose.
+        # A value near the mean. Moments about it are more precise than moments about 0.
         self.near = patches.mean(axis=0, dtype=np.float64)
         self._moments: tuple[np.ndarray, np.ndarray] | None = None
 
     def code(self, n: int, *, channel_mean: bool = False) -> LinearCode:
-        """The best linear code of `n` values per patch.
+        """Returns PCA of the patches with `n` components.
 
         Args:
-            n: values per code; those beyond a patch's own number stay empty.
-            channel_mean: subtract one mean per channel instead of one per patch value. This is the best code whose
-                decoder is a single transposed convolution, which has only one bias per channel.
+            n: number of components; those beyond the number of values in a patch are zero.
+            channel_mean: whether to subtract one mean per channel instead of one per value of a patch. That is optimal
+                for a decoder that is a single transposed convolution, which has one bias per channel.
         """
-        kept = min(n, self.patch)
         fit = self._exact if self.patch <= EXACT_UP_TO else self._range_finder
-        return fit(kept, channel_mean).widened(n)
+        return fit(min(n, self.patch), channel_mean).widened(n)
 
     def _centred(self) -> Iterator[np.ndarray]:
-        """This process's patches, about `near`."""
-        most, seen = max(WORK / (self.patch * (self.patch + READING)), FEWEST) / self.stream.readers, 0
+        """Yields the patches that this process reads, with `near` subtracted."""
+        most, count = max(WORK / (self.patch * (self.patch + READING)), FEWEST) / self.stream.readers, 0
         for images in self.stream.own():
             patches = to_patches(images, self.factor) - self.near
             yield patches
-            seen += len(patches)
-            if seen >= most:
+            count += len(patches)
+            if count >= most:
                 return
 
     def _flat(self, mean: np.ndarray) -> np.ndarray:
-        """One mean per channel."""
+        """Replaces the mean of each value by that of its channel."""
         return np.tile(mean.reshape(-1, self.channels).mean(axis=0), self.patch // self.channels)
 
     def _exact(self, n: int, channel_mean: bool) -> LinearCode:
@@ -202,10 +205,10 @@ class LinearFit:
         )
 
     def _read_moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean `(patch,)` and covariance `(patch, patch)`."""
+        """Returns the mean `(patch,)` and the covariance `(patch, patch)`."""
 
         def moments() -> np.ndarray:
-            """`(patch + 1, patch + 1)`: of products of patch values; in its last row those of the values, and of 1."""
+            """Returns `(patch + 1, patch + 1)`: sums of products; in the last row, sums of values and their number."""
             summed = np.zeros((self.patch + 1, self.patch + 1))
             for patches in self._centred():
                 summed[:-1, :-1] += patches.T @ patches
@@ -220,7 +223,7 @@ class LinearFit:
 
     def _range_finder(self, n: int, channel_mean: bool) -> LinearCode:
         def sums() -> np.ndarray:
-            """`(patch + 2,)`: of patch values, of all their squares, of the patches."""
+            """Returns `(patch + 2,)`: the sum of each value, the sum of all squares, and the number of patches."""
             summed = np.zeros(self.patch + 2)
             for patches in self._centred():
                 summed[:-2] += patches.sum(axis=0)
@@ -235,13 +238,13 @@ class LinearFit:
         width = min(n + OVERSAMPLING + n // 2, self.patch)
         basis = np.linalg.qr(np.random.default_rng(0).standard_normal((self.patch, width)))[0]
         captured = -1.0
-        for _ in range(12):  # passes over the sample; images need about four
+        for _ in range(12):  # passes over the sample; about four are enough for images
             image = self.stream.summed(partial(self._image, centre, basis))
             small = basis.T @ image / count
             variances, components = rotate(small, basis, n)
             energy = float(variances.sum())
             is_over = energy - captured <= TOLERANCE * max(power - energy, 0.0)
-            # All readers, or none: what they compute of the same sums may differ by its last digit.
+            # All readers stop together, though rounding may differ between them.
             if self.stream.summed(lambda is_over=is_over: np.array([float(is_over)]))[0] > 0:
                 break
             captured = energy
@@ -249,7 +252,7 @@ class LinearFit:
         return LinearCode(centre + self.near, components, variances, max(power - energy, 0.0) / self.patch)
 
     def _image(self, centre: np.ndarray, basis: np.ndarray) -> np.ndarray:
-        """`(patch, width)`: the scatter of the patches times a basis."""
+        """Returns the scatter matrix of the patches times a basis, `(patch, width)`."""
         image = np.zeros_like(basis)
         for patches in self._centred():
             patches -= centre
@@ -258,14 +261,14 @@ class LinearFit:
 
 
 def fit_linear_code(stream: BatchFunction, factor: int | None, n: int) -> LinearCode:
-    """The best linear code of `n` values per patch of a stream of images: see `LinearFit`."""
+    """Returns PCA with `n` components of the patches of a stream of images; see `LinearFit`."""
     return LinearFit(stream, factor).code(n)
 
 
 def least_squares(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """`(inputs, outputs)`: the best linear map between centred samples, drawn to zero where these are few."""
+    """Returns the least-squares linear map between centred samples, `(inputs, outputs)`, with a small ridge penalty."""
     centred = inputs - inputs.mean(axis=0)
     square = centred.T @ centred
-    ridge = np.trace(square) / len(inputs)  # as if as many samples as there are inputs had been zero
+    ridge = np.trace(square) / len(inputs)  # the mean square of a sample, so that it matters only for few samples
     square[np.diag_indices_from(square)] += max(ridge, SMALLEST)
     return np.linalg.solve(square, centred.T @ (outputs - outputs.mean(axis=0)))

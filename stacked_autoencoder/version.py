@@ -1,4 +1,4 @@
-"""The version of this package, and those of the packages that write files."""
+"""The version of this package, and of the packages that affect the files it writes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that write to disk, by name."""
+    """Returns the versions of the packages that affect saved files, by name."""
     import keras
     import numpy as np
     import tensorflow as tf

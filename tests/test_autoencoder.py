@@ -230,6 +230,22 @@ def test_mixed_sizes_encode_and_decode_as_lists():
     assert [x.shape for x in sae.decode(encodings)] == [(8, 8, 3), (8, 8, 3), (12, 12, 3)]
 
 
+def test_a_stack_introduces_itself(images):
+    sae = Autoencoder(shape=(16, 16, 3), size=4, n_out=4, n_levels=2)
+    lines = []
+    sae.summary(lines.append)
+    headline = "Autoencoder(shape=(16, 16, 3), value_range=(-1, 1), n_levels=2), trained levels: none"
+    assert repr(sae).splitlines() == [headline, *lines]
+    sae.train(images, epochs=0, levels=[0], verbose=0)
+    assert "trained levels: 0\n" in repr(sae)
+    html = sae._repr_html_()
+    assert html.count("<tr>") == 3
+    assert html.count("<th>") == len(lines[0].split())
+    assert "<td>16x16x3</td><td>4x4x4</td><td>4</td><td>64</td><td>12</td>" in html
+    assert f"Total weights: {sae.count_params():,}" in html
+    assert "None" in repr(Autoencoder(size=4, n_out=4))  # open sides
+
+
 def test_encoder_and_decoder_compose_with_keras(images):
     sae = Autoencoder(shape=(16, 16, 3), size=4, n_out=4, n_levels=2)
     classifier = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(2)])
@@ -265,12 +281,12 @@ def test_statistics_are_those_of_the_encodings(trained, images):
         ({"shape": (8, 8, 3), "n_scalings": 2, "n_levels": 2}, "at least 16 pixels high and wide"),
     ],
 )
-def test_wrong_stacks_are_told(arguments, text):
+def test_wrong_stacks_raise_an_error(arguments, text):
     with pytest.raises(ValueError, match=f"(?s){text}"):
         Autoencoder(**arguments)
 
 
-def test_wrong_calls_are_told(trained, images):
+def test_wrong_calls_raise_an_error(trained, images):
     sae, _ = trained
     z = sae.encode(images[:2])
     for call, text in (
@@ -278,7 +294,10 @@ def test_wrong_calls_are_told(trained, images):
         (lambda: sae.decode(z[:, :5]), r"Encodings of level 1 have the shape \(N, 6\)\. Received: shape=\(2, 5\)"),
         (lambda: sae.decode(sae.encode(images[:2], level=0)), r"They fit level 0: `decode\(encodings, level=0\)`"),
         (lambda: sae.decode(z, level=2), r"`level` must be an index from 0 to 1.*Received: 2"),
-        (lambda: sae.train(images, epochs=[1], verbose=0), r"`epochs` must be one number, or one for each of 2 levels"),
+        (
+            lambda: sae.train(images, epochs=[1], verbose=0),
+            r"`epochs` must be one number, or a sequence of 2, one for each trained level",
+        ),
         (lambda: sae.train(images, epochs=-1, verbose=0), r"`epochs` must be a whole number of at least 0"),
         (lambda: sae.train(images, batch_size=0, verbose=0), "`batch_size` must be a whole number"),
         (lambda: sae.train(images, levels=[5], verbose=0), "`levels` must be an index"),
@@ -292,14 +311,16 @@ def test_wrong_calls_are_told(trained, images):
 
 def test_a_level_above_an_untrained_one_is_refused(images):
     sae = Autoencoder(shape=(16, 16, 3), size=4, n_out=4, n_levels=2)
-    with pytest.raises(ValueError, match=r"level 0 hasn't been trained yet: include it in `levels`.*levels=\[1\]"):
+    with pytest.raises(ValueError, match=r"level 0 hasn't been trained yet\. Include 0 in `levels`.*levels=\[1\]"):
         sae.train(images, epochs=1, levels=[1], verbose=0)
 
 
 def test_fine_tuning_levels_that_were_never_trained_is_refused(images):
     sae = Autoencoder(shape=(16, 16, 3), size=4, n_out=4, n_scalings=1, n_levels=2)
     sae.train(images, epochs=0, levels=[0], verbose=0)
-    with pytest.raises(ValueError, match=r"level 1 isn't one: call `train` first\..*`train\(images, epochs=0\)`"):
+    with pytest.raises(
+        ValueError, match=r"level 1 has never been trained\. Call `train` first.*`train\(images, epochs=0\)`"
+    ):
         sae.fine_tune(images, epochs=1, verbose=0)
 
 

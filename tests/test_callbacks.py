@@ -133,9 +133,9 @@ def test_the_writer_is_closed_and_its_files_are_whole(tmp_path, images, monkeypa
             writer.as_default().__enter__()
 
 
-def test_what_can_not_be_shown_is_told(tmp_path, images):
+def test_what_can_not_be_shown_raises_an_error(tmp_path, images):
     anywhere = Autoencoder(size=4)
-    with pytest.raises(ValueError, match=r"`images` must have one size, .*\(16, 16, 3\), \(24, 16, 3\)"):
+    with pytest.raises(ValueError, match=r"`images` must all have the same size.*\(16, 16, 3\), \(24, 16, 3\)"):
         callbacks.ReconstructionImages(anywhere, [images[0], np.zeros((24, 16, 3), np.float32)], tmp_path)
     with pytest.raises(ValueError, match=r"`freq` must be a whole number of at least 1\. Received: freq=0"):
         callbacks.ReconstructionImages(anywhere, images[:2], tmp_path, freq=0)
@@ -144,7 +144,7 @@ def test_what_can_not_be_shown_is_told(tmp_path, images):
         callbacks.ReconstructionImages(of_many, np.zeros((2, 16, 16, 5), np.float32), tmp_path)
     pictures = callbacks.ReconstructionImages(anywhere, images[:2], tmp_path)
     with pytest.raises(
-        ValueError, match=r"`sae` must be the stack whose `train` or `fine_tune` is given this callback"
+        ValueError, match=r"`sae` must be the Autoencoder whose `train` or `fine_tune` this callback is passed to"
     ):
         stack().train(images, epochs=1, callbacks=[pictures], verbose=0)
     assert not any(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Kills at random moments and strangers' folders: a tenth of what `benchmarks/safety/faults.py` does."""
+"""Kills at random moments and manipulated folders: a tenth of the runs of `benchmarks/safety/faults.py`."""
 
 import multiprocessing
 import re
@@ -19,13 +19,13 @@ def test_nothing_is_lost_and_nothing_is_run(job, count, tmp_path, capsys):
     (row,) = faults.main(["--only", job, "--count", str(count), "--json", str(tmp_path / "rows.json")])
     if job == "saving":
         assert row["whole"] == row["kills"] == count
-        assert min(row["the first"], row["the second"]) > 0  # it was killed before and after a swap
+        assert min(row["the first"], row["the second"]) > 0  # kills before and after a swap
         assert row["in a swap"] > 0
     elif job == "encoding":
         assert row["the same store"] == 1
-        assert row["moments"] >= 4  # it was killed early and late, and always went on
+        assert row["moments"] >= 4  # kills at different moments
     else:
-        assert row["changed"] >= 0.9 * count  # hypothesis may run out of new ones
+        assert row["changed"] >= 0.9 * count  # hypothesis may find no more new examples
         assert row["stack, bytes of h5: refused"] > row["stack, bytes of h5: loaded"] > 0
         assert row["stack, attacks in weights: refused"] > 5
         assert row["stack, attacks in config.json: loaded"] > 3
@@ -88,13 +88,13 @@ def test_processes_wait_for_their_turn(tmp_path):
     assert multiprocessing.active_children() == []
 
 
-def test_every_promise_names_a_test_that_is_there():
+def test_every_guarantee_names_an_existing_test():
     text, tests = (ROOT / "docs" / "explanation" / "guarantees.md").read_text(), ROOT / "tests"
-    file, named = None, []
+    file, names = None, []
     for name, test in re.findall(r"`((?:\w+/)?test_\w+\.py|…)(?:::(\w+))?[^`]*`", text):
         file = file if name == "…" else name
         assert (tests / file).is_file(), file
         if test:
             assert f"def {test}(" in (tests / file).read_text(), test
-            named.append(test)
-    assert len(named) > 15
+            names.append(test)
+    assert len(names) > 15

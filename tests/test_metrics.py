@@ -47,12 +47,12 @@ def test_ssim_as_a_loss():
     ("call", "message"),
     [
         (lambda: metrics.ssim_loss(np.zeros((1, 8, 16, 3)), np.zeros((1, 8, 16, 3))), "at least 11 pixels"),
-        (lambda: metrics.ssim_loss(np.zeros((1, 16)), np.zeros((1, 16))), "SSIM is of images"),
-        (lambda: metrics.SSIMWithL1(1.5), "`weight` is a share"),
+        (lambda: metrics.ssim_loss(np.zeros((1, 16)), np.zeros((1, 16))), "SSIM needs images"),
+        (lambda: metrics.SSIMWithL1(1.5), "`weight` must be a number from 0 to 1"),
         (lambda: metrics.SSIMWithL1(low=1.0), "`low` must be less than `high`"),
     ],
 )
-def test_what_has_no_ssim_is_told(call, message):
+def test_what_has_no_ssim_raises_an_error(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
@@ -131,7 +131,7 @@ def test_other_integers_are_refused_with_advice_that_works(measure, value_range,
 
 
 @pytest.mark.parametrize("measure", [metrics.psnr, metrics.ssim])
-def test_shapes_that_differ_are_told(measure):
+def test_shapes_that_differ_raise_an_error(measure):
     images = blobs(3)
     for other in (images[:1], images[..., :1], images[0], images[:, :15]):
         with pytest.raises(ValueError, match="`images` and `reconstructions` must have the same shape") as error:
@@ -139,7 +139,7 @@ def test_shapes_that_differ_are_told(measure):
         assert str(images.shape) in str(error.value)
         assert str(other.shape) in str(error.value)
     sizes = [*blobs(1), *blobs(1, side=20)]
-    with pytest.raises(ValueError, match=r"`images` must be images of one size; compare .* one by one"):
+    with pytest.raises(ValueError, match=r"`images` must be images of one size\. Compare .* one by one"):
         measure(sizes, sizes)
     for image in sizes:
         assert measure(image[None], 0.9 * image[None]).shape == (1,)

@@ -67,11 +67,11 @@ def test_kernel_distance_is_unbiased():
 @pytest.mark.parametrize("distance", [metrics.frechet_distance, metrics.kernel_distance])
 def test_wrong_features(distance):
     good = np.zeros((4, 3))
-    with pytest.raises(ValueError, match=r"`features_a` must be at least two vectors.*reshape"):
+    with pytest.raises(ValueError, match=r"`features_a` must have shape .*at least 2.*reshape"):
         distance(np.zeros((4, 2, 2)), good)
-    with pytest.raises(ValueError, match="`features_b` must be at least two vectors"):
+    with pytest.raises(ValueError, match="`features_b` must have shape"):
         distance(good, good[:1])
     with pytest.raises(ValueError, match="`features_b` must be finite"):
         distance(good, np.full((4, 3), np.nan))
-    with pytest.raises(ValueError, match="must have as many features"):
+    with pytest.raises(ValueError, match="must have the same number of features"):
         distance(good, np.zeros((4, 2)))

@@ -16,7 +16,7 @@ def test_every_public_name_is_there_and_an_unknown_one_is_told():
     for name in stacked_autoencoder.__all__:
         assert getattr(stacked_autoencoder, name) is not None
         assert name in dir(stacked_autoencoder)
-    with pytest.raises(AttributeError, match=r"no attribute 'Autoencodr'\. It offers Autoencoder"):
+    with pytest.raises(AttributeError, match=r"no attribute 'Autoencodr'\. Public names: Autoencoder"):
         stacked_autoencoder.Autoencodr  # noqa: B018
 
 

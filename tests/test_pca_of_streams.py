@@ -97,7 +97,7 @@ def test_constant_images_have_a_start_too():
     np.testing.assert_array_equal(code.whitening(), code.components)
 
 
-def test_an_empty_stream_is_told():
+def test_an_empty_stream_raises_an_error():
     with pytest.raises(ValueError, match="at least one image"):
         fit_linear_code(lambda: iter([]), 2, 2)
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from stacked_autoencoder import Autoencoder, DenseLevel, SequenceLevel, plots
 
@@ -94,6 +95,16 @@ def test_pixels_into_a_stack_trained_on_the_unit_range_are_scaled_to_it():
     assert sae.value_range == (0, 1)
     np.testing.assert_allclose(sae.encode(pixels), sae.encode(pixels / 255.0), atol=1e-5)
     assert sae.evaluate(pixels) == pytest.approx(sae.evaluate(pixels / 255.0), rel=1e-3)
+
+
+def test_a_folder_for_a_stack_trained_on_the_unit_range_is_scaled_to_it(tmp_path):
+    pixels = np.rint(SMOOTH * 255).astype(np.uint8)
+    for index, image in enumerate(pixels):
+        Image.fromarray(image[..., 0]).save(tmp_path / f"{index:02d}.png")
+    sae = trained(pixels / 255.0)
+    np.testing.assert_allclose(sae.encode(tmp_path), sae.encode(pixels / 255.0), atol=1e-5)
+    store = sae.encode_to(tmp_path / "store", tmp_path, dtype="float32", verbose=0)
+    np.testing.assert_allclose(store[:], sae.encode(pixels / 255.0), atol=1e-5)
 
 
 def test_validation_pixels_are_scaled_as_the_training_images_are():

@@ -1,4 +1,4 @@
-"""Fair times on a machine that others use too."""
+"""Time measurements on a machine that other programs use as well."""
 
 import time
 from collections.abc import Callable
@@ -11,14 +11,14 @@ import tensorflow as tf
 
 from stacked_autoencoder.optimizers import PEAK_LEARNING_RATE, WarmCosine
 
-FINENESS = 10_000  # steps that stand for the whole time
+SCHEDULE_STEPS = 10_000  # steps of the learning rate schedule that stand for the whole time
 
 
 class TimeLimit(keras.callbacks.Callback):
-    """Stops training so many seconds after it was made: starts, compiling and looks at the validation set count.
+    """Stops training a number of seconds after this object was created; compiling and validation count.
 
     Attributes:
-        elapsed: variable, the share of the seconds that is over.
+        elapsed: variable, the share of the seconds that has passed.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -35,11 +35,11 @@ class TimeLimit(keras.callbacks.Callback):
 
 
 class Curve(keras.callbacks.Callback):
-    """The validation loss over the seconds since this was made: starts, compiling and looks count.
+    """The validation loss over the seconds since this object was created; compiling and validation count.
 
     Attributes:
-        rows: `seconds` and `loss` of each look.
-        start: seconds at the first step, before it.
+        rows: `seconds` and `loss` of each validation.
+        start: seconds before the first step.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Curve(keras.callbacks.Callback):
 
     @property
     def seconds(self) -> float:
-        """Since this was made."""
+        """Seconds since this object was created."""
         return time.perf_counter() - self.began
 
     def add(self, loss: float) -> None:
@@ -64,31 +64,31 @@ class Curve(keras.callbacks.Callback):
 
 
 class OverTime(keras.optimizers.schedules.LearningRateSchedule):
-    """The learning rate that `train` would use, by the clock: how many steps will fit isn't known beforehand."""
+    """The learning rate of `train` over time instead of steps, because the number of steps is not known beforehand."""
 
     def __init__(self, limit: TimeLimit) -> None:
         self.limit = limit
-        self.over_steps = WarmCosine(PEAK_LEARNING_RATE, FINENESS)
+        self.over_steps = WarmCosine(PEAK_LEARNING_RATE, SCHEDULE_STEPS)
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        return self.over_steps(FINENESS * self.limit.elapsed)
+        return self.over_steps(SCHEDULE_STEPS * self.limit.elapsed)
 
 
 def reached_after(curve: list[dict], value: float, name: str) -> float | None:
-    """Seconds until a curve is as low as a value, in a straight line between two looks; `None`: it never is."""
+    """Seconds until a curve reaches a value, interpolated linearly; `None` if it never does."""
     earlier = None
-    for look in curve:
-        if look[name] <= value:
+    for point in curve:
+        if point[name] <= value:
             if earlier is None:
-                return look["seconds"]
-            share = (earlier[name] - value) / (earlier[name] - look[name])
-            return earlier["seconds"] + share * (look["seconds"] - earlier["seconds"])
-        earlier = look
+                return point["seconds"]
+            share = (earlier[name] - value) / (earlier[name] - point[name])
+            return earlier["seconds"] + share * (point["seconds"] - earlier["seconds"])
+        earlier = point
     return None
 
 
 def step_times(models: dict[str, keras.Model], batch: tf.Tensor, rounds: int = 10, steps: int = 3) -> dict[str, float]:
-    """Seconds of one compiled training step of each model. They are real steps; the weights are put back in the end."""
+    """Seconds of one compiled training step of each model; the weights are restored afterwards."""
     weights = {name: model.get_weights() for name, model in models.items()}
     compiled = {name: tf.function(model.train_step) for name, model in models.items()}
 
@@ -104,10 +104,7 @@ def step_times(models: dict[str, keras.Model], batch: tf.Tensor, rounds: int = 1
 
 
 def best_times(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Seconds of each job: the best of `in_turns`.
-
-    Others on the machine only ever add time, and more to small jobs than to large ones.
-    """
+    """Seconds of each job: the best round of `in_turns`, because other programs can only add time."""
     return best_of(in_turns(jobs, rounds))
 
 
@@ -116,15 +113,15 @@ def best_of(turns: dict[str, list[float]]) -> dict[str, float]:
 
 
 def quartiles(values: list[float]) -> tuple[float, float, float]:
-    """The median in the middle, and between what the middle half lies."""
+    """Lower quartile, median and upper quartile."""
     lower, median, upper = np.percentile(values, (25, 50, 75))
     return lower, median, upper
 
 
 def in_turns(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each job in several rounds in which they take turns, after one that isn't counted.
+    """Seconds of each job in several rounds, in which the jobs take turns; a first round is not counted.
 
-    Prints medians, and between what times the middle half of the rounds lies.
+    Prints the best round, the median and the quartiles.
     """
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(rounds + 1):
@@ -135,6 +132,6 @@ def in_turns(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, li
     times = {name: values[1:] for name, values in times.items()}
     for name, values in times.items():
         best, lower, median, upper = (1000 * seconds for seconds in (min(values), *quartiles(values)))
-        told = f"best {best:.3g} ms, median {median:.3g} ms, half within {lower:.3g} and {upper:.3g} ms"
-        print(f"  {name}, {rounds} rounds: {told}", flush=True)
+        text = f"best {best:.3g} ms, median {median:.3g} ms, quartiles {lower:.3g} and {upper:.3g} ms"
+        print(f"  {name}, {rounds} rounds: {text}", flush=True)
     return times

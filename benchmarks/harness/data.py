@@ -1,7 +1,8 @@
-"""What the benchmarks run on, without the internet.
+"""Data of the benchmarks, which need no download.
 
-Photographs come in three sets of different *pictures*: crops of one train, tiles of the second choose (the epoch that
-is kept, and this library's own default settings), tiles of the third are looked at only by the final figure.
+There are three sets of different photographs. Crops of the first are for training. Tiles of the second select the
+weights to keep, and have selected the default settings of this library. Tiles of the third are used only for the test
+loss.
 """
 
 import argparse
@@ -14,9 +15,9 @@ from examples import clothes
 from stacked_autoencoder.datasets import HELD_OUT, TRAINING, open_picture, photograph, random_crops, tiles
 
 SIDE = 64
-CROPS = 40_000  # so that five minutes are a few passes: fewer crops are learnt by heart
+CROPS = 40_000  # a few passes in five minutes; with fewer crops, networks overfit
 DEBIAN_PHOTOGRAPHS = Path("/usr/share/wallpapers")
-# What is a photograph, and not a drawing, of those that have this size in Debian's package plasma-workspace-wallpapers.
+# The photographs of this size in Debian's package plasma-workspace-wallpapers; its drawings are left out.
 TEST = (
     "BytheWater",
     "ColdRipple",
@@ -31,43 +32,43 @@ TEST = (
     "summer_1am",
 )
 TEST_FILE = "contents/images/2560x1600.jpg"
-TEST_SIDE = 512  # the shorter one, about that of the others: a camera blurs and compresses its single pixels
+TEST_SIDE = 512  # of the shorter side, as in the other sets; at full size, photographs are blurred by the camera
 
 
 def add_test_photographs(parser: argparse.ArgumentParser) -> None:
-    """The argument that says where those of `test_tiles` are."""
-    text = "usr/share/wallpapers of Debian's package plasma-workspace-wallpapers"
+    """Adds the argument for the folder of `test_tiles`."""
+    text = "the folder usr/share/wallpapers of Debian's package plasma-workspace-wallpapers"
     parser.add_argument("--test-photographs", type=Path, default=DEBIAN_PHOTOGRAPHS, help=text)
 
 
 def add_count(parser: argparse.ArgumentParser) -> None:
-    """The argument that says how many of `training_crops`."""
-    parser.add_argument("--count", type=int, default=CROPS, help="of crops to train on; fewer, to try it out")
+    """Adds the argument for the number of `training_crops`."""
+    parser.add_argument("--count", type=int, default=CROPS, help="number of training crops")
 
 
 def training_crops(count: int = CROPS, swap_colours: bool = True, side: int = SIDE) -> np.ndarray:
-    """`(count, side, side, 3)` uint8, of six photographs in scikit-image's wheel."""
+    """`(count, side, side, 3)` uint8, from six photographs of scikit-image."""
     return random_crops([photograph(name) for name in TRAINING], count, side, swap_colours=swap_colours)
 
 
 def validation_crops(count: int, side: int) -> np.ndarray:
-    """`(count, side, side, 3)` uint8, of the two of `validation_tiles`, for sides of which few tiles fit in."""
+    """`(count, side, side, 3)` uint8, from the photographs of `validation_tiles`, for sides with few whole tiles."""
     return random_crops([photograph(name) for name in HELD_OUT], count, side, swap_colours=False)
 
 
 def validation_tiles() -> np.ndarray:
-    """`(N, 64, 64, 3)` uint8, of two others in the wheel."""
+    """`(N, 64, 64, 3)` uint8, from two other photographs of scikit-image."""
     return tiles([photograph(name) for name in HELD_OUT], SIDE)
 
 
 def test_tiles(folder: Path) -> np.ndarray:
-    """`(N, 64, 64, 3)` uint8, of eleven photographs by other people and cameras, in a folder."""
+    """`(N, 64, 64, 3)` uint8, from eleven photographs by other photographers and cameras, in `folder`."""
     paths = [folder / name / TEST_FILE for name in TEST]
     if not all(path.is_file() for path in paths):
         raise SystemExit(
-            "The benchmark judges by photographs in Debian's package plasma-workspace-wallpapers: install it with "
-            "`apt-get install plasma-workspace-wallpapers`, or unpack it and name its usr/share/wallpapers with "
-            f"--test-photographs. Received: {str(folder)!r}"
+            "`--test-photographs` must be a folder with the photographs of Debian's package "
+            "plasma-workspace-wallpapers. Install them with `apt-get install plasma-workspace-wallpapers`, or unpack "
+            f"the package and pass its folder usr/share/wallpapers. Received: --test-photographs={str(folder)!r}"
         )
     pictures = []
     for path in paths:

@@ -1,4 +1,4 @@
-"""Training this library's levels for so long, and what is measured of them."""
+"""Trains levels of this library for a given time, and measures them."""
 
 import time
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ from stacked_autoencoder.training.model import ReconstructionModel
 from stacked_autoencoder.utils.images import scaled
 
 BATCH = 32
-LOOK = 250  # steps between two looks at the validation set
+VALIDATE_EVERY = 250  # steps
 
 
-def steps_to_look(count: int, batch_size: int = BATCH) -> int:
-    """From one look at the validation set to the next, of so many images: one pass at most."""
-    return min(LOOK, count // batch_size)
+def steps_per_validation(count: int, batch_size: int = BATCH) -> int:
+    """Steps from one validation to the next: at most one pass over `count` images."""
+    return min(VALIDATE_EVERY, count // batch_size)
 
 
-def train_ours(
+def train_levels(
     levels: Sequence[ConvLevel],
     images: np.ndarray,
     valid: np.ndarray,
@@ -31,10 +31,10 @@ def train_ours(
     batch_size: int = BATCH,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> tuple[Autoencoder, float]:
-    """Trains a stack for so long; returns it and the seconds it took.
+    """Trains a stack of one or two levels for `seconds`; returns it and the seconds it took.
 
-    The first level takes little of the time where a second follows: most is lost in the last, and the further the first
-    is trained away from its linear start, the more an error in its encodings costs in the image.
+    With two levels, the first one gets little of the time. The second level causes most of the loss, and the further
+    the first is trained away from PCA, the more an error in its encodings costs in the image.
     """
     shares = [1.0] if len(levels) == 1 else [0.05, 0.95]
     keras.utils.set_random_seed(0)
@@ -48,7 +48,9 @@ def train_ours(
             levels=[index],
             validation_data=valid,
             batch_size=batch_size,
-            steps_per_epoch=steps_to_look(len(images), batch_size),  # of level 0; the other's is one pass
+            steps_per_epoch=steps_per_validation(
+                len(images), batch_size
+            ),  # of level 0; level 1 takes one pass per epoch
             learning_rate=OverTime(limit),
             callbacks=[limit, *callbacks],
             verbose=2,
@@ -57,7 +59,7 @@ def train_ours(
 
 
 def as_if_trained(sae: Autoencoder) -> None:
-    """Gives residual paths an effect: before training they have none, and `encode` and `decode` leave them out."""
+    """Makes the residual paths nonzero: `encode` and `decode` skip paths that are zero."""
     for level in sae.levels:
         for model in (level.encoder, level.decoder):
             bias = model.get_layer("residual").bias
@@ -65,7 +67,7 @@ def as_if_trained(sae: Autoencoder) -> None:
 
 
 def reconstruction(sae: Autoencoder, images: np.ndarray) -> keras.Model:
-    """The stack as `train` fits it, to time its step like that of any Keras model."""
+    """The Keras model that `train` fits, to measure its training step."""
     model = ReconstructionModel(sae.levels)
     model.compile(optimizer=optimizer_for(sae.levels, scaled(images).numpy(), 1.0, 1e-4))
     model.optimizer.build(model.trainable_variables)
@@ -73,7 +75,7 @@ def reconstruction(sae: Autoencoder, images: np.ndarray) -> keras.Model:
 
 
 def share_worse_than_pca(sae: Autoencoder, tiles: np.ndarray) -> float:
-    """The share of `tiles` on which a stack of one level loses more than PCA of the same size."""
+    """The share of `tiles` on which a stack of one level has a higher loss than PCA with the same number of values."""
     images, level = scaled(tiles).numpy(), sae.levels[0]
     ours = np.mean(np.square(sae.reconstruct(tiles) - images), axis=(1, 2, 3))
     patches = (to_patches(image[None], level.factor).astype(np.float64) for image in images)
@@ -81,12 +83,8 @@ def share_worse_than_pca(sae: Autoencoder, tiles: np.ndarray) -> float:
     return float(np.mean(ours > pca))
 
 
-CODES = {"16x16x32": 2, "8x8x32": 3, "4x4x32": 4}  # code shape of a 64x64 picture → halvings
-
-
+CODES = {"16x16x32": 2, "8x8x32": 3, "4x4x32": 4}  # encoding of a 64x64x3 image → `n_scalings`
 N_OUT = 32
-
-
 SIZE = 64
 
 
@@ -99,21 +97,21 @@ def budgets_of(sae: Autoencoder, *sets: np.ndarray) -> list[dict]:
     return [sae.evaluate(tiles, return_dict=True)[0] for tiles in sets]
 
 
-def our_row(
+def photographs_row(
     code: str, design: str, sae: Autoencoder, test: np.ndarray, budgets: list[dict], seconds: float, step: float = 0.0
 ) -> dict:
-    """The row of a stack of one level, from its error budgets on the test and the validation set."""
-    judged, chosen = budgets
+    """The row of a stack of one level, from its error budgets on the test set and the validation set."""
+    of_test, of_validation = budgets
     return row(
         "photographs",
         code,
-        int(judged["values"]),
+        int(of_test["values"]),
         design,
-        judged["full_loss"],
-        judged["pca_loss"],
+        of_test["full_loss"],
+        of_test["pca_loss"],
         seconds,
         step,
-        valid=chosen["full_loss"],
+        valid=of_validation["full_loss"],
         worse=share_worse_than_pca(sae, test),
     )
 
@@ -122,14 +120,14 @@ FASHION_SIZE = 64
 
 
 def fashion_levels() -> list[ConvLevel]:
-    """Nearly all weights in the level that loses nearly everything: greedy training can't use those of the other."""
+    """Levels for Fashion-MNIST: nearly all weights are in the second, which causes nearly all of the loss."""
     return [
         ConvLevel(14, 2, FASHION_SIZE // 4, depth=0),
         ConvLevel(n_scalings=0, size=FASHION_SIZE, depth=3, latent_dim=30),
     ]
 
 
-HALVINGS = (2, 1, 1)  # of the stack that is trained: 128x128x3 to 8x8x32
+HALVINGS = (2, 1, 1)  # of `greedy_stack`: 128x128x3 to 8x8x32
 
 
 def greedy_stack(side: int, size: int) -> Autoencoder:

@@ -1,4 +1,4 @@
-"""Jobs in processes of their own, which hold nothing else."""
+"""Jobs in separate processes, and the memory of a process."""
 
 import json
 import subprocess
@@ -9,21 +9,21 @@ STATUS = Path("/proc/self/status")
 
 
 def in_a_process(module: str, *arguments: str) -> dict:
-    """Runs `python -m module arguments`; the JSON in the last line that it prints."""
+    """Runs `python -m module arguments`; returns the JSON in the last line of its output."""
     command = [sys.executable, "-m", module, *arguments]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
 
 
 def peak_megabytes() -> float:
-    """The most memory that this process has had."""
-    return _told("VmHWM")
+    """The peak memory of this process."""
+    return _read_status("VmHWM")
 
 
 def megabytes() -> float:
-    """The memory that this process has now."""
-    return _told("VmRSS")
+    """The current memory of this process."""
+    return _read_status("VmRSS")
 
 
-def _told(name: str) -> float:
+def _read_status(name: str) -> float:
     (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith(name)]
     return int(line.split()[1]) / 1000

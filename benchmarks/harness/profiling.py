@@ -1,4 +1,4 @@
-"""Where the time of a compiled function goes, by TensorFlow's own profiler."""
+"""The time of a compiled function by kind of operation, from TensorFlow's profiler."""
 
 import re
 import tempfile
@@ -12,16 +12,16 @@ from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 PRODUCTS = ("Conv2D", "MatMul")
 LAYOUT = ("Transpose", "Tile", "Concat", "Pad", "Slice", "Reshape", "BroadcastTo")
-OPERATION = re.compile(r"[^:\s]+:\w+")  # what runs them is traced as well, under names with blanks or `::`
+OPERATION = re.compile(r"[^:\s]+:\w+")  # excludes the executors, whose names have blanks or `::`
 KINDS = ("products", "layout", "optimizer", "elementwise")
 
 
 def shares(job: Callable[[], Any], optimizer: str = "level_muon") -> dict[str, float]:
-    """What share of the time of all operations each kind of them takes.
+    """The share of each kind of operation in the time of all operations.
 
     Args:
-        job: runs the function; it must have been traced before.
-        optimizer: its name, which is that of the scope of its operations.
+        job: calls the function, which must have been traced before.
+        optimizer: name of the optimizer, which is the name scope of its operations.
     """
     times = Counter()
     for name, milliseconds in operation_times(job).items():
@@ -30,7 +30,7 @@ def shares(job: Callable[[], Any], optimizer: str = "level_muon") -> dict[str, f
 
 
 def operation_times(job: Callable[[], Any]) -> Counter[str]:
-    """`name:type` of each operation that the job runs → milliseconds in all."""
+    """`name:type` of each operation → total milliseconds."""
     times: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         tf.profiler.experimental.start(folder)

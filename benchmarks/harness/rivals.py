@@ -1,4 +1,4 @@
-"""The designs that ours is held against."""
+"""Other autoencoders that the library is compared with."""
 
 import math
 import time
@@ -14,7 +14,7 @@ from stacked_autoencoder.utils.images import scaled
 
 
 def usual_design(shape: tuple[int, ...], n_scalings: int, n_out: int, size: int) -> keras.Model:
-    """The deep convolutional autoencoder that most tutorials build: full resolution, batch norm, tanh code."""
+    """The convolutional autoencoder of most tutorials: full resolution, batch normalisation, tanh encodings."""
 
     def convolution(kind: type, strides: int) -> keras.Sequential:
         return keras.Sequential(
@@ -34,7 +34,7 @@ def usual_design(shape: tuple[int, ...], n_scalings: int, n_out: int, size: int)
 
 
 def keras_blog(shape: tuple[int, ...], n_scalings: int, n_out: int, size: int) -> keras.Model:
-    """The convolutional autoencoder of the Keras blog, for images in [-1, 1]: maxima down, repeated pixels up."""
+    """The convolutional autoencoder of the Keras blog, for images in [-1, 1]: max pooling and upsampling."""
 
     def convolution(filters: int) -> layers.Layer:
         return layers.Conv2D(filters, 3, padding="same", activation="relu")
@@ -52,7 +52,7 @@ def keras_blog(shape: tuple[int, ...], n_scalings: int, n_out: int, size: int) -
 
 
 def dense_code(shape: tuple[int, ...], values: int) -> keras.Model:
-    """One hidden layer, with as many units as the code has values."""
+    """An autoencoder with one hidden dense layer of `values` units."""
     hidden = [layers.Flatten(), layers.Dense(values, activation="relu")]
     outputs = [layers.Dense(math.prod(shape)), layers.Reshape(shape)]
     model = keras.Sequential([keras.Input(shape), *hidden, *outputs])
@@ -86,12 +86,12 @@ def train_plain(
     steps: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> float:
-    """Fits a Keras autoencoder for so long, keeps the weights that were best on `valid`, returns the seconds it took.
+    """Trains a Keras autoencoder for `seconds`, keeps the weights with the lowest loss on `valid`; returns the time.
 
     Args:
-        steps: from one look at `valid` to the next.
+        steps: steps from one validation to the next.
     """
-    pixels = tf.constant(images)  # an array would be written into the graph, which takes a minute
+    pixels = tf.constant(images)  # an array would be copied into the graph, which takes a minute
     rows = tf.data.Dataset.range(len(images)).shuffle(len(images)).batch(batch_size).repeat()
     pairs = rows.map(lambda chosen: scaled(tf.gather(pixels, chosen))).map(lambda batch: (batch, batch)).prefetch(2)
     best = keras.callbacks.EarlyStopping("val_loss", patience=10_000, restore_best_weights=True)

@@ -1,4 +1,4 @@
-"""What the benchmarks print and write, and the arguments that say so."""
+"""Tables that the benchmarks print and write, and their common arguments."""
 
 import argparse
 import json
@@ -6,20 +6,20 @@ from pathlib import Path
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--json", type=Path, help="also write the table here")
-    return made
+    result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("--json", type=Path, help="also write the table to this file")
+    return result
 
 
 def write(rows: list[dict], file: Path | None) -> list[dict]:
-    """Writes a table, if there is a file for it; returns it."""
+    """Writes the rows to `file`, unless it is `None`; returns them."""
     if file:
         file.write_text(json.dumps(rows, indent=1))
     return rows
 
 
 def figures(values: dict[str, float], file: Path | None) -> dict[str, float]:
-    """Prints single figures by what they are, and writes a row for each; returns them."""
+    """Prints named values, and writes one row for each; returns them."""
     for what, figure in values.items():
         print(f"{figure:8.2f}  {what}")
     write([{"what": what, "figure": figure} for what, figure in values.items()], file)
@@ -44,13 +44,15 @@ def row(
 
 
 def show(rows: list[dict]) -> None:
+    """Prints losses: of the test set and of the validation set, in total and divided by the PCA loss."""
     print(
-        "\ndata          code      values  design                       loss  of PCA     valid  worse  seconds  step ms"
+        f"\n{'data':13} {'encoding':13} {'values':>6}  {'design':23} {'loss':>9} {'loss / PCA loss':>16}"
+        f" {'validation loss':>16} {'worse than PCA':>15} {'time (s)':>9} {'step (ms)':>10}"
     )
     for line in rows:
-        worse = " " * 7 if line["worse"] is None else f"{line['worse']:7.1%}"
-        times = "".join(f"{line[name]:9.1f}" if line[name] else " " * 9 for name in ("seconds", "step_ms"))
+        worse = "" if line["worse"] is None else f"{line['worse']:.1%}"
+        seconds, step = (f"{line[name]:.1f}" if line[name] else "" for name in ("seconds", "step_ms"))
         print(
-            f"{line['data']:13} {line['code']:9} {line['values']:6}  {line['design']:23} {line['loss']:9.2e}"
-            f" {line['of_pca']:7.3f} {line['valid']:9.2e}{worse}{times}"
+            f"{line['data']:13} {line['code']:13} {line['values']:6}  {line['design']:23} {line['loss']:9.2e}"
+            f" {line['of_pca']:16.3f} {line['valid']:16.2e} {worse:>15} {seconds:>9} {step:>10}".rstrip()
         )

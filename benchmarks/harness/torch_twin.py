@@ -1,6 +1,6 @@
-"""The network of a convolutional level in PyTorch, with the same weights: what a user could have written there.
+"""The network of a convolutional level in PyTorch, with the same weights.
 
-Channels-last, fused Adam, eager: PyTorch's fastest on a CPU without its compiler.
+Channels-last, fused Adam and eager mode are the fastest on a CPU without PyTorch's compiler.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class Block(nn.Module):
 
 
 class Half(nn.Module):
-    """One side of a level: the linear path, and the residual one as a list of what follows each other."""
+    """The encoder or the decoder of a level: a linear path, and a residual path given as a list of modules."""
 
     def __init__(self, linear: nn.Module, residual: list[nn.Module]) -> None:
         super().__init__()
@@ -44,8 +44,8 @@ def twin(level: ConvLevel, seed: int | None = None) -> nn.Sequential:
     """Encoder and decoder of a built level with image-shaped encodings and `activation="silu"`.
 
     Args:
-        level: gives its weights.
-        seed: weights are PyTorch's own random ones instead.
+        level: a level whose weights are copied.
+        seed: seed of PyTorch's random weights, which are used instead.
     """
     if seed is not None:
         torch.manual_seed(seed)
@@ -71,9 +71,10 @@ def twin(level: ConvLevel, seed: int | None = None) -> nn.Sequential:
 
 
 def _copy(model: keras.Model, half: Half) -> None:
-    """Both list a path's layers from the input to the output.
+    """Copies the weights of a Keras model; both list the layers of a path from input to output.
 
-    Kernels of convolutions are `(H, W, in, out)` here and `(out, in, H, W)` there, of transposed ones the other way.
+    Kernels of convolutions are `(H, W, in, out)` in Keras and `(out, in, H, W)` in PyTorch; in transposed
+    convolutions, `in` and `out` are swapped in both.
     """
     kernels = [layer for layer in model.layers if layer.weights]
     linear = model.get_layer("linear")
@@ -87,12 +88,12 @@ def _copy(model: keras.Model, half: Half) -> None:
 
 
 def as_torch(images: np.ndarray) -> Tensor:
-    """`(N, H, W, C)` → `(N, C, H, W)` over the same memory, which is what channels-last means."""
+    """`(N, H, W, C)` → `(N, C, H, W)` without a copy, in the memory format channels-last."""
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 def encoding(net: nn.Sequential, images: np.ndarray) -> Callable[[], Tensor]:
-    """Encodes a batch, from numpy's memory to PyTorch's."""
+    """Returns a function that encodes a batch."""
 
     def encode() -> Tensor:
         with torch.inference_mode():
@@ -102,7 +103,7 @@ def encoding(net: nn.Sequential, images: np.ndarray) -> Callable[[], Tensor]:
 
 
 def training(net: nn.Sequential, learning_rate: float = 1e-3) -> Callable[[np.ndarray], Tensor]:
-    """One step on a batch."""
+    """Returns a function that takes a training step on a batch."""
     optimizer = torch.optim.Adam(net.parameters(), learning_rate, fused=True)
 
     def step(images: np.ndarray) -> Tensor:
@@ -117,16 +118,22 @@ def training(net: nn.Sequential, learning_rate: float = 1e-3) -> Callable[[np.nd
 
 
 def train(
-    net: nn.Sequential, images: np.ndarray, valid: np.ndarray, seconds: float, curve: Curve, look: int, batch_size: int
+    net: nn.Sequential,
+    images: np.ndarray,
+    valid: np.ndarray,
+    seconds: float,
+    curve: Curve,
+    validate_every: int,
+    batch_size: int,
 ) -> None:
-    """Trains for so long on images in uint8, and looks at others after every `look` steps, and in the end."""
+    """Trains on uint8 images for `seconds`; adds the loss on `valid` to `curve` every `validate_every` steps."""
     rng, step, steps = np.random.default_rng(0), training(net), 0
     while True:
         for chosen in np.array_split(rng.permutation(len(images)), max(len(images) // batch_size, 1)):
             step(scaled(images[chosen]).numpy())
             steps += 1
             is_over = curve.seconds > seconds
-            if steps % look == 0 or is_over:
+            if steps % validate_every == 0 or is_over:
                 curve.add(loss_of(net, scaled(valid).numpy()))
             if is_over:
                 return

@@ -1,10 +1,11 @@
-"""A classifier of large photographs: how much it learns from pixels, and from encodings in as many epochs and as long.
+"""Accuracy of a classifier on pixels and on encodings, for the same number of epochs and for the same time.
 
     python -m benchmarks.quality.classifiers                    # 128x128x3, ten minutes
 
-Which of six photographs is a crop from? The crops to train on are of one half of each, those to judge by of the other.
-Two levels take 128x128x3 to 32x32x32 and 8x8x32; `heads.classifier` learns from either, and the same kind of network
-from the pixels: first for as many epochs, then, where training the autoencoder and encoding count, for as long.
+The task is to tell from which of six photographs a crop was taken. Training crops are from one half of each photograph,
+test crops from the other half. Two levels encode 128x128x3 images as 32x32x32 and 8x8x32. `heads.classifier` is trained
+on the pixels and on both encodings: first for the same number of epochs, then on encodings for the same total time,
+which includes training the autoencoder and encoding.
 """
 
 import time
@@ -20,12 +21,12 @@ from stacked_autoencoder import Autoencoder, ConvLevel, heads
 from stacked_autoencoder.datasets import TRAINING, photograph, random_crops
 
 BATCH = 64
-MOST_EPOCHS = 10_000  # where seconds are the limit
+MAX_EPOCHS = 10_000  # if the time is the limit
 WIDTH = 32
 
 
 def crops(count: int, side: int, second_half: bool) -> tuple[np.ndarray, np.ndarray]:
-    """`count` of each photograph's halves, `(N, side, side, 3)` uint8, and whose they are."""
+    """`count` crops of one half of each photograph, `(N, side, side, 3)` uint8, and the indices of the photographs."""
     images = []
     for index, name in enumerate(TRAINING):
         whole = photograph(name)
@@ -56,7 +57,7 @@ def compare_classifiers(side: int, count: int, epochs: int) -> list[dict]:
         net = new_classifier(encodings)
         rows.append(learn(net, (encodings, labels), test, epochs, before))
         left = TimeLimit(max(0.1, rows[0]["seconds"] - rows[-1]["seconds"]))
-        longer = learn(net, (encodings, labels), test, MOST_EPOCHS, rows[-1]["seconds"], callbacks=[left])
+        longer = learn(net, (encodings, labels), test, MAX_EPOCHS, rows[-1]["seconds"], callbacks=[left])
         rows.append(longer | {"before": before, "epochs": epochs + longer["epochs"]})
     return rows
 
@@ -69,15 +70,15 @@ def learn(
     before: float = 0.0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict:
-    """Its seconds are counted from those that went before it."""
+    """Trains a classifier; `before` seconds are added to its time."""
     clock, began = Clock(), time.perf_counter()
     net.fit(*train, batch_size=BATCH, epochs=epochs, callbacks=[clock, *callbacks], verbose=0)
     whole = clock.epochs[:-1] if callbacks else clock.epochs  # the last is cut short
     row = {"on": "x".join(map(str, train[0].shape[1:])), "epoch": min(whole[1:] or clock.epochs)}
     row |= {"epochs": len(clock.epochs), "before": before, "seconds": before + time.perf_counter() - began}
     row["accuracy"] = net.evaluate(*test, verbose=0)[1]
-    told = "{on:11}{epochs:5} epochs of {epoch:.2f} s, until {seconds:.0f} s; of the test crops right: {accuracy:.3f}"
-    print(told.format(**row), flush=True)
+    text = "{on:11} {epochs:4} epochs of {epoch:.2f} s, {seconds:.0f} s in total, test accuracy {accuracy:.3f}"
+    print(text.format(**row), flush=True)
     return row
 
 
@@ -91,7 +92,7 @@ def new_classifier(values: np.ndarray) -> keras.Model:
 def main(argv: list[str] | None = None) -> list[dict]:
     parser = table.parser(__doc__)
     parser.add_argument("--side", type=int, default=128)
-    parser.add_argument("--count", type=int, default=400, help="crops of each photograph")
+    parser.add_argument("--count", type=int, default=400, help="number of training crops per photograph")
     parser.add_argument("--epochs", type=int, default=4)
     arguments = parser.parse_args(argv)
     rows = compare_classifiers(arguments.side, arguments.count, arguments.epochs)

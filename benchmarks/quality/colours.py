@@ -1,15 +1,15 @@
-"""What it is worth to swap the colour channels of half the crops: few photographs hold few colours.
+"""Effect of swapping the colour channels of half the training crops, because few photographs show few colours.
 
     python -m benchmarks.quality.colours            # 5 minutes of training each
 
-64x64x3 photographs to 8x8x32, as in `benchmarks.quality.photographs`: the same crops with their own colours, and with
-the channels of half of them swapped.
+64x64x3 photographs with 8x8x32 encodings, as in `benchmarks.quality.photographs`. The same crops are used with original
+colours, and with swapped channels in half of them.
 """
 
 from pathlib import Path
 
 from benchmarks.harness import data, table
-from benchmarks.harness.designs import budgets_of, level_for, our_row, train_ours
+from benchmarks.harness.designs import budgets_of, level_for, photographs_row, train_levels
 
 CODE = "8x8x32"
 
@@ -19,9 +19,9 @@ def compare_colours(minutes: float, count: int, test_folder: Path) -> list[dict]
     rows = []
     for swapped in (False, True):
         images = data.training_crops(count, swap_colours=swapped)
-        sae, took = train_ours([level_for(CODE)], images, valid, 60 * minutes)
+        sae, took = train_levels([level_for(CODE)], images, valid, 60 * minutes)
         budgets = budgets_of(sae, test, valid)
-        rows.append(our_row(CODE, f"colours {'swapped' if swapped else 'kept'}", sae, test, budgets, took))
+        rows.append(photographs_row(CODE, f"colours {'swapped' if swapped else 'kept'}", sae, test, budgets, took))
     return rows
 
 

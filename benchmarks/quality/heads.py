@@ -1,15 +1,20 @@
-"""Heads on encodings against the same heads on pixels: what each draws after as many minutes, under one judge.
+"""Generative heads on encodings against the same heads on pixels, after the same training time.
 
-    python -m benchmarks.quality.heads                                     # all of them, five minutes each, an hour
+    python -m benchmarks.quality.heads                                     # all heads, five minutes each: an hour
     python -m benchmarks.quality.heads --only Flow --minutes 10 --enlarge 2
     python -m benchmarks.quality.heads --only Flow --minutes 2 --code 7x7x8 14x14x2
 
-Fashion-MNIST, `--enlarge` times 28 pixels wide; encodings are 7x7x8, or 14x14x2 of a flow, and what a head draws of
-them is decoded. The judge is a classifier of real images, trained beforehand: *Fréchet* is the distance of its features
-from those of test images, *spread* how much they differ, of how much test images do. Each head trains in a process of
-its own, for its peak memory (with the data), and its clock stops while it is judged. *equal* is the time until it is as
-near as the same head on pixels in the end; *step* the median of all steps. The time that the autoencoder takes is a row
-of its own.
+Fashion-MNIST, enlarged `--enlarge` times from 28x28 pixels. Encodings are 7x7x8, or 14x14x2 for the flow; generated
+encodings are decoded. A classifier trained on real images judges the generated images. Columns:
+
+- Fréchet: distance between the classifier's features of generated images and of test images.
+- spread: variety of the features, divided by that of test images.
+- asked: share of images that the classifier assigns to the requested class.
+- equal: time until the head reaches the final distance of the same head on pixels.
+- step ms: median time of a training step.
+- MB: peak memory with the data. Each head is trained in a separate process. Its time does not include the evaluations.
+
+The training time of the autoencoder is in a separate row.
 """
 
 import json
@@ -30,25 +35,25 @@ from examples.judge import BATCH, Judge, gaussian, train_autoencoder, train_judg
 from stacked_autoencoder import heads
 
 EPOCHS = 2  # of the autoencoder
-LOOKS = 4  # at what is drawn: after half of the time, a quarter of it, and so on
+N_EVALUATIONS = 4  # after the whole time, half of it, a quarter of it, …
 HEADS = {"VAE": {}, "WGAN": {}, "BEGAN": {}, "Flow": {"n_classes": 10}}
-CODES = {"7x7x8": ("VAE", "WGAN", "BEGAN"), "14x14x2": ("Flow",)}  # as many values each
+CODES = {"7x7x8": ("VAE", "WGAN", "BEGAN"), "14x14x2": ("Flow",)}  # with the same number of values
 COLUMNS = {"step_ms": "step ms", "steps": "steps", "seconds": "seconds", "equal": "equal", "frechet": "Fréchet"}
 COLUMNS |= {"spread": "spread", "asked": "asked", "megabytes": "MB"}
 THROUGH, THROUGH_DECODER = ", errors in images", ("VAE", "BEGAN")
 
 
-class Looks(keras.callbacks.Callback):
-    """Judges what a head draws after so many seconds of training, and ends it after the last of them.
+class Evaluations(keras.callbacks.Callback):
+    """Evaluates a head after given seconds of training, and stops after the last evaluation.
 
     Attributes:
-        curve: a row for each look.
+        curve: a row for each evaluation.
         steps: seconds of each training step.
     """
 
-    def __init__(self, seconds: list[float], look: Callable[[keras.Model], dict[str, float]]) -> None:
+    def __init__(self, seconds: list[float], evaluate: Callable[[keras.Model], dict[str, float]]) -> None:
         super().__init__()
-        self.due, self.look = list(seconds), look
+        self.due, self.evaluate = list(seconds), evaluate
         self.curve: list[dict[str, float]] = []
         self.steps: list[float] = []
 
@@ -59,14 +64,14 @@ class Looks(keras.callbacks.Callback):
         self.steps.append(time.perf_counter() - self.last)
         self.elapsed += self.steps[-1]
         if self.elapsed >= self.due[0]:
-            self.curve.append({"seconds": self.elapsed, "steps": len(self.steps)} | self.look(self.model))
+            self.curve.append({"seconds": self.elapsed, "steps": len(self.steps)} | self.evaluate(self.model))
             self.due.pop(0)
             self.model.stop_training = not self.due
         self.last = time.perf_counter()
 
 
 def prepare(folder: Path, data: clothes.Data) -> Judge:
-    """Writes what all trainings read."""
+    """Writes the files that all trainings read."""
     net = train_judge(data.images, data.labels)
     net.save(folder / "judge.keras")
     np.save(folder / "pixels.npy", data.images)
@@ -76,7 +81,7 @@ def prepare(folder: Path, data: clothes.Data) -> Judge:
 
 
 def encode(folder: Path, data: clothes.Data, code: str, judge: Judge, samples: int) -> list[dict]:
-    """Writes encodings and their decoder; rows of what heads on them are compared with."""
+    """Writes encodings and their decoder; returns the rows that heads are compared with."""
     side, _, n_out = map(int, code.split("x"))
     sae, seconds = train_autoencoder(data.images, data.valid_images, EPOCHS, side, n_out)
     sae.save(folder / code)
@@ -91,7 +96,7 @@ def encode(folder: Path, data: clothes.Data, code: str, judge: Judge, samples: i
 
 
 def train(folder: Path, name: str, on: str, seconds: float, samples: int) -> dict:
-    """Trains one head: what this process is for."""
+    """Trains one head, in a child process."""
     source, is_through_decoder = on.removesuffix(THROUGH), on.endswith(THROUGH)
     values = np.load(folder / f"{source}.npy")
     decoder = None if source == "pixels" else keras.saving.load_model(folder / source / "decoder0")
@@ -101,17 +106,17 @@ def train(folder: Path, name: str, on: str, seconds: float, samples: int) -> dic
     head = getattr(heads, name)(values.shape[1:], **HEADS[name])
     asked = np.arange(samples) % 10 if head.takes_labels else None
 
-    def look(head: keras.Model) -> dict[str, float]:
+    def evaluate(head: keras.Model) -> dict[str, float]:
         drawn = head.generate(samples, seed=0, **({} if asked is None else {"labels": asked}))
         return judge.row(drawn if decoder is None else decoder.predict(drawn, BATCH, verbose=0), asked)
 
-    looks = Looks([seconds / 2**halvings for halvings in range(LOOKS - 1, -1, -1)], look)
+    evaluations = Evaluations([seconds / 2**halvings for halvings in range(N_EVALUATIONS - 1, -1, -1)], evaluate)
     options = {"decoder": decoder} if is_through_decoder else {}
     labels = [np.load(folder / "labels.npy")] if head.takes_labels else []
-    head.fit(values, *labels, epochs=100_000, callbacks=[looks], verbose=0, **options)
-    result = {"head": name, "on": on, "shape": values.shape[1:], "curve": looks.curve}
-    result |= {"step_ms": 1000 * float(np.median(looks.steps))}
-    return result | looks.curve[-1] | {"megabytes": peak_megabytes()}
+    head.fit(values, *labels, epochs=100_000, callbacks=[evaluations], verbose=0, **options)
+    result = {"head": name, "on": on, "shape": values.shape[1:], "curve": evaluations.curve}
+    result |= {"step_ms": 1000 * float(np.median(evaluations.steps))}
+    return result | evaluations.curve[-1] | {"megabytes": peak_megabytes()}
 
 
 def compare_heads(
@@ -155,13 +160,13 @@ def main(argv: list[str] | None = None) -> list[dict]:
     parser = table.parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=[*HEADS], default=[*HEADS])
     parser.add_argument(
-        "--code", nargs="+", metavar="HxWxC", help="encodings for each head, instead of those that fit it"
+        "--code", nargs="+", metavar="HxWxC", help="encoding shapes for all heads, instead of the default of each head"
     )
-    parser.add_argument("--minutes", type=float, default=5, help="of training, for each head")
+    parser.add_argument("--minutes", type=float, default=5, help="training time of each head")
     clothes.add_enlarge(parser)
-    parser.add_argument("--count", type=int, help="of training images at most, to try it out")
-    parser.add_argument("--samples", type=int, default=2000, help="that are judged at a look")
-    parser.add_argument("--job", nargs=2, metavar=("HEAD", "ON"), help="what a process of its own does, in --folder")
+    parser.add_argument("--count", type=int, help="maximum number of training images, for a quick try")
+    parser.add_argument("--samples", type=int, default=2000, help="number of generated images per evaluation")
+    parser.add_argument("--job", nargs=2, metavar=("HEAD", "ON"), help="the job of a child process; needs --folder")
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args(argv)
     if arguments.job is not None:

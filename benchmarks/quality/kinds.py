@@ -1,12 +1,12 @@
-"""The field's kinds of autoencoder on Fashion-MNIST: the published loss, PCA's, and ours, in one run.
+"""Textbook autoencoders on Fashion-MNIST: published loss, PCA loss and the loss of this library.
 
-    python -m benchmarks.quality.kinds                         # everything, about 15 minutes
+    python -m benchmarks.quality.kinds                         # all kinds, about 15 minutes
     python -m benchmarks.quality.kinds --only tied KL
 
-Losses are mean squared errors of clean validation images in [0, 1], for codes of as many values as the published net's.
-Published: Géron, "Hands-On Machine Learning", chapter 17 and its notebook. The dense nets are his, layer by layer; the
-convolutional one is ours (`benchmarks.quality.fashion`). A penalty costs loss, so that of the sparse nets has his
-weights.
+Losses are mean squared errors on clean validation images in [0, 1], with the same number of values as the published
+network. The published losses are from Géron, "Hands-On Machine Learning", chapter 17 and its notebook. The dense
+networks have the same layers as the book; the convolutional one is that of `benchmarks.quality.fashion`. A penalty
+costs loss, so the sparse networks use the penalty weights of the book.
 """
 
 import time
@@ -24,11 +24,11 @@ SPARSE = {"units": [100, 300], "activation": ["relu", "sigmoid"]}
 
 
 class Kind(NamedTuple):
-    """A net, and how it trains.
+    """A network and its training.
 
     Attributes:
-        published: validation loss of the same kind with a code of as many values.
-        epochs: of every level, or of each.
+        published: published validation loss of the same kind with the same number of values.
+        epochs: epochs of all levels, or of each.
         tuned: epochs of `fine_tune` at the end.
     """
 
@@ -49,7 +49,7 @@ KINDS = {
 
 
 def compare_kinds(names: list[str], epochs: int | None = None) -> list[dict]:
-    """Trains each kind; `epochs` instead of its own, to try it out."""
+    """Trains each kind; `epochs` replaces the default number of epochs."""
     images, valid = fashion_mnist()
     rows = []
     for name in names:
@@ -73,7 +73,7 @@ def compare_kinds(names: list[str], epochs: int | None = None) -> list[dict]:
 def main(argv: list[str] | None = None) -> list[dict]:
     parser = table.parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=[*KINDS], default=[*KINDS])
-    parser.add_argument("--epochs", type=int, help="of every training, to try it out")
+    parser.add_argument("--epochs", type=int, help="epochs of every training, for a quick try")
     arguments = parser.parse_args(argv)
     rows = compare_kinds(arguments.only, arguments.epochs)
     table.show(rows)

@@ -1,11 +1,11 @@
-"""What a wider and deeper level buys, and what it costs: the presets, each trained for the same minutes.
+"""Loss and cost of the presets, which differ in width and depth, after the same training time.
 
-    python -m benchmarks.quality.presets                        # 8x8x32, two minutes and eight for each: half an hour
+    python -m benchmarks.quality.presets                        # 8x8x32, two and eight minutes each: half an hour
     python -m benchmarks.quality.presets --code 16x16x32 --minutes 1 5
 
-64x64x3 photographs as in `benchmarks.quality.photographs`: trained on crops of six, weights chosen by two others,
-judged by eleven more. `of PCA` is the loss there over that of PCA with as many values; *encoding* the forward pass, per
-image, in batches of 64. The learning rate falls to zero by the clock, so each of the minutes is a training of its own.
+64x64x3 photographs, with the three sets of `benchmarks.quality.photographs`. The loss is measured on the test set and
+divided by that of PCA with the same number of values. Encoding is the forward pass per image, in batches of 64. The
+learning rate falls to zero over the training time, so each number of minutes is a separate training.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.harness import data, table
 from benchmarks.harness.clocks import best_times, step_times
-from benchmarks.harness.designs import BATCH, CODES, N_OUT, reconstruction, train_ours
+from benchmarks.harness.designs import BATCH, CODES, N_OUT, reconstruction, train_levels
 from stacked_autoencoder import Autoencoder, ConvLevel
 from stacked_autoencoder.levels.presets import PRESETS
 from stacked_autoencoder.utils.images import scaled
@@ -30,7 +30,7 @@ def compare_presets(
     for name in names:
         for each in minutes:
             level = ConvLevel.preset(name, n_out=N_OUT, n_scalings=CODES[code])
-            sae, seconds = train_ours([level], images, valid, 60 * each)
+            sae, seconds = train_levels([level], images, valid, 60 * each)
             budget = sae.evaluate(test, return_dict=True)[0]
             row = {"preset": name, "code": code, "size": level.size, "depth": level.depth, "minutes": each}
             row |= {"loss": budget["full_loss"], "of_pca": budget["full_loss"] / budget["pca_loss"], "seconds": seconds}
@@ -49,11 +49,12 @@ def costs(sae: Autoencoder, images: np.ndarray, rounds: int) -> dict[str, float]
 
 def show(rows: list[dict]) -> None:
     print(
-        f"\n{'preset':10}{'code':9}{'size':>5}{'depth':>6}{'minutes':>8}{'of PCA':>8}{'training':>10}{'encoding':>10}"
+        f"\n{'preset':10}{'encoding':9}{'size':>5}{'depth':>6}{'minutes':>8}{'loss / PCA loss':>16}"
+        f"{'training':>10}{'encoding':>10}"
     )
     for row in rows:
         about = f"{row['preset']:10}{row['code']:9}{row['size']:5}{row['depth']:6}{row['minutes']:8g}"
-        print(f"{about}{row['of_pca']:8.3f}{row['train_us']:7.0f} us{row['encode_us']:7.0f} us", flush=True)
+        print(f"{about}{row['of_pca']:16.3f}{row['train_us']:7.0f} us{row['encode_us']:7.0f} us", flush=True)
 
 
 def main(argv: list[str] | None = None) -> list[dict]:
@@ -63,11 +64,13 @@ def main(argv: list[str] | None = None) -> list[dict]:
     parser.add_argument("--minutes", type=float, nargs="+", default=[2.0, 8.0])
     data.add_count(parser)
     data.add_test_photographs(parser)
-    told = parser.parse_args(argv)
-    rows = compare_presets(told.only, told.code, told.minutes, told.count, told.test_photographs)
-    print("\n--- all ---")
+    arguments = parser.parse_args(argv)
+    rows = compare_presets(
+        arguments.only, arguments.code, arguments.minutes, arguments.count, arguments.test_photographs
+    )
+    print("\nAll presets:")
     show(rows)
-    return table.write(rows, told.json)
+    return table.write(rows, arguments.json)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What greedy pretraining without labels is worth to a classifier, on Fashion-MNIST.
+"""Accuracy of a classifier on Fashion-MNIST with and without greedy pretraining without labels.
 
     python -m benchmarks.quality.pretraining                   # about 15 minutes
 
-Three denoising levels (`Mask(0.25)`) are trained greedily on images without labels; a softmax is trained on their
-encodings ("frozen"), then the whole net is fine-tuned; beside it the same net with random weights, trained in the same
-way. With all 55,000 labels, and with 100 of each class. The epoch is chosen by 5,000 other images; accuracies are those
-of the 10,000 test images.
+Three denoising levels (`Mask(0.25)`) are trained greedily on images without labels. A softmax layer is trained on their
+encodings ("frozen"), and then the whole network ("fine-tuned"). The same network with random weights is trained in the
+same way. Both use all 55,000 labels, and 100 labels per class. 5,000 other images select the epoch. The accuracies are
+measured on the 10,000 test images.
 """
 
 import time
@@ -26,7 +26,7 @@ DROPOUT = 0.5
 
 
 def denoising_stack() -> Autoencoder:
-    """28x28 to 14x14x16 to 7x7x32 to 128 values."""
+    """A stack from 28x28 to 14x14x16 to 7x7x32 to 128 values."""
     keras.utils.set_random_seed(0)
     options = {"size": WIDTH, "corruption": Mask(0.25)}
     levels = [
@@ -38,11 +38,11 @@ def denoising_stack() -> Autoencoder:
 
 
 def accuracies(sae: Autoencoder, data: clothes.Data, labels: str, epochs: int | None) -> tuple[float, float]:
-    """Test accuracy with the encoder as it is, and fine-tuned whole.
+    """Test accuracies with the frozen encoder, and after fine-tuning the whole network.
 
     Args:
         labels: `"all"` or `"1,000"`.
-        epochs: instead of the usual ones, to try it out.
+        epochs: replaces the default number of epochs.
     """
     images, classes = data.images, data.labels
     if labels != "all":
@@ -66,8 +66,8 @@ def accuracies(sae: Autoencoder, data: clothes.Data, labels: str, epochs: int | 
 
 def main(argv: list[str] | None = None) -> list[dict]:
     parser = table.parser(__doc__)
-    parser.add_argument("--count", type=int, help="of training images at most, to try it out")
-    parser.add_argument("--epochs", type=int, help="of every training, to try it out")
+    parser.add_argument("--count", type=int, help="maximum number of training images, for a quick try")
+    parser.add_argument("--epochs", type=int, help="epochs of every training, for a quick try")
     arguments = parser.parse_args(argv)
     data = clothes.load(count=arguments.count)
     pretrained = denoising_stack()
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
                 sae = denoising_stack()
             frozen, tuned = accuracies(sae, data, labels, arguments.epochs)
             rows.append({"labels": labels, "start": start, "frozen": frozen, "fine-tuned": tuned})
-    print(f"\npretraining took {seconds:.0f} seconds\nlabels  start       frozen  fine-tuned")
+    print(f"\npretraining took {seconds:.0f} seconds\nlabels  weights     frozen  fine-tuned")
     for row in rows:
         print(f"{row['labels']:>6}  {row['start']:10}  {row['frozen']:6.4f}  {row['fine-tuned']:10.4f}")
     return table.write(rows, arguments.json)

@@ -1,1 +1,1 @@
-"""Keeping what was measured, and writing it into the documentation."""
+"""Saves benchmark results and writes them into the documentation."""

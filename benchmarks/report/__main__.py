@@ -1,10 +1,10 @@
-"""Writes the figures in README.md and docs/ from what benchmarks have measured, so that none is typed in.
+"""Writes benchmark results into README.md and docs/, so that nobody copies numbers by hand.
 
-    python -m benchmarks.report            # after `python -m benchmarks`, or after some of it
-    python -m benchmarks.report --check    # only says which page isn't what it would write
+    python -m benchmarks.report            # after `python -m benchmarks`
+    python -m benchmarks.report --check    # change nothing, list the pages that are out of date
 
-Pages have places for tables, from `<!-- figures: NAME -->` to `<!-- end of figures -->`; NAME is one of
-`figures.TABLES`. What a table is made of is in `benchmarks/results/`, with machine, versions and arguments.
+A page marks where a table belongs with `<!-- figures: NAME -->` and `<!-- end of figures -->`. NAME is a key of
+`benchmarks.report.tables.TABLES`. The results are in `benchmarks/results/`, with machine, versions and arguments.
 """
 
 import argparse
@@ -20,36 +20,37 @@ PAGES = (
     "README.md",
     "docs/how-to/heads.md",
     "docs/explanation/benchmarks.md",
+    "docs/explanation/greedy-training.md",
     "docs/explanation/scaling.md",
     "docs/how-to/choose-sizes.md",
 )
-PLACE = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", flags=re.DOTALL)
-PICTURES = {"presets": pictures.presets, "peers": pictures.curves}  # benchmark → what draws its rows
+SECTION = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", flags=re.DOTALL)
+PICTURES = {"presets": pictures.presets, "peers": pictures.curves}  # benchmark → function that draws its rows
 
 
-def written(text: str) -> str:
-    """A page with its figures as they were last measured."""
-    return PLACE.sub(lambda place: f"{place[1]}{TABLES[place[2]]()}{place[3]}", text)
+def updated(text: str) -> str:
+    """Returns a page with the latest results in all its marked sections."""
+    return SECTION.sub(lambda section: f"{section[1]}{TABLES[section[2]]()}{section[3]}", text)
 
 
 def main(argv: list[str] | None = None) -> list[str]:
-    """Returns the pages whose figures weren't what was measured."""
+    """Updates the pages; returns those that were out of date."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--check", action="store_true", help="change nothing, list the pages that are out of date")
     check = parser.parse_args(argv).check
-    old = []
+    outdated = []
     for name in PAGES:
         page = ROOT / name
         text = page.read_text(encoding="utf-8")
-        if (new := written(text)) != text:
-            old.append(name)
+        if (new := updated(text)) != text:
+            outdated.append(name)
             if not check:
                 page.write_text(new, encoding="utf-8")
     if not check:
-        for name, drawn in PICTURES.items():
-            drawn(results.load(name)["rows"]).savefig(ROOT / "docs" / "figures" / f"{name}.png", dpi=120)
-    print(f"{'not as measured' if check else 'written'}: {', '.join(old) or 'none'}")
-    return old
+        for name, draw in PICTURES.items():
+            draw(results.load(name)["rows"]).savefig(ROOT / "docs" / "figures" / f"{name}.png", dpi=120)
+    print(f"{'out of date' if check else 'updated'}: {', '.join(outdated) or 'none'}")
+    return outdated
 
 
 if __name__ == "__main__":

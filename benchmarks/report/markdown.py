@@ -1,4 +1,4 @@
-"""Tables in Markdown, and where their figures come from."""
+"""Markdown tables, and the line that names the command and the machine behind a table."""
 
 from collections.abc import Sequence
 
@@ -11,19 +11,18 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def measured(name: str) -> str:
-    """Where figures come from, in a line under their table."""
-    kept = results.load(name)
-    command = " ".join(["python -m", results.module_of(name), *kept["arguments"]])
-    machine, versions = kept["machine"], kept["versions"]
-    about = f"{machine['processor']}, {machine['threads']} threads"
-    if "gigaflops" in machine:
-        about += f" ({machine['gigaflops']}e9 operations a second in numpy's matrix product)"
-    about += f", TensorFlow {versions['tensorflow']}"
-    return f"\n`{command}`, {about}, Keras {versions['keras']}.\n"
+    """The line below a table: command, machine and versions."""
+    result = results.load(name)
+    command = " ".join(["python -m", results.module_of(name), *result["arguments"]])
+    machine, versions = result["machine"], result["versions"]
+    return (
+        f"\nMeasured with `{command}` on an {machine['processor']}, {machine['threads']} threads, "
+        f"{machine['gigaflops']} GFLOP/s in NumPy, TensorFlow {versions['tensorflow']}, Keras {versions['keras']}.\n"
+    )
 
 
 def grouped(rows: Sequence[dict], group: str, name: str) -> dict[str, dict]:
-    """The rows of each group, in the order in which groups come, by what a column says of them."""
+    """Rows by their value in column `group`, then by their value in column `name`; groups keep their order."""
     groups: dict[str, dict] = {}
     for row in rows:
         groups.setdefault(row[group], {})[row[name]] = row
@@ -31,5 +30,5 @@ def grouped(rows: Sequence[dict], group: str, name: str) -> dict[str, dict]:
 
 
 def if_measured(value: float, form: str) -> str:
-    """Nothing of times that weren't taken, which are 0."""
+    """The formatted value, or an empty cell for a time of 0, which was not measured."""
     return form.format(value) if value else ""

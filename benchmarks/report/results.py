@@ -1,4 +1,4 @@
-"""The files in which figures are kept: what was asked, where, and what came out."""
+"""Result files: arguments, machine, versions and rows of each benchmark."""
 
 import json
 import os
@@ -19,7 +19,7 @@ MATRIX = 2048
 
 
 def keep(folder: Path, name: str, arguments: list[str], rows: Path, seconds: float) -> Path:
-    """Writes the rows of a benchmark with all that a reader needs to judge them, and a picture if they are curves."""
+    """Writes `NAME.json` with rows, arguments, machine and versions, and `NAME.png` if the rows have curves."""
     values = json.loads(rows.read_text())
     result = {"benchmark": name, "arguments": arguments, "seconds": round(seconds), "seed": SEED}
     result |= {"machine": machine(), "versions": versions(), "rows": values}
@@ -31,7 +31,7 @@ def keep(folder: Path, name: str, arguments: list[str], rows: Path, seconds: flo
 
 
 def module_of(name: str) -> str:
-    """The module of a benchmark: `python -m` runs it."""
+    """The module of a benchmark, for `python -m`."""
     (file,) = BENCHMARKS.glob(f"*/{name}.py")
     return f"benchmarks.{file.parent.name}.{name}"
 
@@ -41,31 +41,31 @@ def load(name: str, folder: Path = FOLDER) -> dict:
 
 
 def machine() -> dict[str, str | int]:
-    """The processor, and how many threads of it a benchmark may use."""
+    """The processor, the number of threads and the speed of this machine."""
     names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     return {
         "processor": names[0] if names else platform.processor(),
         "threads": len(os.sched_getaffinity(0)),
         "system": platform.system(),
         "gigaflops": round(matrix_rate() / 1e9),
-        "oneDNN": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "as TensorFlow decides"),
+        "oneDNN": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default of TensorFlow"),
     }
 
 
 def matrix_rate() -> float:
-    """Operations a second of numpy's matrix product: machines that call themselves alike differ by several times."""
+    """Operations per second of NumPy's matrix product; machines with one processor name can differ several times."""
     matrix = np.ones((MATRIX, MATRIX), np.float32)
     return 2 * MATRIX**3 / min(timeit.repeat(lambda: matrix @ matrix, number=1))
 
 
 def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def _lines(file: str) -> list[str]:

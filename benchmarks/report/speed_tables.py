@@ -1,42 +1,55 @@
-"""Tables of how fast, and of what is needed for it."""
+"""Tables of time and memory."""
 
 from collections.abc import Callable
 
 from benchmarks.report import results
 from benchmarks.report.markdown import grouped, markdown, measured
+from benchmarks.report.names import BEGANS
 
 
 def roofline() -> str:
-    rows = []
-    for code, of in grouped(results.load("roofline")["rows"], "code", "what").items():
+    speeds, kinds = [], []
+    for code, jobs in grouped(results.load("roofline")["rows"], "code", "what").items():
         cells = [code]
-        for what in ("training step", "encoding"):
-            cells += [f"{of[what]['us_per_image']:.0f} µs", f"{of[what]['share']:.2f}"]
-            cells += [f"{of[what]['twin']:.2f}" if "twin" in of[what] else ""]
-        cells += [f"{of['training step'][kind]:.0%}" for kind in ("elementwise", "layout", "optimizer")]
-        rows.append(cells)
-    header = ["code", "a training step, per image", "share", "PyTorch", "encoding, per image", "share", "PyTorch"]
-    header += ["a step's time in activations and sums", "in changes of layout", "in the optimizer"]
-    return markdown(header, rows) + measured("roofline")
+        for job in ("training step", "encoding"):
+            row = jobs[job]
+            cells += [f"{row['us_per_image']:.0f} µs", f"{row['share']:.2f}"]
+            cells += [f"{row['twin']:.2f}" if "twin" in row else ""]
+        speeds.append(cells)
+        step = jobs["training step"]
+        kinds.append([code, *(f"{step[kind]:.0%}" for kind in ("products", "elementwise", "layout", "optimizer"))])
+    header = ["encoding shape"]
+    for job in ("training", "encoding"):
+        header += [f"{job} time per image", f"{job} share of machine rate", f"{job} time in PyTorch / our time"]
+    kinds_header = ["encoding shape", "convolutions and matrix products", "activations and sums", "layout changes"]
+    return (
+        f"{markdown(header, speeds)}\nTime of one training step by kind of operation:\n\n"
+        f"{markdown([*kinds_header, 'optimizer'], kinds)}{measured('roofline')}"
+    )
 
 
 def fit() -> str:
-    rows, found = [], results.load("fit")["rows"]
-    for row in found:
+    results_of_fit = results.load("fit")["rows"]
+    rows = []
+    for row in results_of_fit:
         cells = [row["code"], str(row["batch"]), f"{row['step_ms']:.0f} ms", f"{row['ratio']:.2f}"]
         rows.append([*cells, f"{row['epoch']:.2f}", f"{row['begins']:.1f} s"])
-    steps = found[0]["steps"]
-    header = ["code", "batch", "bare step", "`train`, of it", f"an epoch of {steps} steps, of {steps} bare ones"]
-    return markdown([*header, "first steps done after"], rows) + measured("fit")
+    steps = results_of_fit[0]["steps"]
+    header = ["encoding", "batch size", "bare step", "step in `train` / bare step"]
+    header += [f"epoch of {steps} steps / {steps} bare steps", "time to the first steps"]
+    return markdown(header, rows) + measured("fit")
 
 
 def levels() -> str:
-    found = results.load("levels")["rows"]
-    steps = [row for row in found if row["part"] == "steps"]
-    told = [[f"level {index}", f"{row['ms']:.1f} ms", f"{row['times']:.1f}"] for index, row in enumerate(steps)]
-    text = markdown(["a step of", "takes", "times cheaper than level 0's"], told)
-    load = {row["what"]: row["seconds"] for row in found if row["part"] == "load"}
-    text += f"\nLoading a stack takes {load['first']:.2f} s after TensorFlow's import, then {load['again']:.2f} s.\n"
+    all_rows = results.load("levels")["rows"]
+    steps = [row for row in all_rows if row["part"] == "steps"]
+    rows = [[str(index), f"{row['ms']:.1f} ms", f"{row['times']:.1f}"] for index, row in enumerate(steps)]
+    text = markdown(["level index", "time per training step", "time of level 0 / time of this level"], rows)
+    load = {row["what"]: row["seconds"] for row in all_rows if row["part"] == "load"}
+    text += (
+        f"\nOnce TensorFlow is imported, loading a stack of three levels takes {load['first']:.2f} s the first time "
+        f"and {load['again']:.2f} s the second time.\n"
+    )
     return text + measured("levels")
 
 
@@ -44,58 +57,66 @@ def greedy() -> str:
     rows = []
     for row in (each for each in results.load("greedy")["rows"] if "epochs" in each):
         epochs, joint = ", ".join(map(str, row["epochs"])), row["joint"]
-        cells = [epochs, f"{row['seconds']:.0f} s", f"{row['loss']:.2e}", f"{joint:.0f} s" if joint else "not reached"]
+        cells = [epochs, f"{row['loss']:.2e}", f"{row['seconds']:.0f} s", f"{joint:.0f} s" if joint else "not reached"]
         rows.append([*cells, f"{row['of']:.2f}" if joint else ""])
-    header = ["epochs of the levels", "greedy training", "loss", "joint training to that loss", "greedy's share"]
+    header = ["epochs of levels 0, 1, 2", "loss after greedy training", "greedy training time"]
+    header += ["joint training time to that loss", "greedy time / joint time"]
     return markdown(header, rows) + measured("greedy")
 
 
 def classifiers() -> str:
-    found = results.load("classifiers")["rows"]
-    told = []
-    for row in found:
-        times = found[0]["epoch"] / row["epoch"]
-        cells = [row["on"], f"{row['epoch']:.2f} s", f"{times:.0f}", str(row["epochs"])]
-        told.append([*cells, f"{row['seconds']:.0f} s", f"{row['accuracy']:.2f}"])
-    header = ["the classifier is of", "an epoch", "times as quick", "epochs", "took", "of the test crops right"]
-    before = f"{found[1]['before']:.0f}"
+    results_of_classifiers = results.load("classifiers")["rows"]
+    pixels, on_encodings, *_ = results_of_classifiers
+    rows = []
+    for row in results_of_classifiers:
+        cells = [row["on"], f"{row['epoch']:.2f} s", f"{pixels['epoch'] / row['epoch']:.0f}", str(row["epochs"])]
+        rows.append([*cells, f"{row['seconds']:.0f} s", f"{row['accuracy']:.2f}"])
+    header = ["classifier input", "time per epoch", "speed-up over pixels", "epochs", "total time", "test accuracy"]
     return (
-        f"{markdown(header, told)}\nTraining the autoencoder and encoding took {before} s of these.\n"
-        f"{measured('classifiers')}"
+        f"{markdown(header, rows)}\nThe total times on encodings include {on_encodings['before']:.0f} s for training "
+        f"the autoencoder and encoding the images.\n{measured('classifiers')}"
     )
 
 
 def classifiers_short() -> str:
-    """The best on encodings, beside that on pixels."""
+    """The best classifier on encodings beside the one on pixels."""
     pixels, *on_encodings = results.load("classifiers")["rows"]
     best = max(on_encodings, key=lambda row: row["accuracy"])
     return (
-        f"A classifier of crops of {pixels['on']} gets {best['accuracy']:.0%} of new ones right after "
-        f"{best['seconds']:.0f} seconds on {best['on']} encodings, training the autoencoder included; on pixels "
-        f"{pixels['accuracy']:.0%} after {pixels['seconds']:.0f} ([heads](docs/how-to/heads.md)).\n"
+        f"A classifier on {best['on']} encodings labels {best['accuracy']:.0%} of new {pixels['on']} crops correctly "
+        f"after {best['seconds']:.0f} seconds of training, including the training of the autoencoder. On pixels it "
+        f"labels {pixels['accuracy']:.0%} correctly after {pixels['seconds']:.0f} seconds "
+        "([details](docs/how-to/heads.md)).\n"
     )
 
 
 def began_step() -> str:
-    rows = [[row["on"], f"{row['seconds']:.3f} s", f"{row['times']:.0f}"] for row in results.load("began_step")["rows"]]
-    return markdown(["a BEGAN's training step on", "takes", "times as long"], rows) + measured("began_step")
+    rows = [
+        [BEGANS[row["on"]], f"{row['seconds']:.3f} s", f"{row['times']:.0f}"]
+        for row in results.load("began_step")["rows"]
+    ]
+    return markdown(["input and model", "time per training step", "time / time on encodings"], rows) + measured(
+        "began_step"
+    )
 
 
 def presets() -> str:
+    all_rows = results.load("presets")["rows"]
+    minutes = sorted({row["minutes"] for row in all_rows})
     rows = []
-    found = results.load("presets")["rows"]
-    minutes = sorted({row["minutes"] for row in found})
-    for name, of in grouped(found, "preset", "minutes").items():
-        one = of[minutes[0]]
-        cells = [f"`{name}`", str(one["size"]), str(one["depth"]), f"{one['weights']:,}"]
-        cells += [f"{min(each[time] for each in of.values()):.0f} µs" for time in ("train_us", "encode_us")]
-        rows.append([*cells, *(f"{of[each]['of_pca']:.3f}" for each in minutes)])
-    header = ["preset", "`size`", "`depth`", "weights", "a training step, per image", "encoding, per image"]
-    header += [f"loss after {each:g} min, of PCA's" for each in minutes]
+    for name, trainings in grouped(all_rows, "preset", "minutes").items():
+        row = trainings[minutes[0]]
+        cells = [f"`{name}`", str(row["size"]), str(row["depth"]), f"{row['weights']:,}"]
+        cells += [f"{min(each[time] for each in trainings.values()):.0f} µs" for time in ("train_us", "encode_us")]
+        rows.append([*cells, *(f"{trainings[each]['of_pca']:.3f}" for each in minutes)])
+    header = ["preset", "`size`", "`depth`", "weights", "training step per image", "encoding per image"]
+    header += [f"loss / PCA loss after {each:g} min" for each in minutes]
     return markdown(header, rows) + measured("presets")
 
 
-def scaling(axis: str, what: str) -> Callable[[], str]:
+def scaling(axis: str, title: str) -> Callable[[], str]:
+    """A table of costs along one axis; columns without a value are left out."""
+
     def table() -> str:
         rows = []
         for row in results.load("scaling")["rows"]:
@@ -106,17 +127,17 @@ def scaling(axis: str, what: str) -> Callable[[], str]:
                     cells.append(f"{row[f'{kind}_megaflop']:.1f}" if f"{kind}_megaflop" in row else "")
                     cells.append(f"{row[f'{kind}_share']:.2f}" if f"{kind}_share" in row else "")
                 rows.append(cells)
-        header = [what]
+        header = [title]
         for kind in ("training", "encoding"):
-            header += [f"{kind}, per image", "million operations", "share"]
-        kept = [index for index in range(len(header)) if any(row[index] for row in rows)]
-        return markdown([header[index] for index in kept], [[row[index] for index in kept] for row in rows])
+            header += [f"{kind} time per image", f"{kind} operations (million)", f"{kind} share of machine rate"]
+        filled = [index for index in range(len(header)) if any(row[index] for row in rows)]
+        return markdown([header[index] for index in filled], [[row[index] for index in filled] for row in rows])
 
     return table
 
 
 def singles(name: str) -> Callable[[], str]:
-    """A table of a benchmark whose figures stand each for itself; those in brackets only explain others."""
+    """A table with one measurement per row; rows in brackets are left out."""
 
     def table() -> str:
         rows = [
@@ -124,6 +145,6 @@ def singles(name: str) -> Callable[[], str]:
             for row in results.load(name)["rows"]
             if not row["what"].startswith("(")
         ]
-        return markdown(["", ""], rows) + measured(name)
+        return markdown(["measurement", "value"], rows) + measured(name)
 
     return table

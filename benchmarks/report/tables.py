@@ -1,4 +1,4 @@
-"""The tables of the pages, made of what benchmarks have measured."""
+"""All tables and sentences that the report writes, by the names that pages use."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "began_step": speed.began_step,
     "presets": speed.presets,
     "scaling_measured": lambda: measured("scaling").lstrip(),
-    "scaling_side": speed.scaling("side", "side of the image"),
+    "scaling_side": speed.scaling("side", "image side (pixels)"),
     "scaling_n_out": speed.scaling("n_out", "`n_out`"),
     "scaling_size": speed.scaling("size", "`size`"),
     "scaling_levels": speed.scaling("levels", "levels"),

@@ -1,1 +1,1 @@
-"""Kills, hostile files, and processes that must end."""
+"""Tests with killed processes, manipulated files and processes that must terminate."""

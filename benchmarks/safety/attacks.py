@@ -1,4 +1,4 @@
-"""Known attacks on saved models, and changes by someone who knows how they are checked."""
+"""Known attacks on saved models, and manipulations by someone who knows the checks."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ import numpy as np
 from stacked_autoencoder.utils.files import sha256
 
 MANIFEST = "autoencoder.json"
-# As published against Keras's own loading; each would be a class, a function or a configuration of `config.json`.
+# Published attacks on Keras's loading: classes, functions and configurations in `config.json`.
 LAMBDA = {"module": "builtins", "class_name": "function", "config": "os.system", "registered_name": "function"}
 ATTACKS = [
     {"class_name": "Lambda", "config": {"function": {"class_name": "__lambda__", "config": {"code": "4wEAAAA="}}}},
@@ -33,33 +33,33 @@ ATTACKS = [
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Changes what `autoencoder.json` says."""
+    """Changes the contents of `autoencoder.json`."""
     manifest = json.loads((path / MANIFEST).read_text())
     change(manifest)
     (path / MANIFEST).write_text(json.dumps(manifest))
 
 
 def sign(path: Path) -> None:
-    """Writes the SHA-256 of every file that is there into `autoencoder.json`, as an attacker would."""
+    """Writes the SHA-256 of every existing file into `autoencoder.json`, as an attacker would."""
 
     def update(manifest: dict[str, Any]) -> None:
-        there = [name for name in manifest["files"] if (path / name).is_file()]
-        manifest["files"] = {name: sha256(path / name) for name in there}
+        existing = [name for name in manifest["files"] if (path / name).is_file()]
+        manifest["files"] = {name: sha256(path / name) for name in existing}
 
     edit(path, update)
 
 
-# === Weights that are more than plain numbers ===
+# === Weights that are not plain numbers ===
 
 
 def first_array(group: h5py.Group) -> tuple[h5py.Group, str] | None:
-    """The group that an array of weights is in, and its name there."""
+    """The group of the first array of weights, and its name in the group."""
     for name, inside in group.items():
         if isinstance(inside, h5py.Dataset):
             return group, name
-        found = first_array(inside)
-        if found:
-            return found
+        array = first_array(inside)
+        if array:
+            return array
     return None
 
 

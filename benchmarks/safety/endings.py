@@ -1,7 +1,8 @@
-"""Whether every process ends: commands and scripts, run to their end, with errors, signals, and readers that are gone.
+"""Checks that every command and script terminates: normally, after errors and signals, and if nobody reads its output.
 
-Each run has `PATIENCE` seconds. A process that is still there then hangs, and the job fails. Signals come at a random
-moment of the time that an undisturbed run takes: at the start, while pictures are read, in training, or at the end.
+Each run has a limit of `TIMEOUT` seconds. If a process is still running then, the job fails. Signals are sent at a
+random moment of the time of an undisturbed run, so at the start, while pictures are read, during training or at the
+end.
 """
 
 import os
@@ -21,8 +22,8 @@ import tensorflow as tf
 
 from stacked_autoencoder import Autoencoder, ConvLevel, heads
 
-PATIENCE = 90  # seconds
-AT_ONCE = 2  # processes
+TIMEOUT = 90  # seconds
+N_PARALLEL = 2  # processes
 N_GOOD, N_BROKEN = 40, 6
 
 TRAIN = "from stacked_autoencoder import Autoencoder; sae = Autoencoder(shape=(64, 64, 3), size=8, n_out=4)\n"
@@ -52,12 +53,12 @@ SCRIPTS = {
 
 
 class Case(NamedTuple):
-    """One way to end.
+    """A process and the way in which it ends.
 
     Attributes:
-        name: what happens.
-        arguments: of the process.
-        codes: exit codes that are right.
+        name: name of the case.
+        arguments: arguments of the process.
+        codes: correct exit codes.
         way: `"undisturbed"`, `"no reader"`, or the name of a signal.
     """
 
@@ -68,7 +69,7 @@ class Case(NamedTuple):
 
 
 def prepare(folder: Path) -> None:
-    """Pictures, a saved stack, a store and a head."""
+    """Writes pictures, a saved stack, a store and a head."""
     rng = np.random.default_rng(0)
     for name, broken in (("good", 0), ("one broken", 1), ("broken", N_BROKEN)):
         (folder / name).mkdir()
@@ -114,7 +115,7 @@ def cases() -> Iterator[Case]:
         yield Case(f"{name}, a crop that is too large", [*command, *crop, "--crop", "200"], (1, 2))
         for way in ("SIGINT", "SIGTERM", "SIGHUP"):
             number = getattr(signal, way)
-            # Before Python knows of the signal it ends the process itself; at the end everything may be done.
+            # Before Python handles the signal, the signal kills the process; at the end, the work may be complete.
             yield Case(f"{name}, {way}", [*command, *words], (0, 1, 128 + number, -number), way)
         yield Case(f"{name}, no reader", [*command, *words], (0, 1), "no reader")
     for name, program in SCRIPTS.items():
@@ -122,13 +123,13 @@ def cases() -> Iterator[Case]:
 
 
 def run(case: Case, folder: Path, number: int, seconds: float) -> float:
-    """Runs one process; returns the seconds that it took.
+    """Runs one process; returns its time in seconds.
 
     Args:
-        seconds: within which a signal comes.
+        seconds: time within which a signal is sent.
 
     Raises:
-        RuntimeError: it hung, or ended with another exit code.
+        RuntimeError: the process did not terminate, or had an incorrect exit code.
     """
     arguments = [word.replace("{out}", f"out{number}") for word in case.arguments]
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(Path(__file__).parent.parent.parent)}
@@ -145,30 +146,30 @@ def run(case: Case, folder: Path, number: int, seconds: float) -> float:
             process.send_signal(getattr(signal, case.way))
         try:
             if process.stdout.closed:
-                process.wait(PATIENCE)
+                process.wait(TIMEOUT)
             else:
-                process.communicate(timeout=PATIENCE)
+                process.communicate(timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise RuntimeError(f"{case.name}: still there after {PATIENCE} s. {errors.read_text()[-2000:]}") from None
+            raise RuntimeError(f"{case.name}: still running after {TIMEOUT} s. {errors.read_text()[-2000:]}") from None
     if process.returncode not in case.codes:
         raise RuntimeError(f"{case.name}: exit code {process.returncode}. {errors.read_text()[-2000:]}")
     return time.monotonic() - began
 
 
 def end_all(count: int, folder: Path, names: Container[str] | None = None) -> dict[str, float]:
-    """Runs every case so many times; none may hang, or end with an exit code that isn't its own.
+    """Runs every case `count` times.
 
     Args:
-        names: of the cases to run, all by default.
+        names: names of the cases to run; all by default.
     """
     prepare(folder)
     every = [case for case in cases() if names is None or case.name in names]
     undisturbed = [case for case in every if case.way == "undisturbed"]
     others = [case for case in every if case.way != "undisturbed"]
     slowest, seconds, numbers = 0.0, {}, iter(range(10**9))
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(N_PARALLEL) as pool:
         for some in (undisturbed, others):
             jobs = [case for _ in range(count) for case in some]
             takes = [seconds.get(case.name.partition(",")[0], 5.0) for case in jobs]

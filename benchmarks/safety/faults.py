@@ -1,15 +1,21 @@
-"""What is left after kills, and what strangers' folders do: each job counts, and ends in an error if one thing is lost.
+"""Kills processes, manipulates files, and checks that nothing is lost and no code is executed.
 
     python -m benchmarks.safety.faults                              # two hours
     python -m benchmarks.safety.faults --only saving --count 20
 
-*saving*: a process that saves one stack over another, again and again, is killed before, in or after a swap; what
-loads must be one of the two, whole. *encoding*: a process that encodes to a store is killed, and called again; the
-store must be that of a process that was left alone. *training*: a process that trains with checkpoints is killed, and
-called again until it is through; its weights must be those of an undisturbed one. *mutations*: `autoencoder.json`,
-weights and arrays are changed by someone who knows how they are checked, at random and by known attacks; what doesn't
-load must raise `LoadError`, nothing may be run, and none may take more than ten seconds or a gigabyte. *soak*: one
-process trains, saves, loads and encodes, again and again; the growth of its memory is told.
+Each job prints counts, and raises an error if a check fails:
+
+- saving: a process that repeatedly saves one stack over another is killed before, during or after a swap. The folder
+  must load as one of the two complete stacks.
+- encoding: a process that encodes to a store is killed and started again. The store must equal that of an undisturbed
+  process.
+- training: a process that trains with checkpoints is killed and started again until it finishes. Its weights must equal
+  those of an undisturbed process.
+- mutations: `autoencoder.json`, weights and arrays are changed at random and by known attacks, by someone who knows the
+  checks. Loading must succeed or raise `LoadError`. It must not execute code, or take more than ten seconds or a
+  gigabyte.
+- endings: commands and scripts must terminate after errors and signals.
+- soak: one process trains, saves, loads and encodes repeatedly. The growth of its memory is measured.
 """
 
 import math
@@ -30,7 +36,7 @@ from stacked_autoencoder.saving.manifest import identity, read_manifest, staging
 
 CONTEXT = multiprocessing.get_context("forkserver")
 COUNTS = {"saving": 200, "encoding": 50, "training": 50, "mutations": 10_000, "endings": 20, "soak": 60}
-PATIENCE = 60  # seconds for a process to do its work
+TIMEOUT = 60  # seconds for a process to finish
 
 
 def small_stack(seed: int, n_levels: int = 1) -> Autoencoder:
@@ -39,15 +45,15 @@ def small_stack(seed: int, n_levels: int = 1) -> Autoencoder:
 
 
 def start(job: Callable[..., None], *arguments: object) -> multiprocessing.Process:
-    CONTEXT.set_forkserver_preload(["stacked_autoencoder.autoencoder"])  # so that each process starts at once
+    CONTEXT.set_forkserver_preload(["stacked_autoencoder.autoencoder"])  # so that each process starts quickly
     process = CONTEXT.Process(target=job, args=arguments)
     process.start()
     return process
 
 
 def kill_after(process: multiprocessing.Process, has_begun: Callable[[], bool], seconds: float) -> None:
-    """Kills a process so many seconds after it has begun with what it is to be killed in."""
-    until = time.monotonic() + PATIENCE
+    """Kills a process `seconds` after `has_begun` returns true."""
+    until = time.monotonic() + TIMEOUT
     while not has_begun() and process.is_alive() and time.monotonic() < until:
         time.sleep(0.001)
     time.sleep(seconds)
@@ -69,10 +75,10 @@ def save_again_and_again(path: Path, seeds: tuple[int, int], began: Path) -> Non
 
 
 def kill_saving(count: int, folder: Path) -> dict[str, int]:
-    """Kills so many processes that save over a model; what is there must be one of the two models, whole.
+    """Kills `count` processes that save over a stack; the folder must hold one of the two stacks, complete.
 
-    By turns in the first save, as soon as its swap has begun, and a random time after that: a share of the time
-    that a save takes here would miss the swap on a machine that is busy.
+    The kills alternate between the first save, the start of its swap, and a random time after that. A fixed share of
+    the time of a save would miss the swap on a busy machine.
     """
     path, rng = folder / "model", np.random.default_rng(0)
     prints = {}
@@ -82,23 +88,23 @@ def kill_saving(count: int, folder: Path) -> dict[str, int]:
         stack.save(path)
         seconds = time.perf_counter() - before
     (path / "notes.txt").write_text("mine")
-    seen, there, cut_short = {1: 0, 2: 0}, 2, 0
+    counts, current, interrupted = {1: 0, 2: 0}, 2, 0
     for kill in range(count):
         began, was = folder / f"began{kill}", identity(path)
-        process = start(save_again_and_again, path, (3 - there, there), began)
+        process = start(save_again_and_again, path, (3 - current, current), began)
         has_begun = began.exists if kill % 3 == 0 else lambda was=was: identity(path) != was
         kill_after(process, has_begun, 0 if kill % 3 == 1 else rng.uniform(0, seconds))
-        cut_short += staging_folder(path, read_manifest(path)) is not None
-        there = prints[Autoencoder.load(path).stack.fingerprint(0)]
-        seen[there] += 1
+        interrupted += staging_folder(path, read_manifest(path)) is not None
+        current = prints[Autoencoder.load(path).stack.fingerprint(0)]
+        counts[current] += 1
         if (path / "notes.txt").read_text() != "mine":
-            raise RuntimeError("A file that isn't ours was changed.")
+            raise RuntimeError("A file of the user was changed.")
     small_stack(1).save(path)
     left = [entry.name for entry in (*folder.iterdir(), *path.iterdir()) if entry.name.startswith(".")]
     if left:
         raise RuntimeError(f"The next save left {left} behind.")
-    whole = sum(seen.values())
-    return {"kills": count, "whole": whole, "the first": seen[1], "the second": seen[2], "in a swap": cut_short}
+    whole = sum(counts.values())
+    return {"kills": count, "whole": whole, "the first": counts[1], "the second": counts[2], "in a swap": interrupted}
 
 
 # === Encoding ===
@@ -109,7 +115,7 @@ def encode(model: Path, images: Path, store: Path) -> None:
 
 
 def kill_encoding(count: int, folder: Path) -> dict[str, int]:
-    """Kills so many processes that encode; one that is left alone at the end must finish the same store."""
+    """Kills `count` processes that encode; an undisturbed process must then finish the same store."""
     stack, images, path = small_stack(1), folder / "images.npy", folder / "store"
     model = stack.save(folder / "model")
     np.save(images, np.random.default_rng(1).integers(0, 256, (100 * count, 16, 16, 3), dtype=np.uint8))
@@ -120,9 +126,9 @@ def kill_encoding(count: int, folder: Path) -> dict[str, int]:
         kill_after(process, lambda: n_shards(path) > shards[-1], rng.uniform(0, 0.02))
         shards.append(n_shards(path))
     process = start(encode, model, images, path)
-    process.join(PATIENCE)
+    process.join(TIMEOUT)
     if process.exitcode != 0 or contents(path) != contents(folder / "whole"):
-        raise RuntimeError("The store isn't that of a process that was left alone.")
+        raise RuntimeError("The store differs from that of an undisturbed process.")
     return {"kills": count, "the same store": 1, "moments": len(set(shards)) - 1}
 
 
@@ -140,54 +146,54 @@ def train(images: Path, checkpoints: Path, model: Path) -> None:
 
 
 def kill_training(count: int, folder: Path) -> dict[str, int]:
-    """Kills so many processes that train; the one that comes to the end must end with the weights of undisturbed ones.
+    """Kills `count` processes that train; each finished training must have the weights of an undisturbed one.
 
-    A training is killed until it is through, and the next one begun.
+    A training is killed and started again until it finishes, and then the next one starts.
     """
     images = folder / "images.npy"
     np.save(images, np.random.default_rng(1).uniform(-1, 1, (512, 16, 16, 3)).astype(np.float32))
-    for name in ("undisturbed", "again"):  # the first takes longer: nothing is imported yet
+    for name in ("undisturbed", "again"):  # the first takes longer because of imports
         began = time.perf_counter()
         start(train, images, folder / name, folder / "whole").join()
         seconds = time.perf_counter() - began
     expected = Autoencoder.load(folder / "whole").stack.fingerprint(1)
-    rng, kills, same, is_through = np.random.default_rng(2), 0, 0, True
-    while kills < count or not is_through:
+    rng, kills, same, is_finished = np.random.default_rng(2), 0, 0, True
+    while kills < count or not is_finished:
         process = start(train, images, folder / f"checkpoints{same}", folder / f"model{same}")
-        process.join(rng.uniform(0.3, 0.9) * seconds if kills < count else PATIENCE)
-        is_through = not process.is_alive()
-        if not is_through:
+        process.join(rng.uniform(0.3, 0.9) * seconds if kills < count else TIMEOUT)
+        is_finished = not process.is_alive()
+        if not is_finished:
             process.kill()
             process.join()
             kills += 1
             continue
         if process.exitcode != 0 or Autoencoder.load(folder / f"model{same}").stack.fingerprint(1) != expected:
-            raise RuntimeError("Training that was killed didn't end with the weights of an undisturbed one.")
+            raise RuntimeError("A killed training did not end with the weights of an undisturbed one.")
         same += 1
     return {"kills": kills, "the same weights": same}
 
 
-# === For hours ===
+# === Memory over time ===
 
 
 def soak(count: float, folder: Path) -> dict[str, float]:
-    """Trains, saves, loads and encodes for so many minutes; the memory that it has must stay what it was.
+    """Trains, saves, loads and encodes for `count` minutes, and measures the growth of memory.
 
-    The second sixth of the rounds is held against the last, each by its median: caches fill in the first, and from one
-    round to the next memory goes up and down by a twentieth.
+    The median memory of the second sixth of the rounds is compared with that of the last sixth. Caches are filled in
+    the first sixth, and memory varies by a twentieth from round to round.
     """
     images = np.random.default_rng(1).uniform(-1, 1, (256, 16, 16, 3)).astype(np.float32)
-    began, held, told = time.monotonic(), [], 5
+    began, held, next_report = time.monotonic(), [], 5
     while time.monotonic() - began < 60 * count:
         stack = small_stack(len(held), n_levels=2)
         stack.train(images, epochs=1, verbose=0)
         loaded = Autoencoder.load(stack.save(folder / "model"))
         if not np.array_equal(loaded.encode(images), stack.encode(images)):
-            raise RuntimeError("What was loaded doesn't encode as what was saved.")
+            raise RuntimeError("The loaded stack encodes differently from the saved stack.")
         held.append(megabytes())
-        if time.monotonic() - began > 60 * told:  # an hour that is cut short has told this much
-            print(f"{told} minutes, {len(held)} rounds: {held[-1]:.0f} MB", flush=True)
-            told += 5
+        if time.monotonic() - began > 60 * next_report:
+            print(f"{next_report} minutes, {len(held)} rounds: {held[-1]:.0f} MB", flush=True)
+            next_report += 5
     sixth = math.ceil(len(held) / 6)
     first, last = np.median(held[-5 * sixth :][:sixth]), np.median(held[-sixth:])
     return {"rounds": len(held), "MB": first, "growth": last / first - 1}
@@ -210,7 +216,7 @@ JOBS = {
 def main(argv: list[str] | None = None) -> list[dict]:
     parser = table.parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=[*JOBS], default=[*JOBS])
-    parser.add_argument("--count", type=int, help=f"of kills, mutations, runs, or minutes; by default {COUNTS}")
+    parser.add_argument("--count", type=int, help=f"number of kills, mutations, runs or minutes; default: {COUNTS}")
     arguments = parser.parse_args(argv)
     rows = []
     for name in arguments.only:

@@ -1,6 +1,6 @@
-"""Stacks, stores, checkpoints and pictures changed by someone who knows how they are checked.
+"""Loads stacks, stores, checkpoints and pictures that were manipulated by someone who knows the checks.
 
-Changes are drawn at random, by hypothesis, and from known attacks.
+Hypothesis draws the changes at random and from known attacks.
 """
 
 import gc
@@ -37,18 +37,18 @@ from stacked_autoencoder import (
 from stacked_autoencoder.data.adapters import as_source
 from stacked_autoencoder.training.checkpoints import Checkpoints
 
-SLOWEST, LARGEST = 10.0, 1000  # seconds of a load, and MB of all of them
-# What Python reports when something is run, read or written that a load has no business with.
+SLOWEST, LARGEST = 10.0, 1000  # seconds per load, and MB in total
+# Audit events of Python for operations that loading must not perform.
 ALARMING = (
     *("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pickle.find_class", "marshal.loads"),
     *("exec", "socket.connect", "ctypes.dlopen"),
 )
-# What it reports when a file is changed; training on from checkpoints has to.
+# Audit events for changed files, which are permitted only when training continues from checkpoints.
 CHANGING = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod", "os.truncate")
 
 
 def write_bases(folder: Path) -> list[Path]:
-    """One small stack of each kind, as they are saved, without what `load` never opens."""
+    """Saves one small stack of each kind, without the files that `load` never opens."""
     keras.utils.set_random_seed(0)
     noise = SaltAndPepper(0.2)
     stacks = {
@@ -68,7 +68,7 @@ def write_bases(folder: Path) -> list[Path]:
     return paths
 
 
-# === What hypothesis draws ===
+# === Values and changes that hypothesis draws ===
 
 NUMBERS = st.one_of(
     st.sampled_from([0, 1, -1, 2, 3, 10**3, 10**6, 2**31, 2**63, 10**30, float("nan"), float("inf"), 1e308]),
@@ -89,18 +89,18 @@ ARGUMENTS = st.sampled_from(
 
 
 def change_manifest(path: Path, data: st.DataObject) -> str:
-    """Puts any value in any place, takes a place away, or adds one."""
+    """Replaces, removes or adds a value."""
     manifest = json.loads((path / MANIFEST).read_text())
     if data.draw(st.booleans()):
         manifest["levels"][-1]["config"][data.draw(ARGUMENTS)] = data.draw(VALUES)
     else:
-        change_place(manifest, data)
+        change_value(manifest, data)
     (path / MANIFEST).write_text(json.dumps(manifest))
     return "values in autoencoder.json"
 
 
-def change_place(place: Any, data: st.DataObject) -> None:
-    """Puts any value in any place of nested dicts and lists, or takes the place away."""
+def change_value(place: Any, data: st.DataObject) -> None:
+    """Replaces or removes a value in nested dicts and lists."""
     while True:
         keys = list(place) if isinstance(place, dict) else list(range(len(place)))
         key = data.draw(st.sampled_from(keys))
@@ -114,7 +114,7 @@ def change_place(place: Any, data: st.DataObject) -> None:
 
 
 def changed_bytes(content: bytes, data: st.DataObject) -> bytes:
-    """Turns, drops or repeats a few bytes."""
+    """Changes or removes a few bytes."""
     content = bytearray(content)
     for _ in range(data.draw(st.integers(1, 6))):
         place = data.draw(st.one_of(st.integers(0, len(content) - 1), st.integers(0, min(2000, len(content) - 1))))
@@ -133,7 +133,7 @@ def changed_bytes(content: bytes, data: st.DataObject) -> bytes:
 
 
 def change_bytes(path: Path, data: st.DataObject) -> str:
-    """Turns, drops or repeats bytes of one file, and signs it."""
+    """Changes bytes of one file, and updates its checksum."""
     files = sorted(file for file in path.rglob("*") if file.suffix in (".h5", ".npz") or file.name == MANIFEST)
     file = data.draw(st.sampled_from(files))
     file.write_bytes(changed_bytes(file.read_bytes(), data))
@@ -144,7 +144,7 @@ def change_bytes(path: Path, data: st.DataObject) -> str:
 
 
 def change_weights(path: Path, data: st.DataObject) -> str:
-    """Lets weights point, or claim, to more than they are."""
+    """Replaces weights by one of `WEIGHT_ATTACKS`."""
     file = data.draw(st.sampled_from(sorted(path.rglob("*.h5"))))
     with h5py.File(file, "a") as content:
         data.draw(st.sampled_from(WEIGHT_ATTACKS))(*first_array(content), file)
@@ -153,7 +153,7 @@ def change_weights(path: Path, data: st.DataObject) -> str:
 
 
 def change_keras(path: Path, data: st.DataObject) -> str:
-    """Puts an attack on Keras where Keras would look for it."""
+    """Writes an attack on Keras into `config.json`."""
     attack = data.draw(st.sampled_from(ATTACKS))
     for file in path.rglob("config.json"):
         file.write_text(json.dumps(attack))
@@ -161,27 +161,27 @@ def change_keras(path: Path, data: st.DataObject) -> str:
     return "attacks in config.json"
 
 
-# === What else a user may be given: a store, checkpoints, pictures ===
+# === Stores, checkpoints and pictures ===
 
 
 def change_json(path: Path, data: st.DataObject) -> str:
-    """Puts any value in any place of a JSON file, or takes a place away."""
+    """Replaces or removes a value in a JSON file."""
     file = data.draw(st.sampled_from(sorted(path.glob("*.json"))))
     content = json.loads(file.read_text())
-    change_place(content, data)
+    change_value(content, data)
     file.write_text(json.dumps(content))
     return f"values in {file.name}"
 
 
 def change_any_bytes(path: Path, data: st.DataObject) -> str:
-    """Turns, drops or repeats bytes of one file."""
+    """Changes bytes of one file."""
     file = data.draw(st.sampled_from(sorted(file for file in path.rglob("*") if file.is_file())))
     file.write_bytes(changed_bytes(file.read_bytes(), data))
     return f"bytes of {file.suffix[1:]}"
 
 
 def change_kind(path: Path, data: st.DataObject) -> str:
-    """Deletes a file, or replaces it by a folder, a link, a named pipe, a device or a huge sparse file."""
+    """Deletes a file, or replaces it with a folder, a link, a named pipe, a device or a huge sparse file."""
     file = data.draw(st.sampled_from(sorted(file for file in path.rglob("*") if file.is_file())))
     file.unlink()
     what = data.draw(st.sampled_from(["nothing", "folder", "link", "zero", "itself", "pipe", "sparse", "empty"]))
@@ -198,7 +198,7 @@ def change_kind(path: Path, data: st.DataObject) -> str:
 
 
 def change_npz(path: Path, data: st.DataObject) -> str:
-    """Writes arrays of other names, shapes or types to a file of arrays."""
+    """Changes names, shapes, types or values in a file of arrays."""
     file = data.draw(st.sampled_from(sorted(path.rglob("*.npz"))))
     with np.load(file) as arrays:
         content = dict(arrays)
@@ -216,22 +216,22 @@ def change_npz(path: Path, data: st.DataObject) -> str:
         content[name] = np.full_like(content[name], data.draw(st.sampled_from([0, 1, 255])))
     elif name == "meta" or "meta" in content:
         meta = json.loads(content["meta"].tobytes())
-        change_place(meta, data)
+        change_value(meta, data)
         content["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     np.savez(file, **content)
     return "arrays of npz"
 
 
 class Base(NamedTuple):
-    """Something on disk that may come from a stranger.
+    """A folder that may come from an untrusted person.
 
     Attributes:
-        kind: what it is.
-        path: the folder.
-        changes: what may be done to it.
-        use: opens it.
-        errors: what `use` may raise.
-        is_silent: whether nothing may be written, moved or deleted.
+        kind: kind of the folder.
+        path: path of the folder.
+        changes: possible changes.
+        use: function that opens the folder.
+        errors: errors that `use` may raise.
+        is_silent: whether `use` must not write, move or delete files.
     """
 
     kind: str
@@ -249,8 +249,8 @@ def read_store(path: Path) -> None:
         pass
 
 
-def go_on(path: Path) -> None:
-    """Goes on from checkpoints, with a callback whose state they hold."""
+def continue_training(path: Path) -> None:
+    """Continues training from checkpoints that hold the state of a callback."""
     keras.utils.set_random_seed(1)
     stack = Autoencoder(shape=(8, 8, 1), levels=[ConvLevel(2, 1, 4, depth=1)])
     stop = keras.callbacks.EarlyStopping("loss", patience=9)
@@ -258,7 +258,7 @@ def go_on(path: Path) -> None:
 
 
 def read_pictures(path: Path) -> None:
-    with warnings.catch_warnings():  # of pictures that can't be read
+    with warnings.catch_warnings():  # about unreadable pictures
         warnings.simplefilter("ignore", UserWarning)
         source = as_source(ImageFolder(path), (None, None, 3))
         for _ in source.in_order(8):
@@ -269,13 +269,13 @@ IMAGES = np.random.default_rng(0).uniform(-1, 1, (64, 8, 8, 1)).astype(np.float3
 
 
 def write_others(folder: Path) -> list[Base]:
-    """A store, checkpoints of a training that is over and of one that isn't, and a folder of pictures."""
+    """A store, checkpoints of a finished and of an unfinished training, and a folder of pictures."""
     store, over, begun, pictures = (folder / name for name in ("store", "over", "begun", "pictures"))
     keras.utils.set_random_seed(0)
     stack = Autoencoder(shape=(8, 8, 1), levels=[ConvLevel(2, 1, 4, depth=1)])
     stack.train(IMAGES, epochs=0, verbose=0)
     stack.encode_to(store, (IMAGES, np.arange(64)), shard_size=16, verbose=0)
-    go_on(over)
+    continue_training(over)
 
     class Killed(BaseException):
         pass
@@ -283,7 +283,7 @@ def write_others(folder: Path) -> list[Base]:
     write = Checkpoints.finish
     Checkpoints.finish = lambda *_: (_ for _ in ()).throw(Killed)
     try:
-        go_on(begun)
+        continue_training(begun)
     except Killed:
         Checkpoints.finish = write
     pictures.mkdir()
@@ -293,8 +293,8 @@ def write_others(folder: Path) -> list[Base]:
     arrays = [change_npz, change_npz, change_any_bytes, change_json, change_kind]
     return [
         Base("store", store, [change_json, change_json, change_any_bytes, change_kind], read_store, READ_ERRORS),
-        Base("checkpoints", over, arrays, go_on, READ_ERRORS, False),
-        Base("checkpoints", begun, arrays, go_on, (*READ_ERRORS, FloatingPointError), False),
+        Base("checkpoints", over, arrays, continue_training, READ_ERRORS, False),
+        Base("checkpoints", begun, arrays, continue_training, (*READ_ERRORS, FloatingPointError), False),
         Base("pictures", pictures, [change_any_bytes, change_kind], read_pictures, (ValueError,)),
     ]
 
@@ -303,11 +303,11 @@ READ_ERRORS = (ValueError, FileNotFoundError)
 CHANGES = [change_manifest, change_manifest, change_bytes, change_bytes, change_weights, change_keras, change_kind]
 
 
-# === Opening them ===
+# === Loading ===
 
 
 class Alarm:
-    """Notes what Python reports of this process while it is on; there is no way to take such a hook off again."""
+    """Records audit events of this process while `watched` is set; Python cannot remove such a hook."""
 
     def __init__(self) -> None:
         self.watched: tuple[str, ...] = ()
@@ -320,10 +320,10 @@ class Alarm:
 
 
 def load_all(count: int, folder: Path) -> dict[str, float]:
-    """Opens so many changed stacks, stores, checkpoints and folders of pictures, and counts what becomes of them.
+    """Opens `count` changed stacks, stores, checkpoints and folders of pictures, and counts the results.
 
     Raises:
-        RuntimeError: one ran something, changed a file outside, took too long, or raised another error than it may.
+        RuntimeError: a load executed something, changed a file outside, took too long or raised an unexpected error.
     """
     bases = [
         Base("stack", path, CHANGES, Autoencoder.load, (LoadError, FileNotFoundError))
@@ -333,13 +333,13 @@ def load_all(count: int, folder: Path) -> dict[str, float]:
     outside = folder / "outside"
     outside.mkdir()
     (outside / "secret").write_text("secret")
-    alarm, told, slowest = Alarm(), Counter(), 0.0
+    alarm, counts, slowest = Alarm(), Counter(), 0.0
     for base in bases:
         copy = shutil.copytree(base.path, folder / "unchanged")
-        base.use(copy)  # what is imported late is there now
+        base.use(copy)  # so that late imports are done
         shutil.rmtree(copy)
     for encoding in ("utf-16", "utf-16-be", "utf-16-le", "utf-32", "utf-32-be", "utf-32-le", "utf-8-sig"):
-        "".encode(encoding)  # JSON may be any of these
+        "".encode(encoding)  # the encodings of JSON, which Python imports late
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     @seed(0)
@@ -361,17 +361,17 @@ def load_all(count: int, folder: Path) -> dict[str, float]:
         began, alarm.watched = time.perf_counter(), ALARMING + (CHANGING if base.is_silent else ())
         try:
             base.use(path)
-            told[f"{what}: loaded"] += 1
+            counts[f"{what}: loaded"] += 1
         except base.errors:
-            told[f"{what}: refused"] += 1
+            counts[f"{what}: refused"] += 1
         finally:
             alarm.watched = ()
         seconds = time.perf_counter() - began
         slowest = max(slowest, seconds)
         is_safe = (outside / "secret").read_text() == "secret" and len(list(outside.iterdir())) == 1
         if alarm.events or seconds > SLOWEST or not is_safe:
-            raise RuntimeError(f"{what}: {seconds:.1f} s, ran {alarm.events}, left alone what is outside: {is_safe}")
-        if sum(told.values()) % 100 == 0:
+            raise RuntimeError(f"{what}: {seconds:.1f} s, executed {alarm.events}, files outside unchanged: {is_safe}")
+        if sum(counts.values()) % 100 == 0:
             keras.backend.clear_session()
             gc.collect()
 
@@ -379,4 +379,6 @@ def load_all(count: int, folder: Path) -> dict[str, float]:
     megabytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000
     if megabytes > LARGEST:
         raise RuntimeError(f"Memory grew by {megabytes:.0f} MB")
-    return {"changed": sum(told.values())} | dict(sorted(told.items())) | {"slowest s": slowest, "more MB": megabytes}
+    return (
+        {"changed": sum(counts.values())} | dict(sorted(counts.items())) | {"slowest s": slowest, "more MB": megabytes}
+    )

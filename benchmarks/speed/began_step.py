@@ -1,10 +1,9 @@
-"""What a training step of a BEGAN costs: on 64x64x3 pixels in the usual design, on pixels in ours, on 8x8x64 encodings.
+"""Time of a BEGAN's training step on pixels, with the networks of the paper and with `heads.BEGAN`, and on encodings.
 
     python -m benchmarks.speed.began_step                    # three minutes
 
-The usual design is that of the paper (Berthelot et al. 2017, arXiv:1703.10717, figure 1), with its 128 filters, code of
-64 values and batches of 16, of which `--batch-size` makes larger ones. The three take turns, and the best of their
-rounds is shown.
+Pixels are 64x64x3 and encodings 8x8x64. The usual design is that of the paper (Berthelot et al. 2017, arXiv:1703.10717,
+figure 1), with 128 filters, 64 latent values and batches of 16. The three models take turns, and the best round counts.
 """
 
 from functools import partial
@@ -47,7 +46,7 @@ def usual_decoder(side: int, filters: int) -> keras.Model:
 
 
 class UsualBEGAN(keras.Model):
-    """The paper's networks and its rule of `k`, in plain Keras."""
+    """The networks of the paper and its update of `k`, in plain Keras."""
 
     def __init__(self, side: int, filters: int) -> None:
         super().__init__()
@@ -60,15 +59,15 @@ class UsualBEGAN(keras.Model):
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         images, _ = data
-        judging = self.encoder.trainable_variables + self.decoder.trainable_variables
-        making = self.network.trainable_variables
+        critic = self.encoder.trainable_variables + self.decoder.trainable_variables
+        generator = self.network.trainable_variables
         with tf.GradientTape(persistent=True) as tape:
             real = self.errors(images)
-            made = self.errors(self.network(keras.random.uniform((images.shape[0], CODE), -1, 1), training=True))
-            loss = real - self.k * made
-        self.optimizer.apply(tape.gradient(loss, judging) + tape.gradient(made, making), judging + making)
-        self.k.assign(ops.clip(self.k + SPEED * (GAMMA * real - made), 0, 1))
-        return {"convergence": real + ops.absolute(GAMMA * real - made)}
+            generated = self.errors(self.network(keras.random.uniform((images.shape[0], CODE), -1, 1), training=True))
+            loss = real - self.k * generated
+        self.optimizer.apply(tape.gradient(loss, critic) + tape.gradient(generated, generator), critic + generator)
+        self.k.assign(ops.clip(self.k + SPEED * (GAMMA * real - generated), 0, 1))
+        return {"convergence": real + ops.absolute(GAMMA * real - generated)}
 
 
 def compare_steps(side: int, filters: int, batch_size: int, rounds: int) -> list[dict]:
@@ -88,14 +87,15 @@ def compare_steps(side: int, filters: int, batch_size: int, rounds: int) -> list
 
 def main(argv: list[str] | None = None) -> list[dict]:
     parser = table.parser(__doc__)
-    parser.add_argument("--side", type=int, default=64, help="of the images; a power of two")
-    parser.add_argument("--filters", type=int, default=FILTERS, help="of the usual design")
+    parser.add_argument("--side", type=int, default=64, help="side of the images; a power of two")
+    parser.add_argument("--filters", type=int, default=FILTERS, help="filters of the usual design")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args(argv)
     rows = compare_steps(arguments.side, arguments.filters, arguments.batch_size, arguments.rounds)
+    print(f"\n{'input and design':22}{'step (s)':>10}{'step / step on encodings':>26}")
     for row in rows:
-        print(f"{row['on']:22}{row['seconds']:10.4f} s{row['times']:8.1f} times")
+        print(f"{row['on']:22}{row['seconds']:10.4f}{row['times']:26.1f}")
     return table.write(rows, arguments.json)
 
 

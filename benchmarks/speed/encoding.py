@@ -1,10 +1,10 @@
-"""Encoding to disk: how near `encode_to` comes to the forward pass alone, and reading to what training consumes.
+"""Speed of `encode_to` against the forward pass alone, and of reading a store against training from it.
 
     python -m benchmarks.speed.encoding                    # a few minutes
-    python -m benchmarks.speed.encoding --images 100000    # as many images as the flatness is measured over
+    python -m benchmarks.speed.encoding --images 100000
 
-Images are 64x64x3 crops, the level's encodings 16x16x32 or what `--code` says. Every ratio is of two things measured in
-turns in one run, the best round of each, since others on the machine only ever add time.
+The images are 64x64x3 crops; `--code` sets the shape of their encodings. Each ratio compares two jobs that take turns
+in one run, with the best round of each, because other programs on the machine can only add time.
 """
 
 import itertools
@@ -51,11 +51,11 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
 def from_array(sae: Autoencoder, images: np.ndarray, folder: Path, rounds: int) -> dict[str, float]:
     times = best_times({"to disk": storing(sae, images, folder), "alone": forward(sae, images)}, rounds)
-    return {"`encode_to` from an array, of the forward pass's images per second": times["alone"] / times["to disk"]}
+    return {"`encode_to` from an array: speed / speed of the forward pass": times["alone"] / times["to disk"]}
 
 
 def from_folder(sae: Autoencoder, count: int, side: int, folder: Path, rounds: int) -> dict[str, float]:
-    """Pictures of `side` pixels, resized as they are read if that isn't what the level takes."""
+    """Encodes JPEGs with sides of `side` pixels, which are resized while reading if the level needs another size."""
     pictures = folder / f"pictures{side}"
     pictures.mkdir()
     for index, crop in enumerate(data.training_crops(count, side=side)):
@@ -73,11 +73,12 @@ def from_folder(sae: Autoencoder, count: int, side: int, folder: Path, rounds: i
     }
     times = best_times(jobs, rounds)
     slower, both = max(times["forward"], times["decoding"]), times["forward"] + times["decoding"]
-    what = f"JPEGs of {side}x{side}"
+    files = f"{side}x{side} JPEGs"
+    parts = "of decoding followed by the forward pass", "of the slower of decoding and the forward pass"
     return {
-        f"`encode_to` from a folder of {what}, of decoding and then the forward pass": both / times["to disk"],
-        f"`encode_to` from a folder of {what}, of the slower of decoding and forward pass": slower / times["to disk"],
-        f"(decoding {what}, of the forward pass's images per second)": times["forward"] / times["decoding"],
+        f"`encode_to` from {files}: speed / speed {parts[0]}": both / times["to disk"],
+        f"`encode_to` from {files}: speed / speed {parts[1]}": slower / times["to disk"],
+        f"(decoding {files}: speed / speed of the forward pass)": times["forward"] / times["decoding"],
     }
 
 
@@ -98,7 +99,7 @@ def reading(sae: Autoencoder, images: np.ndarray, folder: Path, rounds: int) -> 
             step((batch, batch))
 
     times = best_times({"read": read, "consume": consume}, rounds)
-    return {"shuffled reading, of what level 1 consumes": times["consume"] / times["read"]}
+    return {"shuffled reading of a store: speed / speed of training level 1": times["consume"] / times["read"]}
 
 
 def flatness(sae: Autoencoder, images: np.ndarray, folder: Path) -> dict[str, float]:
@@ -106,7 +107,8 @@ def flatness(sae: Autoencoder, images: np.ndarray, folder: Path) -> dict[str, fl
     times = best_times({"few": storing(sae, few, folder)}, 5)
     times |= best_times({"many": storing(sae, images, folder)}, 1)
     per_image = times["many"] / len(images), times["few"] / len(few)
-    return {f"seconds per image of {len(images):,} images, of those of {len(few):,}": per_image[0] / per_image[1]}
+    name = f"`encode_to`: time per image of {len(images):,} images / of {len(few):,} images"
+    return {name: per_image[0] / per_image[1]}
 
 
 def storing(sae: Autoencoder, images: np.ndarray | Path, folder: Path) -> Callable[[], None]:

@@ -1,13 +1,14 @@
-"""What `train` adds to the bare compiled training step, and how soon it takes the first.
+"""Overhead of `train` over bare compiled training steps, and the time to its first steps.
 
     python -m benchmarks.speed.fit                            # three minutes
     python -m benchmarks.speed.fit --codes 4x4x32 --batch-size 16
 
-64x64x3, `size=64`. *Of the step* is the time of a step within `train`, input and metrics and all, over that of the bare
-compiled step on one batch that is in memory already, taken in turns; the median of the ratios. *An epoch* is the same
-with what follows its steps: there are no validation data, so a sample of the images decides which weights are kept.
-*Begins after* are the seconds from the call of `train` to the end of its first steps: the start in closed form, and
-tracing.
+64x64x3 images, `size=64`. Columns:
+
+- step in train: time of a step in `train`, with input and metrics, divided by that of the bare compiled step on a batch
+  in memory. Both take turns; the value is the median of the ratios.
+- epoch: the same for a whole epoch, with validation on a sample of the training images at its end.
+- first steps: seconds from the call of `train` to the end of its first steps, with initialisation and tracing.
 """
 
 import statistics
@@ -24,7 +25,7 @@ from stacked_autoencoder.utils.images import scaled
 
 
 def compare(code: str, level: ConvLevel, batch_size: int, rounds: int, steps: int) -> dict:
-    """A row: the first call of `train`, which traces, and then rounds of `train` and the bare step."""
+    """A row from a first call of `train`, which traces, and rounds of `train` and the bare step."""
     keras.utils.set_random_seed(0)
     images = data.training_crops(steps * batch_size)
     sae, clock = Autoencoder(shape=images.shape[1:], levels=[level]), Clock()
@@ -43,10 +44,13 @@ def compare(code: str, level: ConvLevel, batch_size: int, rounds: int, steps: in
 
 
 def show(rows: list[dict]) -> None:
-    print(f"\n{'code':9}{'batch':>6}{'step':>11}{'of the step':>13}{'spread':>8}{'an epoch':>10}{'begins after':>14}")
+    print(
+        f"\n{'encoding':9}{'batch':>6}{'bare step':>11}{'step in train':>15}{'spread':>8}"
+        f"{'epoch':>8}{'first steps':>13}"
+    )
     for row in rows:
-        times = f"{row['step_ms']:8.1f} ms{row['ratio']:13.2f}{row['spread']:8.2f}"
-        times += f"{row['epoch']:10.2f}{row['begins']:12.1f} s"
+        times = f"{row['step_ms']:8.1f} ms{row['ratio']:15.2f}{row['spread']:8.2f}"
+        times += f"{row['epoch']:8.2f}{row['begins']:11.1f} s"
         print(f"{row['code']:9}{row['batch']:6}{times}")
 
 
@@ -55,7 +59,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
     parser.add_argument("--codes", nargs="+", choices=list(CODES), default=["8x8x32"])
     parser.add_argument("--batch-size", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=32, help="in an epoch")
+    parser.add_argument("--steps", type=int, default=32, help="steps per epoch")
     arguments = parser.parse_args(argv)
     rows = [
         compare(code, level_for(code), batch_size, arguments.rounds, arguments.steps)

@@ -3,11 +3,11 @@
     python -m benchmarks.speed.greedy                     # 128x128x3 to 8x8x32 by three levels: a quarter of an hour
     python -m benchmarks.speed.greedy --epochs 3,3,3
 
-Each level trains for its `--epochs`, with the encoding in between. Level 0 keeps its start by default: an epoch of it
-costs as much as those of the others together, and least is lost in it. And the same stack from the same start, all
-levels at once, until its loss on other photographs is as low, or it has had 1.7 times as long; its learning rate falls
-by that clock. Each loss of greedy training is held against the joint training that was there first, read off a straight
-line between two looks, eight an epoch.
+Greedy training trains each level for its `--epochs`; the time includes encoding between the levels. By default level 0
+keeps its PCA initialisation, because its epochs are the most expensive and it causes the least loss. Joint training
+trains all levels of the same stack from the same initialisation, until its validation loss is as low or it has taken
+1.7 times as long. Its learning rate falls over that time. Each greedy loss is compared with the joint training that
+reached it first. The time is interpolated between validations, of which there are eight per epoch.
 """
 
 import time
@@ -19,8 +19,8 @@ from benchmarks.harness.clocks import Curve, OverTime, TimeLimit, reached_after
 from benchmarks.harness.designs import BATCH, greedy_stack
 
 SCHEDULES = [[0, 0, 1], [0, 0, 4], [0, 2, 12]]
-LOOKS = 8  # at joint training's loss, per epoch
-PATIENCE = 1 / 0.6  # times as long as greedy training, for joint training to get there
+VALIDATIONS_PER_EPOCH = 8  # of joint training
+PATIENCE = 1 / 0.6  # time limit of joint training, as a multiple of the time of greedy training
 
 
 def compare_greedy_with_joint(side: int, size: int, count: int, schedules: list[list[int]]) -> list[dict]:
@@ -32,11 +32,11 @@ def compare_greedy_with_joint(side: int, size: int, count: int, schedules: list[
         greedy.train(images, epochs=epochs, validation_data=valid, batch_size=BATCH, verbose=0)
         taken, loss = time.perf_counter() - began, greedy.evaluate(valid)
         joint, curve, limit = greedy_stack(side, size), Curve(), TimeLimit(PATIENCE * taken)
-        joint.train(images, epochs=0, verbose=0)  # the same start
+        joint.train(images, epochs=0, verbose=0)  # the same initialisation
         history = joint.fine_tune(
             images,
-            epochs=10_000,  # until one of the two ends it
-            steps_per_epoch=max(count // BATCH // LOOKS, 1),
+            epochs=10_000,  # until a callback stops it
+            steps_per_epoch=max(count // BATCH // VALIDATIONS_PER_EPOCH, 1),
             validation_data=valid,
             batch_size=BATCH,
             learning_rate=OverTime(limit),
@@ -48,11 +48,11 @@ def compare_greedy_with_joint(side: int, size: int, count: int, schedules: list[
         point = {"seconds": taken, "loss": loss}
         rows.append({"what": f"greedy, epochs {epochs}", "epochs": epochs, "curve": [point]} | point)
         rows.append({"what": f"joint, at most {limit.seconds:.0f} s", "curve": found})
-    return judged(rows)
+    return with_joint_times(rows)
 
 
-def judged(rows: list[dict]) -> list[dict]:
-    """With what joint training took to each loss, the quickest that was there: how soon the rate falls decides much."""
+def with_joint_times(rows: list[dict]) -> list[dict]:
+    """Adds the time of the joint training that reached each loss first."""
     curves = [row["curve"] for row in rows if "epochs" not in row]
     longest = max(curve[-1]["seconds"] for curve in curves)
     for row in rows:
@@ -64,7 +64,7 @@ def judged(rows: list[dict]) -> list[dict]:
 
 
 class StopAt(keras.callbacks.Callback):
-    """Ends training at a validation loss."""
+    """Stops training at a validation loss."""
 
     def __init__(self, loss: float) -> None:
         super().__init__()
@@ -75,10 +75,10 @@ class StopAt(keras.callbacks.Callback):
 
 
 def show(row: dict) -> None:
-    joint = "not there" if row["joint"] is None else f"there after {row['joint']:.0f} s"
+    joint = "joint training did not" if row["joint"] is None else f"joint training in {row['joint']:.0f} s"
     print(
-        f"epochs {row['epochs']}: {row['seconds']:.0f} s to a loss of {row['loss']:.3e}; joint training was {joint}: "
-        f"greedy takes {row['of']:.2f} of that",
+        f"epochs {row['epochs']}: greedy training reaches a loss of {row['loss']:.3e} in {row['seconds']:.0f} s, "
+        f"{joint}; greedy time / joint time: {row['of']:.2f}",
         flush=True,
     )
 
@@ -91,8 +91,10 @@ def main(argv: list[str] | None = None) -> list[dict]:
     parser = table.parser(__doc__)
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--size", type=int, default=64, help="width of the networks")
-    parser.add_argument("--count", type=int, default=6000, help="of crops to train on")
-    parser.add_argument("--epochs", type=schedule, nargs="+", default=SCHEDULES, help="of the levels, such as 0,2,12")
+    parser.add_argument("--count", type=int, default=6000, help="number of training crops")
+    parser.add_argument(
+        "--epochs", type=schedule, nargs="+", default=SCHEDULES, help="epochs of each level, such as 0,2,12"
+    )
     arguments = parser.parse_args(argv)
     rows = compare_greedy_with_joint(arguments.side, arguments.size, arguments.count, arguments.epochs)
     for row in rows:

@@ -1,10 +1,10 @@
-"""What higher levels cost, and loading a stack.
+"""Training steps of the levels of a stack, and the time to load a stack.
 
     python -m benchmarks.speed.levels                            # three levels on 128x128x3: two minutes
     python -m benchmarks.speed.levels --only load
 
-*steps*: training steps of three levels of equal width, each of factor 4. *load*: `Autoencoder.load` of a stack from
-128x128x3 to 8x8x32, in a process that has imported TensorFlow, and once more.
+*steps* measures training steps of three levels with equal width and a factor of 4 each. *load* measures
+`Autoencoder.load` of a stack from 128x128x3 to 8x8x32, twice in a process that has imported TensorFlow.
 """
 
 import json
@@ -28,7 +28,7 @@ def compare_steps(side: int, size: int, batch_size: int, rounds: int) -> list[di
     sae.train(images, epochs=0, verbose=0)
     inputs = [scaled(images), *(sae.encode(images, level=level) for level in (0, 1))]
     times = []
-    for level, seen in zip(sae.levels, inputs, strict=True):  # each by itself: larger ones would empty the caches
+    for level, seen in zip(sae.levels, inputs, strict=True):  # separately, because other levels would empty the caches
         alone = Autoencoder(shape=level.input_shape, levels=[ConvLevel(32, 2, size)], check_range=False)
         alone.train(np.asarray(seen), epochs=0, verbose=0)
         times.append(step_times({"step": reconstruction(alone, np.asarray(seen))}, seen, rounds, steps=4)["step"])
@@ -57,8 +57,9 @@ def time_loading(path: str) -> dict[str, float]:
 
 
 def show(row: dict) -> None:
-    told = f"{row['seconds']:.2f} s" if "seconds" in row else f"{row['ms']:.2f} ms, {row['times']:.1f} times cheaper"
-    print(f"{row['part']:8}{row['what']:9}{told}", flush=True)
+    step = "seconds" not in row
+    text = f"{row['ms']:.2f} ms, {row['times']:.1f} times faster than level 0" if step else f"{row['seconds']:.2f} s"
+    print(f"{row['part']:8}{row['what']:9}{text}", flush=True)
 
 
 def main(argv: list[str] | None = None) -> list[dict]:
@@ -67,9 +68,9 @@ def main(argv: list[str] | None = None) -> list[dict]:
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--size", type=int, default=64, help="width of the networks")
-    parser.add_argument("--batch-size", type=int, default=64, help="of the steps that are timed")
+    parser.add_argument("--batch-size", type=int, default=64, help="batch size of the measured steps")
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--load", help="what a process of its own loads")
+    parser.add_argument("--load", help="path that a child process loads")
     arguments = parser.parse_args(argv)
     if arguments.load:
         print(json.dumps(time_loading(arguments.load)))

@@ -1,11 +1,12 @@
-"""`encode_to` from other libraries' data, compared with a folder of the same pictures and with the library alone.
+"""Speed of `encode_to` on data sets of other libraries, against a folder of the same pictures and the library alone.
 
     python -m benchmarks.speed.loaders                           # ten minutes
     python -m benchmarks.speed.loaders --only HDF5 PyTorch --images 2000
 
-Images are 64x64x3 crops: JPEGs in a folder, in a tar and in a table, pixels in HDF5 and Zarr. PyTorch and Grain read
-the folder's JPEGs with Pillow. The figure of a library is its images per second, divided by those of the folder or of a
-loop over the library's own objects, whichever is slower. All take turns in one run, and the best round of each counts.
+Images are 64x64x3 crops: JPEGs in a folder, in a tar file and in a table, pixels in HDF5 and Zarr. PyTorch and Grain
+read the JPEGs of the folder with Pillow. The value of a library is its images per second, divided by those of the
+folder or of a loop over the library's objects, whichever is slower. All jobs take turns in one run, and the best round
+counts.
 """
 
 import shutil
@@ -25,7 +26,7 @@ from benchmarks.harness.designs import CODES, as_if_trained, level_for
 from benchmarks.speed.encoding import storing
 from stacked_autoencoder import Autoencoder, ImageFolder
 
-BATCH = 64  # of loaders that make batches, and images of a chunk in a file
+BATCH = 64  # of loaders with batches, and of chunks in files
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
                 "folder: to disk": storing(sae, ImageFolder(folder / "pictures"), folder),
             }
             ours, alone, from_folder = best_times(jobs, arguments.rounds).values()
-            ratios[f"`encode_to` from {name}, of the slower of the library alone and a folder"] = (
+            ratios[f"`encode_to` from {name}: speed / speed of the slower of the library alone and a folder"] = (
                 max(alone, from_folder) / ours
             )
     finally:
@@ -60,7 +61,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
 
 def written(crops: np.ndarray, folder: Path) -> list[str]:
-    """The crops as JPEGs; their paths."""
+    """Writes the crops as JPEGs; returns their paths."""
     folder.mkdir()
     files = [str(folder / f"{index:06d}.jpg") for index in range(len(crops))]
     for file, crop in zip(files, crops, strict=True):
@@ -69,7 +70,7 @@ def written(crops: np.ndarray, folder: Path) -> list[str]:
 
 
 def looped(images: Any) -> Callable[[], None]:
-    """A loop over a library's own object."""
+    """Returns a function that loops over an object of a library."""
 
     def loop() -> None:
         for _ in images:
@@ -82,7 +83,7 @@ def read(file: str) -> np.ndarray:
     return np.array(Image.open(file).convert("RGB"))  # a copy: PyTorch warns of arrays that can't be written to
 
 
-# === Each library: what `encode_to` takes, and a loop over it without this package ===
+# === For each library: the input of `encode_to`, and a loop over it without this package ===
 
 Library = Callable[[np.ndarray, list[str], Path], tuple[Any, Callable[[], None]]]
 

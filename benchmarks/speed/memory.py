@@ -1,11 +1,12 @@
-"""Peak memory: of many images against few, and of one large image, each job in a process of its own.
+"""Peak memory of many images against few, and of one large image.
 
-    python -m benchmarks.speed.memory                      # ten minutes, and 2 GB of disk for the time
+    python -m benchmarks.speed.memory                      # ten minutes; needs 2 GB of disk
     python -m benchmarks.speed.memory --images 10000 --side 3072
 
-*Many*: so many 64x64x3 images are encoded to a store and level 1 is trained from it for an epoch; the figure is by how
-much the peak lies above that of the same job on 1,000 images. *Large*: one image of `side` x `side` pixels is encoded
-and decoded by two levels, tile by tile; the figures are the peak and the time per pixel, of that of 512x512 whole.
+Each job runs in a separate process. *Many* encodes `--images` images of 64x64x3 to a store and trains level 1 from it
+for one epoch. It reports the peak memory minus that of the same job on 1,000 images. *Large* encodes and decodes one
+image of `--side` x `--side` pixels with two levels, tile by tile. It reports the peak memory, and the time per pixel
+divided by that of a whole 512x512 image.
 """
 
 import json
@@ -23,9 +24,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     parser = table.parser(__doc__)
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--side", type=int, default=6144)
-    parser.add_argument("--job", choices=list(JOBS), help="what a process of its own does, with --size")
+    parser.add_argument("--job", choices=list(JOBS), help="the job of a child process; needs --size")
     parser.add_argument("--size", type=int)
-    parser.add_argument("--width", type=int, default=64, help="of the network")
+    parser.add_argument("--width", type=int, default=64, help="width of the network")
     arguments = parser.parse_args(argv)
     if arguments.job is not None:
         figures = JOBS[arguments.job](arguments.size, arguments.width)
@@ -35,17 +36,18 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     few, many = (job("--job=many", f"--size={number}") for number in (FEW, arguments.images))
     large = job("--job=large", f"--size={arguments.side}")
     figures = {
-        f"MB that {arguments.images:,} images take above {FEW:,}": many["megabytes"] - few["megabytes"],
-        f"(MB that {FEW:,} images take)": few["megabytes"],
-        f"seconds per image of {arguments.images:,} images, of those of {FEW:,}": many["seconds"] / few["seconds"],
-        f"MB that an image of {arguments.side}x{arguments.side} takes": large["megabytes"],
-        f"time per pixel of {arguments.side}x{arguments.side}, of that of {SMALL}x{SMALL}": large["ratio"],
+        f"peak memory of {arguments.images:,} images above that of {FEW:,} images (MB)": many["megabytes"]
+        - few["megabytes"],
+        f"(peak memory of {FEW:,} images (MB))": few["megabytes"],
+        f"time per image of {arguments.images:,} images / of {FEW:,} images": many["seconds"] / few["seconds"],
+        f"peak memory of one {arguments.side}x{arguments.side} image (MB)": large["megabytes"],
+        f"time per pixel of a {arguments.side}x{arguments.side} image / of a {SMALL}x{SMALL} image": large["ratio"],
     }
     return table.figures(figures, arguments.json)
 
 
 def many(count: int, width: int) -> dict[str, float]:
-    import numpy as np  # each job in a process that holds nothing else
+    import numpy as np  # imported here, so that the parent process stays small
     import tensorflow as tf
 
     from benchmarks.harness.clocks import best_times

@@ -1,14 +1,16 @@
-"""How near levels come to what the machine can compute, and where the rest goes.
+"""Speed of levels as a share of the machine's speed, and their time by kind of operation.
 
     python -m benchmarks.speed.roofline                          # 64x64x3 at `size=64`, steps of 64 images: a minute
     python -m benchmarks.speed.roofline --codes 8x8x32 --batch-size 32
 
-The machine's rate is that of a single-precision product of two 2048x2048 matrices, measured in turns with the rest;
-every time is the best of several rounds. *Share* is the counted operations of convolutions and dense layers over the
-time, of that rate. A training step is what `train` compiles: forward, backward, Muon. Encoding, and there and back, are
-of 256 images at once, as `encode` takes them. *twin* is the time of the same network in PyTorch over ours: above 1 it
-is slower (channels-last, fused Adam; `pip install ".[bench]"`). The last columns say where the time of all operations
-goes, by TensorFlow's profiler.
+The machine rate is that of a single-precision product of two 2048x2048 matrices. All jobs take turns, and the best
+round counts. A training step is the function that `train` compiles: forward, backward and Muon. Encoding and
+reconstruction ("there and back") take 256 images at once, as `encode` does. Columns:
+
+- share: operations per second of convolutions and dense layers, divided by the machine rate.
+- PyTorch: time of the same network in PyTorch divided by our time (channels-last, fused Adam; needs
+  `pip install ".[bench]"`).
+- the last columns: time by kind of operation, from TensorFlow's profiler.
 """
 
 import importlib.util
@@ -34,7 +36,7 @@ WHAT = ("encoding", "there and back", "training step")
 
 
 def compare_with_machine(code: str, images: np.ndarray, batch_size: int, rounds: int) -> list[dict]:
-    """Rows for one level: times, shares of the machine's rate, shares of kinds of operations, the twin's times."""
+    """Rows for one level: times, shares of the machine rate, shares of each kind of operation, times in PyTorch."""
     keras.utils.set_random_seed(0)
     sae, whole = Autoencoder(shape=images.shape[1:], levels=[level_for(code)]), scaled(images)
     sae.train(images, epochs=0, verbose=0)
@@ -72,7 +74,7 @@ def compare_with_machine(code: str, images: np.ndarray, batch_size: int, rounds:
 
 
 def twin_jobs(level: Level, images: np.ndarray, batch: np.ndarray) -> dict[str, Callable[[], object]]:
-    """What the same network takes in PyTorch, where that is installed."""
+    """Jobs with the same network in PyTorch, if it is installed."""
     if importlib.util.find_spec("torch") is None:
         return {}
     from benchmarks.harness import torch_twin
@@ -83,11 +85,11 @@ def twin_jobs(level: Level, images: np.ndarray, batch: np.ndarray) -> dict[str, 
 
 def show(rows: list[dict]) -> None:
     print(
-        f"\n{'code':9}{'batch':>6}  {'what':16}{'us/image':>9}{'median':>8}{'share':>7}{'twin':>7}"
+        f"\n{'encoding':9}{'batch':>6}  {'job':16}{'us/image':>9}{'median':>8}{'share':>7}{'PyTorch':>9}"
         + "".join(f"{kind:>13}" for kind in profiling.KINDS)
     )
     for row in rows:
-        twin = f"{row['twin']:7.2f}" if "twin" in row else " " * 7
+        twin = f"{row['twin']:9.2f}" if "twin" in row else " " * 9
         kinds = "".join(f"{row[kind]:13.0%}" for kind in profiling.KINDS)
         about = f"{row['code']:9}{row['batch']:6}  {row['what']:16}"
         print(f"{about}{row['us_per_image']:9.0f}{row['median_us']:8.0f}{row['share']:7.2f}{twin}{kinds}")
@@ -96,7 +98,7 @@ def show(rows: list[dict]) -> None:
 def main(argv: list[str] | None = None) -> list[dict]:
     parser = table.parser(__doc__)
     parser.add_argument("--codes", nargs="+", choices=list(CODES), default=list(CODES))
-    parser.add_argument("--batch-size", type=int, default=64, help="of a training step")
+    parser.add_argument("--batch-size", type=int, default=64, help="batch size of a training step")
     parser.add_argument("--rounds", type=int, default=20)
     arguments = parser.parse_args(argv)
     rows, images = [], data.training_crops(max(BATCH, arguments.batch_size))

@@ -1,12 +1,12 @@
-"""What training and encoding cost, against the image's side, features, width, levels, images and threads.
+"""Cost of training and encoding for different image sides, features, widths, levels, numbers of images and threads.
 
     python -m benchmarks.speed.scaling                         # ten minutes
     python -m benchmarks.speed.scaling --only threads --rounds 20
 
-Of every setting: microseconds per image of a training step and of encoding, counted operations and bytes, and the share
-of this machine's rate of a large matrix product. One thing is changed at a time; the rest is 64x64x3 to 16x16x32,
-`size=64`, 64 images of 64x64 pixels to a batch (as many pixels, where the side differs). *images* times `encode_to`,
-which includes reading and writing. *threads* are those of TensorFlow, in processes of their own.
+Each setting has the time per image of a training step and of encoding, the number of operations and bytes, and the
+share of the rate of a large matrix product. One quantity changes at a time. The rest is one level from 64x64x3 to
+16x16x32, `size=64`, and batches of 64 images (or the same number of pixels). *images* measures `encode_to` with reading
+and writing. *threads* sets the number of TensorFlow threads, in separate processes.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from benchmarks.harness.process import in_a_process
 from stacked_autoencoder import Autoencoder, ConvLevel
 from stacked_autoencoder.utils.images import scaled
 
-PIXELS = 64 * 64 * 64  # of a batch
+PIXELS = 64 * 64 * 64  # per batch
 
 
 def measure(level: ConvLevel, side: int, rounds: int) -> dict:
@@ -64,7 +64,7 @@ def over_size(rounds: int) -> list[dict]:
 
 
 def over_levels(rounds: int) -> list[dict]:
-    """A stack of one, two and three levels: the sum of what its levels cost, each on what it sees."""
+    """Stacks of one, two and three levels: the sum of the costs of their levels."""
     sae, images = Autoencoder(shape=(64, 64, 3), n_levels=3), data.training_crops(64)
     sae.train(images, epochs=0, verbose=0)
     as_if_trained(sae)
@@ -82,7 +82,7 @@ def over_levels(rounds: int) -> list[dict]:
 
 
 def over_images(counts: Sequence[int], rounds: int) -> list[dict]:
-    """`encode_to` of a corpus."""
+    """`encode_to` with different numbers of images."""
     images = data.training_crops(max(counts))
     sae = Autoencoder(shape=(64, 64, 3))
     sae.train(images[:1024], epochs=0, verbose=0)
@@ -107,14 +107,15 @@ def over_threads(counts: Sequence[int], rounds: int) -> list[dict]:
 
 
 def with_threads(count: int, rounds: int) -> dict:
-    """In a process that has used TensorFlow for nothing yet."""
+    """Measures in a process that has not used TensorFlow before."""
     tf.config.threading.set_intra_op_parallelism_threads(count)
     tf.config.threading.set_inter_op_parallelism_threads(count)
     return {"axis": "threads", "value": count} | measure(ConvLevel(32, 2), 64, rounds)
 
 
 def show(rows: list[dict]) -> None:
-    print(f"\n{'':10}{'':>7}{'training':>10}{'share':>7}{'encoding':>10}{'share':>7}   us per image")
+    print("\nmicroseconds per image, and share of the machine rate")
+    print(f"{'quantity':10}{'value':>7}{'training':>10}{'share':>7}{'encoding':>10}{'share':>7}")
     for row in rows:
         cells = [f"{row['axis']:10}{row['value']:7}"]
         for what in ("train", "encode"):
@@ -137,7 +138,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
     parser.add_argument("--sides", type=int, nargs="+", default=[32, 64, 128, 256])
     parser.add_argument("--images", type=int, nargs="+", default=[1000, 4000, 16_000])
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)  # what a process of its own measures
+    parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)  # for a child process
     arguments = parser.parse_args(argv)
     if arguments.threads is not None:
         rows = [with_threads(arguments.threads, arguments.rounds)]

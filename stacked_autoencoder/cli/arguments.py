@@ -1,4 +1,4 @@
-"""The arguments of the command. It imports nothing heavy, so that `--help` and errors come at once."""
+"""The arguments of the command. The module imports nothing heavy, so that `--help` and errors appear at once."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from stacked_autoencoder.levels.presets import PRESETS
 
 NAME = "stacked-autoencoder"
 EPOCHS = "--epochs"
-LARGEST_SEED = (1 << 32) - 1  # that numpy takes
+LARGEST_SEED = (1 << 32) - 1  # of numpy
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes `--epochs 3 6` as `--epochs=3,6`, so that a folder behind it isn't taken for a number of epochs."""
+    """Reads `--epochs 3 6` as `--epochs=3,6`, so that a folder that follows is not read as a number of epochs."""
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         return super().parse_known_args(_with_joined_epochs(sys.argv[1:] if args is None else args), namespace)
@@ -27,15 +27,15 @@ class Parser(argparse.ArgumentParser):
 
 def _with_joined_epochs(words: Sequence[str]) -> list[str]:
     joined: list[str] = []
-    waiting = list(words)
-    while waiting:
-        word = waiting.pop(0)
-        if word == "--":  # all that follow are paths
-            return [*joined, word, *waiting]
+    remaining = list(words)
+    while remaining:
+        word = remaining.pop(0)
+        if word == "--":  # all words after it are paths
+            return [*joined, word, *remaining]
         numbers = []
         if len(word) > 2 and EPOCHS.startswith(word):
-            while waiting and re.fullmatch(r"-?\d+", waiting[0]):
-                numbers.append(waiting.pop(0))
+            while remaining and re.fullmatch(r"-?\d+", remaining[0]):
+                numbers.append(remaining.pop(0))
         joined.append(f"{EPOCHS}={','.join(numbers)}" if numbers else word)
     return joined
 
@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-# === Kinds of values ===
+# === Types of values ===
 
 
 def _whole(least: int, most: float = math.inf) -> Callable[[str], int]:
@@ -187,7 +187,7 @@ def _pictures(parser: argparse.ArgumentParser) -> None:
 
 
 def _stack(parser: argparse.ArgumentParser) -> None:
-    """Defaults are those of `Autoencoder`; `None` says that nothing was asked for."""
+    """Adds options of the architecture. They are `None` unless given; `Autoencoder` has the defaults."""
     group = parser.add_argument_group("architecture")
     width = group.add_mutually_exclusive_group()
     width.add_argument("--size", type=_whole(1), metavar="N", help="filters per convolution (default: 64)")
@@ -219,6 +219,12 @@ def _stack(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         metavar=("LOW", "HIGH"),
         help="lowest and highest value of pictures with more than 8 bits, such as 0 65535; PNG files are written in it",
+    )
+    group.add_argument(
+        "--missing",
+        choices=("error", "ignore"),
+        help="what to do with NaN in TIFF and .npy pictures of floats: `ignore` leaves these pixels out of the loss "
+        "(default: error)",
     )
     group.add_argument(
         "--grey", "--gray", action="store_const", const=True, help="train on greyscale pictures (1 channel, not 3)"

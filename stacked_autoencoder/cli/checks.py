@@ -1,7 +1,7 @@
 """Checks of a command's arguments that need no TensorFlow, so that a mistake is reported at once.
 
-A combination of arguments that can't be right in itself ends the command with argparse's exit code, 2. What depends on
-files is an error like all others.
+An invalid combination of arguments ends the command with argparse's exit code, 2. A missing file or folder is an error
+with exit code 1.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from pathlib import Path
 
 from stacked_autoencoder.saving.manifest import MANIFEST, folder_at, read_manifest
 
-ARCHITECTURE = ("size", "preset", "n_out", "n_scalings", "n_levels", "latent_dim", "grey", "value_range")
+ARCHITECTURE = ("size", "preset", "n_out", "n_scalings", "n_levels", "latent_dim", "grey", "value_range", "missing")
 
 
 def check(arguments: Namespace) -> None:
-    """Checks what the command that was asked for is going to read and write.
+    """Checks the arguments of a command, and the folders that it is going to read and write.
 
     Raises:
-        ValueError: the arguments don't fit to what is on the disk.
+        ValueError: the arguments contradict the files on the disk.
         OSError: a file or folder is missing or can't be read.
-        SystemExit: the arguments don't fit to each other.
+        SystemExit: the arguments contradict each other.
     """
-    asked = vars(arguments)
+    given = vars(arguments)
     if arguments.command == "train":
         _check_training(arguments)
     for name, what in (("folder", "Folder of pictures"), ("valid", "--valid: folder of pictures")):
-        if asked.get(name) is not None:
-            _check_folder(asked[name], what)
-    if "model" in asked and not (arguments.command == "info" and is_store(arguments.model)):
+        if given.get(name) is not None:
+            _check_folder(given[name], what)
+    if "model" in given and not (arguments.command == "info" and is_store(arguments.model)):
         n_levels = _n_levels(arguments.model, "Folder of a saved stack")
-        level = asked.get("level")
+        level = given.get("level")
         if level is not None and not -n_levels <= level < n_levels:
             arguments.refuse(
                 f"argument --level: expected a level index from 0 to {n_levels - 1} (or -1 for the last level) of the "
@@ -49,10 +49,10 @@ def check(arguments: Namespace) -> None:
 def _check_training(arguments: Namespace) -> None:
     path = arguments.save_path
     if arguments.go_on:
-        asked = [f"--{name.replace('_', '-')}" for name in ARCHITECTURE if getattr(arguments, name) is not None]
-        if asked:
+        given = [f"--{name.replace('_', '-')}" for name in ARCHITECTURE if getattr(arguments, name) is not None]
+        if given:
             arguments.refuse(
-                f"argument --continue: not allowed with {', '.join(asked)}, since the stack in --save-path keeps its "
+                f"argument --continue: not allowed with {', '.join(given)}, since the stack in --save-path keeps its "
                 "architecture"
             )
         if not (folder_at(path) / MANIFEST).exists():
@@ -92,19 +92,18 @@ def _check_square(arguments: Namespace, n_levels: int) -> None:
 
 
 def _n_levels(path: Path, what: str) -> int:
-    """The number of levels of a saved stack; its files are checked when it is loaded."""
+    """Returns the number of levels of a saved stack. `Autoencoder.load` checks its files later."""
     folder = folder_at(path)
     _check_folder(path if folder.name == path.name else folder, what)
     if not (folder / MANIFEST).exists():
         raise FileNotFoundError(
-            f"{what} {str(path)!r} contains no {MANIFEST}, so it isn't a folder that `train` saved, or was copied in "
-            "part."
+            f"{what} {str(path)!r} contains no {MANIFEST}, so `train` did not save it, or it was copied incompletely."
         )
     return len(read_manifest(folder)["levels"])
 
 
 def is_store(path: Path) -> bool:
-    """Whether this seems to be a store of encodings; `store.manifest`, which knows, imports numpy."""
+    """Whether a folder looks like a store of encodings. `store.manifest` would tell for sure, but imports numpy."""
     return not (path / MANIFEST).exists() and ((path / "manifest.json").exists() or any(path.glob("part*-of-*")))
 
 
@@ -116,7 +115,7 @@ def _check_folder(path: Path, what: str) -> None:
 
 
 def _check_new(path: Path) -> None:
-    """Refuses a folder in which something could be overwritten."""
+    """Refuses a folder in which files could be overwritten."""
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"Output folder {str(path)!r} is a file. Choose a new folder.")
     if path.is_dir() and any(path.iterdir()):

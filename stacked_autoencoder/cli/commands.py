@@ -1,6 +1,6 @@
-"""What each command of `stacked-autoencoder` does.
+"""The function of each command of `stacked-autoencoder`.
 
-Each returns its result, and prints as it goes, unless `--json` or `--quiet` is given.
+Each returns its result as a dict, and prints what it does unless `--json` or `--quiet` is given.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ COMMANDS = {
 
 
 def find_devices() -> None:
-    """Looks for them now, since TensorFlow writes what it doesn't find to standard error."""
+    """Lists the devices now, while standard error is silenced: TensorFlow reports missing GPUs there."""
     tf.config.list_physical_devices()
 
 
 def run(arguments: Namespace) -> Result:
-    """Runs the command that was asked for."""
-    tf.get_logger().setLevel("ERROR")  # it warns of tracing anew, which users of a command can't change
+    """Runs the command that the arguments name."""
+    tf.get_logger().setLevel("ERROR")  # TensorFlow warns of retracing, which users of the command can't change
     say: Say = (lambda _: None) if arguments.json or getattr(arguments, "quiet", False) else print
     return COMMANDS[arguments.command](arguments, say)

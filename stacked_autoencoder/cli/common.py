@@ -1,4 +1,4 @@
-"""What commands share."""
+"""Functions that several commands share."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from stacked_autoencoder.data.image_folder import ImageFolder
 from stacked_autoencoder.utils.checks import described
 from stacked_autoencoder.utils.console import show
 
-SHEET = "sheet.png"  # beside the pictures
+SHEET = "sheet.png"  # an overview of the pictures, in the same folder
 
 
 Result = dict[str, Any]
 
 
-Say = Callable[[str], None]  # prints, unless JSON or silence is asked for
+Say = Callable[[str], None]  # prints, unless `--json` or `--quiet` is given
 
 
 def shows_progress(arguments: Namespace) -> bool:
@@ -27,10 +27,10 @@ def shows_progress(arguments: Namespace) -> bool:
 
 
 def pictures_of(folder: Path, arguments: Namespace, sae: Autoencoder, subset: str | None = None) -> ImageFolder:
-    """A folder as the arguments ask, or else resized to what the stack takes where that is one size.
+    """Opens a folder of pictures. Without `--side` and `--crop`, pictures are resized if the stack takes one size only.
 
     Args:
-        subset: `"training"` or `"validation"`, of `--valid-split`.
+        subset: `"training"` or `"validation"`, with `--valid-split`.
     """
     if len(sae.shape) != 3:
         raise ValueError(f"Commands take folders of pictures, and this stack takes {described(sae.shape)}.")
@@ -47,7 +47,7 @@ def pictures_of(folder: Path, arguments: Namespace, sae: Autoencoder, subset: st
 
 
 def _check_square(arguments: Namespace, sae: Autoencoder) -> None:
-    """Refuses a `--side` or `--crop` that the stack doesn't take; warns of one that it pads."""
+    """Refuses a `--side` or `--crop` that the stack doesn't accept. Warns if the stack pads pictures of that size."""
     name, square = ("--side", arguments.side) if arguments.crop is None else ("--crop", arguments.crop)
     if square is None:
         return

@@ -1,4 +1,4 @@
-"""`demo`: other commands, one after the other, on photographs that come with scikit-image."""
+"""The command `demo`: runs other commands on the photographs of scikit-image."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SHOWN = {"train": train, "info": info, "reconstruct": reconstruct}
 
 
 def demo(arguments: Namespace, say: Say) -> Result:
-    """The other commands, one after the other, on photographs, each shown as a user would type it."""
-    # here, since they need an extra
+    """Runs other commands one after the other, and prints each as a user would type it."""
+    # imported here because the photographs need an extra
     from stacked_autoencoder.datasets import HELD_OUT, TRAINING, photograph, random_crops, tiles
 
     training, held_out, model = (arguments.out / name for name in ("training", "held-out", "model"))

@@ -1,6 +1,7 @@
-"""The command `stacked-autoencoder`: its arguments, and how it ends.
+"""The command `stacked-autoencoder`: runs a command and converts errors and signals to exit codes.
 
-TensorFlow is imported with `commands`, once `checks` has passed the arguments: `--help` and mistakes don't wait for it.
+`commands` imports TensorFlow, which takes seconds. It is imported after the arguments have been checked, so that
+`--help` and errors appear at once.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from stacked_autoencoder.utils.console import open_line
 from stacked_autoencoder.utils.errors import printable
 
 FAILED = 1  # 2, for invalid arguments, is that of argparse
-# A batch system ends a job by SIGTERM, a closed terminal by SIGHUP: both must leave what an interrupt leaves.
+# A batch system ends a job by SIGTERM, and a closed terminal by SIGHUP. Both save trained weights, as Ctrl-C does.
 TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 LONGEST_LINE = 10_000  # characters of a message
-# Of a `Namespace`, what isn't an option of the same name.
-NO_OPTIONS = {"command", "refuse", "go_on", "folder", "model", "store", "out", "head", "n"}
-# What the library calls some options, and values as they are typed.
+# Attributes of the `Namespace` that are no options of the same name.
+NOT_OPTIONS = {"command", "refuse", "go_on", "folder", "model", "store", "out", "head", "n"}
+# Options whose names differ in Python, and values as they are written on the command line.
 LIBRARY_NAMES = {"valid": "validation_data", "valid_split": "validation_split", "label": "labels"}
-TYPED = {"(i, n)": "I/N", '"float32"': "float32"}
+TYPED = {"(i, n)": "I/N", '"ignore"': "ignore", '"float32"': "float32"}
 
 
 class Terminated(KeyboardInterrupt):
@@ -45,10 +46,12 @@ class Terminated(KeyboardInterrupt):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; returns its exit code.
+    """Runs one command.
 
-    It is 0 after success, 1 after an error, 130 after an interrupt, and 128 + n after signal n. Errors are printed in
-    one line on standard error.
+    An error is printed as one line on standard error.
+
+    Returns:
+        The exit code: 0 for success, 1 for an error, 130 after Ctrl-C, 128 + n after signal n.
 
     Raises:
         SystemExit: 2, for invalid arguments; 0, after `--help`.
@@ -57,30 +60,30 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's lines once it has started
     with warnings.catch_warnings(), _terminated_as_interrupted():
-        warnings.showwarning = lambda message, *_, **__: _print_error(f"warning: {_line(message, arguments)}")
+        warnings.showwarning = lambda message, *_, **__: _print_error(f"warning: {_to_single_line(message, arguments)}")
         return _run(arguments)
 
 
 def _open_standard_streams() -> None:
-    """Opens the null device for streams that the caller has closed, so that no other file gets their numbers."""
+    """Opens the null device for closed standard streams, so that no other file gets their file descriptors."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  as long as the process
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor, which is this one
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  open until the process ends
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Raises `Terminated` in the main thread when a signal asks the process to end, so that work is saved."""
+    """Raises `Terminated` in the main thread when a signal ends the process, so that trained weights are saved."""
 
     def terminate(number: int, _: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
         raise Terminated(number)
 
-    if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+    if threading.current_thread() is not threading.main_thread():  # signals are handled in the main thread
         yield
         return
     # A signal that the caller ignores, as `nohup` does, stays ignored.
@@ -98,35 +101,65 @@ def _terminated_as_interrupted() -> Iterator[None]:
 def _run(arguments: argparse.Namespace) -> int:
     try:
         check(arguments)
-        with nullcontext() if arguments.debug else _deaf():
+        with _deferred_signals(), nullcontext() if arguments.debug else _silence_stderr():
             from stacked_autoencoder.cli import commands
 
             commands.find_devices()
         result = commands.run(arguments)
         if arguments.json:
-            print(json.dumps(_plain(result), default=float))
-        sys.stdout.flush()  # here, where a reader that is gone can be dealt with
+            print(json.dumps(_to_json(result), default=float))
+        sys.stdout.flush()  # here, where a closed pipe is handled
     except KeyboardInterrupt as error:
         number = getattr(error, "number", None) or getattr(error.__context__, "number", signal.SIGINT)
         what = "interrupted." if number == signal.SIGINT else f"ended by {signal.Signals(number).name}."
         _report(what, error, arguments)
         return 128 + number
-    except BrokenPipeError:  # what reads our output, such as `head`, has seen enough
-        with suppress(OSError, ValueError):  # no file behind it
+    except BrokenPipeError:  # the program that reads the output, such as `head`, has ended
+        with suppress(OSError, ValueError):  # standard output is no file
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
         is_expected = isinstance(error, (ValueError, OSError, RuntimeError, ArithmeticError, ImportError))
         _report(
-            f"error: {'' if is_expected else f'{type(error).__name__}: '}{_line(error, arguments)}", error, arguments
+            f"error: {'' if is_expected else f'{type(error).__name__}: '}{_to_single_line(error, arguments)}",
+            error,
+            arguments,
         )
         return FAILED
     return 0
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """Drops what C++ writes to standard error: TensorFlow tells of graphics cards that aren't there."""
+def _deferred_signals() -> Iterator[None]:
+    """Handles signals that arrive in the block after it.
+
+    An exception that a signal handler raises in the middle of TensorFlow's import can crash the process. A second
+    signal ends the process at once.
+    """
+    received: list[int] = []
+
+    def defer(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *TERMINATING)}
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+    if threading.current_thread() is not threading.main_thread():  # signals are handled in the main thread
+        handlers = {}
+    for number in handlers:
+        signal.signal(number, defer)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for number in received:
+        handlers[number](number, None)
+
+
+@contextmanager
+def _silence_stderr() -> Iterator[None]:
+    """Discards what C++ code writes to standard error, such as TensorFlow's messages about missing GPUs."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -142,25 +175,25 @@ def _report(message: str, error: BaseException, arguments: argparse.Namespace) -
     if arguments.debug:
         with suppress(OSError):
             traceback.print_exception(error)
-    _print_error(" ".join([message, *(_line(note, arguments) for note in getattr(error, "__notes__", []))]))
+    _print_error(" ".join([message, *(_to_single_line(note, arguments) for note in getattr(error, "__notes__", []))]))
 
 
 def _print_error(message: str) -> None:
-    with suppress(OSError):  # nobody reads it
+    with suppress(OSError):  # standard error is closed
         if sys.stderr.isatty():
             open_line.end()
         print(f"{NAME}: {message}", file=sys.stderr)
 
 
-def _line(text: object, arguments: argparse.Namespace) -> str:
-    """Text in one line, without terminal escape sequences: names in files from others can hold anything."""
+def _to_single_line(text: object, arguments: argparse.Namespace) -> str:
+    """Converts to one line without terminal escape sequences, which names in untrusted files can contain."""
     return printable(_in_options(str(text), arguments), LONGEST_LINE)
 
 
 def _in_options(message: str, arguments: argparse.Namespace) -> str:
-    """A message of the library, with the options of the command in place of the arguments of Python."""
-    asked = [name for name in vars(arguments) if name not in NO_OPTIONS]
-    options = {LIBRARY_NAMES.get(name, name): f"--{name.replace('_', '-')}" for name in asked}
+    """Replaces the names of Python arguments in a message of the library by the command's options."""
+    own_names = [name for name in vars(arguments) if name not in NOT_OPTIONS]
+    options = {LIBRARY_NAMES.get(name, name): f"--{name.replace('_', '-')}" for name in own_names}
     names = "|".join(options)
 
     def quoted(match: re.Match[str]) -> str:
@@ -171,12 +204,12 @@ def _in_options(message: str, arguments: argparse.Namespace) -> str:
     return re.sub(rf"(?<=Received: )({names})=(?=\S)", lambda match: f"{options[match[1]]} ", message)
 
 
-def _plain(result: Any) -> Any:
-    """With `None` for numbers that JSON has no name for."""
+def _to_json(result: Any) -> Any:
+    """Replaces numbers that JSON does not have, NaN and infinity, by `None`."""
     if isinstance(result, dict):
-        return {str(name): _plain(value) for name, value in result.items()}
+        return {str(name): _to_json(value) for name, value in result.items()}
     if isinstance(result, (list, tuple)):
-        return [_plain(value) for value in result]
+        return [_to_json(value) for value in result]
     return None if isinstance(result, float) and not math.isfinite(result) else result
 
 

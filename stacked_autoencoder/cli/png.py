@@ -1,4 +1,4 @@
-"""Pictures as PNG files, and on a sheet."""
+"""Pictures as PNG files, and as an overview in one picture."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import tensorflow as tf
 
-MARGIN = 4  # white pixels between pictures on a sheet
-CELL = 192  # pixels, to which larger pictures are shrunk there
+MARGIN = 4  # white pixels between the pictures of an overview
+CELL = 192  # largest side of a picture in an overview, in pixels
 
 
 def write_png(file: Path, image: np.ndarray) -> None:
     """Writes one picture, `(H, W, C)` `uint8` or `uint16`."""
     if image.shape[-1] not in (1, 3):
-        raise ValueError(f"Pictures have 1 or 3 channels, and these have {image.shape[-1]}: they can't be PNG files.")
+        raise ValueError(f"PNG files have 1 or 3 channels. Received: pictures with {image.shape[-1]} channels")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(tf.io.encode_png(image).numpy())
 
 
 def destinations(names: Sequence[str], folder: Path, taken: str = "") -> list[Path]:
-    """A PNG file in `folder` for each picture, by its path below the folder that it came from.
+    """Returns a PNG file in `folder` for each picture, by its path relative to the folder of pictures.
 
-    A name keeps its suffix, `a.jpg.png`, if its file would else be that of another picture as well, or what is `taken`.
+    If two pictures would share a file, or a picture would be written to `taken`, the name keeps its suffix, as in
+    `a.jpg.png`.
 
     Raises:
-        ValueError: a name leads out of the folder, or is there twice; a store can come from a stranger.
+        ValueError: a name points outside of the folder, or occurs twice. Names in a store can be hostile.
     """
     paths = [PurePosixPath(name) for name in names]
     for path in paths:
         if path.is_absolute() or ".." in path.parts or not path.name:
-            raise ValueError(f"A picture's name must stay below its folder. Received: {str(path)!r}")
+            raise ValueError(f"The name of a picture must not point outside of its folder. Received: {str(path)!r}")
     files = [path.with_suffix(".png") for path in paths]
     is_long = [False] * len(paths)
     while True:  # a longer name can be the short one of another picture
@@ -41,13 +42,13 @@ def destinations(names: Sequence[str], folder: Path, taken: str = "") -> list[Pa
         if not clashing:
             return [folder / file for file in files]
         if all(is_long[index] for index in clashing):
-            raise ValueError(f"Each picture needs a name of its own. Received twice: {files[clashing[0]].stem!r}")
+            raise ValueError(f"Names of pictures must be unique. Received twice: {files[clashing[0]].stem!r}")
         for index in clashing:
             files[index], is_long[index] = paths[index].with_name(f"{paths[index].name}.png"), True
 
 
 def sheet(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """Pictures in rows, `(H, W, C)` `uint8` of any sizes, on white: `(height, width, C)`."""
+    """Returns rows of pictures, `(H, W, C)` `uint8` of any sizes, as one picture on white, `(height, width, C)`."""
     cells = [[_shrunk(picture) for picture in row] for row in rows]
     height = max(cell.shape[0] for row in cells for cell in row) + MARGIN
     width = max(cell.shape[1] for row in cells for cell in row) + MARGIN

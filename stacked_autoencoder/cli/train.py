@@ -1,4 +1,4 @@
-"""`train`: a stack on a folder of pictures."""
+"""The command `train`: trains a stack on a folder of pictures."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def train(arguments: Namespace, say: Say) -> Result:
         "verbose": 0 if not shows_progress(arguments) else 1 if sys.stdout.isatty() else 2,
     }
     epochs, rate = arguments.epochs, arguments.learning_rate
-    began, deepest = time.perf_counter(), len(sae.levels) - 1
-    before = sae.stack.fingerprint(deepest)
+    began, last = time.perf_counter(), len(sae.levels) - 1
+    before = sae.stack.fingerprint(last)
     try:
         histories = sae.train(images, epochs[0] if len(epochs) == 1 else epochs, learning_rate=rate, **options)
         if arguments.fine_tune:
-            rate = None if rate is None else rate / 5  # as the defaults of `train` and `fine_tune` have it
+            rate = None if rate is None else rate / 5  # as the defaults of `train` and `fine_tune`
             histories.append(sae.fine_tune(images, arguments.fine_tune, learning_rate=rate, **options))
-    except BaseException as error:  # an hour of training may be behind it
+    except BaseException as error:  # keep what has been trained, which may have taken hours
         if arguments.checkpoint_dir is not None:
-            error.add_note("The same command goes on from the last checkpoint.")
-        elif sae.stack.fingerprint(deepest) != before:
+            error.add_note("Run the same command again to resume from the last checkpoint.")
+        elif sae.stack.fingerprint(last) != before:
             path = _save_somewhere(sae)
             path = sae.save_path if path == sae.save_path.resolve() else path
-            error.add_note(f"The best weights so far are in {path}; --continue trains them further.")
+            error.add_note(f"The best weights so far are saved in {path}. Use --continue to train them further.")
         raise
     path = _save_somewhere(sae)
     if path != sae.save_path.resolve():
@@ -69,10 +69,10 @@ def train(arguments: Namespace, say: Say) -> Result:
 
 
 def _save_somewhere(sae: Autoencoder) -> Path:
-    """Saves to where it was asked for, or where there is room: an hour of training may be behind it.
+    """Saves to `--save-path`, or else to another folder, since training may have taken hours.
 
     Raises:
-        OSError: nowhere.
+        OSError: the stack can't be saved anywhere.
     """
     try:
         return sae.save()
@@ -97,7 +97,7 @@ def _stack_to_train(arguments: Namespace) -> Autoencoder:
         sae = Autoencoder.load(path)
         sae.save_path = path
         return sae
-    asked = {name: getattr(arguments, name) for name in ARCHITECTURE if getattr(arguments, name) is not None}
+    given = {name: getattr(arguments, name) for name in ARCHITECTURE if getattr(arguments, name) is not None}
     side = arguments.side or arguments.crop
-    shape = (side, side, 1 if asked.pop("grey", False) else 3)
-    return Autoencoder(shape=shape, save_path=path, **asked)
+    shape = (side, side, 1 if given.pop("grey", False) else 3)
+    return Autoencoder(shape=shape, save_path=path, **given)

@@ -53,7 +53,7 @@ def _info_of_store(store: EncodingStore, say: Say) -> Result:
     result = _about(store)
     say(
         f"{len(store):,} encodings {show(store.shape[1:])} of level {store.level}, {store.dtype.name}, "
-        f"{result['bytes'] / 1e6:.1f} MB, made by encoder {printable(store.encoder[:12])}…"
+        f"{result['bytes'] / 1e6:.1f} MB, computed by encoder {printable(store.encoder[:12])}…"
     )
     if store.class_names is not None:
         say(f"{len(store.class_names):,} classes: {printable(', '.join(store.class_names))}")
@@ -75,15 +75,15 @@ def evaluate(arguments: Namespace, say: Say) -> Result:
     sae = Autoencoder.load(arguments.model)
     images = pictures_of(arguments.folder, arguments, sae)
     result = sae.evaluate(images, return_dict=True)
-    count, skipped = len(images), len(images.skipped)  # once all have been read
+    count, skipped = len(images), len(images.skipped)  # `skipped` is complete after all pictures have been read
     say(f"{count:,} pictures in {arguments.folder}" + (f", {skipped:,} skipped" if skipped else ""))
     say("\n".join(table(result)))
     return {"pictures": count, "skipped": skipped, "levels": [{"level": index, **row} for index, row in result.items()]}
 
 
 BATCH = 64
-SHOWN = 8  # pictures on a sheet of reconstructions
-COLUMNS = 8  # of a sheet of generated ones
+SHOWN = 8  # pictures in the overview of reconstructions
+COLUMNS = 8  # of the overview of generated pictures
 
 
 def encode(arguments: Namespace, say: Say) -> Result:
@@ -93,7 +93,7 @@ def encode(arguments: Namespace, say: Say) -> Result:
     try:
         store = sae.encode_to(arguments.store, images, verbose=shows_progress(arguments), **options)
     except KeyboardInterrupt as error:
-        error.add_note("The same command goes on where it was.")
+        error.add_note("Run the same command again to resume.")
         raise
     result = _about(store)
     megabytes = result["bytes"] / 1e6
@@ -105,12 +105,12 @@ def decode(arguments: Namespace, say: Say) -> Result:
     sae, store, out = Autoencoder.load(arguments.model), EncodingStore(arguments.store), arguments.out
     if store.level >= len(sae.levels) or store.encoder != sae.stack.fingerprint(store.level, store.multiple):
         raise ValueError(
-            "These encodings were made by another stack, or by this one before it was trained further: encode again. "
-            f"Received: a store of level {store.level} in {store.path}"
+            "The encodings were computed by another stack, or by this stack before it was trained further. Run "
+            f"`encode` again. Received: a store of level {store.level} in {store.path}"
         )
     files = destinations(store.names or [f"{index:06d}" for index in range(len(store))], out)
     with Progress(len(store), shows_progress(arguments)) as progress:
-        for rows in store.index_batches(BATCH):  # each of one size, so not in order where sizes differ
+        for rows in store.index_batches(BATCH):  # of one size each, so that their order differs from the store's
             images = sae.decode(store.batch(rows), store.level)
             for row, image in zip(rows, as_pixels(images, sae.value_range), strict=True):
                 write_png(files[row], image)
@@ -125,7 +125,7 @@ def reconstruct(arguments: Namespace, say: Say) -> Result:
     shown, count, pairs_shown = set(np.linspace(0, len(images) - 1, SHOWN).astype(int).tolist()), 0, []
     with Progress(len(images), shows_progress(arguments)) as progress:
         for block in as_source(images, **sae.stack.source_options, finite="images").blocks(BATCH):
-            pairs = []  # of the block; its names are those of the readable pictures, once these have been read
+            pairs = []  # `block.names` leaves out unreadable pictures after they have been read
             for batch in block.batches(BATCH):
                 pairs += zip(batch, sae.reconstruct(batch, arguments.level), strict=True)
             for name, (_, restored) in zip(block.names, pairs, strict=True):
@@ -145,23 +145,24 @@ def generate(arguments: Namespace, say: Say) -> Result:
     sae, out = Autoencoder.load(arguments.model), arguments.out
     head, level = keras.models.load_model(arguments.head), sae.stack.index_of(arguments.level)
     if not isinstance(head, Head):
-        raise ValueError(f"A saved Flow, VAE, WGAN or BEGAN was expected. Received: a {type(head).__name__}")
+        raise ValueError(f"HEAD must be a saved Flow, VAE, WGAN or BEGAN. Received: a {type(head).__name__}")
     if head.encoding_shape != sae.levels[level].encoding_shape:
         raise ValueError(
-            f"This {type(head).__name__} draws encodings of shape {show(head.encoding_shape)}, and those of level "
-            f"{level} are {show(sae.levels[level].encoding_shape)}: give the --level that it was trained on."
+            f"The {type(head).__name__} generates encodings of shape {show(head.encoding_shape)}, but encodings of "
+            f"level {level} have shape {show(sae.levels[level].encoding_shape)}. Set --level to the level that the "
+            "head was trained on."
         )
     head.check_origin(sae.stack, level)
-    asked = {"labels": arguments.label, "guidance": arguments.guidance}
-    asked = {name: value for name, value in asked.items() if value is not None}
-    if asked and not head.takes_labels:
-        raise ValueError(f"This {type(head).__name__} has no classes: leave out --label and --guidance.")
-    drawn = sae.decode(head.generate(arguments.n, arguments.seed, **asked), level)
-    for index, picture in enumerate(as_pixels(drawn, sae.value_range)):
+    options = {"labels": arguments.label, "guidance": arguments.guidance}
+    options = {name: value for name, value in options.items() if value is not None}
+    if options and not head.takes_labels:
+        raise ValueError(f"The {type(head).__name__} was trained without classes. Leave out --label and --guidance.")
+    generated = sae.decode(head.generate(arguments.n, arguments.seed, **options), level)
+    for index, picture in enumerate(as_pixels(generated, sae.value_range)):
         write_png(out / f"{index:06d}.png", picture)
-    pictures = as_bytes(drawn, sae.value_range)
+    pictures = as_bytes(generated, sae.value_range)
     write_png(out / SHEET, sheet([pictures[first : first + COLUMNS] for first in range(0, len(pictures), COLUMNS)]))
-    return written(out, len(pictures), say, "All of them")
+    return written(out, len(pictures), say, "Overview")
 
 
 def export(arguments: Namespace, say: Say) -> Result:

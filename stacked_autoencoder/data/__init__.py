@@ -1,1 +1,1 @@
-"""Whatever a user passes in, as checked batches of float32."""
+"""Data sources: converts all supported kinds of images to checked batches of float32."""

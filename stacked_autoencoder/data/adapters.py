@@ -1,4 +1,4 @@
-"""What a user passes in → batches of float32 images, checked, scaled and padded.
+"""Converts anything that users pass as images to a source of float32 batches: checked, scaled and padded.
 
     array, tensor        ─┐
     DataFrame, sparse rows│
@@ -10,10 +10,10 @@
     table, ImageFolder    ─┴▶ FolderSource ┤
     EncodingStore        ───▶ StoreSource  ┘
 
-`uint8` becomes [-1, 1]; floats stay as they are and must lie in [-1, 1]. With a `value_range`, images of any dtype are
-scaled from it. Sides become multiples of the stack's factor by reflection. Values of vectors and sequences are any
-numbers: integers and booleans, the columns of a table and what a sparse matrix holds are taken as they are, and only
-`uint8` arrays are scaled.
+`uint8` is scaled to [-1, 1]. Floats are not scaled and must lie in [-1, 1]. With a `value_range`, images of any dtype
+are scaled from that range. Height and width are padded to multiples of the stack's factor by reflection. Vectors and
+sequences can hold any numbers: integers, booleans, the columns of a table and the values of a sparse matrix are not
+scaled; only `uint8` arrays are.
 """
 
 from __future__ import annotations
@@ -52,32 +52,33 @@ Images = Any
 def as_source(
     images: Images, shape: Shape, *, factor: int = 1, values: ValueRange = UNKNOWN, finite: str | None = None
 ) -> Source:
-    """Wraps whatever a user passes in.
+    """Makes a source of anything that users pass as images.
 
     Args:
-        images: array or tensor `(N, H, W, C)`; list of `(H, W, C)` or `(1, H, W, C)`, sizes may differ;
+        images: array or tensor `(N, H, W, C)`; list of `(H, W, C)` or `(1, H, W, C)` of any sizes;
             `tf.data.Dataset` or `keras.utils.PyDataset` of images or `(images, labels)`; path of a folder, a
             picture or a CSV file, a list of such paths, a DataFrame with a column of them, or an `ImageFolder`; an
             `EncodingStore`; a data set or loader of Hugging Face, PyTorch, Grain, WebDataset, HDF5 or Zarr. For vectors
-            also a DataFrame or a sparse matrix, one row each.
-        shape: of one image, `None` where any size will do.
-        factor: sides become multiples of it; smaller images are refused.
-        values: range that the images must lie in, how they are scaled for level 0, and whether values may be missing.
-        finite: name of the argument, if it must come to an end.
+            also a DataFrame or a sparse matrix with one row per vector.
+        shape: shape of one image, `None` for a side of any length.
+        factor: sides are padded to multiples of it; smaller images are an error.
+        values: value range of the stack.
+        finite: name of the argument, if infinite datasets are an error.
 
     Raises:
-        ValueError: the images can't be what the model was made for. The message says which, and what to do.
-        FileNotFoundError: a folder or picture that isn't there.
+        ValueError: the images do not fit the model. The message names the reason and a fix.
+        FileNotFoundError: a folder or picture does not exist.
     """
     check_not_forked()
-    if len(shape) > 1 and gives_pairs(images, shape):  # beside vectors, labels may have the same shape
-        alone = "a PyDataset that yields it"
+    if len(shape) > 1 and gives_pairs(images, shape):  # labels of vectors may have the shape of vectors
+        fix = "a PyDataset that yields it"
         if not isinstance(images, keras.utils.PyDataset):
-            alone = "`images[0]`" if isinstance(images, tuple) else "`images.map(lambda first, *_: first)`"
+            fix = "`images[0]`" if isinstance(images, tuple) else "`images.map(lambda first, *_: first)`"
         raise ValueError(
-            "`images` gives pairs, of which the second element isn't labels: it has the shape of the images. Give the "
-            f"first alone, {alone}. To restore the first to the second, give the pairs to `train`, `fine_tune` or "
-            f"`evaluate`, or the second as `targets=` there. Received: {type(images).__name__} of pairs"
+            "`images` gives pairs: the second element has the shape of the images, so it isn't labels. Pass the first "
+            f"element alone, {fix}. To restore the second element from the first, pass the pairs to `train`, "
+            "`fine_tune` or `evaluate`, or pass the second as `targets=`. "
+            f"Received: {type(images).__name__} of pairs"
         )
     source = _adapted(images, shape, factor, values)
     _check_finite(source, finite)
@@ -87,7 +88,7 @@ def as_source(
 def _check_finite(source: Source, argument: str | None) -> None:
     """Raises `ValueError` for an infinite dataset as an argument that must be finite."""
     if argument is not None and source.is_endless:
-        raise ValueError(f"`{argument}` is an infinite dataset: limit it with `.take(number)`.")
+        raise ValueError(f"`{argument}` is an infinite dataset: limit it with `.take(count)`.")
 
 
 def as_pairs(
@@ -100,15 +101,19 @@ def as_pairs(
     finite: str | None = None,
     name: str = "images",
 ) -> Pairs:
-    """Images, and what they should be restored to: `targets`, or the second element of pairs; else themselves.
+    """Makes pairs of inputs and targets: from `targets`, from a source of pairs, or with the inputs as targets.
 
     Args:
         images: as in `as_source`; also a dataset, PyDataset or tuple of pairs.
-        targets: the same; as many, in the same order.
-        name: of the argument, for messages.
+        targets: as in `as_source`; the same number, in the same order.
+        shape: shape of one image, `None` for a side of any length.
+        factor: sides are padded to multiples of it.
+        values: value range of the stack.
+        finite: name of the argument, if infinite datasets are an error.
+        name: name of the argument that holds the images, for messages.
 
     Raises:
-        ValueError: as in `as_source`, or they don't make pairs.
+        ValueError: as in `as_source`, or inputs and targets are not pairs.
     """
     check_not_forked()
     options = {"shape": shape, "factor": factor, "values": values}
@@ -132,14 +137,14 @@ def _adapted(images: Images, shape: Shape, factor: int, values: ValueRange) -> S
         return images
     labels = None
     is_pair = isinstance(images, tuple) and len(images) == 2 and not all(map(is_path, images))
-    if is_pair:  # (images, labels), as Keras has it
+    if is_pair:  # (images, labels), as in Keras
         images, labels = images
     if isinstance(images, EncodingStore):
         return StoreSource(images, shape, factor, values, labels)
     is_folder = isinstance(images, ImageFolder) or is_path(images)
     if is_folder and len(shape) != 3:
         raise ValueError(
-            f"A folder holds images, and the model was made for {described(shape)}: give an array or a dataset. "
+            f"A folder holds images, but the model was made for {described(shape)}: pass an array or a dataset. "
             f"Received: {images!r}"
         )
     if is_folder or (len(shape) == 3 and holds_pictures(images)):
@@ -151,10 +156,10 @@ def _adapted(images: Images, shape: Shape, factor: int, values: ValueRange) -> S
         return _from_py_dataset(images, shape, values).source(factor, values, labels)
     if isinstance(images, Iterator):
         raise ValueError(
-            "`images` is an iterator, which can be read only once, and training reads the images several times: give "
-            "the loader that it comes from, not `iter(loader)`; of a generator make a list, `list(images)`, or "
-            "`tf.data.Dataset.from_generator(function, output_signature=tf.TensorSpec((None, None, 3), tf.uint8))` of "
-            f"the function that makes it. Received: images={images!r}"
+            "`images` is an iterator, which can be read only once, but training reads the images several times. Pass "
+            "the loader itself, not `iter(loader)`. Convert a generator to a list, `list(images)`, or to a dataset, "
+            "`tf.data.Dataset.from_generator(function, output_signature=tf.TensorSpec((None, None, 3), tf.uint8))`, "
+            f"with the function that makes the generator. Received: images={images!r}"
         )
     loaded = adapted(images, shape)
     if isinstance(loaded, Elements):
@@ -167,7 +172,7 @@ def _adapted(images: Images, shape: Shape, factor: int, values: ValueRange) -> S
         return source
     if isinstance(images, (list, tuple)):
         if not images:
-            raise ValueError("`images` is empty; at least one image is needed. Received: images=[]")
+            raise ValueError("`images` is empty, but at least one image is needed. Received: images=[]")
         singles = [_single(_as_array(image, shape, values), index, shape) for index, image in enumerate(images)]
         return ArraySource(singles, shape, factor, values, labels)
     if is_dataframe(images):
@@ -196,9 +201,7 @@ def _from_py_dataset(batches: keras.utils.PyDataset, shape: Shape, values: Value
         batches.on_epoch_end()
 
     axes = AXES[len(shape)]
-    advice = Advice(
-        f"return it from `__getitem__`, with the batch axis: (N, {axes[1:]}", "`np.moveaxis(images, 1, -1)`"
-    )
+    advice = Advice(f"return it from `__getitem__` with the batch axis: (N, {axes[1:]}", "`np.moveaxis(images, 1, -1)`")
     elements = Elements("PyDataset", iterate, shape, advice, len(batches))
     if elements.sample.ndim != len(shape) + 1:
         raise ValueError(
@@ -220,10 +223,10 @@ def _as_array(images: Any, shape: Shape, values: ValueRange) -> np.ndarray:
 
 
 def _unmasked(images: Any, values: ValueRange) -> Any:
-    """A masked array as one whose masked values are NaN; anything else as it is.
+    """Replaces masked values of a masked array by NaN. Other images are returned unchanged.
 
     Raises:
-        ValueError: there are masked values, and none may be missing.
+        ValueError: there are masked values, but values must not be missing.
     """
     if not isinstance(images, np.ma.MaskedArray):
         return images
@@ -232,17 +235,17 @@ def _unmasked(images: Any, values: ValueRange) -> Any:
         if not mask.any():
             return images.data
         raise ValueError(
-            "`images` is a masked array. Put a value in place of what is masked with `images.filled(0)`, or make the "
-            'Autoencoder with `missing="ignore"`, which leaves masked values out of the loss. '
+            "`images` is a masked array. Replace masked values with `images.filled(0)`, or make the Autoencoder with "
+            '`missing="ignore"`, which leaves masked values out of the loss. '
             f"Received: {int(mask.sum())} masked values of {mask.size}"
         )
-    # Floats even if nothing is masked: of a list, other images may have gaps.
+    # Floats even if nothing is masked, since other images of a list may have masked values.
     floats = images.data if np.issubdtype(images.dtype, np.floating) else values.to_user(images.data).numpy()
     return np.where(mask, np.array(np.nan, floats.dtype), floats)
 
 
 def _object_error(images: Any, array: np.ndarray, shape: Shape) -> str:
-    """The message for what numpy makes no array of numbers of, with what helps."""
+    """Returns the message for data that NumPy cannot convert to an array of numbers, with a fix."""
     received = f"Received: dtype=object, shape={array.shape}"
     if isinstance(images, Mapping):
         names = ", ".join(map(repr, images))
@@ -265,31 +268,31 @@ def _object_error(images: Any, array: np.ndarray, shape: Shape) -> str:
         return f"`images` is an object array of numbers: convert it with `images.astype('float32')`. {received}"
     if any(np.ndim(each) for each in array.ravel()):
         return (
-            "`images` is an object array, which numpy makes of images of different sizes. Pass them as a list of "
+            "`images` is an object array, as NumPy makes from images of different sizes. Pass them as a list of "
             f"arrays {AXES[len(shape)]} instead: `list(images)`. {received}"
         )
     other = next((each for each in array.ravel() if not isinstance(each, (int, float, np.number))), None)
     return (
-        "`images` is an object array that holds something else than numbers. Encode it as numbers, text for example "
-        f"with `pd.get_dummies(pd.DataFrame(images).convert_dtypes(), dtype=float)`. {received}, with "
+        "`images` is an object array with items that are not numbers. Encode them as numbers, for example text with "
+        f"`pd.get_dummies(pd.DataFrame(images).convert_dtypes(), dtype=float)`. {received}, with "
         f"{printable(repr(other), 100)}"
     )
 
 
 def _number_advice(array: np.ndarray) -> str:
-    """How to make numbers of what aren't any."""
+    """Returns advice for converting other values to numbers."""
     if array.dtype.kind in "SU":
         try:
             array.astype(np.float32)
         except ValueError:
-            return ", and this is text: encode it, for example with `pd.get_dummies(pd.DataFrame(images), dtype=float)`"
-        return ", and these are written as text: convert them with `images.astype('float32')`"
+            return ", but these are texts: encode them, such as by `pd.get_dummies(pd.DataFrame(images), dtype=float)`"
+        return ", but these are written as text: convert them with `images.astype('float32')`"
     if array.dtype.kind == "c":
-        return ", and these are complex: pass `np.abs(images)`, or `images.real` and `images.imag` as two channels"
+        return ", but these are complex: pass `np.abs(images)`, or `images.real` and `images.imag` as two channels"
     if array.dtype.kind in "mM":
-        return ", and these are times: convert them with `images.astype('int64')`"
+        return ", but these are times: convert them with `images.astype('int64')`"
     if array.dtype.names:
-        return ", and this has named fields: pass it as a table, `pd.DataFrame(images)`"
+        return ", but this array has named fields: pass it as a table, `pd.DataFrame(images)`"
     return ""
 
 
@@ -303,11 +306,11 @@ def _single(image: np.ndarray, index: int, shape: Shape) -> np.ndarray:
         if image.ndim == rank + 1:
             advice = " Join batches with `np.concatenate(images)`."
         elif image.ndim == rank - 1 and rank == 1:
-            advice = " One vector is given with `[images]`."
+            advice = " Pass a single vector as `[images]`."
         elif image.ndim == rank - 1 and shape[-1] == 1:
             advice = " Add the last axis with `[image[..., None] for image in images]`."
         raise ValueError(
-            f"A list must hold {described(shape)} or (1, {axes[1:]}, one each.{advice} Received: image {index} of "
+            f"A list must hold {described(shape)} or (1, {axes[1:]}.{advice} Received: image {index} of "
             f"shape {image.shape}"
         )
     return image

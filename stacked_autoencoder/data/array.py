@@ -1,4 +1,4 @@
-"""Images in memory."""
+"""The source for images in memory."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ CHECKED_AT_ONCE = 1 << 24  # values; bounds the memory of a check
 
 
 class ArrayBlock(ImageBlock):
-    def __init__(self, index: int, held: np.ndarray | SparseRows | list[np.ndarray], labels: Labels | None) -> None:
+    def __init__(self, index: int, items: np.ndarray | SparseRows | list[np.ndarray], labels: Labels | None) -> None:
         self.index = index
-        self.held = held
+        self.items = items
         self.labels = labels
 
     def images(self) -> Iterator[np.ndarray]:
-        return iter(self.held)
+        return iter(self.items)
 
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
-        if not isinstance(self.held, list):  # nothing to join, so nothing to copy
-            step = fitting(batch_size, self.held.shape[1:])
-            return (self.held[start : start + step] for start in range(0, len(self.held), step))
+        if not isinstance(self.items, list):  # slices, which need no copy
+            step = fitting(batch_size, self.items.shape[1:])
+            return (self.items[start : start + step] for start in range(0, len(self.items), step))
         return super().batches(batch_size)
 
 
 class ArraySource(Source):
-    """Images in memory, or mapped into it: one array, sparse rows, or a list of arrays whose sizes may differ."""
+    """Images in memory or in a memory-mapped file: one array, sparse rows, or a list of arrays of any sizes."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class ArraySource(Source):
             if images.ndim != len(shape) + 1:
                 check_image_shape(images.shape, shape, batched=True)
             if len(images) == 0:
-                raise ValueError(f"`images` is empty; at least one image is needed. Received: shape={images.shape}")
+                raise ValueError(f"`images` is empty, but at least one image is needed. Received: shape={images.shape}")
             self.check_shape(images.shape[1:])
             rows = max(1, CHECKED_AT_ONCE // max(1, images[0].size))
             for start in range(0, len(images), rows):
@@ -66,9 +66,9 @@ class ArraySource(Source):
                 self.check_shape(image.shape, index)
                 if image.dtype != images[0].dtype:
                     raise ValueError(
-                        "The images of a list must share one dtype, or their values can't be compared: convert them "
-                        f"all to uint8 or all to float32. Received: {images[0].dtype} first, {image.dtype} as image "
-                        f"{index}"
+                        "The images of a list must share one dtype, since uint8 and float values have different "
+                        "meanings: convert all of them to uint8 or all to float32. "
+                        f"Received: {images[0].dtype} first, {image.dtype} as image {index}"
                     )
                 self.check(image[None], index)
             sizes = {image.shape[:-1] for image in images}
@@ -79,7 +79,7 @@ class ArraySource(Source):
         return len(self.images)
 
     def sizes(self) -> Iterator[Shape]:
-        """The shape of every image."""
+        """Yields the shape of every image."""
         return (image.shape for image in self.images)
 
     def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
@@ -91,13 +91,13 @@ class ArraySource(Source):
     def batches(
         self, batch_size: int, *, shuffle: bool = False, most: int | None = None, part: tuple[int, int] = (0, 1)
     ) -> Iterator[np.ndarray]:
-        """Not by `tf.data` either, which takes longer to begin than some batches take to read."""
+        """Without `tf.data`, which takes longer to start than a few batches take to read."""
         passes, (index, count) = EpochShuffler.drawn(shuffle, 0), part
         for images in islice(self._generate(batch_size, passes.next()), index, most, count):
             yield pad_by_reflection(self.values.to_level(images), self.factor).numpy()
 
     def in_order(self, batch_size: int, *, scale: bool = True) -> Iterator[np.ndarray]:
-        """Not by `tf.data`, which would copy images, and read what is only mapped into memory."""
+        """Without `tf.data`, which would copy images and read memory-mapped files completely."""
         batches = ArrayBlock(0, self.images, self.labels).batches(batch_size)
         return (self.values.to_level(images).numpy() for images in batches) if scale else batches
 

@@ -1,4 +1,4 @@
-"""TIFF and NumPy files → arrays `(H, W, C)` with the values in the file, of any dtype and number of bands."""
+"""Reads TIFF and NumPy files as arrays `(H, W, C)` with the values in the file, of any dtype and number of bands."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ TIFF_SUFFIXES = (".tif", ".tiff")
 NUMPY_SUFFIXES = (".npy",)
 NEEDS_TIFFFILE = 'TIFF files need the package tifffile: pip install "stacked_autoencoder[tiff]"'
 # TIFF 6.0: PhotometricInterpretation, ExtraSamples and Orientation.
-MOST_BANDS = 16  # of a picture of `max_pixels`; smaller ones may have more
+MOST_BANDS = 16  # of a picture with `max_pixels` pixels; smaller pictures may have more
 WHITE_IS_ZERO, RGB, PALETTE, YCBCR = 0, 2, 3, 6
 ALPHA = (1, 2)
-PAGE = re.compile(r"(?i:(?<=\.tif)|(?<=\.tiff))#(\d+)$")  # behind the name of a file
+PAGE = re.compile(r"(?i:(?<=\.tif)|(?<=\.tiff))#(\d+)$")  # after the name of a file
 ORIENTATION_TAG = "Orientation"
 
 
@@ -27,17 +27,19 @@ def read_array(
     """Reads a TIFF or NumPy file.
 
     Args:
-        channels: that the picture must have. For 1 and 3, an alpha channel of a TIFF is laid on white.
-        max_pixels: height times width that it may have at most. The header is checked before the values are read.
-        page: of a TIFF; by default all pages, as bands, one after the other.
+        path: path of the file.
+        channels: number of channels that the picture must have. For 1 and 3, an alpha channel of a TIFF is blended onto
+            white.
+        max_pixels: maximum height times width, `None` for no limit. It is checked before the values are read.
+        page: page of a TIFF; `None` reads all pages as bands of one picture.
 
     Returns:
-        `(H, W, channels)`, of the dtype in the file; `uint8` for a TIFF of black and white. A TIFF is turned upright as
-        its orientation says.
+        `(H, W, channels)` in the dtype of the file, `uint8` for a TIFF in black and white. A TIFF is turned upright
+        according to its orientation.
 
     Raises:
-        ValueError: the file isn't such a picture. The message says why, to follow its name.
-        OSError: it can't be read.
+        ValueError: the file is not such a picture. The message is a reason that can follow the name of the file.
+        OSError: it cannot be read.
     """
     is_numpy = Path(path).suffix.lower() in NUMPY_SUFFIXES
     array = _from_numpy(path, max_pixels) if is_numpy else _from_tiff(path, channels, max_pixels, page)
@@ -49,19 +51,19 @@ def read_array(
 
 
 def split_page(name: str) -> tuple[str, int | None]:
-    """`"scan.tif#3"` → `("scan.tif", 3)`, a page of a TIFF file as a picture; other names as they are, with `None`."""
-    page = PAGE.search(name)
-    return (name, None) if page is None else (name[: page.start()], int(page[1]))
+    """Splits the name of a page of a TIFF file: `"scan.tif#3"` → `("scan.tif", 3)`. Other names get the page `None`."""
+    match = PAGE.search(name)
+    return (name, None) if match is None else (name[: match.start()], int(match[1]))
 
 
 def count_pages(path: str | os.PathLike[str]) -> int:
-    """Number of pages of a TIFF file."""
+    """Returns the number of pages of a TIFF file."""
     with _tifffile().TiffFile(path) as file:
         return len(file.pages)
 
 
 def _from_numpy(path: str | os.PathLike[str], max_pixels: int | None) -> np.ndarray:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)  # maps the file, reads the header
+    array = np.load(path, mmap_mode="r", allow_pickle=False)  # reads only the header
     if not isinstance(array, np.ndarray) or array.ndim not in (2, 3):
         raise ValueError(f"it must hold an array (H, W) or (H, W, C), not {getattr(array, 'shape', type(array))}")
     _check_size(array.shape[:2], max_pixels)
@@ -71,7 +73,7 @@ def _from_numpy(path: str | os.PathLike[str], max_pixels: int | None) -> np.ndar
 def _from_tiff(path: str | os.PathLike[str], channels: int, max_pixels: int | None, page: int | None) -> np.ndarray:
     with _tifffile().TiffFile(path) as file:
         if not len(file.pages):
-            raise ValueError("no picture is in this TIFF file")
+            raise ValueError("this TIFF file contains no picture")
         first = file.pages[page or 0]
         pages = file.pages if page is None else [first]
         if len({(each.shape, each.dtype) for each in pages}) > 1:
@@ -79,12 +81,12 @@ def _from_tiff(path: str | os.PathLike[str], channels: int, max_pixels: int | No
         _check_size((first.imagelength, first.imagewidth), max_pixels)
         most_values = None if max_pixels is None else MOST_BANDS * max_pixels
         _check_size((math.prod(first.shape), len(pages)), most_values)
-        wanted = channels if len(pages) == 1 else None
-        return np.concatenate([_upright(_bands_of(each, wanted), each) for each in pages], axis=-1)
+        convert_to = channels if len(pages) == 1 else None
+        return np.concatenate([_upright(_bands_of(each, convert_to), each) for each in pages], axis=-1)
 
 
 def _bands_of(page: Any, channels: int | None) -> np.ndarray:
-    """The values of a page, `(H, W, C)`; colours as they look, and as many as are wanted if they can be converted."""
+    """Returns the values of a page, `(H, W, C)`, with `channels` channels if they can be converted."""
     array = page.asarray()
     axes = page.axes
     rest = [axis for axis, name in enumerate(axes) if name not in "YX"]

@@ -1,4 +1,4 @@
-"""DataFrames and sparse matrices as rows of numbers, by what they can do: no library of tables is imported."""
+"""DataFrames and sparse matrices as rows of numbers. Their libraries are not imported."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ def is_sparse(data: Any) -> bool:
 
 
 def rows_of_dataframe(table: Any, shape: Shape, missing: str = "error") -> np.ndarray:
-    """The rows of a DataFrame.
+    """Converts a DataFrame to an array.
 
     Args:
-        table: columns of numbers or booleans, nullable or not. All of them are taken as numbers: `uint8` isn't scaled.
-        shape: of what the model was made for.
-        missing: what to do with empty cells: `"error"` or `"ignore"`.
+        table: DataFrame with columns of numbers or booleans, nullable or not. `uint8` columns are not scaled.
+        shape: shape of one item that the model accepts.
+        missing: `"error"` if empty cells are an error, `"ignore"` if they are missing values.
 
     Returns:
-        `(rows, columns)` float32, NaN in empty cells.
+        `(rows, columns)` float32, with NaN in empty cells.
 
     Raises:
-        ValueError: the model wants no rows, or a column holds something else than numbers. The message says which, and
-            how to encode it.
+        ValueError: the model was not made for vectors, or a column does not hold numbers. The message names the columns
+            and code that encodes them.
     """
     _check_is_of_rows("table", len(table.columns), len(table), shape, "images.to_numpy('float32')", table)
     dtypes = dict(enumerate(table.dtypes))
-    others = {index: dtype for index, dtype in dtypes.items() if not _is_numeric(dtype)}
+    other_dtypes = {index: dtype for index, dtype in dtypes.items() if not _is_numeric(dtype)}
     is_pandas = hasattr(table, "iloc")
-    if others:
-        names = [table.columns[index] for index in others]
-        found = ", ".join(f"{table.columns[index]!r} ({dtype})" for index, dtype in others.items())
+    if other_dtypes:
+        names = [table.columns[index] for index in other_dtypes]
+        named = ", ".join(f"{table.columns[index]!r} ({dtype})" for index, dtype in other_dtypes.items())
         if is_pandas:
-            dates = [name for name, dtype in zip(names, others.values(), strict=True) if _is_date(dtype)]
+            dates = [name for name, dtype in zip(names, other_dtypes.values(), strict=True) if _is_date(dtype)]
             texts = [name for name in names if name not in dates]
             steps = "".join(f".assign(**{{{name!r}: images[{name!r}].astype('int64')}})" for name in dates)
             encode = f"pd.get_dummies(images{steps}, columns={texts!r}, dtype=float)" if texts else f"images{steps}"
@@ -52,9 +52,9 @@ def rows_of_dataframe(table: Any, shape: Shape, missing: str = "error") -> np.nd
         else:
             encode, drop = f"images.to_dummies({names!r})", f"images.drop({names!r})"
         raise ValueError(
-            f"The columns of a table must be numbers or booleans, and {printable(found, 300)} "
+            f"The columns of a table must be numbers or booleans, but {printable(named, 300)} "
             f"{'is' if len(names) == 1 else 'are'} not. Encode them as numbers with `{encode}`, or leave them out with "
-            f"`{drop}`; make the Autoencoder for as many columns as there are then. "
+            f"`{drop}`. Then make the Autoencoder with `shape=(n,)` for the number n of columns. "
             f"Received: a table of {len(dtypes)} columns"
         )
     if is_pandas:
@@ -76,15 +76,15 @@ def rows_of_dataframe(table: Any, shape: Shape, missing: str = "error") -> np.nd
 
 
 class SparseRows:
-    """A sparse matrix that gives its rows as an array would: dense and float32, those alone that are asked for.
+    """A sparse matrix whose rows are read as an array: dense float32, and only the rows that are indexed.
 
     Args:
         matrix: `(rows, columns)`, of any format and numeric dtype.
-        shape: of what the model was made for.
-        missing: as in `Source`; only NaN that the matrix holds counts, what it doesn't hold is zero.
+        shape: shape of one item that the model accepts.
+        missing: as in `rows_of_dataframe`. Only stored NaN are missing values; values that are not stored are zero.
 
     Raises:
-        ValueError: the model wants no rows, or the matrix holds values that aren't finite.
+        ValueError: the model was not made for vectors, or the matrix holds values that are not finite.
     """
 
     dtype = np.dtype(np.float32)
@@ -98,8 +98,8 @@ class SparseRows:
         bad = np.isinf(self.rows.data) if missing == "ignore" else ~np.isfinite(self.rows.data)
         if bad.any():
             raise ValueError(
-                "The sparse matrix holds NaN or infinite values, which would spoil every weight of the model. "
-                "`images.tocsr()[np.isfinite(np.ravel(images.sum(axis=1)))]` keeps the rows without. "
+                "The sparse matrix holds NaN or infinite values, which would make every weight of the model NaN. "
+                "`images.tocsr()[np.isfinite(np.ravel(images.sum(axis=1)))]` keeps only the rows without them. "
                 f"Received: {int(bad.sum())} such values"
             )
 
@@ -107,7 +107,7 @@ class SparseRows:
         return self.shape[0]
 
     def __getitem__(self, rows: int | slice | np.ndarray) -> np.ndarray:
-        """`(columns,)` of one row, `(n, columns)` of several."""
+        """Returns `(columns,)` for one row, `(n, columns)` for several."""
         is_one = isinstance(rows, (int, np.integer))
         if is_one and not -len(self) <= rows < len(self):
             raise IndexError(f"There are {len(self)} rows. Received: {rows}")
@@ -115,24 +115,24 @@ class SparseRows:
         return dense[0] if is_one else dense
 
 
-def _check_is_of_rows(what: str, columns: int, rows: int, shape: Shape, dense: str, received: Any) -> None:
-    """Raises `ValueError` if the model is for something else than rows, with the reshaping that helps if one does."""
+def _check_is_of_rows(kind: str, columns: int, rows: int, shape: Shape, dense: str, received: Any) -> None:
+    """Raises `ValueError` if the model was not made for vectors. The message has code that reshapes, if that helps."""
     if len(shape) == 1:
         return
     advice = f"Make the Autoencoder with `shape=({columns},)` and `levels=[DenseLevel(…)]`"
     if None not in shape and np.prod(shape) == columns:
         sides = ", ".join(map(str, (rows, *shape)))
-        advice += f", or give the rows as {described(shape)} with `{dense}.reshape({sides})`"
+        advice += f", or convert the rows to {described(shape)} with `{dense}.reshape({sides})`"
     raise ValueError(
-        f"A {what} holds rows of numbers, and the model was made for {described(shape)}. {advice}. "
+        f"A {kind} holds rows of numbers, but the model was made for {described(shape)}. {advice}. "
         f"Received: {type(received).__name__} of {rows} rows and {columns} columns"
     )
 
 
 def _is_numeric(dtype: Any) -> bool:
-    if hasattr(dtype, "kind"):  # of numpy and pandas
+    if hasattr(dtype, "kind"):  # NumPy and pandas
         return dtype.kind in "biuf"
-    return dtype.is_numeric() or str(dtype) == "Boolean"  # of polars
+    return dtype.is_numeric() or str(dtype) == "Boolean"  # Polars
 
 
 def _is_date(dtype: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Images from a `tf.data.Dataset`."""
+"""The source for a `tf.data.Dataset`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from stacked_autoencoder.utils.value_range import ValueRange
 
 
 class BatchLabels(NamedTuple):
-    """What a dataset gives beside a batch, as it is: labels that nobody asks for may be anything.
+    """The second element of a dataset, unchanged. It is converted to labels only when labels are needed.
 
     Attributes:
-        labels: `None` if it gives nothing.
-        count: images of the batch, `None` for labels of all images.
+        labels: `None` if the dataset has no second element.
+        count: number of images in the batch, `None` for labels of all images.
     """
 
     labels: Any
@@ -33,30 +33,30 @@ class BatchLabels(NamedTuple):
 
 
 class StreamBlock(ImageBlock):
-    """The next images of a stream, with their labels."""
+    """The next images of a dataset, with their labels."""
 
     def __init__(self, index: int, rows: Iterator[tuple[np.ndarray, tuple[BatchLabels, int]]]) -> None:
         self.index = index
         self.rows = rows
         self.digest = hashlib.sha256()
-        self.given: list[tuple[BatchLabels, int]] = []  # for each image its batch's, and its row there
+        self.label_positions: list[tuple[BatchLabels, int]] = []  # for each image, the labels of its batch and its row
 
     def fingerprint(self) -> str:
         deque(self.images(), maxlen=0)
         return self.digest.hexdigest()
 
     def images(self) -> Iterator[np.ndarray]:
-        for image, place in self.rows:
+        for image, position in self.rows:
             add_image(self.digest, image)
-            if place[0].labels is not None:
-                self.given.append(place)
+            if position[0].labels is not None:
+                self.label_positions.append(position)
             yield image
 
     @property
     def labels(self) -> Labels | None:
         rows: list[Any] = []
-        for _, places in itertools.groupby(self.given, key=lambda place: id(place[0])):
-            (batch, first), *others = places
+        for _, positions in itertools.groupby(self.label_positions, key=lambda position: id(position[0])):
+            (batch, first), *others = positions
             labels = as_labels(batch.labels, batch.count)
             rows += [labels_at(labels, row) for row in (first, *(row for _, row in others))]
         return as_labels(rows) if rows else None
@@ -66,9 +66,13 @@ class StreamSource(DatasetSource):
     """A `tf.data.Dataset` of images, or of tuples that begin with images and labels; batched or not.
 
     Args:
-        labels: given beside the dataset, in the order of its images; they replace its own.
-        neighbours: the same elements, some of one size together, where that is known of a dataset that isn't batched.
-            Whatever keeps their order reads these: one element takes Python as long as many.
+        dataset: the dataset.
+        shape: shape of one image that the model accepts.
+        factor: factor of the stack.
+        values: value range of the stack.
+        labels: labels of all images in the order of the dataset; they replace those of the dataset.
+        neighbours: for an unbatched dataset, the same elements in small batches of one size, if they are available.
+            They are used wherever the order is kept, since reading one element takes as long as reading a small batch.
     """
 
     def __init__(
@@ -93,7 +97,7 @@ class StreamSource(DatasetSource):
             )
         self.batched = spec.shape.rank == len(shape) + 1
         size = spec.shape[-len(shape) :].as_list()
-        self.check_shape([side or wanted for side, wanted in zip(size, shape, strict=True)])
+        self.check_shape([side or expected for side, expected in zip(size, shape, strict=True)])
         self.shape = (*size[:-1], shape[-1])
         self.source = dataset
         self.joined = self.whole if self.batched else neighbours
@@ -103,11 +107,11 @@ class StreamSource(DatasetSource):
         return self._checked(self._batched(batch_size))
 
     def from_step(self, batch_size: int, step: int) -> tf.data.Dataset:
-        """All that comes before is read: only the dataset knows its order."""
+        """Reads and skips all batches before `step`, since only the dataset knows its order."""
         return self.dataset(batch_size, shuffle=True).repeat().skip(step)
 
     def digest(self) -> str:
-        """None but what it is: to look at a stream can change what comes next."""
+        """The description alone: reading elements can change which elements follow."""
         return self.describe()
 
     def raw_singles(self) -> tf.data.Dataset:
@@ -124,7 +128,7 @@ class StreamSource(DatasetSource):
                 return
             block = StreamBlock(index, itertools.chain([first], itertools.islice(rows, size - 1)))
             yield block
-            block.fingerprint()  # what hasn't been read of it
+            block.fingerprint()  # reads the rest of the block
 
     def count(self) -> int | None:
         count = int(self.source.cardinality())
@@ -134,49 +138,50 @@ class StreamSource(DatasetSource):
         return f"a dataset of {self.source.element_spec}"
 
     def _rows(self) -> Iterator[tuple[np.ndarray, tuple[BatchLabels, int]]]:
-        """Single images as they are, checked, each with the labels of its batch and its row there."""
-        seen = 0
+        """Yields single images, checked but not scaled, each with the labels of its batch and its row."""
+        n_read = 0
         with self.own_errors():
             for element in iterated((self.whole if self.joined is None else self.joined).prefetch(2)):
-                images, own, *_ = (*element, None) if isinstance(element, tuple) else (element, None)
+                images, labels, *_ = (*element, None) if isinstance(element, tuple) else (element, None)
                 if self.joined is None:
                     images = images[None]
-                    own = None if own is None else tf.nest.map_structure(lambda value: np.asarray(value)[None], own)
-                self.check_shape(images.shape[1:], seen)
-                self.check(images, seen)
-                rows, given = range(len(images)), BatchLabels(own, len(images))
+                    if labels is not None:  # a batch of one
+                        labels = tf.nest.map_structure(lambda value: np.asarray(value)[None], labels)
+                self.check_shape(images.shape[1:], n_read)
+                self.check(images, n_read)
+                rows, batch_labels = range(len(images)), BatchLabels(labels, len(images))
                 if self.labels is not None:
-                    rows, given = range(seen, seen + len(images)), BatchLabels(self.labels, None)
-                    self._check_labels(seen + len(images), at_least=True)
-                seen += len(images)
-                yield from ((image, (given, row)) for row, image in zip(rows, images, strict=True))
+                    rows, batch_labels = range(n_read, n_read + len(images)), BatchLabels(self.labels, None)
+                    self._check_labels(n_read + len(images), at_least=True)
+                n_read += len(images)
+                yield from ((image, (batch_labels, row)) for row, image in zip(rows, images, strict=True))
         if self.labels is not None:
-            self._check_labels(seen)
+            self._check_labels(n_read)
         self.warn_of_unit_range()
 
-    def _check_labels(self, seen: int, at_least: bool = False) -> None:
-        """Raises `ValueError` unless there is one label per image, after a number of images has been read."""
+    def _check_labels(self, n_read: int, at_least: bool = False) -> None:
+        """Raises `ValueError` unless there is one label per image, after `n_read` images have been read."""
         count = count_of(self.labels)
-        if count < seen or (count > seen and not at_least):
+        if count < n_read or (count > n_read and not at_least):
             raise ValueError(
                 "`images` as (dataset, labels) needs one label per image. Received: "
-                f"{'at least ' if at_least else ''}{seen} images, {count} labels"
+                f"{'at least ' if at_least else ''}{n_read} images, {count} labels"
             )
 
     def _batched(self, batch_size: int) -> tf.data.Dataset:
         return self.source if self.batched else batch_by_size(self.source, batch_size, self.shape)
 
     def _checked(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-        seen = 0
+        n_read = 0
 
         def check(images: np.ndarray) -> np.ndarray:
-            nonlocal seen
+            nonlocal n_read
             try:
-                self.check_shape(images.shape[1:], seen)
-                images = self.check(images, seen)
+                self.check_shape(images.shape[1:], n_read)
+                images = self.check(images, n_read)
             except ValueError as error:
                 raise self.remember(error) from None
-            seen += len(images)
+            n_read += len(images)
             return images
 
         def checked(images: tf.Tensor, check: Released) -> tf.Tensor:
@@ -200,20 +205,22 @@ class StreamSource(DatasetSource):
         if self.is_endless:
             return None
         dataset = self._batched(batch_size)
-        known = int(dataset.cardinality())
-        count = known if known >= 0 else sum(1 for _ in iterated(dataset))
+        cardinality = int(dataset.cardinality())
+        count = cardinality if cardinality >= 0 else sum(1 for _ in iterated(dataset))
         if count == 0:
-            raise ValueError("`images` is empty; at least one image is needed. Received: a dataset without elements")
+            raise ValueError(
+                "`images` is empty, but at least one image is needed. Received: a dataset without elements"
+            )
         return count
 
 
 def _check_has_rank(spec: Any, whole: Any, shape: Shape) -> None:
-    """Refuses elements that are dicts, or tensors of which not even the number of axes is known.
+    """Raises `ValueError` for elements that are dicts, or tensors of unknown rank.
 
     Args:
-        spec: of the images in an element.
-        whole: of the element, which may be a tuple.
-        shape: of one image, as the model takes it.
+        spec: spec of the images in an element.
+        whole: spec of the element, which may be a tuple.
+        shape: shape of one image that the model accepts.
     """
     arguments = "images, *others" if isinstance(whole, (tuple, list)) else "images"
     others = ", *others" if isinstance(whole, (tuple, list)) else ""
@@ -221,25 +228,25 @@ def _check_has_rank(spec: Any, whole: Any, shape: Shape) -> None:
         ranks = (len(shape), len(shape) + 1)
         names = [name for name, each in spec.items() if isinstance(each, tf.TensorSpec) and each.shape.rank in ranks]
         names += [name for name in spec if name not in names]
-        beside = f" To keep labels: `(images[{names[0]!r}], images[{names[1]!r}])`." if len(names) > 1 else ""
+        with_labels = f" To keep labels: `(images[{names[0]!r}], images[{names[1]!r}])`." if len(names) > 1 else ""
         raise ValueError(
-            "The elements of a dataset are dicts: choose what is the image, "
-            f"`dataset.map(lambda {arguments}: images[{names[0]!r}])`.{beside} Received: element_spec={spec}"
+            "The elements of a dataset are dicts. Select the entry that holds the images: "
+            f"`dataset.map(lambda {arguments}: images[{names[0]!r}])`.{with_labels} Received: element_spec={spec}"
         )
     if isinstance(spec, tf.TensorSpec) and spec.shape.rank is None:
         image = f"tf.ensure_shape(images, {tuple(shape)})"
         result = f"({image}{others})" if others else image
         raise ValueError(
-            f"A dataset must say how many axes its images have: `dataset.map(lambda {arguments}: {result})`, with one "
-            f"more `None` in front if they are batches. Received: element_spec={spec}"
+            f"The number of axes of the images must be known: `dataset.map(lambda {arguments}: {result})`, with "
+            f"one more `None` in front if they are batches. Received: element_spec={spec}"
         )
 
 
 def batch_by_size(dataset: tf.data.Dataset, batch_size: int, shape: Shape) -> tf.data.Dataset:
-    """Batches single images; where sizes may differ, each batch holds one size."""
+    """Batches single images. If sizes may differ, each batch holds images of one size."""
     if None not in shape:
         return dataset.batch(batch_size)
-    # One number for all sides but the last, which is the channels': fewer than 2**31 each, and two at most.
+    # One integer per size: there are at most two sides, the channels aside, of fewer than 2**31 pixels each.
     return dataset.group_by_window(
         key_func=lambda image: tf.reduce_sum(tf.shape(image, tf.int64)[:-1] * [2**31, 1][: len(shape) - 1]),
         reduce_func=lambda _, window: window.batch(batch_size),
@@ -248,7 +255,7 @@ def batch_by_size(dataset: tf.data.Dataset, batch_size: int, shape: Shape) -> tf
 
 
 def _element_advice(element: Any, shape: Shape) -> str:
-    """How to add a last axis that is missing, as code; empty if that doesn't help."""
+    """Returns code that adds a missing last axis, or an empty text if that does not help."""
     is_tuple = isinstance(element, (tuple, list))
     spec, arguments = (element[0], "image, *others") if is_tuple else (element, "image")
     if not isinstance(spec, tf.TensorSpec) or spec.shape.rank != len(shape) - 1 or shape[-1] != 1:

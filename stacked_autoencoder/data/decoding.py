@@ -1,7 +1,7 @@
-"""A picture file → `(H, W, C)`, as TensorFlow operations: `tf.data` decodes many at once, without Python.
+"""Reads a picture file as `(H, W, C)` with TensorFlow operations, so that `tf.data` decodes many in parallel.
 
-Pictures are uint8, or float32 for a stack with a `value_range` of more than 8 bits. Only TIFF and NumPy files
-are read by Python.
+Pictures are uint8, or float32 for a stack with a `value_range` of more than 8 bits. Only TIFF and NumPy files are read
+by Python.
 """
 
 from __future__ import annotations
@@ -24,23 +24,32 @@ Fit = Literal["crop", "pad", "stretch"]
 FITS: tuple[str, ...] = get_args(Fit)
 SUFFIXES = (*(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp"), *TIFF_SUFFIXES, *NUMPY_SUFFIXES)
 ARRAY_SUFFIXES = "|".join(re.escape(suffix) for suffix in (*TIFF_SUFFIXES, *NUMPY_SUFFIXES))
-NEEDS_RANGE = "which an Autoencoder with `value_range=(low, high)` reads, such as (0, 65535) for all of 16 bits"
-TOO_SMALL = "smaller than `crop="  # how the reason begins
-LIKE_OTHERS = "INTEGER_ACCURATE"  # the transform that Pillow and browsers use; TensorFlow's own is up to 8 of 255 off
-REDUCTIONS = (1, 2, 4, 8)  # by which a JPEG can be decoded smaller, in a fraction of the time
-HEAD = 1 << 17  # bytes of a JPEG that hold its EXIF block: it comes before the pixels and takes half of that at most
+NEEDS_RANGE = "which an Autoencoder with `value_range=(low, high)` reads, such as (0, 65535) for 16 bits"
+NAN_ADVICE = 'NaN values, which need `missing="ignore"`'
+TOO_SMALL = "smaller than `crop="  # beginning of the reason
+DCT_METHOD = "INTEGER_ACCURATE"  # as in Pillow and browsers; the default differs by up to 8 of 255
+REDUCTIONS = (1, 2, 4, 8)  # factors by which a JPEG can be decoded smaller, in a fraction of the time
+HEAD = 1 << 17  # bytes: an EXIF block is before the pixels of a JPEG and takes at most half as many
 DEPTH_OF_PNG = 24  # position of the byte with the bits per channel
 PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # width and height follow
 MAX_PIXELS = 89_478_485  # Pillow warns of a decompression bomb when a picture has more
-FRAME_FACTOR = 4  # TensorFlow decodes all frames of a GIF, a byte per pixel: together as much as one picture with alpha
-BAND = 1 << 20  # pixels that are converted at once
-# How GIF, BMP and three kinds of WebP begin; a dot stands for any byte.
+FRAME_FACTOR = 4  # TensorFlow decodes all frames of a GIF, one byte per pixel; one picture with alpha takes four
+BAND = 1 << 20  # pixels converted at once
+# First bytes of GIF, BMP and three kinds of WebP; a dot stands for any byte.
 STARTS = (b"GIF8", b"BM", b"RIFF....WEBPVP8 ", b"RIFF....WEBPVP8L", b"RIFF....WEBPVP8X")
-SIZE_FIELDS = ((22, 4), (18, 4), (28, 2), (26, 2), (21, 4), (27, 3), (24, 3))  # start and bytes of numbers in headers
+SIZE_FIELDS = (
+    (22, 4),
+    (18, 4),
+    (28, 2),
+    (26, 2),
+    (21, 4),
+    (27, 3),
+    (24, 3),
+)  # position and length of the numbers in headers
 
 
-# Inline, the nodes of a function would cost even where they aren't used.
-apart = partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
+# Not inlined, since the nodes of inlined functions take time even where they are not used.
+not_inlined = partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
 
 
 @lru_cache(maxsize=8)  # tracing takes as long as reading a thousand small pictures
@@ -52,24 +61,25 @@ def picture_reader(
     fit: Fit = "crop",
     values: ValueRange = UNKNOWN,
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Reads one picture, upright as its EXIF orientation says, the first frame of an animation.
+    """Makes a graph that reads one picture: upright according to its EXIF orientation, the first frame of an animation.
 
     Args:
-        channels: 1 for grey, 3 for colour. Colour becomes grey by luma (ITU-R BT.601), an alpha channel is laid on
-            white (a single colour that stands for transparency, in a GIF or PNG, isn't looked for). Pictures must have
-            exactly any other number.
+        channels: 1 for grey, 3 for colour: colour is converted to grey by luma (ITU-R BT.601), and an alpha channel is
+            blended onto white (a single transparent colour of a GIF or PNG is ignored). For any other number, pictures
+            must have exactly that number of channels.
         size: height and width to resize to.
-        crop: takes a square of so many pixels somewhere.
-        max_pixels: height times width that a picture may have at most, `None` for any. The header of the file says how
-            large it is, so a picture with more pixels is never decoded.
-        fit: how a picture gets to `size`: the largest part in the middle with the same proportions, the whole with
-            black on both sides, or the whole with other proportions.
-        values: range of the stack, which decides the dtype: float32 where its `reads_deep` says so, else uint8.
+        crop: side of a square to cut out at a random position.
+        max_pixels: maximum height times width of a picture, `None` for no limit. It is compared with the size in the
+            header, so a larger picture is never decoded.
+        fit: how a picture is resized: `"crop"` takes the largest central part with the proportions of `size`, `"pad"`
+            adds black bars, `"stretch"` changes the proportions.
+        values: value range of the stack: pictures are float32 if `reads_deep`, else uint8.
 
     Returns:
-        A graph: path of a JPEG, PNG, GIF, BMP, WebP, TIFF or NumPy file, and a seed `(2,)` that decides where the crop
-        is → picture. It raises `tf.errors.OpError` for what isn't a picture, a damaged one, one smaller than `crop` or
-        with more than `max_pixels`, a WebP animation, or one whose values the range of the stack doesn't hold.
+        A function of the path of a JPEG, PNG, GIF, BMP, WebP, TIFF or NumPy file and a seed `(2,)` for the position of
+        the crop, which returns the picture. It raises `tf.errors.OpError` for a file that is not a picture or is
+        damaged, for a picture smaller than `crop` or with more than `max_pixels` pixels, for a WebP animation, and for
+        values that the value range of the stack cannot hold.
     """
     limit = None if max_pixels is None else min(max_pixels, tf.int64.max)
     shrunk = None if size is None else (size, fit)
@@ -81,7 +91,7 @@ def picture_reader(
             image = _with_channels(_from_jpeg(contents, 0, shrunk, crop, seed, limit), channels)
         return _in_range(image, values)
 
-    @apart
+    @not_inlined
     def from_other(contents: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         def shallow() -> tf.Tensor:
             return _in_range(_with_channels(_from_other(contents, crop, seed, limit, channels), channels), values)
@@ -97,7 +107,7 @@ def picture_reader(
             contents = tf.identity(contents)
         return shallow()
 
-    @apart
+    @not_inlined
     def from_array_file(path: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         dtype = tf.float32 if values.reads_deep else tf.uint8
         load = partial(_array_in_range, channels=channels, max_pixels=max_pixels, values=values)
@@ -132,21 +142,21 @@ def _from_jpeg(
     seed: tf.Tensor,
     limit: int | None,
 ) -> tf.Tensor:
-    """Decodes no more of the picture than is needed, with the channels that it has if `channels` is 0."""
+    """Decodes only the part of the picture that is needed. `channels=0` keeps its channels."""
     shape = tf.io.extract_jpeg_shape(contents)
     with tf.control_dependencies(_size_checks(shape[:2], limit)):
         contents = tf.identity(contents)
 
     def decode(reduction: int = 1) -> tf.Tensor:
-        return tf.io.decode_jpeg(contents, channels, reduction, dct_method=LIKE_OTHERS)
+        return tf.io.decode_jpeg(contents, channels, reduction, dct_method=DCT_METHOD)
 
     if crop is not None:
-        window = tf.concat([_place(shape, crop, seed), [crop, crop]], 0)
-        return tf.io.decode_and_crop_jpeg(contents, window, channels, dct_method=LIKE_OTHERS)
+        window = tf.concat([_crop_position(shape, crop, seed), [crop, crop]], 0)
+        return tf.io.decode_and_crop_jpeg(contents, window, channels, dct_method=DCT_METHOD)
     if shrunk is None:
         return decode()
-    # At least twice the size that is wanted is left, so the filter that resizes still decides what is seen. Height and
-    # width may change places by the orientation, so the sides are compared with the longer one that is wanted.
+    # The decoded picture has at least twice the wanted size, so the quality depends on the resizing filter. The
+    # orientation may swap height and width, so the sides are compared with the longer one that is wanted.
     size, fit = shrunk
     decisive = tf.reduce_max(shape[:2]) if fit == "pad" else tf.reduce_min(shape[:2])
     fitting = tf.reduce_sum(tf.cast(decisive >= 2 * max(size) * tf.constant(REDUCTIONS[1:]), tf.int32))
@@ -179,7 +189,7 @@ def _from_png(contents: tf.Tensor, limit: int | None) -> tf.Tensor:
 def _from_deep_png(
     contents: tf.Tensor, crop: int | None, seed: tf.Tensor, limit: int | None, channels: int, values: ValueRange
 ) -> tf.Tensor:
-    """A PNG of 16 bits per channel, float32 in the range of the stack."""
+    """Decodes a PNG of 16 bits per channel to float32 in the value range of the stack."""
     with tf.control_dependencies(_png_checks(contents, limit)):
         image = tf.cast(tf.io.decode_png(contents, dtype=tf.uint16), tf.float32)
     if crop is not None:
@@ -196,7 +206,7 @@ def _from_deep_png(
 
 
 def _in_range(image: tf.Tensor, values: ValueRange) -> tf.Tensor:
-    """A uint8 picture, float32 in the range of the stack where that has more than 8 bits."""
+    """Converts a uint8 picture to float32 if the value range of the stack has more than 8 bits."""
     if not values.reads_deep:
         return image
     reason = f"8 bits per channel, which do not stand for `value_range=({values.low:g}, {values.high:g})`"
@@ -205,19 +215,21 @@ def _in_range(image: tf.Tensor, values: ValueRange) -> tf.Tensor:
 
 
 def _within(image: tf.Tensor, values: ValueRange) -> tf.Tensor:
-    """Refuses values outside of the range of the stack, and those that aren't finite unless they may be missing."""
+    """Raises an error for values outside of the value range of the stack, and for NaN unless values may be missing."""
     slack = SLACK * (values.high - values.low) / 2
     is_within = (image >= values.low - slack) & (image <= values.high + slack)
-    if values.missing == "ignore":
-        is_within |= tf.math.is_nan(image)
+    is_nan = tf.math.is_nan(image)
     ends = tf.reduce_min(image), tf.reduce_max(image)
     reason = f"lie outside of `value_range=({values.low:g}, {values.high:g})`"
-    with tf.control_dependencies([_check(tf.reduce_all(is_within), "values from", ends[0], "to", ends[1], reason)]):
+    checks = [_check(tf.reduce_all(is_within | is_nan), "values from", ends[0], "to", ends[1], reason)]
+    if values.missing != "ignore":
+        checks.append(_check(~tf.reduce_any(is_nan), NAN_ADVICE))
+    with tf.control_dependencies(checks):
         return tf.identity(image)
 
 
 def _array_in_range(path: bytes, channels: int, max_pixels: int | None, values: ValueRange) -> np.ndarray:
-    """A TIFF or NumPy file as a picture: uint8, or float32 where the range of the stack has more than 8 bits."""
+    """Reads a TIFF or NumPy file as uint8, or as float32 if the value range of the stack has more than 8 bits."""
     file, page = split_page(os.fsdecode(path))
     array = read_array(file, channels, max_pixels, page)
     if not values.reads_deep:
@@ -236,30 +248,34 @@ def _array_in_range(path: bytes, channels: int, max_pixels: int | None, values: 
 def _from_rare(contents: tf.Tensor, limit: int | None) -> tf.Tensor:
     """Decodes a GIF, BMP or WebP."""
 
-    @apart
+    @not_inlined
     def decode(contents: tf.Tensor) -> tf.Tensor:
-        head = tf.cast(tf.io.decode_raw(contents, tf.uint8, fixed_length=30), tf.int64)  # zeros behind a shorter file
-        # Few large operations: each one makes every pass over a folder start later.
+        head = tf.cast(
+            tf.io.decode_raw(contents, tf.uint8, fixed_length=30), tf.int64
+        )  # a shorter file is padded with zeros
+        # Few large operations, since each one delays the start of every pass over a folder.
         starts = np.stack([np.frombuffer(start.ljust(16, b"."), np.uint8) for start in STARTS]).astype(np.int64)
         is_kind = tf.reduce_all((head[:16] == starts) | (starts == ord(".")), 1)
         is_gif, is_bitmap, _, _, is_extended = tf.unstack(is_kind)
         weights = np.zeros((len(SIZE_FIELDS), 30), np.int64)
         for row, (start, count) in zip(weights, SIZE_FIELDS, strict=True):
-            row[start : start + count] = [1 << 8 * place for place in range(count)]
+            row[start : start + count] = [1 << 8 * byte for byte in range(count)]
         numbers = tf.reduce_sum(weights * head, 1)
         sizes = [
-            tf.zeros(2, tf.int64),  # a GIF is looked at below
+            tf.zeros(2, tf.int64),  # a GIF is checked below
             numbers[:2],
             numbers[2:4] % (1 << 14),
             tf.stack([numbers[4] // (1 << 14), numbers[4]]) % (1 << 14) + 1,
-            numbers[5:] + 1,  # libwebp refuses a still picture of another size
+            numbers[5:] + 1,  # libwebp checks that a still picture has this size
         ]
         height, width = tf.unstack(tf.reduce_sum(tf.where(is_kind[:, None], sizes, 0), 0))
-        height = tf.where(height < 1 << 31, height, (1 << 32) - height)  # negative where a BMP begins with its top row
-        # TensorFlow 2.21 writes beyond its buffer when it decodes an opaque animation.
-        is_still = ~is_extended | ((head[20] % 4 == 0) & (head[20] < 64))  # flags: ICC profile, alpha, EXIF, XMP only
+        height = tf.where(
+            height < 1 << 31, height, (1 << 32) - height
+        )  # negative if the first row of a BMP is its top row
+        # TensorFlow 2.21 writes beyond the end of a buffer when it decodes an opaque animation.
+        is_still = ~is_extended | ((head[20] % 4 == 0) & (head[20] < 64))  # flags: only ICC profile, alpha, EXIF, XMP
         checks = [
-            # TensorFlow decodes JPEG XL as well, but its header has no size at a fixed position to check.
+            # TensorFlow also decodes JPEG XL, but its header has no size at a fixed position.
             _check(tf.reduce_any(is_kind), "not a JPEG, PNG, WebP, BMP or GIF with a size in its header"),
             _check(is_still, "an animated WebP"),
             *_size_checks(tf.stack([height, width]), limit),
@@ -269,7 +285,7 @@ def _from_rare(contents: tf.Tensor, limit: int | None) -> tf.Tensor:
         image = _decoded(contents, checks)
         has_palette = is_bitmap & (tf.shape(image)[-1] == 1)
         image = tf.cond(has_palette, lambda: _by_palette(image, contents), lambda: image)
-        # The fourth channel of a bitmap is padding, most often zero.
+        # The fourth channel of a bitmap is padding, usually zero.
         return image[..., : tf.where(is_bitmap, 3, 4)]
 
     return decode(contents)
@@ -293,7 +309,7 @@ def _check(condition: tf.Tensor, *reason: tf.Tensor | str) -> tf.Operation:
 
 
 def _size_checks(size: tf.Tensor, limit: int | None) -> list[tf.Operation]:
-    """Refuses more than `limit` pixels. Height and width have 32 bits each, so their product can't overflow int64."""
+    """Checks for at most `limit` pixels. Height and width have 32 bits each, so their product cannot overflow int64."""
     if limit is None:
         return []
     pixels = tf.reduce_prod(tf.abs(tf.cast(size, tf.int64)))
@@ -304,9 +320,9 @@ def _size_checks(size: tf.Tensor, limit: int | None) -> list[tf.Operation]:
 
 
 def _by_pixel(convert: Callable[[tf.Tensor], tf.Tensor], image: tf.Tensor) -> tf.Tensor:
-    """Converts each pixel of a picture `(H, W, C)`, a limited number at once: intermediate values take more bytes."""
+    """Converts each pixel of a picture `(H, W, C)`, a limited number at once to save memory."""
 
-    @apart
+    @not_inlined
     def by_band(image: tf.Tensor) -> tf.Tensor:
         shape = tf.shape(image)
         pixels = tf.reshape(image, (-1, shape[-1]))
@@ -323,18 +339,18 @@ def _by_pixel(convert: Callable[[tf.Tensor], tf.Tensor], image: tf.Tensor) -> tf
 
 
 def _by_palette(indices: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
-    """Colours of a bitmap of 8 bits per pixel, of which TensorFlow gives the indices."""
+    """Looks up the colours of a bitmap of 8 bits per pixel, of which TensorFlow returns the indices."""
 
-    def number(place: int) -> tf.Tensor:
-        return tf.io.decode_raw(tf.strings.substr(contents, place, 4), tf.int32)[0]
+    def number(position: int) -> tf.Tensor:
+        return tf.io.decode_raw(tf.strings.substr(contents, position, 4), tf.int32)[0]
 
-    start, stop = 14 + number(14), number(10)  # behind the header, up to the pixels
+    start, stop = 14 + number(14), number(10)  # after the header, up to the pixels
     palette = tf.io.decode_raw(tf.strings.substr(contents, start, stop - start), tf.uint8)
     return tf.gather(tf.reshape(palette, (-1, 4))[:, 2::-1], tf.cast(indices[..., 0], tf.int32))
 
 
 def _on_white(pixels: tf.Tensor) -> tf.Tensor:
-    """`(…, 2 or 4)` → `(…, 1 or 3)`: the last channel is the opacity."""
+    """Blends pixels with an alpha channel, `(…, 2 or 4)`, onto white: `(…, 1 or 3)`."""
     pixels = tf.cast(pixels, tf.float32)
     mixed = 255.0 + (pixels[..., :-1] - 255.0) * (pixels[..., -1:] / 255.0)
     return tf.cast(tf.round(mixed), tf.uint8)
@@ -345,11 +361,13 @@ def _grey(pixels: tf.Tensor) -> tf.Tensor:
 
 
 def _with_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
-    """A picture of any number of channels → grey, colour, or as it is if it has exactly so many channels."""
+    """Converts a picture to grey or colour, or checks that it has the given number of channels."""
     is_grey = tf.shape(image)[-1] == 1
     if channels not in (1, 3):
-        found = tf.shape(image)[-1]
-        with tf.control_dependencies([_check(found == channels, found, f"channels, and the model wants {channels}")]):
+        count = tf.shape(image)[-1]
+        with tf.control_dependencies(
+            [_check(count == channels, count, f"channels, and the model was made for {channels}")]
+        ):
             return tf.ensure_shape(image, (None, None, channels))
     if channels == 3:
         image = tf.cond(is_grey, lambda: tf.repeat(image, 3, axis=-1), lambda: image[..., :3])
@@ -360,13 +378,13 @@ def _with_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
 
 
 def random_square(image: tf.Tensor, crop: int, seed: tf.Tensor) -> tf.Tensor:
-    """A square of so many pixels somewhere in an image, as the seed says."""
-    top, left = tf.unstack(_place(tf.shape(image), crop, seed))
+    """Cuts a square with sides of `crop` pixels out of an image, at a position that depends on the seed."""
+    top, left = tf.unstack(_crop_position(tf.shape(image), crop, seed))
     return image[top : top + crop, left : left + crop]
 
 
-def _place(shape: tf.Tensor, crop: int, seed: tf.Tensor) -> tf.Tensor:
-    """Top and left of a square somewhere in an image of this shape."""
+def _crop_position(shape: tf.Tensor, crop: int, seed: tf.Tensor) -> tf.Tensor:
+    """Returns a random position, top and left, of a square in an image of this shape."""
     room = shape[:2] - crop
     is_larger = _check(tf.reduce_min(room) >= 0, f"{TOO_SMALL}{crop}`:", shape[:2], "pixels")
     with tf.control_dependencies([is_larger]):
@@ -374,11 +392,11 @@ def _place(shape: tf.Tensor, crop: int, seed: tf.Tensor) -> tf.Tensor:
 
 
 def _fitted(image: tf.Tensor, size: Size, fit: Fit, black: float) -> tf.Tensor:
-    """A picture of any size → `(*size, channels)`."""
+    """Resizes a picture to `(*size, channels)`."""
     if fit == "crop":
         return _resized(_middle(image, size), size)
     if fit == "stretch":
-        # One side can become longer and the other shorter: each needs a method of its own.
+        # One side can become longer and the other shorter, which needs two different filters.
         shape = tf.minimum(tf.shape(image)[:2], size)
         return _resized(_resized(image, shape), size)
     inner = _scaled_to(tf.shape(image)[:2], size)
@@ -390,7 +408,7 @@ def _fitted(image: tf.Tensor, size: Size, fit: Fit, black: float) -> tf.Tensor:
 
 
 def _resized(image: tf.Tensor, size: Size | tf.Tensor) -> tf.Tensor:
-    """By the mean of the area that each new pixel covers; to make a picture larger, bicubic."""
+    """Resizes by the mean of the area that each new pixel covers, or bicubic if a side becomes longer."""
     larger = tf.reduce_any(tf.shape(image)[:2] < size)
     method = partial(tf.image.resize, image, size)
     resized = tf.cond(larger, lambda: method("bicubic"), lambda: method("area"))
@@ -398,7 +416,7 @@ def _resized(image: tf.Tensor, size: Size | tf.Tensor) -> tf.Tensor:
 
 
 def _middle(image: tf.Tensor, size: Size) -> tf.Tensor:
-    """The largest part in the middle that has the proportions of `size`."""
+    """Returns the largest central part with the proportions of `size`."""
     shape = tf.shape(image)[:2]
     part = _scaled_to(size, shape)
     top, left = tf.unstack((shape - part) // 2)
@@ -406,15 +424,15 @@ def _middle(image: tf.Tensor, size: Size) -> tf.Tensor:
 
 
 def _scaled_to(size: Size | tf.Tensor, room: Size | tf.Tensor) -> tf.Tensor:
-    """The largest size `(2,)` with the proportions of `size` that fits into `room`, at least one pixel a side."""
+    """Returns the largest size `(2,)` with the proportions of `size` that fits into `room`, at least one pixel."""
     size, room = tf.cast(size, tf.int64), tf.cast(room, tf.int64)  # products of two sides can need more than 32 bits
-    by_other = (size * room[::-1] + size[::-1] // 2) // size[::-1]
-    return tf.cast(tf.clip_by_value(by_other, 1, room), tf.int32)
+    scaled = (size * room[::-1] + size[::-1] // 2) // size[::-1]
+    return tf.cast(tf.clip_by_value(scaled, 1, room), tf.int32)
 
 
-@apart
+@not_inlined
 def _upright(image: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
-    """Turns an image as the EXIF block in the head of its file says, which Python reads."""
+    """Turns an image according to its EXIF orientation, which Python reads from the head of the file."""
     number = tf.numpy_function(orientation, [head], tf.int64, stateful=False)
     upright = tf.cond(number >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
     down, right = (tf.where(tf.reduce_any(number == mirrored), -1, 1) for mirrored in ((3, 4, 7, 8), (2, 3, 6, 7)))

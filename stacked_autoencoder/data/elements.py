@@ -1,4 +1,4 @@
-"""One element of another library's data set → its images as a numpy array, and its labels."""
+"""Converts an element of another library's data set to a NumPy array of images and their labels."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from stacked_autoencoder.utils.checks import AXES
 from stacked_autoencoder.utils.images import Shape
 
-MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # of Pillow, by the number of channels
-DEEP_MODES = ("I", "F")  # first letters of Pillow's modes of more than 8 bits, which `convert` would cut off
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # Pillow modes by number of channels
+DEEP_MODES = ("I", "F")  # first letters of Pillow modes of more than 8 bits, which `convert` would clip
 
 
 class Advice(NamedTuple):
-    """What a user of a library can do about elements that can't be used.
+    """What a user of a library can do about elements that cannot be used.
 
     Attributes:
-        choose: how to choose what is the image, and what the label.
+        choose: how to select the image and the label.
         transpose: how to move the channels to the last axis.
     """
 
@@ -27,18 +27,19 @@ class Advice(NamedTuple):
 
 
 def split(element: Any, shape: Shape, advice: Advice) -> tuple[np.ndarray, Any | None]:
-    """Parts an element into images and labels.
+    """Splits an element into images and labels.
 
     Args:
         element: an image or a batch, a tuple or list that begins with one, or a dict with one.
-        shape: of one image, as the model takes it.
+        shape: shape of one image that the model accepts.
+        advice: advice of the library, for messages.
 
     Returns:
-        One image `(H, W, C)` or a batch `(N, H, W, C)`, as they are, and what the element has beside them: the second
-        entry of a tuple; the number or text in a dict, or a dict of them if there are several; `None` for nothing.
+        One image `(H, W, C)` or a batch `(N, H, W, C)`, not scaled, and the labels: the second entry of a tuple; the
+        number or text in a dict, or a dict of them if there are several; `None` without labels.
 
     Raises:
-        ValueError: there is no image, or it is channels-first.
+        ValueError: the element has no image, or its images are channels-first.
     """
     if isinstance(element, Mapping):
         return _split_mapping(element, shape, advice)
@@ -50,14 +51,14 @@ def split(element: Any, shape: Shape, advice: Advice) -> tuple[np.ndarray, Any |
 
 
 def as_images(value: Any, shape: Shape, advice: Advice) -> np.ndarray:
-    """A picture of Pillow, a tensor, an array or a list of these → an array with the axes that the model takes."""
+    """Converts a Pillow image, a tensor, an array or a list of these to an array with the axes of the model."""
     rank = len(shape)
     if isinstance(value, (list, tuple)) and len(value) > 0:
         singles = [as_images(each, shape, advice) for each in value]
         if len({single.shape for single in singles}) > 1:
             raise ValueError(
-                "The images of a batch must have one size: resize them, or leave out the batching, since single images "
-                f"of any size are accepted. Received: shapes {singles[0].shape}, {singles[1].shape}, …"
+                "The images of a batch must have one size: resize them, or omit the batching, since single images of "
+                f"any size are accepted. Received: shapes {singles[0].shape}, {singles[1].shape}, …"
             )
         array = np.stack(singles)
     elif is_picture(value):
@@ -71,14 +72,14 @@ def as_images(value: Any, shape: Shape, advice: Advice) -> np.ndarray:
         )
     if rank == 3 and array.shape[-1] != shape[-1] and array.shape[-3] == shape[-1]:
         raise ValueError(
-            "The images are channels-first (C, H, W), and the model takes channels-last (H, W, C): "
+            "The images are channels-first (C, H, W), but the model accepts channels-last (H, W, C): "
             f"{advice.transpose}. Received: shape={array.shape}"
         )
     return array
 
 
 def is_picture(value: Any) -> bool:
-    """Whether it is one of Pillow's."""
+    """Whether this is a Pillow image."""
     return any(each.__module__ == "PIL.Image" for each in type(value).__mro__)
 
 
@@ -87,7 +88,7 @@ def _are_pictures(values: Any) -> bool:
 
 
 def _from_picture(picture: Any, channels: int) -> np.ndarray:
-    """Converts a picture as those of a folder are: upright, colour to grey by luma, an alpha channel on white."""
+    """Converts a Pillow image like a picture file: upright, colour to grey by luma, an alpha channel onto white."""
     from PIL import Image, ImageOps
 
     picture = ImageOps.exif_transpose(picture)
@@ -101,7 +102,9 @@ def _from_picture(picture: Any, channels: int) -> np.ndarray:
 
 
 def _split_mapping(element: Mapping[str, Any], shape: Shape, advice: Advice) -> tuple[np.ndarray, Any | None]:
-    entries = {name: value for name, value in element.items() if not str(name).startswith("__")}  # WebDataset's own
+    entries = {
+        name: value for name, value in element.items() if not str(name).startswith("__")
+    }  # metadata of WebDataset
     names = [name for name, value in entries.items() if _can_be_images(value, len(shape))]
     if len(names) != 1:
         raise ValueError(
@@ -109,7 +112,7 @@ def _split_mapping(element: Mapping[str, Any], shape: Shape, advice: Advice) -> 
             f"{advice.choose}. Received: {_shown(element)}"
         )
     images = as_images(entries.pop(names[0]), shape, advice)
-    rank = images.ndim - len(shape)  # of a label for each image
+    rank = images.ndim - len(shape)  # 1 if the labels have a batch axis
     labels = {
         name: _as_label(value) for name, value in entries.items() if value is not None and _rank_of(value) == rank
     }
@@ -135,7 +138,7 @@ def _as_label(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """What it is, in a line."""
+    """Describes an element in one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{name!r}: {_shown(each)}" for name, each in value.items()) + "}"
     if hasattr(value, "shape"):

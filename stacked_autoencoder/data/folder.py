@@ -1,4 +1,4 @@
-"""Images from a folder of pictures."""
+"""The source for folders of pictures."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ from stacked_autoencoder.utils.labels import Labels, as_labels, count_of, labels
 from stacked_autoencoder.utils.seeds import EpochShuffler
 from stacked_autoencoder.utils.value_range import UNKNOWN, ValueRange
 
-MOST = 0.05  # of all pictures
+MOST = 0.05  # maximum share of pictures that cannot be read
 
 
 class Unreadable:
-    """Remembers them, tells of each once, and makes it an error when they are too many.
+    """The pictures of a folder that cannot be read: warns of each one once, and raises an error if there are too many.
 
-    It begins with those that the folder knows, and adds to them.
+    Args:
+        folder: the folder. Its `skipped` are the first unreadable pictures, and others are added to it.
 
     Attributes:
-        reasons: index in the folder's `files` → path and reason, in the order they were found.
+        reasons: index in the folder's `files` → path and reason, in the order in which they were found.
     """
 
     def __init__(self, folder: ImageFolder) -> None:
@@ -48,38 +49,38 @@ class Unreadable:
         known = folder.skipped.copy()
         rows = [row for row, name in enumerate(folder.files) if name in known] if known else []
         self.reasons = {row: self._described(row, known[folder.files[row]]) for row in rows}
-        self.told = 0
-        self._refuse_too_many()
+        self.n_reported = 0
+        self._check_share()
 
     def add(self, row: int, reason: str) -> None:
         self.reasons[row] = self._described(row, reason)
         self.folder.skipped[self.folder.files[row]] = reason
-        self._refuse_too_many()
+        self._check_share()
 
-    def tell(self) -> None:
-        """Warns of those that it hasn't warned of yet."""
-        self._refuse_too_many()  # an error in a batch that was read ahead stays there when no one takes that batch
-        fresh = list(self.reasons.values())[self.told :]
-        if fresh:
-            self.told += len(fresh)  # more may have been found meanwhile
+    def warn(self) -> None:
+        """Warns of unreadable pictures that it has not warned of yet."""
+        self._check_share()  # an error in a batch that was prefetched but not used was not raised
+        new = list(self.reasons.values())[self.n_reported :]
+        if new:
+            self.n_reported += len(new)  # other threads may have added more
             warnings.warn(
-                f"Skipped, since they {_problem(fresh)} ({self.told} of {len(self.folder.files)} pictures up to now): "
-                f"{listed(fresh)}",
+                f"Skipped, since they {_problem(new)} ({self.n_reported} of {len(self.folder.files)} pictures so far): "
+                f"{listed(new)}",
                 stacklevel=2,
             )
 
     def _described(self, row: int, reason: str) -> str:
         return f"{printable(self.folder.path / self.folder.files[row])} ({printable(reason)})"
 
-    def _refuse_too_many(self) -> None:
+    def _check_share(self) -> None:
         if len(self.reasons) > MOST * len(self.folder.files):
             reasons = list(self.reasons.values())
-            way_out = "" if all(map(_is_small, reasons)) else "Mend or remove them. "
+            fix = "" if all(map(_is_small, reasons)) else "Repair or remove them. "
             if any(map(_is_small, reasons)):
-                way_out += f"`side={self.folder.crop}` instead of `crop` resizes pictures; or give a smaller `crop`. "
+                fix += f"Use `side={self.folder.crop}` instead of `crop`, which resizes pictures, or a smaller `crop`. "
             raise ValueError(
                 f"More than {MOST:.0%} of {len(self.folder.files)} pictures {_problem(reasons)}: {listed(reasons)}. "
-                f"{way_out}Received: {self.folder.as_call()}"
+                f"{fix}Received: {self.folder.as_call()}"
             )
 
 
@@ -88,7 +89,7 @@ def _is_small(reason: str) -> bool:
 
 
 def _problem(reasons: list[str]) -> str:
-    """What is wrong with pictures, in a sentence."""
+    """Returns what is wrong with the pictures, as the end of a sentence."""
     small = sum(map(_is_small, reasons))
     if not small:
         return "can't be read"
@@ -96,15 +97,15 @@ def _problem(reasons: list[str]) -> str:
 
 
 def reason_of(error: tf.errors.OpError) -> str:
-    """The message of an error that a graph raised, without the names of operations."""
+    """Returns the message of an error of a graph, without the names of operations."""
     raised = re.search(r"(?:[\w.]+: )?([^\n]*)\nTraceback \(most recent call last\)", error.message)
-    if raised is not None:  # in Python
+    if raised is not None:  # an error in Python
         return raised[1]
     message = error.message.split("\n\t [[")[0].split("\n")[-1]
     asserted = re.search(r"assertion failed: (\[.*\])", message)
     if asserted is None:
         return message
-    values = asserted[1][1:-1].split("] [")  # each a text, a number or the numbers of a vector
+    values = re.sub(r"\\(['\"])", r"\1", asserted[1][1:-1]).split("] [")  # texts, numbers and vectors of numbers
     return " ".join(re.sub(r"(?<=\d) (?=-?\d)", " x ", value) for value in values)
 
 
@@ -112,13 +113,14 @@ Order = tuple[np.ndarray, int]  # indices in the folder, and a seed for crops
 
 
 class FolderBlock(Block):
-    """Pictures of a folder.
+    """The pictures of a block of a folder.
 
     Args:
-        index: of the block.
-        source: the folder's.
-        rows: of its pictures, those of this block.
-        reading: batch size → the batches of all blocks that are read, with an empty one after each block.
+        index: index of the block.
+        source: source of the folder.
+        rows: indices of the pictures of this block in the folder.
+        reading: function of the batch size that returns the batches of all blocks that are read, with an empty batch
+            after each block.
     """
 
     def __init__(
@@ -138,7 +140,7 @@ class FolderBlock(Block):
         return labels_at(self.source.labels, self.source.readable(self.rows))
 
     def labels_of(self, names: list[str] | None) -> Labels | None:
-        """The labels of pictures by name: which pictures are unreadable is known only after a block was read."""
+        """Returns the labels of pictures by name, since unreadable pictures are known only after a block was read."""
         kept = set(names or ())
         return labels_at(self.source.labels, [row for row in self.rows if self.source.folder.files[row] in kept])
 
@@ -149,21 +151,21 @@ class FolderBlock(Block):
             yield from joined_neighbours(batches, batch_size) if singles else batches
 
     def fingerprint(self) -> str:
-        """Of names, sizes and times of change: reading a million pictures to know them again would take too long."""
+        """Hashes names, sizes and modification times, since reading a million pictures would take too long."""
         digest = hashlib.sha256()
         for folder in self.source.folders:
             names = [folder.files[row] for row in self.rows]
-            known = [(name, *_size_and_time(folder.path / split_page(name)[0])) for name in names]
-            taken: list[Any] = [folder.side, folder.crop, folder.seed if folder.crop else None]
+            files = [(name, *_size_and_time(folder.path / split_page(name)[0])) for name in names]
+            options: list[Any] = [folder.side, folder.crop, folder.seed if folder.crop else None]
             if folder.size is not None and folder.side is None:
-                taken += [folder.size, folder.fit]
+                options += [folder.size, folder.fit]
             if folder.renumbered:  # `class_names` gives these pictures other labels
-                taken.append(folder.class_names)
-            digest.update(json.dumps([taken, known]).encode())
+                options.append(folder.class_names)
+            digest.update(json.dumps([options, files]).encode())
         return digest.hexdigest()
 
 
-# As many threads decode as there are. A pipeline that ends waits for its tuning, the longer the longer it has run.
+# Without autotuning: at its end, a pipeline waits for the autotuner, the longer the longer it has run.
 UNTUNED = tf.data.Options()
 
 
@@ -171,7 +173,7 @@ UNTUNED.autotune.enabled = False
 
 
 class FolderSource(DatasetSource):
-    """The pictures below a folder, sorted by path; labels given beside it replace its own."""
+    """The pictures of a folder. `labels` replace the labels of the folder."""
 
     def __init__(
         self, folder: ImageFolder, shape: Shape, factor: int, values: ValueRange = UNKNOWN, labels: Any = None
@@ -191,8 +193,8 @@ class FolderSource(DatasetSource):
         if folder.augment is not None:
             self._check_keeps_shape(folder.augment)
         self.unreadable = Unreadable(folder)
-        self.sizes: dict[int, Shape] | None = None  # of all readable pictures, once they have been read
-        if values.reads_deep:  # each picture is checked as it is read
+        self.sizes: dict[int, Shape] | None = None  # sizes of all readable pictures, once they have been read
+        if values.reads_deep:  # each picture is checked when it is read
             self.low, self.high = values.level_ends
         else:
             self.check(np.zeros((1, 1, 1, self.parts), np.uint8), 0)
@@ -206,10 +208,11 @@ class FolderSource(DatasetSource):
         return tf.strings.join([os.fsencode(self.folder.path), self.names[row]], "/")
 
     def picture(self, row: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """A picture as a graph, which raises `tf.errors.OpError` if it can't be read.
+        """Returns a graph that reads a picture, and raises `tf.errors.OpError` if it cannot be read.
 
         Args:
-            seed: `(2,)`, decides where a crop is.
+            row: index of the picture in the folder.
+            seed: `(2,)`, decides the position of a crop.
         """
         return self.picture_at(self.path_of(row), seed)
 
@@ -226,7 +229,7 @@ class FolderSource(DatasetSource):
         sizes, passes = self._sizes(), EpochShuffler.drawn(shuffle, first_pass)
         rows = np.array(list(sizes), np.int64)
 
-        def orders() -> Iterator[Order]:  # a pass for each batch, since it holds one size
+        def orders() -> Iterator[Order]:  # one pass per batch, since a batch holds one size
             plan = index_batches(list(sizes.values()), len(rows), batch_size, passes.next())
             return ((rows[indices], self.folder.seed) for indices in plan)
 
@@ -239,13 +242,13 @@ class FolderSource(DatasetSource):
         return tf.ensure_shape(tf.cast(changed, images.dtype), images.shape)
 
     def _check_keeps_shape(self, augment: keras.Layer) -> None:
-        """Refuses a layer that changes the shape of pictures. This builds the layer, too, for pictures of any size."""
+        """Builds the layer for pictures of any size. Raises `ValueError` if it changes their shape."""
         shape = (None, *self.shape)
         changed = augment(keras.KerasTensor(shape, "float32"), training=True)
         if tuple(changed.shape) != shape:
             raise ValueError(
-                "`augment` must keep the shape of its input: `size` and `crop` of the `ImageFolder` decide the size of "
-                f"pictures. Received: a {type(augment).__name__} that makes {tuple(changed.shape)} of {shape}"
+                "`augment` must keep the shape of its input. Change the size of pictures with `size` or `crop` of "
+                f"`ImageFolder`. Received: a {type(augment).__name__} that makes {tuple(changed.shape)} of {shape}"
             )
 
     def raw_singles(self) -> tf.data.Dataset:
@@ -255,7 +258,7 @@ class FolderSource(DatasetSource):
     def own_errors(self) -> Iterator[None]:
         with super().own_errors():
             yield
-        self.unreadable.tell()
+        self.unreadable.warn()
 
     def blocks(self, size: int, wanted: Callable[[int], bool] = everything) -> Iterator[FolderBlock]:
         count = len(self.folder.files)
@@ -266,7 +269,7 @@ class FolderSource(DatasetSource):
 
         readings: dict[int, Iterator[np.ndarray]] = {}
 
-        def reading(batch_size: int) -> Iterator[np.ndarray]:  # goes on from block to block without a pause
+        def reading(batch_size: int) -> Iterator[np.ndarray]:  # continues from block to block without a pause
             if batch_size not in readings:
                 readings[batch_size] = iterated(self._marked(orders, batch_size).prefetch(2))
             return readings[batch_size]
@@ -282,11 +285,11 @@ class FolderSource(DatasetSource):
         return len(self.folder.files) - len(self.unreadable.reasons)
 
     def describe(self) -> str:
-        """Checkpoints and caches know their pictures again by it, so it doesn't change while they are read."""
+        """Identifies the pictures in checkpoints and caches, so it does not change while they are read."""
         return f"{len(self.folder.files)} pictures, {self.folder.as_call()}"
 
     def n_batches(self, batch_size: int) -> int:
-        """Counted anew each time, since pictures may turn out to be unreadable."""
+        """Counts each time, since more pictures may have turned out to be unreadable."""
         return self.count_batches(batch_size)
 
     def count_batches(self, batch_size: int) -> int:
@@ -306,42 +309,43 @@ class FolderSource(DatasetSource):
         return lambda: iter([self._order(range(len(self.folder.files)), passes.next())])
 
     def _order(self, rows: range, rng: np.random.Generator | None = None) -> Order:
-        known = np.array(self.readable(rows), np.int64)
-        return (known, self.folder.seed) if rng is None else (rng.permutation(known), rng.integers(2**31))
+        readable = np.array(self.readable(rows), np.int64)
+        return (readable, self.folder.seed) if rng is None else (rng.permutation(readable), rng.integers(2**31))
 
     def _passes(self, orders: Callable[[], Iterator[Order]], batch_size: int) -> tf.data.Dataset:
-        return self._marked(orders, batch_size).filter(lambda images: len(images) > 0)
+        return self._marked(orders, batch_size).filter(lambda images: tf.shape(images)[0] > 0)
 
     def _marked(self, orders: Callable[[], Iterator[Order]], batch_size: int) -> tf.data.Dataset:
-        """The batches of one pass over the folder or a part of it after the other, with an empty one after each."""
+        """Returns the batches of several passes over the folder or parts of it, with an empty batch after each pass."""
         signature = (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((), tf.int64))
         passes = generated(orders, signature)
         return released(
-            self._look, lambda look: passes.flat_map(partial(self._one_pass, look=look, batch_size=batch_size))
+            self._examine_missing,
+            lambda examine: passes.flat_map(partial(self._one_pass, examine=examine, batch_size=batch_size)),
         ).with_options(UNTUNED)
 
-    def _one_pass(self, rows: tf.Tensor, seed: tf.Tensor, look: Released, batch_size: int) -> tf.data.Dataset:
-        """Batches in the order of `rows`, and an empty one at the end; without Python but for what is missing.
+    def _one_pass(self, rows: tf.Tensor, seed: tf.Tensor, examine: Released, batch_size: int) -> tf.data.Dataset:
+        """Returns batches in the order of `rows`, and an empty one at the end. Python runs only for missing pictures.
 
-        Pictures that are unreadable or of a wrong shape drop out, and the places of the others tell.
+        Pictures that are unreadable or have a wrong shape are dropped. They are found by the gaps in the positions.
         """
         count = tf.size(rows, tf.int64)
 
-        def read(place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            image = self.picture(rows[place], tf.stack([seed, rows[place]]))
-            large = tf.reduce_min(tf.shape(image)[:2]) >= self.factor
-            with tf.control_dependencies([tf.raw_ops.Assert(condition=large, data=[place])]):
-                return place, tf.ensure_shape(image, self.shape)
+        def read(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            image = self.picture(rows[position], tf.stack([seed, rows[position]]))
+            is_large = tf.reduce_min(tf.shape(image)[:2]) >= self.factor
+            with tf.control_dependencies([tf.raw_ops.Assert(condition=is_large, data=[position])]):
+                return position, tf.ensure_shape(image, self.shape)
 
         def checked(expected: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-            places, images = batch
-            after = places[-1] + 1
-            looked = tf.cond(
-                after - expected == tf.size(places, tf.int64),
+            positions, images = batch
+            after = positions[-1] + 1
+            examined = tf.cond(
+                after - expected == tf.size(positions, tf.int64),
                 lambda: True,
-                lambda: tf.numpy_function(look, [rows, expected, places], tf.bool),
+                lambda: tf.numpy_function(examine, [rows, expected, positions], tf.bool),
             )
-            with tf.control_dependencies([looked]):
+            with tf.control_dependencies([examined]):
                 return after, tf.identity(images)
 
         end = count[None], tf.zeros((0, *(side or 0 for side in self.shape)), self.dtype)
@@ -349,19 +353,19 @@ class FolderSource(DatasetSource):
         batches = pictures.ignore_errors().batch(batch_size).concatenate(tf.data.Dataset.from_tensors(end))
         return batches.scan(tf.constant(0, tf.int64), checked)
 
-    def _look(self, rows: np.ndarray, start: int, places: np.ndarray) -> np.bool_:
-        """Looks at the pictures that are missing among those from `start` to the last of `places`."""
-        if self.failure is not None:  # a batch before failed: what follows it is read as if its pictures were missing
+    def _examine_missing(self, rows: np.ndarray, start: int, positions: np.ndarray) -> np.bool_:
+        """Examines the pictures between `start` and the last position that are missing in `positions`."""
+        if self.failure is not None:  # after an error, all later pictures are missing
             raise self.failure
         try:
-            for place in sorted(set(range(start, int(places[-1]))) - set(places.tolist())):
-                self._examine(int(rows[place]))
+            for position in sorted(set(range(start, int(positions[-1]))) - set(positions.tolist())):
+                self._examine(int(rows[position]))
         except ValueError as error:
             raise self.remember(error) from None
         return np.True_
 
     def _examine(self, row: int) -> None:
-        """Remembers an unreadable picture; raises what is wrong with one of a wrong shape."""
+        """Records an unreadable picture. Raises `ValueError` for a picture of a wrong shape."""
         path = self.folder.path / self.folder.files[row]
         try:
             image = self.picture(tf.constant(row), tf.constant([self.folder.seed, row], tf.int64))
@@ -373,25 +377,25 @@ class FolderSource(DatasetSource):
         except ValueError as error:
             height, width = self.shape[:2]
             size = f"side={height}" if height == width else f"size=({height}, {width})"
-            way_out = f"`ImageFolder(path, {size})` resizes pictures. " if height and width else ""
-            raise ValueError(f"{printable(path)}: {way_out}{error}") from None
-        self.unreadable.add(row, "not at the first attempt")
+            fix = f"`ImageFolder(path, {size})` resizes pictures. " if height and width else ""
+            raise ValueError(f"{printable(path)}: {fix}{error}") from None
+        self.unreadable.add(row, "it could not be read at the first attempt")
 
 
 def _labels_of_all(labels: Any, folder: ImageFolder) -> Labels:
-    """Labels that were given beside a folder: one for each of its `names`, or of all its files."""
+    """Checks labels that are passed with a folder: one for each of its `names`, or one for each of its files."""
     if not folder.skipped:
         return as_labels(labels, len(folder.files))
     labels = as_labels(labels)
     if count_of(labels) == len(folder.files):
         return labels
     as_labels(labels, len(folder))
-    places = np.cumsum([name not in folder.skipped for name in folder.files]) - 1
-    return labels_at(labels, np.maximum(places, 0))  # those of skipped pictures are never read
+    positions = np.cumsum([name not in folder.skipped for name in folder.files]) - 1
+    return labels_at(labels, np.maximum(positions, 0))  # labels of skipped pictures are not used
 
 
 def _size_and_time(file: Path) -> tuple[int, int] | tuple[None, None]:
-    """Of a file's last change; nothing of one that isn't there, which will be told when it is read."""
+    """Returns size and modification time of a file, `None` if it does not exist, which reading will report."""
     try:
         stat = file.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""A folder of pictures, and how to take them."""
+"""`ImageFolder`: the pictures of a folder, a list of files or a table, and how to read them."""
 
 from __future__ import annotations
 
@@ -39,66 +39,71 @@ PAGES = ("bands", "pictures")
 
 
 class ImageFolder:
-    """The pictures below a folder; pass it wherever images are asked for.
+    """A folder of pictures. Pass it to any method that accepts images.
 
-    A plain path does the same as `ImageFolder(path)`: pictures as they are, whose sizes may differ. Pictures are JPEG,
-    PNG, WebP, BMP or GIF (its first frame), turned upright as their EXIF orientation says, and get the channels of the
-    model: grey or colour, an alpha channel on white. Hidden files are left out, and symbolic links are followed. A
-    picture that can't be read is skipped and named in a warning, as is a WebP animation; more than 5 % of them are an
-    error. A file that is empty, has more than 1 GiB, or isn't a regular file (a named pipe, a device) can't be read
-    either, and is never opened. Folders that can't be listed are left out, with a warning when the `ImageFolder` is
-    made.
+    The path of a folder means the same as `ImageFolder(path)`: pictures keep their sizes, which may differ. They are
+    JPEG, PNG, WebP, BMP, GIF (first frame), TIFF or NumPy files. They are turned upright according to their EXIF
+    orientation and converted to the channels of the model: grey or colour, with an alpha channel blended onto white.
+
+    Pictures are read when they are needed, as uint8 (0 to 255), and scaled to the value range of the stack, by default
+    [-1, 1]. A stack with a `value_range` of more than 8 bits, such as `(0, 65535)`, reads them as float32 and keeps
+    16 bits.
+
+    Hidden files are ignored, and symbolic links are followed. Pictures that cannot be read are skipped with a warning
+    that names them: damaged files, WebP animations, empty files, files of more than 1 GiB, and anything that is not a
+    regular file (named pipes and devices, which are never opened). If more than 5 % of the pictures cannot be read, a
+    `ValueError` is raised. Subfolders that cannot be listed are skipped with a warning.
 
     Args:
-        path: of a folder, which is searched with all folders below it; of one picture; of a CSV file, whose first
-            column of existing files, relative to the CSV file, is taken. Or a list of paths of pictures and folders, or
-            a DataFrame with a column of paths. `~` is the home folder.
-        side: the same as `size=(side, side)`.
-        crop: takes a square of so many pixels out of each picture at random: where `train` goes through the pictures
-            again, another one each time; elsewhere one that `seed` decides, so that it can be encoded again.
-        labels: whether the folders right below `path` are labels, as numbers in the order of `class_names`.
-        seed: of the crops, and of the split.
-        max_pixels: height times width that a picture may have at most, before it is resized or cropped; `None` for no
-            limit. A picture with more counts as one that can't be read, and is never decoded: a small file can hold
-            a picture that takes gigabytes. Above the default Pillow warns of a decompression bomb.
-        size: `(height, width)` that every picture gets.
-        fit: how a picture gets to `size`. `"crop"` takes the largest part in its middle with the proportions of
-            `size`; `"pad"` keeps all of it, with black (0) bars on both sides; `"stretch"` changes its proportions.
-        class_names: with `labels=True`, the folders to take and the order that numbers them. Pictures in other folders
-            are left out and counted in `ignored`; a class without pictures keeps its number. For a test set take
-            `class_names=train_folder.class_names`.
-        validation_split: share of the pictures, between 0 and 1, that is the validation set: at least one, and not
-            all. `seed` and the name of a picture decide where it belongs. A file with several names, by links, belongs
-            to one subset.
-        subset: `"training"` or `"validation"`, with `validation_split`.
-        pages: what the pages of a TIFF file are: `"bands"` of one picture, one after the other, or `"pictures"`, with
-            names such as `scan.tif#0`.
-        augment: a Keras layer, such as `keras.layers.RandomFlip("horizontal")`, through which `train` and `fine_tune`
-            see the pictures; `encode`, `evaluate` and validation see them as they are. It is called with
-            `training=True` on float32 batches `(N, H, W, C)` of 0 to 255 (`value_range=(0, 255)` for layers that ask
-            for it) and must keep their shape; the result is rounded, and clipped to this range. Levels above the first
-            train on encodings of the pictures as they are. Random numbers of the layer aren't in checkpoints, so a
-            training that is resumed sees other augmentations than one without a break.
+        path: path of a folder, which is searched with all subfolders; of one picture; or of a CSV file, whose first
+            column with paths of existing files (relative to the CSV file) is used. Or a list of paths of pictures and
+            folders, or a DataFrame with a column of paths. `~` is the home folder.
+        side: short for `size=(side, side)`.
+        crop: side of a square that is cut out of each picture at a random position. Each epoch of `train` uses other
+            positions. Elsewhere, `seed` decides the position, so that encodings are reproducible.
+        labels: whether the first folder below `path` is the label of a picture, as its index in `class_names`.
+        seed: seed of the crops and of `validation_split`.
+        max_pixels: maximum height times width of a picture before it is resized or cropped, `None` for no limit.
+            Larger pictures count as unreadable and are never decoded, since a small file can contain a picture that
+            takes gigabytes of memory. The default is the size above which Pillow warns of a decompression bomb.
+        size: `(height, width)` to which every picture is resized.
+        fit: how pictures are resized to `size`. `"crop"` uses the largest central part with the proportions of `size`;
+            `"pad"` keeps the whole picture and adds black bars (0) on both sides; `"stretch"` changes its proportions.
+        class_names: with `labels=True`, names of the folders to use, in the order of their labels. Pictures in other
+            folders are left out and counted in `ignored`. A class without pictures keeps its number. For a test set,
+            pass `class_names=train_folder.class_names`.
+        validation_split: share of the pictures in the validation set, between 0 and 1. Each subset has at least one
+            picture. `seed` and the name of a picture decide its subset. If links give a file several names, all of them
+            are in the same subset.
+        subset: `"training"` or `"validation"`, required with `validation_split`.
+        augment: Keras layer for augmentation, such as `keras.layers.RandomFlip("horizontal")`. `train` and `fine_tune`
+            apply it to the pictures; `encode`, `evaluate` and validation do not. It is called with `training=True` on
+            float32 batches `(N, H, W, C)` with values from 0 to 255 (pass `value_range=(0, 255)` to layers with such an
+            argument) and must keep their shape. The result is rounded and clipped to 0 to 255. Levels above the
+            first train on encodings of pictures without augmentation. Checkpoints do not contain the random state of
+            the layer, so resumed training uses other augmentations than uninterrupted training.
+        pages: `"bands"` if the pages of a TIFF file are bands of one picture, `"pictures"` if each page is a picture,
+            with a name such as `scan.tif#0`.
 
     Attributes:
-        path: the folder that all pictures are in.
-        names: paths of the pictures below `path`, with `/` between folders: sorted, or in the order of a list or
-            table. Pictures that turn out to be unreadable when they are read go from here, so that `names` are the
-            rows of `encode(folder)`.
-        labels: `(N,)`, one for each of `names`: int64, the index of its folder in `class_names`, or the column of a
-            table; `{column: (N,)}` for several columns; `None` without labels.
-        class_names: names of the classes by number; `None` without `labels=True`.
-        skipped: name → reason, of pictures that can't be read, as far as is known yet.
-        ignored: what isn't used → how often: suffixes of files that aren't pictures (`{".txt": 2}`), and folders that
-            aren't in `class_names` (`{"birds/": 7}`).
+        path: folder that contains all pictures.
+        names: list of paths relative to `path`, with `/` between folders: sorted, or in the order of the list or table.
+            Pictures that turn out to be unreadable are removed, so that `names` are the rows of `encode(folder)`.
+        labels: array `(N,)`, one label for each of `names`: the index of its folder in `class_names` (int64), or the
+            value in a column of the table; a dict `{column: (N,)}` for several columns; `None` without labels.
+        class_names: names of the classes in the order of their labels; `None` without `labels=True`.
+        skipped: dict name → reason, of the pictures that are known to be unreadable.
+        ignored: dict of what is not used → count: suffixes of files that are not pictures (`{".txt": 2}`), and folders
+            that are not in `class_names` (`{"birds/": 7}`).
 
     Raises:
-        FileNotFoundError: the folder, or a file of a list or table, isn't there.
-        OSError: the folder can't be listed.
-        ValueError: there are no pictures, one isn't in a folder of its label, or arguments contradict each other.
+        FileNotFoundError: the folder, or a file of a list or table, does not exist.
+        OSError: the folder cannot be listed.
+        ValueError: there are no pictures, a picture is not in a folder of a class, or arguments contradict each other.
 
     Example:
         >>> sae.train(ImageFolder("photos", side=64), epochs=10)
+        >>> z = sae.encode(ImageFolder("photos", side=64))     # (N, 8, 8, 64) float32
         >>> store = sae.encode_to("encodings", ImageFolder("pets", side=64, labels=True))
         >>> store.names[0], store.class_names[store.labels[0]]
         ('cats/0001.jpg', 'cats')
@@ -130,8 +135,8 @@ class ImageFolder:
         self.split = _checked_split(validation_split, subset)
         if self.size is not None and crop is not None:
             raise ValueError(
-                f"`{'side' if size is None else 'size'}` resizes pictures and `crop` cuts a part out of them: give one "
-                f"of the two. Received: {f'side={side}' if size is None else f'size={size}'}, crop={crop}"
+                f"`{'side' if size is None else 'size'}` resizes pictures and `crop` cuts out a part: pass only "
+                f"one of the two. Received: {f'side={side}' if size is None else f'size={size}'}, crop={crop}"
             )
         class_names = _checked_classes(class_names, labels)
         listing = path if isinstance(path, Listing) else _listing_of(path)
@@ -140,31 +145,31 @@ class ImageFolder:
         self.ignored = dict(listing.ignored)
         if listing.unlisted:
             warnings.warn(
-                f"Left out, since these folders can't be listed: {listed(listing.unlisted)}. To use the pictures in "
-                "them, make the folders readable.",
+                f"Skipped folders that cannot be listed: {listed(listing.unlisted)}. To use the pictures in them, make "
+                "the folders readable.",
                 stacklevel=2,
             )
         if not listing.names:
-            others = f" Of other kinds there are {counted(listing.ignored)}: convert them." if listing.ignored else ""
+            others = f" There are other files, {counted(listing.ignored)}: convert them." if listing.ignored else ""
             raise ValueError(
-                f"No pictures ({', '.join(SUFFIXES)}) are below the folder.{others} Received: {listing.shown}"
+                f"No pictures ({', '.join(SUFFIXES)}) are in the folder.{others} Received: {listing.shown}"
             )
-        unread = {suffix: count for suffix, count in self.ignored.items() if suffix in KINDS_OF_PICTURES}
-        if unread:
+        unsupported = {suffix: count for suffix, count in self.ignored.items() if suffix in KINDS_OF_PICTURES}
+        if unsupported:
             warnings.warn(
-                f"Left out, since pictures of these kinds can't be read: {counted(unread)}. Convert them, for example "
-                f"to PNG. Received: {listing.shown}",
+                f"Skipped pictures of formats that can't be read: {counted(unsupported)}. Convert them, for example to "
+                f"PNG. Received: {listing.shown}",
                 stacklevel=2,
             )
         rows = range(len(listing.names))
         self.class_names: list[str] | None = None
-        self.renumbered = False  # whether labels aren't the places of the folders in alphabetical order
-        taken = listing.labels
+        self.renumbered = False  # whether labels are not in the alphabetical order of the folders
+        all_labels = listing.labels
         if labels:
-            rows, taken = self._by_folder(listing, class_names)
+            rows, all_labels = self._by_folder(listing, class_names)
         if self.split is not None:
             rows = _part(listing, rows, self.split, self.seed)
-        self.files = [listing.names[row] for row in rows]  # also the skipped ones
+        self.files = [listing.names[row] for row in rows]  # including skipped pictures
         self.skipped = {name: listing.problems[name] for name in self.files if name in listing.problems}
         if pages not in PAGES:
             raise ValueError(f"`pages` must be one of {', '.join(map(repr, PAGES))}. Received: pages={pages!r}")
@@ -177,7 +182,7 @@ class ImageFolder:
                 for name, count in zip(self.files, counts, strict=True)
                 for page in range(max(count, 1))
             ]
-        self._labels = labels_at(taken, list(rows))
+        self._labels = labels_at(all_labels, list(rows))
 
     @classmethod
     def from_table(
@@ -188,27 +193,37 @@ class ImageFolder:
         root: AnyPath | None = None,
         **options: Any,
     ) -> ImageFolder:
-        """The pictures that a column of a table names, in the order of its rows.
+        """Makes an `ImageFolder` of the pictures in a column of a table, in the order of its rows.
 
         Args:
             table: path of a CSV file with column names in its first line; a DataFrame, or a dict of columns.
-            path: name of the column of paths, by default the first one that holds existing files.
-            label: name of the column of labels, numbers or texts; a list of names for several, which makes `labels` a
-                dict.
-            root: folder that relative paths begin at; by default that of the CSV file, else the current one.
-            options: arguments of `ImageFolder`.
+            path: name of the column of paths, by default the first one that holds paths of existing files.
+            label: name of the column of labels, numbers or texts; or a list of names, so that `labels` is a dict.
+            root: folder that relative paths start at; by default the folder of the CSV file, else the current folder.
+            options: other arguments of `ImageFolder`.
+
+        Returns:
+            An `ImageFolder`.
 
         Raises:
-            ValueError: a column is missing, a row has no label, or a picture is named twice.
-            FileNotFoundError: the CSV file or some of the pictures aren't there.
+            ValueError: a column is missing, a row has no label, or a picture is listed twice.
+            FileNotFoundError: the CSV file or some of the pictures do not exist.
+
+        Example:
+            >>> folder = ImageFolder.from_table("photos.csv", path="file", label="kind", side=64)
+            >>> folder.labels[:3]
+            array(['cat', 'dog', 'cat'], dtype='<U3')
         """
         if label is not None and options.get("labels"):
-            raise ValueError("`label` names a column of labels, and `labels=True` takes folders: give one of the two.")
+            raise ValueError(
+                "`label` is the name of a column, and `labels=True` uses folders as labels: pass only one of the two. "
+                f"Received: label={label!r}, labels=True"
+            )
         return cls(of_table(table, path, label, root), **options)
 
     @property
     def side(self) -> int | None:
-        """Side of the squares that the middles of the pictures are resized to, if they are."""
+        """Side of the squares that the pictures are cropped and resized to, `None` if they are not."""
         is_square = self.size is not None and self.size[0] == self.size[1] and self.fit == "crop"
         return self.size[0] if is_square else None
 
@@ -224,7 +239,7 @@ class ImageFolder:
 
     @property
     def all_labels(self) -> Labels | None:
-        """The labels of `files`."""
+        """The labels of `files`, including skipped pictures."""
         return self._labels
 
     def __len__(self) -> int:
@@ -236,28 +251,28 @@ class ImageFolder:
         return f"{self.as_call()}: {len(self):,} pictures{skipped}{ignored}"
 
     def as_call(self) -> str:
-        """How it was made, as far as this decides which pictures it holds, and how they are taken."""
-        taken = ""
+        """Returns the call that makes this folder, with the arguments that decide what is read."""
+        options = ""
         if self.side is not None:
-            taken = f", side={self.side}"
+            options = f", side={self.side}"
         elif self.size is not None:
-            taken = f", size={self.size}, fit={self.fit!r}"
+            options = f", size={self.size}, fit={self.fit!r}"
         if self.crop is not None:
-            taken += f", crop={self.crop}"
+            options += f", crop={self.crop}"
         if self.pages != "bands":
-            taken += f", pages={self.pages!r}"
+            options += f", pages={self.pages!r}"
         if self.split is not None:
-            taken += f", validation_split={self.split[0]:g}, subset={self.split[1]!r}"
-        return f"ImageFolder({self.shown}{taken})"
+            options += f", validation_split={self.split[0]:g}, subset={self.split[1]!r}"
+        return f"ImageFolder({self.shown}{options})"
 
     def _by_folder(self, listing: Listing, class_names: list[str] | None) -> tuple[list[int], np.ndarray]:
-        """The pictures in folders of the classes, and a label for every picture of the listing, -1 for others."""
+        """Returns the rows of pictures in the classes, and the labels of all pictures, -1 for other classes."""
         homes = list(class_folders(listing))
         if None in homes:
             stray = printable(listing.names[homes.index(None)])
             raise ValueError(
-                "`labels=True` takes the folders right below `path` as labels, and this picture isn't in one: "
-                f"{stray}. Move it, or leave `labels` out. Received: path={listing.shown}"
+                "`labels=True` uses the folders directly below `path` as labels, but this picture isn't in one: "
+                f"{stray}. Move it, or omit `labels`. Received: path={listing.shown}"
             )
         folders = sorted(set(homes))
         self.class_names = folders if class_names is None else class_names
@@ -276,7 +291,7 @@ class ImageFolder:
 
 
 def holds_pictures(images: Any) -> bool:
-    """Whether an `ImageFolder` can be made of this: a path, a list of paths, or a table of paths."""
+    """Whether this is a path, a list of paths or a table of paths, so that it can be an `ImageFolder`."""
     return is_path(images) or paths_in(images) is not None or holds_paths(images)
 
 
@@ -295,41 +310,41 @@ def _listing_of(path: Any) -> Listing:
 
 
 def _part(listing: Listing, rows: Sequence[int], split: tuple[float, str], seed: int) -> list[int]:
-    """The rows of one subset, in order. Where a file belongs depends on its first name, not on other files."""
+    """Returns the rows of one subset, in order. The subset of a file depends on its first name, not on other files."""
     share, subset = split
-    files: dict[Any, list[int]] = {}  # identity of a file → its rows
+    files: dict[Any, list[int]] = {}  # identity of a file → rows with its names
     unreadable = [row for row in rows if listing.names[row] in listing.problems]  # the training set reports them
     for row in sorted({*rows}.difference(unreadable)):
         files.setdefault(_identity(listing.root / listing.names[row]), []).append(row)
     if len(files) < 2:
         raise ValueError(
-            "`validation_split` needs at least two pictures, one for each subset. Add pictures, or leave it out. "
+            "`validation_split` needs at least two pictures, one for each subset. Add pictures, or omit it. "
             f"Received: validation_split={share:g} of {len(files)} in {listing.shown}"
         )
 
-    def place(same: list[int]) -> bytes:
-        return hashlib.sha256(os.fsencode(f"{seed}/{listing.names[same[0]]}")).digest()
+    def sort_key(same_file: list[int]) -> bytes:
+        return hashlib.sha256(os.fsencode(f"{seed}/{listing.names[same_file[0]]}")).digest()
 
-    shuffled = sorted(files.values(), key=place)
+    shuffled = sorted(files.values(), key=sort_key)
     count = min(max(1, round(share * len(shuffled))), len(shuffled) - 1)
     return sorted(chain(*shuffled[:count]) if subset == "validation" else chain(unreadable, *shuffled[count:]))
 
 
 def _count_pages(file: Path) -> int:
-    """Number of pages of a TIFF file; 1 for other files, and 0 for those that can't be read, as is found out later."""
+    """Returns the number of pages of a TIFF file, 1 for other files, 0 for unreadable files."""
     if not file.name.lower().endswith(TIFF_SUFFIXES):
         return 1
     try:
         return count_pages(file)
-    except Exception:  # whatever the library raises for a damaged file
+    except Exception:  # damaged files raise errors of any type
         return 0
 
 
 def _identity(file: Path) -> tuple[int, int] | Path:
-    """What the names of one file, by links, have in common."""
+    """Returns what identifies a file, whatever links lead to it."""
     try:
         status = file.stat()
-    except OSError:  # it is gone
+    except OSError:  # the file does not exist
         return file
     return status.st_dev, status.st_ino
 
@@ -341,7 +356,9 @@ def _checked_size(side: int | None, size: tuple[int, int] | None) -> tuple[int, 
     if size is None:
         return None if side is None else (positive_int("side", side),) * 2
     if side is not None:
-        raise ValueError(f"`side=64` stands for `size=(64, 64)`: give one. Received: side={side}, size={size}")
+        raise ValueError(
+            f"`side=64` means `size=(64, 64)`: pass only one of the two. Received: side={side}, size={size}"
+        )
     if not isinstance(size, (tuple, list)) or len(size) != 2:
         raise ValueError(f"`size` must be `(height, width)`. Received: size={size!r}")
     return positive_int("size", size[0]), positive_int("size", size[1])
@@ -352,7 +369,7 @@ def _checked_fit(fit: str, size: tuple[int, int] | None) -> Fit:
         raise ValueError(f"`fit` must be one of {', '.join(FITS)}. Received: fit={fit!r}")
     if fit != "crop" and size is None:
         raise ValueError(
-            f"`fit` says how pictures get to a `size`: give `size=(height, width)` as well. Received: fit={fit!r}"
+            f"`fit` decides how pictures are resized, so it needs `size=(height, width)` as well. Received: fit={fit!r}"
         )
     return fit
 
@@ -361,7 +378,7 @@ def _checked_layer(augment: Any) -> keras.Layer | None:
     if augment is not None and not isinstance(augment, keras.Layer):
         raise ValueError(
             "`augment` must be a Keras layer, such as `keras.layers.RandomFlip('horizontal')`; "
-            f"`keras.Sequential([…])` joins several. Received: a {type(augment).__name__}"
+            f"`keras.Sequential([…])` combines several. Received: a {type(augment).__name__}"
         )
     return augment
 
@@ -371,11 +388,11 @@ def _checked_split(share: float | None, subset: str | None) -> tuple[float, str]
         return None
     if share is None or subset not in SUBSETS:
         raise ValueError(
-            "`validation_split` and `subset` belong together: `validation_split=0.2` with `subset='training'` or "
+            "`validation_split` and `subset` must be used together: `validation_split=0.2` with `subset='training'` or "
             f"`subset='validation'`. Received: validation_split={share!r}, subset={subset!r}"
         )
     if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
-        raise ValueError(f"`validation_split` must lie between 0 and 1. Received: validation_split={share!r}")
+        raise ValueError(f"`validation_split` must be between 0 and 1. Received: validation_split={share!r}")
     return float(share), subset
 
 
@@ -384,12 +401,12 @@ def _checked_classes(class_names: Sequence[str] | None, labels: bool) -> list[st
         return None
     if not labels:
         raise ValueError(
-            "`class_names` chooses folders and numbers them as labels: give `labels=True` as well. "
+            "`class_names` decides the labels of folders, so it needs `labels=True` as well. "
             f"Received: class_names={class_names!r}"
         )
     names = [] if isinstance(class_names, str) else list(class_names)
     if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise ValueError(
-            f"`class_names` must be a list of names of folders, each once. Received: class_names={class_names!r}"
+            f"`class_names` must be a list of different names of folders. Received: class_names={class_names!r}"
         )
     return names

@@ -1,4 +1,4 @@
-"""Sources of pairs that are read together: inputs and targets joined along the last axis."""
+"""Sources of pairs that are read together, as inputs and targets joined along the last axis."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from stacked_autoencoder.utils.value_range import ValueRange
 MISMATCH = "an input and its target differ in size"
 
 
-def not_alike(name: str, inputs: Source, targets: Source) -> ValueError:
-    """The error of inputs and targets that differ in number or size."""
+def mismatch_error(name: str, inputs: Source, targets: Source) -> ValueError:
+    """Returns the error for inputs and targets that differ in number or size."""
     return ValueError(
-        f"`{name}` and its targets must be as many, and each pair of one size. Received: {inputs.describe()}, and "
-        f"{targets.describe()}"
+        f"`{name}` and its targets must have the same number of images, and the two images of each pair the same size. "
+        f"Received: {inputs.describe()}, and {targets.describe()}"
     )
 
 
 def halves_of(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and targets of a joined batch."""
+    """Splits a joined batch into inputs and targets."""
     return tuple(np.split(batch, 2, axis=-1))
 
 
 def doubled(shape: Shape) -> Shape:
-    """Of an input and its target, joined along the last axis."""
+    """Returns the shape of an input and its target, joined along the last axis."""
     return (*shape[:-1], 2 * shape[-1])
 
 
 class Half(Source):
-    """The inputs or the targets of a joined source, where they are read alone.
+    """The inputs or the targets of a joined source, for readers that need only one of them.
 
     Args:
-        joined: which tells it the extremes of what has been read.
+        joined: the joined source, which reports the extremes of what has been read.
         index: 0 for the inputs, 1 for the targets.
     """
 
@@ -127,10 +127,10 @@ class HalfBlock(Block):
 
 
 class Joined(Source):
-    """A source of inputs and targets, joined along the last axis; goes before the kind of source in a class's bases.
+    """Base class of sources of inputs and targets, joined along the last axis. It must be the first base of a class.
 
     Attributes:
-        halves: the inputs, and the targets.
+        halves: the source of the inputs, and the source of the targets.
     """
 
     parts = 2
@@ -161,21 +161,21 @@ class StreamPairs(Joined, StreamSource):
     """Pairs from one `tf.data.Dataset`, in its order.
 
     Attributes:
-        elements: the source whose dataset it is, which knows what went wrong in it; `None` for a dataset of the user's.
+        elements: source of the dataset, which records its errors; `None` for a dataset of the user.
     """
 
     elements: StreamSource | None = None
 
     @classmethod
     def of_elements(cls, dataset: tf.data.Dataset, shape: Shape, factor: int, values: ValueRange) -> StreamPairs:
-        """Of a dataset of tuples that begin with an input and its target."""
-        for half in (0, 1):  # each is checked as any dataset is
+        """Makes the source from a dataset of tuples that begin with an input and its target."""
+        for half in (0, 1):  # check each half like a dataset of images
             StreamSource(dataset.map(lambda *pair, half=half: pair[half]), shape, factor, values)
         return cls(dataset.map(partial(_joined, shape, values)), doubled(shape), factor, values)
 
     @classmethod
     def of_sources(cls, inputs: Source, targets: Source, name: str) -> StreamPairs:
-        """Of datasets side by side, or of a dataset and images in memory, whose order stays the same."""
+        """Makes the source from two datasets, or from a dataset and images in memory, which keep their order."""
         sources = inputs, targets
         batched = [isinstance(source, StreamSource) and source.batched for source in sources]
         datasets = [_elements(source, unbatch=not all(batched)) for source in sources]
@@ -183,10 +183,10 @@ class StreamPairs(Joined, StreamSource):
         if tf.data.UNKNOWN_CARDINALITY in counts:
             counts = [sum(1 for _ in iterated(dataset)) for dataset in datasets]
         if counts[0] != counts[1]:
-            raise not_alike(name, inputs, targets)
+            raise mismatch_error(name, inputs, targets)
         sides = [*zip(inputs.shape, targets.shape, strict=True)]
         if any(None not in pair and pair[0] != pair[1] for pair in sides):
-            raise not_alike(name, inputs, targets)
+            raise mismatch_error(name, inputs, targets)
         shape = tuple(other if side is None else side for side, other in sides)
         pairs = tf.data.Dataset.zip(tuple(datasets)).apply(tf.data.experimental.assert_cardinality(counts[0]))
         return cls.of_elements(pairs, shape, inputs.factor, inputs.values)
@@ -220,16 +220,17 @@ class StreamPairs(Joined, StreamSource):
                 if MISMATCH not in error.message:
                     raise
                 raise ValueError(
-                    "`images` and targets must be as many in each batch, and each pair of one size. Batch both alike, "
-                    "or not at all (`dataset.unbatch()`), and resize one of the two. Received: " + reason_of(error)
+                    "Batches of `images` and targets must have the same number of images, and the two images of each "
+                    "pair the same size. Batch both in the same way, or neither (`dataset.unbatch()`), and resize one "
+                    "of the two if sizes differ. Received: " + reason_of(error)
                 ) from None
 
 
 def _joined(shape: Shape, value_range: ValueRange, inputs: tf.Tensor, targets: tf.Tensor, *_: Any) -> tf.Tensor:
-    """An input and its target along the last axis, after a check of what their shapes leave open."""
+    """Joins an input and its target along the last axis, and checks that their shapes are equal."""
     same = tf.reduce_all(tf.shape(inputs) == tf.shape(targets))
-    told = [MISMATCH, tf.shape(inputs), "and", tf.shape(targets)]
-    with tf.control_dependencies([tf.debugging.Assert(same, told, summarize=4)]):
+    message = [MISMATCH, tf.shape(inputs), "and", tf.shape(targets)]
+    with tf.control_dependencies([tf.debugging.Assert(same, message, summarize=4)]):
         values = [tf.ensure_shape(each, (*each.shape[:-1], shape[-1])) for each in (inputs, targets)]
     if inputs.dtype != targets.dtype:
         values = [value_range.to_user(each) for each in values]
@@ -238,7 +239,7 @@ def _joined(shape: Shape, value_range: ValueRange, inputs: tf.Tensor, targets: t
 
 
 def _elements(source: Source, unbatch: bool) -> tf.data.Dataset:
-    """What a source gives in its order."""
+    """Returns the elements of a source in their order."""
     if isinstance(source, StreamSource):
         return source.source.unbatch() if source.batched and unbatch else source.source
     if isinstance(source, StoreSource):
@@ -249,33 +250,33 @@ def _elements(source: Source, unbatch: bool) -> tf.data.Dataset:
 
 
 class FolderPairs(Joined, FolderSource):
-    """Pairs of pictures that have one name in two folders. If one of a pair can't be read, the pair is skipped."""
+    """Pairs of pictures that have the same name in two folders. If one of them cannot be read, the pair is skipped."""
 
     def __init__(self, inputs: FolderSource, targets: FolderSource) -> None:
         self.pair = inputs, targets
         first, second = inputs.folder, targets.folder
         names = [[os.path.splitext(name)[0] for name in folder.files] for folder in (first, second)]
-        other = next((index for index, (own, its) in enumerate(zip(*names, strict=False)) if own != its), None)
-        if other is not None or len(first.files) != len(second.files):
+        differing = next((index for index, (one, two) in enumerate(zip(*names, strict=False)) if one != two), None)
+        if differing is not None or len(first.files) != len(second.files):
             shown = f"{len(first.files)} and {len(second.files)} pictures"
-            if other is not None:
-                own, its = (printable(folder.files[other]) for folder in (first, second))
-                shown += f", of which number {other} is {own} and {its}"
+            if differing is not None:
+                one, two = (printable(folder.files[differing]) for folder in (first, second))
+                shown += f", of which number {differing} is {one} and {two}"
             raise ValueError(
-                "Two folders are pairs if their pictures have the same names, apart from the endings: rename them, or "
-                f"remove those without a partner. Received: {shown}"
+                "The pictures of two folders of pairs must have the same names, apart from the suffixes: rename them, "
+                f"or remove those without a partner. Received: {shown}"
             )
         if (first.size, first.fit, first.crop) != (second.size, second.fit, second.crop):
             raise ValueError(
-                "The folders of inputs and targets must have the same `size`, `fit` and `crop`. "
+                "The folders of inputs and targets must be `ImageFolder`s with the same `size`, `fit` and `crop`. "
                 f"Received: {first.as_call()}, and {second.as_call()}"
             )
         if first.augment is not None or second.augment is not None:
             raise ValueError(
-                "`augment` would change a picture and not its target: leave it out of both folders, and augment the "
-                f"pairs in a `tf.data.Dataset`. Received: {first.as_call()}, and {second.as_call()}"
+                "`augment` would change a picture but not its target: omit it in both folders, and augment the pairs "
+                f"in a `tf.data.Dataset`. Received: {first.as_call()}, and {second.as_call()}"
             )
-        # Crops are taken of whole pairs: pictures of two sizes would be cropped in two places.
+        # Pairs are cropped after they are joined, so that both pictures are cropped at the same position.
         reader = partial(picture_reader, inputs.shape[-1], first.size, fit=first.fit, values=inputs.values)
         self.readers = [reader(max_pixels=folder.max_pixels) for folder in (first, second)]
         super().__init__(first, doubled(inputs.shape), inputs.factor, inputs.values)
@@ -305,18 +306,20 @@ class FolderPairs(Joined, FolderSource):
             try:
                 read(source.path_of(tf.constant(row)), seed)
             except tf.errors.OpError as error:
-                self.unreadable.add(row, reason_of(error) if source is self.pair[0] else _of_target(paths[1], error))
+                self.unreadable.add(
+                    row, reason_of(error) if source is self.pair[0] else _reason_of_target(paths[1], error)
+                )
                 return
         try:
             self.picture(tf.constant(row), seed)
         except tf.errors.OpError as error:
             if MISMATCH in error.message:
                 raise ValueError(
-                    "A picture and its target must have one size: resize one of the two, or give both folders as "
+                    "A picture and its target must have the same size: resize one of the two, or pass both folders as "
                     f"`ImageFolder(path, side=…)`. Received: {' and '.join(paths)}"
                 ) from None
         super()._examine(row)
 
 
-def _of_target(path: str, error: tf.errors.OpError) -> str:
+def _reason_of_target(path: str, error: tf.errors.OpError) -> str:
     return f"its target {path} can't be read: {reason_of(error)}"

@@ -1,4 +1,4 @@
-"""Which picture files a folder, a file or a list of paths stands for."""
+"""Lists the picture files of a folder, a file or a list of paths."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from stacked_autoencoder.utils.files import LARGEST_FILE, expanded, problem_with
 from stacked_autoencoder.utils.labels import Labels
 
 AnyPath = str | os.PathLike[str]
-MOST_NAMED = 20  # in one message
+MOST_NAMED = 20  # reasons in one message
 SHOWN = 3  # paths in one message
-# Suffixes of pictures. Those of them that can't be read are worth a warning, which notes and tables aren't.
+# Suffixes of pictures that cannot be read, which cause a warning. Other files, such as notes and tables, do not.
 KINDS_OF_PICTURES = (
     *(".avif", ".dcm", ".exr", ".hdr", ".heic", ".heif", ".ico", ".j2k", ".jp2", ".jxl", ".pbm", ".pgm", ".ppm"),
     *(".psd", ".svg", ".tga"),
-    *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".raw", ".rw2"),  # of cameras
+    *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".raw", ".rw2"),  # raw files of cameras
 )
 
 
 @dataclass
 class Listing:
-    """Picture files, and what was found beside them.
+    """Picture files, and other entries of their folders.
 
     Attributes:
-        root: the folder that all of them are in.
-        shown: what they were listed from, for messages.
-        names: their paths below `root`, each once: plain strings, since there may be millions.
-        problems: name → why that file must not be opened.
-        unlisted: folders that can't be listed, each with the reason.
-        ignored: suffix → number of files that aren't pictures by their names; hidden files aren't counted.
+        root: folder that contains all of them.
+        shown: text that describes where they were listed from, for messages.
+        names: their paths relative to `root`, each once: plain strings, since there may be millions.
+        problems: name → reason why that file must not be opened.
+        unlisted: folders that cannot be listed, each with the reason.
+        ignored: suffix → number of files that are not pictures by their names. Hidden files are not counted.
         labels: one label per name, or several by the names of their columns.
     """
 
@@ -57,71 +57,74 @@ def is_path(value: Any) -> bool:
 
 
 def paths_in(value: Any) -> list[Any] | None:
-    """The items of a list, tuple, array or column that holds text or paths; `None` for anything else."""
+    """Returns the items of a list, tuple, array or column that holds texts or paths; `None` for anything else."""
     if hasattr(value, "dtype") and np.ndim(value) == 1 and getattr(value.dtype, "kind", "O") in "OTU":
-        value = np.asarray(value).tolist()  # a column of a table, too
+        value = np.asarray(value).tolist()  # also for a column of a table
     if isinstance(value, (list, tuple)) and any(map(is_path, value)):
         return list(value)
     return None
 
 
 def listed(reasons: Sequence[str]) -> str:
-    """Reasons in one line, the first of them where there are many."""
+    """Joins reasons in one line. Only the first ones are named if there are many."""
     named = "; ".join(reasons[:MOST_NAMED])
     return named if len(reasons) <= MOST_NAMED else f"{named}; and {len(reasons) - MOST_NAMED} more"
 
 
 def shown_paths(paths: Sequence[Any]) -> str:
-    """The first paths of many, quoted."""
+    """Quotes the first paths of a sequence."""
     named = ", ".join(repr(printable(os.fspath(path), 200)) for path in paths[:SHOWN])
     return named if len(paths) <= SHOWN else f"{named} and {len(paths) - SHOWN:,} more"
 
 
 def counted(ignored: Mapping[str, int]) -> str:
-    """`"24 .tif, 2 .txt"`, the most frequent first."""
+    """Returns text such as `"24 .tif, 2 .txt"`, the most frequent suffix first."""
     kinds = sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count:,} {printable(kind, 40) or 'without suffix'}" for kind, count in kinds)
 
 
 def of_path(path: AnyPath) -> Listing:
-    """The pictures below a folder, sorted, or one picture file.
+    """Lists the pictures in a folder and its subfolders, sorted, or one picture file.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        OSError: the folder can't be listed.
-        ValueError: the file isn't a picture by its name.
+        FileNotFoundError: the path does not exist.
+        OSError: the folder cannot be listed.
+        ValueError: the file is not a picture by its name.
     """
     file = expanded(path)
     if os.path.isdir(file):
         return _below(Path(file))
     if not os.path.lexists(file):
-        raise FileNotFoundError(f"This folder or file of pictures isn't there. Received: {os.fspath(path)!r}")
+        raise FileNotFoundError(
+            f"This folder or file does not exist, and relative paths start at {os.getcwd()!r}. "
+            f"Received: {os.fspath(path)!r}"
+        )
     return of_paths([file])
 
 
 def of_paths(paths: Sequence[Any], base: AnyPath | None = None, named: str = "A list of text") -> Listing:
-    """Picture files and pictures below folders, in the order of the paths.
+    """Lists picture files, and the pictures in folders and their subfolders, in the order of the paths.
 
     Args:
-        paths: of files and folders.
-        base: folder that relative paths begin at, the current one by default. Names are below it if all pictures are,
-            else below the deepest folder that all of them are in.
+        paths: paths of files and folders.
+        base: folder that relative paths start at, the current folder by default. Names are relative to it if it
+            contains all pictures, else to the deepest folder that does.
         named: what holds the paths, for messages.
 
     Raises:
-        FileNotFoundError: some of them aren't there.
-        ValueError: some are no paths, are named twice, or aren't pictures by their names.
+        FileNotFoundError: some paths do not exist.
+        ValueError: some items are not paths, are repeated, or are not pictures by their names.
     """
-    strange = [index for index, path in enumerate(paths) if not is_path(path) or not os.fspath(path)]
-    if strange:
-        index = strange[0]
+    invalid = [index for index, path in enumerate(paths) if not is_path(path) or not os.fspath(path)]
+    if invalid:
+        index = invalid[0]
         raise ValueError(
-            f"{named} must hold a path in every place. Leave out what has no picture. "
-            f"Received: {paths[index]!r} in place {index}, and {len(strange) - 1:,} more"
+            f"{named} must hold only paths. Leave out items without a picture. "
+            f"Received: {paths[index]!r} at index {index}, and {len(invalid) - 1:,} more"
         )
     start = os.path.abspath(expanded(base or "."))
-    folders: list[str] = []  # that the pictures are in
-    parts: list[tuple[str, Listing | None]] = []  # absolute path, and what is below it if it is a folder
+    folders: list[str] = []  # that contain the pictures
+    parts: list[tuple[str, Listing | None]] = []  # absolute path, and the listing of a folder
     problems: dict[str, str] = {}
     missing, others = [], []
     for path in paths:
@@ -146,13 +149,13 @@ def of_paths(paths: Sequence[Any], base: AnyPath | None = None, named: str = "A 
         folders.append(os.path.dirname(file))
     if missing:
         raise FileNotFoundError(
-            f"{named} is taken as paths of pictures, and {len(missing):,} of {len(paths):,} aren't there: "
-            f"{shown_paths(missing)}. Relative paths begin at {start!r}. Leave out those that are missing, or give "
+            f"{named} is read as paths of pictures, but {len(missing):,} of {len(paths):,} do not exist: "
+            f"{shown_paths(missing)}. Relative paths start at {start!r}. Leave out those that are missing, or pass "
             "images as arrays."
         )
     if others:
         raise ValueError(
-            f"{len(others):,} of {len(paths):,} files aren't pictures by their names: {shown_paths(others)}. Names of "
+            f"{len(others):,} of {len(paths):,} files are not pictures by their names: {shown_paths(others)}. Names of "
             f"pictures end in {', '.join(SUFFIXES)}. Leave the others out, or convert them."
         )
     within = f"{start.rstrip('/')}/"
@@ -169,11 +172,11 @@ def of_paths(paths: Sequence[Any], base: AnyPath | None = None, named: str = "A 
         listing.unlisted += below.unlisted
         listing.ignored += below.ignored
     listing.problems = {file[skipped:]: reason for file, reason in problems.items()}
-    twice = [name for name, count in Counter(listing.names).items() if count > 1]
-    if twice:
+    repeated = [name for name, count in Counter(listing.names).items() if count > 1]
+    if repeated:
         raise ValueError(
-            f"Each picture needs a name of its own, and {len(twice):,} of these are named more than once: "
-            f"{shown_paths(twice)}. Name each of them once; a folder names all pictures below it."
+            f"Each picture can be listed only once, but {len(repeated):,} are listed more than once: "
+            f"{shown_paths(repeated)}. Name each of them once; a folder stands for all pictures in it."
         )
     return listing
 
@@ -182,13 +185,13 @@ def of_paths(paths: Sequence[Any], base: AnyPath | None = None, named: str = "A 
 
 
 def _below(folder: Path) -> Listing:
-    """Looks for pictures in a folder and all folders below it, those behind symbolic links among them.
+    """Searches for pictures in a folder and its subfolders, also behind symbolic links.
 
-    A folder is searched once, whatever leads to it: links wait until all that isn't behind a link has been searched.
+    Each folder is searched once, whatever links lead to it: links are followed after all folders that are not links.
     """
     listing = Listing(folder, repr(str(folder)))
     reached: set[tuple[int, int]] = set()  # device and inode of folders
-    named_as_pictures: list[str] = []  # folders
+    named_as_pictures: list[str] = []  # folders with the suffix of a picture
     starts, is_link = [""], False
     while starts:
         links: list[str] = []
@@ -203,9 +206,9 @@ def _below(folder: Path) -> Listing:
                     named_as_pictures.append(below)
                 for entry in entries:
                     name = f"{below}/{entry.name}" if below else entry.name
-                    if _holds(lambda entry=entry: entry.is_dir(follow_symlinks=False)):
+                    if _is_true(lambda entry=entry: entry.is_dir(follow_symlinks=False)):
                         waiting.append(name)
-                    elif _holds(entry.is_dir):
+                    elif _is_true(entry.is_dir):
                         links.append(name)
                     else:
                         _add_file(listing, name, entry)
@@ -222,20 +225,20 @@ def _below(folder: Path) -> Listing:
 def _entries(
     listing: Listing, below: str, reached: set[tuple[int, int]], is_link: bool
 ) -> list[os.DirEntry[str]] | None:
-    """What is in a folder, hidden files left out; `None` if it can't be listed, or was reached before by a link."""
+    """Returns the entries of a folder without hidden files, `None` if it cannot be listed or was already searched."""
     folder = listing.root / below
     try:
         status = os.stat(folder)
-        known = (status.st_dev, status.st_ino)
-        if is_link and known in reached:
+        identity = (status.st_dev, status.st_ino)
+        if is_link and identity in reached:
             return None
-        reached.add(known)
+        reached.add(identity)
         with os.scandir(folder) as entries:
             return [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
         if not below:
             raise OSError(
-                error.errno, f"The folder of pictures can't be listed ({error.strerror})", str(folder)
+                error.errno, f"The folder of pictures cannot be listed ({error.strerror})", str(folder)
             ) from None
         listing.unlisted.append(f"{printable(folder)} ({error.strerror})")
         return None
@@ -247,12 +250,12 @@ def _add_file(listing: Listing, name: str, entry: os.DirEntry[str]) -> None:
         listing.names.append(name)
         try:
             problem = _problem_of(entry.stat())
-        except OSError as error:  # such as a link to nothing
+        except OSError as error:  # such as a link whose target does not exist
             problem = error.strerror
         if problem is not None:
             listing.problems[name] = problem
         return
-    if not suffix and _holds(entry.is_symlink):  # perhaps to a folder that is gone
+    if not suffix and _is_true(entry.is_symlink):  # perhaps to a folder that does not exist
         try:
             entry.stat()
         except OSError as error:
@@ -267,18 +270,18 @@ def _any_below(folder: str, names: list[str]) -> bool:
     return first < len(names) and names[first].startswith(f"{folder}/")
 
 
-def _holds(condition: Callable[[], bool]) -> bool:
+def _is_true(condition: Callable[[], bool]) -> bool:
     try:
         return condition()
-    except OSError:  # its kind can't be told without reading the disk, which fails
+    except OSError:  # the disk cannot be read
         return False
 
 
 def _problem_of(status: os.stat_result) -> str | None:
-    # Files that the kernel makes up while they are read have no size, and some of them never end.
+    # Virtual files of the kernel have size 0, and some of them never end.
     return problem_with(status, LARGEST_FILE) or (None if status.st_size else "it is empty")
 
 
 def class_folders(listing: Listing) -> Iterator[str | None]:
-    """For each picture the folder right below the root, `None` for one that is in none."""
+    """Yields, for each picture, its first folder below the root, or `None` for a picture in the root."""
     return (name.split("/", 1)[0] if "/" in name else None for name in listing.names)

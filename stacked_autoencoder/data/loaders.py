@@ -6,7 +6,7 @@ An adapter returns `Rows`, which are read by position, or `Elements`, which are 
     datasets.IterableDataset, torch DataLoader and IterableDataset, grain.IterDataset
     and DataLoader, webdataset.WebDataset                                             → Elements
 
-None of these libraries is imported here: an adapter gets objects, whose types say where they come from.
+These libraries are not imported here: the adapter is chosen by the module in which the type of an object is defined.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from stacked_autoencoder.utils.generators import generated
 from stacked_autoencoder.utils.images import Shape
 from stacked_autoencoder.utils.value_range import ValueRange
 
-AT_ONCE = 32  # single images that go through TensorFlow's generator together, which takes as long for one
+AT_ONCE = 32  # single images per element of TensorFlow's generator, whose time per element is constant
 
 HUGGING_FACE = Advice(
-    choose='choose columns with `.select_columns(["image", "label"])`, and make images of them with `.map`',
+    choose='select columns with `.select_columns(["image", "label"])`, and convert them to images with `.map`',
     transpose="leave out `.with_format` or `.with_transform`, which transposes them",
 )
 TORCH = Advice(
@@ -38,23 +38,23 @@ TORCH = Advice(
     transpose="end the data set's transform with `image.movedim(-3, -1)`",
 )
 GRAIN = Advice(
-    choose='choose with `.map(lambda element: (element["image"], element["label"]))`',
+    choose='select the image and the label with `.map(lambda element: (element["image"], element["label"]))`',
     transpose="`.map(lambda image: np.moveaxis(image, -3, -1))`",
 )
 WEB_DATASET = Advice(
-    choose='decode and choose with `.decode("pil").to_tuple("jpg", "cls")`, or whatever the files\' endings are',
+    choose='decode and select with `.decode("pil").to_tuple("jpg", "cls")`, with the suffixes of your files',
     transpose='`.decode("pil")` instead of `"torchrgb"`, or `.map_tuple(lambda image: image.movedim(-3, -1))`',
 )
 
 
 class Elements:
-    """The protocol for data that are iterated over: each pass calls `iterate` again.
+    """The protocol for data that are iterated over. Each pass calls `iterate` again.
 
     Args:
-        name: of what is adapted, for messages.
-        iterate: () → its elements.
-        shape: of one image, as the model takes it.
-        advice: for elements that can't be used.
+        name: name of the data set, for messages.
+        iterate: function without arguments that returns an iterator over the elements.
+        shape: shape of one image that the model accepts.
+        advice: advice for elements that cannot be used.
         count: number of elements, if it is known.
     """
 
@@ -64,18 +64,18 @@ class Elements:
         self.name, self.iterate, self.shape, self.advice, self.count = name, iterate, shape, advice, count
         first = next(iter(iterate()), None)
         if first is None:
-            raise ValueError(f"`images` is empty; at least one image is needed. Received: an empty {name}")
+            raise ValueError(f"`images` is empty, but at least one image is needed. Received: an empty {name}")
         self.sample, self.label = split(first, shape, advice)
 
     def source(self, factor: int, values: ValueRange, labels: Any = None) -> StreamSource:
-        """Batches stay as they are; single images are batched by whoever reads the source."""
+        """Makes the source. Batches keep their size; single images are batched when the source is read."""
         batched = self.sample.ndim > len(self.shape)
         reader: list[weakref.ref[StreamSource]] = []  # a strong reference would keep it until the process ends
 
         def generate() -> Iterator[tuple[Any, ...]]:
             try:
                 yield from self._batches() if batched else self._joined()
-            except Exception as error:  # whatever the library raises
+            except Exception as error:  # libraries raise errors of any type
                 source = reader[0]() if reader else None
                 if source is not None:
                     source.remember(error)
@@ -93,7 +93,7 @@ class Elements:
         return source
 
     def _signature(self, batched: bool) -> Any:
-        """Of the labels."""
+        """Returns the specs of the labels."""
 
         def spec(array: np.ndarray) -> tf.TensorSpec:
             if array.dtype.kind == "O":
@@ -104,7 +104,7 @@ class Elements:
         try:
             arrays = _arrays(self.label)
             return {name: spec(each) for name, each in arrays.items()} if isinstance(arrays, dict) else spec(arrays)
-        except ValueError:  # numpy's, of lists that aren't as long as each other
+        except ValueError:  # raised by NumPy for lists of different lengths
             raise ValueError(
                 f"The labels of a {self.name} must be numbers, texts or arrays of numbers: {self.advice.choose}. "
                 f"Received: {type(self.label).__name__}"
@@ -115,8 +115,8 @@ class Elements:
             images, label = split(element, self.shape, self.advice)
             if images.ndim != self.sample.ndim or images.dtype != self.sample.dtype:
                 raise ValueError(
-                    f"The elements of a {self.name} must have as many axes and the dtype of the first one. Received: "
-                    f"{self.sample.dtype} of shape {self.sample.shape} first, then {images.dtype} of shape "
+                    f"The elements of a {self.name} must have the number of axes and the dtype of the first element. "
+                    f"Received: {self.sample.dtype} of shape {self.sample.shape} first, then {images.dtype} of shape "
                     f"{images.shape}"
                 )
             yield images, label
@@ -126,7 +126,7 @@ class Elements:
             yield (images,) if self.label is None else (images, _arrays(labels))
 
     def _joined(self) -> Iterator[tuple[Any, ...]]:
-        """Neighbours of one size, few together."""
+        """Yields small batches of neighbours of one size."""
         waiting: list[np.ndarray] = []
         labels: list[Any] = []
 
@@ -154,14 +154,14 @@ def _stacked(labels: list[Any]) -> Any:
 
 
 def adapted(data: Any, shape: Shape) -> Rows | Elements | None:
-    """What another library's object is to this one; `None` if it is from none that there is an adapter for.
+    """Adapts an object of another library; returns `None` if there is no adapter for it.
 
     Args:
-        data: whatever a user passes in.
-        shape: of one image, as the model takes it.
+        data: any object.
+        shape: shape of one image that the model accepts.
 
     Raises:
-        ValueError: it is from such a library, and can't be images.
+        ValueError: the library is supported, but the object cannot be used as images.
     """
     modules = {each.__module__ for each in type(data).__mro__}
     for prefix, adapter in ADAPTERS.items():
@@ -190,7 +190,7 @@ class ArrayRows(Rows):
 def _from_array(data: Any, name: str, shape: Shape) -> ArrayRows:
     if not hasattr(data, "shape"):
         names = ", ".join(map(repr, data.keys())) if hasattr(data, "keys") else "none"
-        raise ValueError(f"`images` is a {name}: give one of its arrays, `images[name]`. Received: names {names}")
+        raise ValueError(f"`images` is a {name}: pass one of its arrays, `images[name]`. Received: names {names}")
     chunks = data.chunks
     return ArrayRows(data, name, chunks[0] if chunks else 1)
 
@@ -199,16 +199,16 @@ def _from_array(data: Any, name: str, shape: Shape) -> ArrayRows:
 
 
 class ItemRows(Rows):
-    """Whatever has a length and items: an image each, or a tuple or dict with one."""
+    """A sequence of items: images, or tuples or dicts with an image."""
 
     def __init__(self, items: Any, name: str, shape: Shape, advice: Advice) -> None:
-        self.items, self.name, self.taken, self.advice = items, name, shape, advice
+        self.items, self.name, self.image_shape, self.advice = items, name, shape, advice
 
     def __len__(self) -> int:
         return len(self.items)
 
     def read(self, rows: range | np.ndarray) -> tuple[list[np.ndarray], list[Any] | None]:
-        pairs = [split(self._item(int(row)), self.taken, self.advice) for row in rows]
+        pairs = [split(self._item(int(row)), self.image_shape, self.advice) for row in rows]
         labels = [label for _, label in pairs]
         return [image for image, _ in pairs], None if labels[0] is None else labels
 
@@ -216,16 +216,16 @@ class ItemRows(Rows):
         item = self.items[row]
         if item is None:
             raise ValueError(
-                f"`images` is a {self.name} with items that are None, as a filtered `grain.MapDataset` has: give "
+                f"`images` is a {self.name} with items that are None, like a filtered `grain.MapDataset`: pass "
                 f"`images.to_iter_dataset()`, which skips them. Received: None as item {row}"
             )
         return item
 
 
 def _from_items(items: Any, name: str, shape: Shape, advice: Advice) -> Rows | Elements:
-    """Rows where the items are images, elements where they are batches."""
+    """Returns `Rows` if the items are images, `Elements` if they are batches."""
     if len(items) == 0:
-        raise ValueError(f"`images` is empty; at least one image is needed. Received: a {name} of length 0")
+        raise ValueError(f"`images` is empty, but at least one image is needed. Received: a {name} of length 0")
     if split(items[0], shape, advice)[0].ndim == len(shape):
         return ItemRows(items, name, shape, advice)
     count = len(items)
@@ -243,7 +243,9 @@ def _from_torch(data: Any, name: str, shape: Shape) -> Rows | Elements | None:
     if not isinstance(data, Dataset):
         return None
     if not hasattr(data, "__len__"):
-        raise ValueError(f"`images` is a {name} without a length: give its class `__len__`, or use an IterableDataset.")
+        raise ValueError(
+            f"`images` is a {name} without a length: define `__len__` in its class, or use an IterableDataset."
+        )
     return _from_items(data, name, shape, TORCH)
 
 
@@ -253,10 +255,10 @@ def _from_web_dataset(data: Any, name: str, shape: Shape) -> Elements:
 
 def _from_grain(data: Any, name: str, shape: Shape) -> Rows | Elements:
     if not hasattr(data, "__getitem__"):  # an IterDataset or a DataLoader
-        # Grain has no public way to learn whether a DataLoader ends, and by default none does.
+        # Grain has no public way to find out whether a DataLoader ends. By default, it does not.
         if _is_endless(getattr(data, "_sampler", None)):
             raise ValueError(
-                "`images` is an infinite grain DataLoader: give its sampler, or `grain.load`, `num_epochs=1`; "
+                "`images` is an infinite grain DataLoader: pass `num_epochs=1` to its sampler or to `grain.load`; "
                 "`epochs` repeats it."
             )
         return Elements(name, lambda: iter(data), shape, GRAIN)
@@ -268,7 +270,7 @@ def _from_grain(data: Any, name: str, shape: Shape) -> Rows | Elements:
 
 
 def _is_endless(sampler: Any | None) -> bool:
-    """Whether a sampler of Grain, which ends with an `IndexError`, has a record at any index."""
+    """Whether a sampler of Grain is infinite. A finite one raises `IndexError` for a large index."""
     try:
         return sampler is not None and sampler[sys.maxsize // 2] is not None
     except IndexError:
@@ -284,7 +286,7 @@ class TableRows(Rows):
     """A table with one column of images."""
 
     def __init__(self, table: Any, name: str, image: str, labels: list[str], shape: Shape) -> None:
-        self.name, self.taken, self.image = name, shape, image
+        self.name, self.image_shape, self.image = name, shape, image
         feature = table.features[image]
         self.shape = tuple(feature.shape) if type(feature).__name__ in ("Array2D", "Array3D") else None
         self.images = _formatted(table.select_columns([image]), image)
@@ -297,7 +299,7 @@ class TableRows(Rows):
     def read(self, rows: range | np.ndarray) -> tuple[list[np.ndarray], list[Any] | None]:
         key = slice(rows.start, rows.stop) if isinstance(rows, range) else rows.tolist()
         column = self.images[key][self.image]
-        images = [as_images(self.restored(each), self.taken, HUGGING_FACE) for each in column]
+        images = [as_images(self.restored(each), self.image_shape, HUGGING_FACE) for each in column]
         if self.labels is None:
             return images, None
         columns = self.labels[key]
@@ -310,9 +312,11 @@ def _from_hugging_face(data: Any, name: str, shape: Shape) -> Rows | Elements:
     from datasets import IterableDataset
 
     if isinstance(data, dict):  # a DatasetDict
-        raise ValueError(f"`images` is a {name}: give one of its splits, `images[name]`. Received: {', '.join(data)}")
+        raise ValueError(f"`images` is a {name}: pass one of its splits, `images[name]`. Received: {', '.join(data)}")
     is_table = not isinstance(data, IterableDataset)
-    if data.features is None or (is_table and data.format["type"] == "custom"):  # its own transform decides
+    if data.features is None or (
+        is_table and data.format["type"] == "custom"
+    ):  # the transform decides what the items are
         if is_table:
             return _from_items(data, name, shape, HUGGING_FACE)
         return Elements(name, lambda: iter(data), shape, HUGGING_FACE)
@@ -321,31 +325,31 @@ def _from_hugging_face(data: Any, name: str, shape: Shape) -> Rows | Elements:
     image, labels = _columns(data.features, shape)
     if is_table:
         return TableRows(data, name, image, labels, shape)
-    chosen = _formatted(data.select_columns([image, *labels]), image)
+    selected = _formatted(data.select_columns([image, *labels]), image)
     restored = _restored_by(data.features[image])
-    return Elements(name, lambda: ({**row, image: restored(row[image])} for row in chosen), shape, HUGGING_FACE)
+    return Elements(name, lambda: ({**row, image: restored(row[image])} for row in selected), shape, HUGGING_FACE)
 
 
 def _columns(features: Mapping[str, Any], shape: Shape) -> tuple[str, list[str]]:
-    """Names of the column that holds images, and of those that can be labels."""
+    """Returns the name of the column of images, and the names of columns that can be labels."""
     images = [name for name, feature in features.items() if type(feature).__name__ in ARRAYS[len(shape)]]
     if len(images) != 1:
         columns = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
         raise ValueError(
-            f"`images` has {len(images) or 'no'} columns of {described(shape)}. Choose one with `.select_columns`, or "
-            f"make one with `.map` or `.cast_column`. Received: columns {columns}"
+            f"`images` has {len(images) or 'no'} columns of {described(shape)}, but one is needed. Select it with "
+            f"`.select_columns`, or make one with `.map` or `.cast_column`. Received: columns {columns}"
         )
     labels = [name for name, feature in features.items() if type(feature).__name__ in ("ClassLabel", "Value")]
     return images[0], labels
 
 
 def _formatted(data: Any, image: str) -> Any:
-    """The same data with images as pictures of Pillow or as numpy arrays, whatever format the user has set."""
+    """Returns the data with images as Pillow images or NumPy arrays, whatever format the user has set."""
     return data.with_format(None if type(data.features[image]).__name__ == "Image" else "numpy")
 
 
 def _restored_by(feature: Any) -> Callable[[Any], Any]:
-    """What gives an image of a column its dtype back: the numpy format makes int64 of all integers."""
+    """Returns a function that restores the dtype of an image: the NumPy format converts all integers to int64."""
     if type(feature).__name__ == "Image":
         return lambda image: image
     dtype = feature.dtype if hasattr(feature, "shape") else feature.feature.dtype

@@ -1,8 +1,8 @@
-"""Pairs: images, and what each of them should be restored to.
+"""Pairs of input images and target images, which the stack should restore.
 
-two arrays, lists or stores       ─▶ two sources, shuffled alike
+two arrays, lists or stores       ─▶ two sources, shuffled in the same order
 dataset of (input, target)        ─┐
-dataset and dataset or array      ─┼▶ one source of both (`data.joined_pairs`), so that one pass reads both
+dataset and dataset or array      ─┼▶ one joined source (`data.joined_pairs`), so that one pass reads both
 folder and folder                 ─┘
 """
 
@@ -20,7 +20,7 @@ from stacked_autoencoder.data.array import ArraySource
 from stacked_autoencoder.data.dataset import StreamSource
 from stacked_autoencoder.data.folder import FolderSource
 from stacked_autoencoder.data.image_folder import ImageFolder
-from stacked_autoencoder.data.joined_pairs import FolderPairs, Joined, StreamPairs, halves_of, not_alike
+from stacked_autoencoder.data.joined_pairs import FolderPairs, Joined, StreamPairs, halves_of, mismatch_error
 from stacked_autoencoder.data.listing import is_path
 from stacked_autoencoder.data.source import Source
 from stacked_autoencoder.data.stored import StoreSource
@@ -31,12 +31,12 @@ from stacked_autoencoder.utils.images import Shape
 
 
 class Pairs(NamedTuple):
-    """What a level trains on.
+    """The training data of a level.
 
     Attributes:
-        inputs: what the level sees.
-        targets: what it should restore, one for each input; `None` for the inputs.
-        joined: one source of both; without, `inputs` and `targets` have one order whenever both are read.
+        inputs: images that the level receives.
+        targets: images that it should restore, one for each input; `None` if they are the inputs.
+        joined: one source of both. Without it, `inputs` and `targets` have the same order whenever both are read.
     """
 
     inputs: Source
@@ -49,29 +49,29 @@ class Pairs(NamedTuple):
 
     @property
     def sources(self) -> list[Source]:
-        """All that is read."""
+        """All sources that are read."""
         if self.joined is not None:
             return [self.joined]
         return [self.inputs] if self.targets is None else [self.inputs, self.targets]
 
     def first(self, batches: int, batch_size: int) -> Pairs:
-        """The first batches of infinite pairs; all of finite ones."""
+        """Returns the first batches of infinite pairs, or all finite pairs."""
         if self.joined is not None:
             return Pairs.of(self.joined.first(batches, batch_size))
         return Pairs(self.inputs.first(batches, batch_size), self.targets)
 
     def dataset(self, batch_size: int, *, shuffle: bool = False) -> tf.data.Dataset:
-        """Batches of inputs, or of `(inputs, targets)`."""
+        """Returns batches of inputs, or of `(inputs, targets)`."""
         return self._in_step(lambda source: source.dataset(batch_size, shuffle=shuffle))
 
     def from_step(self, batch_size: int, step: int) -> tf.data.Dataset:
-        """Endless shuffled batches of `dataset`, from step `step` of a training on."""
+        """Returns infinite shuffled batches, starting at step `step` of a training."""
         return self._in_step(lambda source: source.from_step(batch_size, step))
 
     def batches(
         self, batch_size: int, *, shuffle: bool = False, most: int | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """`(inputs, targets)` as numpy arrays, at most `most` of them."""
+        """Yields at most `most` batches `(inputs, targets)` as NumPy arrays."""
         if self.joined is not None:
             yield from map(halves_of, self.joined.batches(batch_size, shuffle=shuffle, most=most))
         elif self.targets is None:
@@ -82,7 +82,7 @@ class Pairs(NamedTuple):
                 yield from iterated(dataset if most is None else dataset.take(most))
 
     def in_order(self, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """`(inputs, targets)` in their order, unpadded, as `Source.in_order` has them."""
+        """Yields batches `(inputs, targets)` in order, not padded, as `Source.in_order` does."""
         if self.joined is not None:
             yield from map(halves_of, self.joined.in_order(batch_size))
         elif self.targets is None:
@@ -92,7 +92,7 @@ class Pairs(NamedTuple):
 
     @contextmanager
     def own_errors(self) -> Iterator[None]:
-        """Raises what went wrong inside `tf.data` as the error it was."""
+        """Raises the original error instead of an error of `tf.data`."""
         with ExitStack() as stack:
             for source in self.sources:
                 stack.enter_context(source.own_errors())
@@ -103,24 +103,26 @@ class Pairs(NamedTuple):
             return make(self.joined).map(lambda images: tuple(tf.split(images, 2, axis=-1)))
         if self.targets is None:
             return make(self.inputs)
-        state = np.random.get_state()  # that decides the order, the same for both
+        state = np.random.get_state()  # decides the order, which must be the same for both
         inputs = make(self.inputs)
         np.random.set_state(state)
         return tf.data.Dataset.zip((inputs, make(self.targets)))
 
 
 def paired(inputs: Source, targets: Source, name: str) -> Pairs:
-    """Two sources in step.
+    """Pairs two sources that are read in the same order.
 
     Args:
-        name: of the argument that holds the inputs, for messages.
+        inputs: source of input images.
+        targets: source of target images.
+        name: name of the argument that holds the inputs, for messages.
 
     Raises:
-        ValueError: they aren't as many, differ in size, or can't be read in step.
+        ValueError: they differ in number or size, or cannot be read in the same order.
     """
     counts = inputs.count(), targets.count()
     if None not in counts and counts[0] != counts[1] and not isinstance(inputs, FolderSource):
-        raise not_alike(name, inputs, targets)
+        raise mismatch_error(name, inputs, targets)
     if isinstance(inputs, FolderSource) and isinstance(targets, FolderSource):
         return Pairs.of(FolderPairs(inputs, targets))
     if isinstance(inputs, StreamSource) or isinstance(targets, StreamSource):
@@ -129,19 +131,19 @@ def paired(inputs: Source, targets: Source, name: str) -> Pairs:
     elif isinstance(inputs, IN_MEMORY) and isinstance(targets, IN_MEMORY):
         of_one_size = None not in inputs.shape and None not in targets.shape
         if inputs.shape != targets.shape if of_one_size else [*inputs.sizes()] != [*targets.sizes()]:
-            raise not_alike(name, inputs, targets)
-        return Pairs(*_planned_alike(inputs, targets))
+            raise mismatch_error(name, inputs, targets)
+        return Pairs(*_with_equal_order(inputs, targets))
     raise ValueError(
-        f"A folder of `{name}` goes with a folder of targets, whose pictures have the same names; or give arrays or "
-        f"datasets for both. Received: {inputs.describe()}, and {targets.describe()}"
+        f"If `{name}` is a folder, the targets must be a folder of pictures with the same names. Otherwise, pass "
+        f"arrays or datasets for both. Received: {inputs.describe()}, and {targets.describe()}"
     )
 
 
-IN_MEMORY = (ArraySource, StoreSource)  # or by position on disk
+IN_MEMORY = (ArraySource, StoreSource)  # in memory, or read by position
 
 
-def _planned_alike(inputs: Source, targets: Source) -> Iterator[Source]:
-    """Sources of images of the same sizes, which shuffle alike: a list of images of one size becomes an array."""
+def _with_equal_order(inputs: Source, targets: Source) -> Iterator[Source]:
+    """Makes two sources shuffle in the same order, by converting a list of images of one size to an array."""
     is_planned_by_size = [
         isinstance(source.images, list) if isinstance(source, ArraySource) else None in source.shape
         for source in (inputs, targets)
@@ -152,21 +154,22 @@ def _planned_alike(inputs: Source, targets: Source) -> Iterator[Source]:
         yield source
 
 
-# === What a user gives as pairs ===
+# === Detection of pairs ===
 
 
 def gives_pairs(images: Any, shape: Shape) -> bool:
-    """Whether a second element is given that is like the images, so that it isn't labels.
+    """Whether the second element of `images` has the shape of images, so that it is not labels.
 
     Args:
-        shape: of one image, as the model takes it.
+        images: anything that users pass as images.
+        shape: shape of one image that the model accepts.
     """
     if isinstance(images, tuple) and len(images) == 2:
         if _is_source(images[1]):
             return True
         first, second = (_array_shape(part, len(shape)) for part in images)
         # A folder or a dataset has images of the model's shape.
-        return _are_alike((None, *shape) if _is_source(images[0]) else first, second)
+        return _can_be_pairs((None, *shape) if _is_source(images[0]) else first, second)
     if isinstance(images, tf.data.Dataset):
         spec = images.element_spec
         parts = spec[:2] if isinstance(spec, tuple) else ()
@@ -178,12 +181,12 @@ def gives_pairs(images: Any, shape: Shape) -> bool:
     shapes = [tuple(part.shape) for part in parts if getattr(part, "shape", None) is not None and _has_rank(part)]
     if len(shapes) != 2 or len(shapes[0]) != len(shapes[1]):
         return False
-    if len(shapes[0]) == len(shape):  # of single images
+    if len(shapes[0]) == len(shape):  # single images
         shapes = [(None, *each) for each in shapes]
-    return len(shapes[0]) == len(shape) + 1 and _are_alike(*shapes)
+    return len(shapes[0]) == len(shape) + 1 and _can_be_pairs(*shapes)
 
 
-SOURCES = (ImageFolder, EncodingStore, tf.data.Dataset, keras.utils.PyDataset)  # of images, which labels never are
+SOURCES = (ImageFolder, EncodingStore, tf.data.Dataset, keras.utils.PyDataset)  # always images, never labels
 
 
 def _is_source(part: Any) -> bool:
@@ -195,7 +198,7 @@ def _has_rank(part: Any) -> bool:
 
 
 def _array_shape(images: Any, rank: int) -> Shape | None:
-    """Of an array or a list of arrays, `None` for a side that differs; `None` for anything else."""
+    """Returns the shape of an array or a list of arrays, with `None` for sides that vary; `None` for other objects."""
     if isinstance(images, (list, tuple)) and images and hasattr(images[0], "shape"):
         shapes = [tuple(getattr(image, "shape", ())) for image in images]
         shapes = [shape[1:] if len(shape) == rank + 1 and shape[0] == 1 else shape for shape in shapes]
@@ -207,8 +210,8 @@ def _array_shape(images: Any, rank: int) -> Shape | None:
     return tuple(shape) if shape is not None and len(shape) == rank + 1 else None
 
 
-def _are_alike(shape: Shape | None, other: Shape | None) -> bool:
-    """Whether images of these shapes can be pairs, as far as is known; the number of them aside."""
+def _can_be_pairs(shape: Shape | None, other: Shape | None) -> bool:
+    """Whether images of these shapes can be pairs, as far as the shapes are known. Their number is not compared."""
     if shape is None or other is None or len(shape) != len(other):
         return False
     return all(None in pair or pair[0] == pair[1] for pair in [*zip(shape, other, strict=True)][1:])

@@ -1,4 +1,4 @@
-"""Images that another library reads by position: from files in slices, or one by one."""
+"""The source for images that another library reads by position: slices of a file, or single images."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ from stacked_autoencoder.utils.labels import as_labels, check_is_label
 from stacked_autoencoder.utils.seeds import EpochShuffler
 from stacked_autoencoder.utils.value_range import UNKNOWN, ValueRange
 
-SPAN_BYTES = 1 << 22  # that are read at once, unless one chunk of a file is larger
-UNIT_BYTES = 1 << 16  # of neighbours that stay together when a file without chunks is shuffled
-WINDOW_BYTES = 1 << 27  # of images from random parts of a file that are shuffled among each other
+SPAN_BYTES = 1 << 22  # read at once, unless one chunk of a file is larger
+UNIT_BYTES = 1 << 16  # neighbours that stay together when a file without chunks is shuffled
+WINDOW_BYTES = 1 << 27  # images from random parts of a file that are shuffled together
 Images = np.ndarray | list[np.ndarray]
 
 
 class Rows(ABC):
-    """The protocol for data that are read by position. An adapter to a library derives from it.
+    """The protocol for data that are read by position. The adapter to a library derives from it.
 
     Attributes:
-        name: of what is adapted, for messages.
-        shape: of every image; `None` if it isn't known without reading them.
-        chunk: rows that a file stores together, so that reading one reads all; `None` where any rows are read as fast
+        name: name of the data set, for messages.
+        shape: shape of every image; `None` if it is not known without reading them.
+        chunk: number of rows that a file stores together, so that reading one of them reads all; `None` if any rows can
+            be read as fast as neighbours.
             as neighbours.
     """
 
@@ -43,24 +44,24 @@ class Rows(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of images."""
+        """Returns the number of images."""
 
     @abstractmethod
     def read(self, rows: range | np.ndarray) -> tuple[Images, Sequence[Any] | None]:
-        """Images `(H, W, C)` as they are, and their labels, if there are any.
+        """Reads images `(H, W, C)`, not scaled, and their labels, `None` without labels.
 
         Args:
-            rows: neighbours; where `chunk` is `None`, also an array of indices in any order.
+            rows: range of neighbours; if `chunk` is `None`, also an array of indices in any order.
         """
 
 
-Rest = tuple[Images, Sequence[Any] | None]
+Result = tuple[Images, Sequence[Any] | None]
 
 
 class RowsSource(Source):
-    """Images that are read when they are needed, some megabytes at once.
+    """Images that are read when they are needed, a few megabytes at once.
 
-    A file is shuffled by its chunks: they are read in random order, and the images of many of them are mixed.
+    A file is shuffled by its chunks: they are read in random order, and the images of many chunks are mixed.
     """
 
     def __init__(
@@ -77,15 +78,15 @@ class RowsSource(Source):
         if rows.shape is not None and len(rows.shape) != len(shape):
             check_image_shape((len(rows), *rows.shape), shape, batched=True)
         if len(rows) == 0:
-            raise ValueError(f"`images` is empty; at least one image is needed. Received: {rows.name} of length 0")
-        (first, *_), own = rows.read(range(1))
-        if own is not None:
-            check_is_label(own[0], first, len(shape), rows.name)
+            raise ValueError(f"`images` is empty, but at least one image is needed. Received: {rows.name} of length 0")
+        (first, *_), row_labels = rows.read(range(1))
+        if row_labels is not None:
+            check_is_label(row_labels[0], first, len(shape), rows.name)
         self.check_shape(first.shape)
         self.shape = (*(rows.shape or self.shape)[:-1], shape[-1])
         self.dtype = first.dtype
         self.image_bytes = max(1, first.nbytes)
-        self.sizes: Counter[Shape] | None = None  # number of images of each, once they have been read
+        self.sizes: Counter[Shape] | None = None  # number of images per size, once they have been read
         self.span = self._rows_of(SPAN_BYTES)
 
     def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
@@ -94,7 +95,7 @@ class RowsSource(Source):
         def generate() -> Iterator[np.ndarray]:
             try:
                 yield from batches_by_size(self._images(batch_size, passes.next()), batch_size)
-            except Exception as error:  # whatever the library raises
+            except Exception as error:  # libraries raise errors of any type
                 raise self.remember(error) from None
 
         return generated(generate, tf.TensorSpec((None, *self.shape), self.dtype))
@@ -130,12 +131,12 @@ class RowsSource(Source):
     # === Reading ===
 
     def _rows_of(self, size: int) -> int:
-        """Number of images that take this number of bytes: whole chunks, at least one."""
+        """Returns the number of images in this number of bytes: whole chunks, at least one."""
         chunk = self.rows.chunk or 1
         return max(1, size // (self.image_bytes * chunk)) * chunk
 
-    def _read(self, rows: range | np.ndarray) -> Rest:
-        """Images and labels, checked."""
+    def _read(self, rows: range | np.ndarray) -> Result:
+        """Reads and checks images and labels."""
         images, labels = self.rows.read(rows)
         if isinstance(images, np.ndarray):
             self.check(images, int(rows[0]))
@@ -144,41 +145,44 @@ class RowsSource(Source):
                 self.check_shape(image.shape, int(row))
                 if image.dtype != self.dtype:
                     raise ValueError(
-                        "All images must share one dtype, or their values can't be compared: convert them all to uint8 "
-                        f"or all to float32. Received: {self.dtype} first, {image.dtype} as image {row}"
+                        "All images must share one dtype, since uint8 and float values have different meanings: "
+                        "convert all of them to uint8 or all to float32. "
+                        f"Received: {self.dtype} first, {image.dtype} as image {row}"
                     )
                 self.check(image[None], int(row))
         return images, labels
 
-    def _span(self, index: int) -> Rest:
+    def _span(self, index: int) -> Result:
         start = index * self.span
         return self._read(range(start, min(start + self.span, len(self.rows))))
 
-    def _read_ahead(self, thread: ThreadPoolExecutor) -> Callable[[int], Rest]:
-        """Reads spans by their index; while one is used, a thread reads the next."""
-        coming: dict[int, Future[Rest]] = {}
+    def _read_ahead(self, thread: ThreadPoolExecutor) -> Callable[[int], Result]:
+        """Returns a function that reads spans by index. A thread reads the next span meanwhile."""
+        pending: dict[int, Future[Result]] = {}
 
-        def read(index: int) -> Rest:
+        def read(index: int) -> Result:
             for each in (index, index + 1):
-                if each not in coming and each * self.span < len(self.rows):
-                    coming[each] = thread.submit(self._span, each)
-            for each in [each for each in coming if each not in (index, index + 1)]:
-                del coming[each]
-            return coming[index].result()
+                if each not in pending and each * self.span < len(self.rows):
+                    pending[each] = thread.submit(self._span, each)
+            for each in [each for each in pending if each not in (index, index + 1)]:
+                del pending[each]
+            return pending[index].result()
 
         return read
 
-    def _pairs(self, rows: range, read: Callable[[int], Rest]) -> Iterator[tuple[np.ndarray, tuple[BatchLabels, int]]]:
-        """Images in order, each with the labels that were read with it, and its place in these."""
+    def _pairs(
+        self, rows: range, read: Callable[[int], Result]
+    ) -> Iterator[tuple[np.ndarray, tuple[BatchLabels, int]]]:
+        """Yields images in order, each with the labels that were read with it, and its row in these."""
         for index in range(rows.start // self.span, math.ceil(rows.stop / self.span)):
             images, labels = read(index)
             first = index * self.span
-            given = BatchLabels(labels, len(images)) if self.labels is None else BatchLabels(self.labels, None)
+            span_labels = BatchLabels(labels, len(images)) if self.labels is None else BatchLabels(self.labels, None)
             for row in range(max(rows.start, first), min(rows.stop, first + len(images))):
-                yield images[row - first], (given, row - first if self.labels is None else row)
+                yield images[row - first], (span_labels, row - first if self.labels is None else row)
 
     def _images(self, batch_size: int, rng: np.random.Generator | None) -> Iterator[np.ndarray]:
-        """All of them, in order or shuffled."""
+        """Yields all images, in order or shuffled."""
         if rng is None:
             for index in range(math.ceil(len(self.rows) / self.span)):
                 yield from self._span(index)[0]
@@ -190,28 +194,28 @@ class RowsSource(Source):
             yield from self._mixed(rng)
 
     def _mixed(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
-        """Chunks in random order; each image that is read takes the place of a random one of those that wait."""
+        """Reads chunks in random order. Each image replaces a random one of a window, which is yielded."""
         unit = self._rows_of(UNIT_BYTES)
-        room = max(1, WINDOW_BYTES // self.image_bytes)
+        capacity = max(1, WINDOW_BYTES // self.image_bytes)
         waiting: list[np.ndarray] = []
         for start in unit * rng.permutation(math.ceil(len(self.rows) / unit)):
             images, _ = self._read(range(int(start), min(int(start) + unit, len(self.rows))))
-            for image, place in zip(images, rng.integers(room, size=len(images)), strict=True):
-                image = image.copy()  # it would hold its whole chunk
-                if len(waiting) < room:
+            for image, position in zip(images, rng.integers(capacity, size=len(images)), strict=True):
+                image = image.copy()  # a view would keep its whole chunk in memory
+                if len(waiting) < capacity:
                     waiting.append(image)
                 else:
-                    yield waiting[place]
-                    waiting[place] = image
+                    yield waiting[position]
+                    waiting[position] = image
         yield from (waiting[index] for index in rng.permutation(len(waiting)))
 
 
 def batches_by_size(images: Iterator[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
-    """Single images → batches of one size each, whole ones but for the last of each size."""
+    """Batches single images by size. Only the last batch of each size can be smaller than `batch_size`."""
     waiting: dict[Shape, list[np.ndarray]] = {}
     for image in images:
-        alike = waiting.setdefault(image.shape, [])
-        alike.append(image)
-        if len(alike) == batch_size:
+        same_size = waiting.setdefault(image.shape, [])
+        same_size.append(image)
+        if len(same_size) == batch_size:
             yield np.stack(waiting.pop(image.shape))
     yield from map(np.stack, waiting.values())

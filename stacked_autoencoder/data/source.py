@@ -1,6 +1,6 @@
-"""What every source of images gives: batches of one size, checked, scaled and padded.
+"""The base classes of all sources of images: batches of one size, checked, scaled and padded.
 
-An error in the middle of a stream is kept and raised again in our own words, not TensorFlow's.
+An error within `tf.data` is stored and raised again with its original message instead of a message of TensorFlow.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from stacked_autoencoder.utils.value_range import SIGNED, SLACK, UNIT, ValueRang
 
 
 class Block(ABC):
-    """Neighbouring images of a source: what becomes one shard of a store.
+    """Neighbouring images of a source, which become one shard of a store.
 
     Attributes:
-        index: of the block in its source.
-        names: where each image came from, if the source knows.
-        labels: what the source gives beside the images, if anything; complete when `batches` has been read.
+        index: index of the block in its source.
+        names: path of each image, if the source has paths.
+        labels: labels of the images, if the source has labels; complete after `batches` has been read.
     """
 
     index: int
@@ -36,24 +36,24 @@ class Block(ABC):
     labels: Labels | None = None
 
     def labels_of(self, names: list[str] | None) -> Labels | None:
-        """The labels of the images with these names, of a block that isn't read again."""
+        """Returns the labels of the images with these names, for a block that is not read again."""
         return self.labels
 
     @abstractmethod
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
-        """The images in order and as they are (`uint8` unscaled), each batch of one size; to be read once."""
+        """Yields the images in order, not scaled, in batches of one size. Can be read only once."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """SHA-256 by which these images are known again. A stream reads what is left of the block for it."""
+        """Returns a SHA-256 that identifies the images. A stream reads the rest of the block for it."""
 
 
 class ImageBlock(Block):
-    """A block that knows its images one by one, and by what they hold."""
+    """A block that yields single images, and is identified by their values."""
 
     @abstractmethod
     def images(self) -> Iterator[np.ndarray]:
-        """Single images in order, as they are."""
+        """Yields single images in order, not scaled."""
 
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
         return joined_neighbours((image[None] for image in self.images()), batch_size)
@@ -66,12 +66,12 @@ class ImageBlock(Block):
 
 
 def add_image(digest: Any, image: np.ndarray) -> None:
-    """Adds an image to a `hashlib` digest: the same images have one fingerprint, whatever they come in."""
+    """Adds an image to a `hashlib` digest. Equal images have equal digests, whatever their container is."""
     digest.update(f"{image.shape} {image.dtype}".encode())
     digest.update(np.ascontiguousarray(image).data)
 
 
-DIGESTED = 256  # images
+DIGESTED = 256  # number of images in a digest
 
 
 def everything(_: Any) -> bool:
@@ -79,17 +79,17 @@ def everything(_: Any) -> bool:
 
 
 class Source(ABC):
-    """Images of one or several sizes, read as often as one likes.
+    """Images of one or several sizes, which can be read any number of times.
 
     Attributes:
-        shape: of one image, `(H, W, C)`, `None` where sizes may differ; `(timesteps, features)` of a sequence.
-        values: range that the images must lie in, how they are scaled for level 0, and whether values may be missing,
-            which are NaN in batches. It may be replaced by the range that was found in the training data.
-        low, high: extremes of what has been read, on the scale of level 0.
-        value_range: `(low, high)` of the images, `low < high`: the one that the user gave; else [-1, 1] for `uint8`,
-            [0, 1] or [-1, 1] for floats, by what has been read; the observed extremes where the range isn't checked.
-        class_names: names of the labels' numbers, if the source knows them.
-        parts: images that are joined along the last axis, 2 for pairs.
+        shape: shape of one image, `(H, W, C)`, or `(timesteps, features)` of a sequence. `None` for a side that varies.
+        values: value range that the images must lie in. It can be replaced by the range of the training data.
+        low, high: lowest and highest value that has been read, on the scale of level 0.
+        value_range: `(low, high)` of the images, `low < high`: the range of the user if there is one; else [-1, 1] for
+            `uint8`, [0, 1] or [-1, 1] for floats, depending on what has been read; the extremes of what has been read
+            if the range is not checked.
+        class_names: names of the classes, if the source has them.
+        parts: number of images that are joined along the last axis, 2 for pairs.
     """
 
     class_names: list[str] | None = None
@@ -103,32 +103,34 @@ class Source(ABC):
         self.counted: dict[int, int | None] = {}
         self.low, self.high = np.inf, -np.inf
         self.has_pixels = False  # `uint8`
-        self.workers: int | None = None  # that decode files
+        self.workers: int | None = None  # threads that decode files
 
     @abstractmethod
     def raw_batches(self, batch_size: int, shuffle: bool, first_pass: int = 0) -> tf.data.Dataset:
-        """Checked batches as they come, each of one size; where sizes differ, not in the images' order.
+        """Returns checked batches that are not scaled, each of one size. If sizes vary, the order may change.
 
         Args:
-            shuffle: whether each pass has an order of its own.
-            first_pass: number of the first, which decides its order.
+            batch_size: images per batch.
+            shuffle: whether each pass has a new random order.
+            first_pass: number of the first pass, which decides its order.
         """
 
     @abstractmethod
     def in_order(self, batch_size: int, *, scale: bool = True) -> Iterator[np.ndarray]:
-        """All images in their order, unpadded: as many neighbours of one size as fit into a batch."""
+        """Yields all images in order, not padded, in batches of neighbours of one size."""
 
     @abstractmethod
     def count_batches(self, batch_size: int) -> int | None:
-        """What `n_batches` says, counted afresh."""
+        """Counts the batches of one pass for `n_batches`."""
 
     @abstractmethod
     def blocks(self, size: int, wanted: Callable[[int], bool] = everything) -> Iterator[Block]:
-        """All images in order, `size` at a time.
+        """Yields blocks of `size` images in order.
 
         Args:
             size: images per block.
-            wanted: says of a block's index whether its images will be read, each block before the next is asked for.
+            wanted: function of the index of a block; whether its images will be read. Each block must be read before
+                the next one is requested.
         """
 
     @property
@@ -136,40 +138,40 @@ class Source(ABC):
         return False
 
     def first(self, batches: int, batch_size: int) -> Source:
-        """The first batches of an infinite source; all of a finite one."""
+        """Returns the first batches of an infinite source, or the whole of a finite one."""
         return self
 
     @abstractmethod
     def count(self) -> int | None:
-        """Number of images, `None` if it isn't known without reading them."""
+        """Returns the number of images, `None` if it is not known without reading them."""
 
     def count_of_one_shape(self) -> int | None:
-        """Number of images, where it is known, and all are known to have one shape."""
+        """Returns the number of images if it is known and all images have one shape, else `None`."""
         return None if None in self.shape else self.count()
 
     @abstractmethod
     def describe(self) -> str:
-        """A short description of these images, for messages."""
+        """Returns a short description of the images, for messages."""
 
     def n_batches(self, batch_size: int) -> int | None:
-        """Number of batches in one pass; `None` for an infinite stream."""
+        """Returns the number of batches in one pass, `None` for an infinite source."""
         if batch_size not in self.counted:  # counting can mean reading everything once
             self.counted[batch_size] = self.count_batches(batch_size)
         return self.counted[batch_size]
 
     def dataset(self, batch_size: int, *, shuffle: bool = False, first_pass: int = 0) -> tf.data.Dataset:
-        """Batches of float32 `(N, H, W, C)`, sides padded to multiples of the factor."""
+        """Returns batches of float32 `(N, H, W, C)`, padded to multiples of the factor."""
         batches = self.raw_batches(batch_size, shuffle, first_pass)
         return batches.map(lambda images: pad_by_reflection(self.values.to_level(images), self.factor)).prefetch(2)
 
     def from_step(self, batch_size: int, step: int) -> tf.data.Dataset:
-        """Endless shuffled batches, from step `step` of a training on. Whole epochs before it are not read."""
-        batches = None if step == 0 else self.n_batches(batch_size)  # which may have to read all of them
+        """Returns infinite shuffled batches, starting at step `step` of a training. Earlier epochs are not read."""
+        batches = None if step == 0 else self.n_batches(batch_size)  # may read all batches
         passes, rest = divmod(step, batches) if batches else (0, step)
         return self.dataset(batch_size, shuffle=True, first_pass=passes).repeat().skip(rest)
 
     def digest(self) -> str:
-        """By which these images are known again: SHA-256 of the first of them."""
+        """Returns a SHA-256 of the first images, which identifies the images."""
         digest = hashlib.sha256()
         for image in next(iter(self.in_order(DIGESTED, scale=False))):
             add_image(digest, np.asarray(image))
@@ -178,11 +180,13 @@ class Source(ABC):
     def batches(
         self, batch_size: int, *, shuffle: bool = False, most: int | None = None, part: tuple[int, int] = (0, 1)
     ) -> Iterator[np.ndarray]:
-        """The same as numpy arrays.
+        """Yields the batches of `dataset` as NumPy arrays.
 
         Args:
-            most: batches to take of, all by default.
-            part: `(index, count)`, which of these: the batches `index`, `index + count`, …
+            batch_size: images per batch.
+            shuffle: whether to shuffle the images.
+            most: maximum number of batches, `None` for all.
+            part: `(index, count)`: only the batches `index`, `index + count`, … are returned.
         """
         dataset, (index, count) = self.dataset(batch_size, shuffle=shuffle), part
         with self.own_errors():
@@ -198,22 +202,22 @@ class Source(ABC):
 
     @property
     def looks_like_unit_range(self) -> bool:
-        """Whether images for a stack that was trained on [-1, 1] seem to lie in [0, 1], by what has been read."""
+        """Whether the images that were read seem to lie in [0, 1], though the stack was trained on [-1, 1]."""
         is_signed = self.values.origin == "data" and self.values.is_checked and self.values.ends == SIGNED
         return is_signed and spans_unit_range(self.low, self.high)
 
     def warn_of_unit_range(self) -> None:
         if self.looks_like_unit_range:
             warnings.warn(
-                f"The stack was trained on images in [-1, 1], and these lie between {self.low:g} and {self.high:g}, as "
-                "images in [0, 1] do. If they are, scale them with `images * 2 - 1`. If they lie in [-1, 1], "
-                "`sae.value_range = (-1, 1)` turns this warning off.",
+                f"The stack was trained on images in [-1, 1], but these lie between {self.low:g} and {self.high:g}, as "
+                "images in [0, 1] do. If they are in [0, 1], scale them with `images * 2 - 1`. If they are in [-1, 1], "
+                "`sae.value_range = (-1, 1)` turns off this warning.",
                 stacklevel=4,
             )
 
     @contextmanager
     def own_errors(self) -> Iterator[None]:
-        """Raises what went wrong inside `tf.data` as the error it was."""
+        """Raises the original error instead of an error of `tf.data`."""
         try:
             yield
         except tf.errors.OpError:
@@ -223,12 +227,12 @@ class Source(ABC):
             raise failure from None
 
     def check_shape(self, shape: Shape, index: int | None = None) -> None:
-        """Refuses images that the model isn't made for, or that are smaller than one factor."""
+        """Raises `ValueError` for images that do not fit the model or are smaller than its factor."""
         check_image_shape(shape, self.shape, index=index)
         check_size(shape, self.factor)
 
     def check(self, images: np.ndarray, first_index: int) -> np.ndarray:
-        """Refuses values outside of the range, and remembers the extremes of the others."""
+        """Raises `ValueError` for values outside of the value range, and records the extremes of other values."""
         if images.dtype == np.uint8:
             check_takes_pixels(self.values)
             self.has_pixels = True
@@ -239,7 +243,7 @@ class Source(ABC):
         return images
 
     def scale_by(self, values: ValueRange) -> None:
-        """Scales images by the range that was found in the training data."""
+        """Sets the value range that was found in the training data."""
         self.values = values
         if self.has_pixels:
             self.low, self.high = values.pixel_ends
@@ -250,42 +254,40 @@ class Source(ABC):
 
 
 def spans_unit_range(low: float, high: float) -> bool:
-    """Whether values with these extremes fill most of [0, 1], as few sets of images in [-1, 1] do."""
+    """Whether the extremes are close to 0 and 1, which is rare for images in [-1, 1]."""
     return 0 <= low <= 0.25 and 0.75 <= high <= 1 + SLACK
 
 
 def check_same_range(training: Source, validation: Source) -> None:
-    """Refuses validation data in [0, 1] where the training data lie in [-1, 1] and the other way round.
+    """Raises `ValueError` if only one of training and validation data seems to lie in [0, 1].
 
     Args:
-        training: has been read at least in part.
-        validation: has been read.
-
-    Raises:
-        ValueError: their ranges seem to differ.
+        training: source that has been read at least in part.
+        validation: source that has been read.
     """
     if training.values.origin == "user" or not training.values.is_checked:
         return
     if training.low >= 0 and validation.low < -SLACK:
         raise ValueError(
-            "The stack was trained on images in [0, 1], and `validation_data` has negative values. Scale it with "
-            f"`(images + 1) / 2` if it lies in [-1, 1]. Received: values from {validation.low:g} to {validation.high:g}"
+            "The stack was trained on images in [0, 1], but `validation_data` has negative values. If it is in "
+            f"[-1, 1], scale it with `(images + 1) / 2`. Received: values from {validation.low:g} to "
+            f"{validation.high:g}"
         )
     if training.low < -0.5 and spans_unit_range(validation.low, validation.high):
         raise ValueError(
-            f"The training images lie between {training.low:g} and {training.high:g}, and `validation_data` between "
+            f"The training images lie between {training.low:g} and {training.high:g}, but `validation_data` between "
             f"{validation.low:g} and {validation.high:g}, as images in [0, 1] do: scale them with `images * 2 - 1`. If "
-            "they lie in [-1, 1], make the Autoencoder with `value_range=(-1, 1)`. Received: validation_data of "
+            "they are in [-1, 1], make the Autoencoder with `value_range=(-1, 1)`. Received: validation_data of "
             f"{validation.describe()}"
         )
 
 
 class DatasetSource(Source):
-    """A source whose images come out of a `tf.data.Dataset`."""
+    """A source whose images are read from a `tf.data.Dataset`."""
 
     @abstractmethod
     def raw_singles(self) -> tf.data.Dataset:
-        """Checked batches of one image or more, in order."""
+        """Returns checked batches of one or more images, in order."""
 
     def in_order(self, batch_size: int, *, scale: bool = True) -> Iterator[np.ndarray]:
         prepare = self.values.to_level if scale else tf.identity

@@ -1,4 +1,4 @@
-"""Encodings from a store, as what the level above sees."""
+"""The source for stores: encodings as the input of the next level."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class StoreBlock(ImageBlock):
 
 
 class StoreSource(DatasetSource):
-    """A store of encodings, read from the disk as they are needed; labels given beside it replace its own."""
+    """Encodings that are read from a store as they are needed. `labels` replace the labels of the store."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class StoreSource(DatasetSource):
         self.store = store
         self.labels = None if labels is None else as_labels(labels, len(store))
         if len(store) == 0:
-            raise ValueError(f"The store is empty; at least one encoding is needed. Received: {str(store.path)!r}")
+            raise ValueError(f"The store is empty, but at least one encoding is needed. Received: {str(store.path)!r}")
         self.check_shape(store.shape[1:])
         self.shape = store.shape[1:]
         self.class_names = store.class_names
@@ -67,7 +67,7 @@ class StoreSource(DatasetSource):
             yield StoreBlock(start // size, self.store, rows, labels)
 
     def sizes(self) -> Iterator[Shape]:
-        """The shape of every encoding."""
+        """Yields the shape of every encoding."""
         if None not in self.store.shape:
             return repeat(self.store.shape[1:], len(self.store))
         return (shard.size(row) for shard in self.store.shards for row in range(shard.rows))
@@ -81,7 +81,7 @@ class StoreSource(DatasetSource):
     def _generated(self, plan: Callable[[], Iterable[np.ndarray]]) -> tf.data.Dataset:
         def generate() -> Iterator[np.ndarray]:
             for indices in plan():
-                try:  # a file of the store may have changed, or be gone
+                try:  # a file of the store may have been changed or deleted
                     batch = self.check(self.store.batch(indices), int(indices[0]))
                 except (ValueError, OSError) as error:
                     raise self.remember(error) from None

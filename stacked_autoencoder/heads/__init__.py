@@ -1,4 +1,8 @@
-"""Models that are trained on encodings."""
+"""Heads: models that are trained on encodings instead of images.
+
+`classifier` makes a classifier. `VAE`, `WGAN`, `BEGAN` and `Flow` generate encodings, which the stack decodes to
+images.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the adversarial heads share: a generator that starts as a Gaussian, and an average of it that draws."""
+"""Base class of the adversarial heads."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ DEPTH = 2
 
 
 class Adversarial(LatentHead):
-    """A head whose generator learns from what another network says of its encodings.
+    """Base class of heads whose generator is trained by another network that judges encodings.
+
+    The generator is initialised as a Gaussian model of the encodings (probabilistic PCA).
 
     Args:
-        encoding_shape: of one encoding.
-        latent_dim: values that one is made of.
+        encoding_shape: shape of one encoding.
+        latent_dim: number of standard normal values from which one encoding is generated.
         width: as in `restorer`.
 
     Attributes:
-        network: the generator that trains, on standardised encodings.
-        restorer: the same with weights averaged over the last steps, which draws.
+        network: the generator in training, which outputs standardised encodings.
+        restorer: a copy whose weights are averages over the last training steps. `generate` uses it.
     """
 
     def __init__(self, encoding_shape: Shape, latent_dim: int, width: int, **options: Any) -> None:
@@ -39,30 +41,34 @@ class Adversarial(LatentHead):
         self.restorer.trainable = False
         self.step = self.add_weight(shape=(), initializer="zeros", trainable=False, name="step")
         self.seed_generator = random.SeedGenerator()
-        self.built = True  # `fit` doesn't call it
+        self.built = True  # `fit` never calls `call`, which would build it
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "width": self.width}
 
     def start(self, values: np.ndarray, labels: np.ndarray | None) -> None:
+        """Initialises the generator with probabilistic PCA of standardised encodings `(N, *encoding_shape)`."""
         start_restorer(self.network, linear_code(values, self.latent_dim))
         self.restorer.set_weights(self.network.get_weights())
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """`(N, latent_dim)` standard normal → `(N, *encoding_shape)`, as `generator`."""
+        """Generates encodings `(N, *encoding_shape)` from standard normal values `(N, latent_dim)`, as `generator`."""
         return self.in_units(self.restorer(inputs))
 
     def values_of(self, data: Any) -> tf.Tensor:
-        """The standardised encodings of a batch, as a step is given it."""
+        """Returns the standardised encodings of a batch of training data."""
         return self.standardised(keras.utils.unpack_x_y_sample_weight(data)[0])
 
     def draws(self, values: tf.Tensor) -> tf.Tensor:
+        """Returns standard normal values `(N, latent_dim)` for a batch of N encodings."""
         return random.normal((ops.shape(values)[0], self.latent_dim), dtype=values.dtype, seed=self.seed_generator)
 
     def average(self, step: tf.Tensor) -> None:
+        """Updates the averaged weights after a training step."""
         follow(self.restorer, self.network, step)
 
     def report(self, *terms: tf.Tensor, count: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Tracks them; what a step returns."""
+        """Updates `trackers` and returns the metrics of a step."""
         self.track(*terms, count=count)
         return {tracker.name: tracker.result() for tracker in self.trackers}

@@ -1,4 +1,4 @@
-"""The base classes of generative heads: Keras models that standardise encodings, and generate more of them."""
+"""Base classes of generative heads: Keras models that standardise encodings and generate new ones."""
 
 from __future__ import annotations
 
@@ -23,42 +23,48 @@ from stacked_autoencoder.utils.checks import positive_int
 from stacked_autoencoder.utils.images import Shape
 from stacked_autoencoder.utils.seeds import rng_of
 
-SAMPLE = 1 << 14  # encodings that tell mean and standard deviation
-GENERATED = 256  # encodings per batch
+SAMPLE = 1 << 14  # number of encodings from which mean and standard deviation are measured
+GENERATED = 256  # encodings generated per batch
 FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
 class Head(keras.Model, ABC):
-    """A generative model of encodings. `fit` needs no `compile`, and takes arrays, datasets and stores.
+    """Base class of generative models of encodings.
 
-    The first `fit` measures the mean of every channel and one standard deviation for all of them, of up to 16,384
-    encodings. Networks see standardised encodings; what is generated is in the units of the encodings again. Encodings
-    are isometric, so with one unit for all channels an error costs what it costs in the image; with a unit for each,
-    the faint channels of an encoding, its finest details, would count as much as all the rest (a flow of clothes: a
-    Fréchet distance of 26 after a minute, against 20).
+    A head is a `keras.Model`. `fit` accepts arrays, `tf.data.Dataset`s, `PyDataset`s and an `EncodingStore`, and works
+    without `compile`.
+
+    The first `fit` measures the mean of each channel and one standard deviation for all channels, on up to 16,384
+    encodings. The networks receive standardised encodings. Generated encodings are scaled back.
+
+    There is only one standard deviation because encodings are isometric: the same error then has the same effect on the
+    image in every channel. With a standard deviation per channel, the weakest channels, which encode the finest
+    details, would count as much as all others (Fashion-MNIST, `Flow` after one minute: Fréchet distance 26 instead of
+    20).
 
     Args:
-        encoding_shape: of one encoding, `sae.encoding_shape`, without open sides.
-        origin: as the attribute; `fit` sets it.
+        encoding_shape: shape of one encoding without the batch axis, `sae.encoding_shape`. All sides must be known.
+        origin: initial value of the attribute. `fit` sets it.
 
     Attributes:
-        origin: fingerprint of the encoder whose encodings the head was last fitted on; `None` if that isn't known.
-            It is saved with the head.
-        mean: `(channels,)`, a weight that isn't trained.
-        std: one number; 1 if the encodings never change.
-        trackers: means that training reports beside the loss.
+        origin: fingerprint of the encoder that made the encodings of the last `fit`, `None` if unknown. Saved with the
+            head.
+        mean: `(channels,)` float32, mean of the encodings, a weight that is not trained.
+        std: scalar float32, standard deviation of the encodings, 1 if they never change.
+        trackers: metrics that training reports in addition to the loss.
     """
 
     trackers: list[keras.metrics.Mean]
 
     def __init__(self, encoding_shape: Shape, *, origin: str | None = None, **options: Any) -> None:
         options.setdefault("dtype", layers.network_policy())
-        super().__init__(autocast=False, **options)  # statistics and losses are float32 under every policy of Keras
+        super().__init__(autocast=False, **options)  # statistics and losses are float32 under every dtype policy
         self.origin = origin
         if len(encoding_shape) not in (1, 2, 3) or None in encoding_shape:
             raise ValueError(
-                "`encoding_shape` is the shape of one encoding without open sides, such as `sae.encoding_shape` of an "
-                f"Autoencoder with a known image size. Received: encoding_shape={tuple(encoding_shape)}"
+                "`encoding_shape` must be the shape of one encoding with known sides, such as `sae.encoding_shape`. "
+                "If that has sides of `None`, create the Autoencoder with `shape=(height, width, channels)`. "
+                f"Received: encoding_shape={tuple(encoding_shape)}"
             )
         self.encoding_shape = tuple(positive_int("encoding_shape", side) for side in encoding_shape)
         channels = self.encoding_shape[-1]
@@ -67,28 +73,33 @@ class Head(keras.Model, ABC):
         self.is_adapted = self.add_weight(shape=(), initializer="zeros", trainable=False, name="is_adapted")
 
     def get_config(self) -> dict[str, Any]:
-        known = {} if self.origin is None else {"origin": self.origin}  # earlier versions load heads without it
+        """Returns the arguments of the constructor."""
+        # Left out if unknown, so that earlier versions can load the head.
+        known = {} if self.origin is None else {"origin": self.origin}
         return {**super().get_config(), "encoding_shape": self.encoding_shape, **known}
 
     @property
     def origin(self) -> str | None:
+        """Fingerprint of the encoder that made the encodings of the last `fit`, `None` if unknown."""
         return self._origin
 
     @origin.setter
     def origin(self, fingerprint: str | None) -> None:
         if fingerprint is not None and not (isinstance(fingerprint, str) and FINGERPRINT.fullmatch(fingerprint)):
             raise ValueError(
-                "`origin` is the fingerprint of what made the encodings: `store.encoder` of an EncodingStore, or "
+                "`origin` must be a fingerprint: `store.encoder` of an EncodingStore, or "
                 f"`sae.stack.fingerprint(level)`. Received: origin={fingerprint!r}"
             )
         self._origin = fingerprint
 
     def check_origin(self, stack: Stack, level: int) -> None:
-        """Checks that the head was fitted on encodings of this level of this stack; warns where that isn't known.
+        """Checks that the head was fitted on encodings of this level of this stack.
+
+        Emits a `UserWarning` if that is unknown.
 
         Args:
-            stack: that is to decode what the head draws.
-            level: index of the level whose decoder is to be used.
+            stack: the stack that is to decode the generated encodings.
+            level: index of the level that is to decode them.
 
         Raises:
             ValueError: the head was fitted on encodings of another stack or level.
@@ -96,58 +107,78 @@ class Head(keras.Model, ABC):
         kind = type(self).__name__
         if self.origin is None:
             warnings.warn(
-                f"It can't be checked whether this {kind} was fitted on encodings of this stack, because it doesn't "
-                "know which encoder made them. It knows when it is fitted on an `EncodingStore`, or with "
-                "`fit(…, origin=sae.stack.fingerprint(level))`.",
+                f"It can't be checked whether this {kind} was fitted on encodings of this stack, because its `origin` "
+                "is unknown. To record it, fit the head on an `EncodingStore`, or call `fit(…, "
+                "origin=sae.stack.fingerprint(level))`.",
                 stacklevel=2,
             )
             return
-        fitted_on = stack.level_of(self.origin)
-        if fitted_on is None:
+        origin_level = stack.level_of(self.origin)
+        if origin_level is None:
             raise ValueError(
-                f"This {kind} was fitted on encodings of another stack, or of this one before it was trained further: "
-                "encode the images with this stack and fit a head on these encodings. Received: a head for the encoder "
-                f"{self.origin[:12]}… and a stack with the encoder {stack.fingerprint(level)[:12]}…"
+                f"This {kind} was fitted on encodings of another stack, or of this stack before further training. "
+                "Encode the images with this stack and fit a head on these encodings. Received: a head for the "
+                f"encoder {self.origin[:12]}… and a stack with the encoder {stack.fingerprint(level)[:12]}…"
             )
-        if fitted_on != level:
+        if origin_level != level:
             raise ValueError(
-                f"This {kind} was fitted on encodings of level {fitted_on}: decode what it draws from this level. "
-                f"Received: level {level}"
+                f"This {kind} was fitted on encodings of level {origin_level}. Decode the generated encodings with "
+                f"`level={origin_level}`. Received: level={level}"
             )
 
     @abstractmethod
     def default_optimizer(self) -> keras.optimizers.Optimizer:
-        """What `fit` uses without `compile`."""
+        """Returns the optimizer that `fit` uses if you have not called `compile`."""
 
     @abstractmethod
     def generate(self, n: int, seed: int | None = None) -> np.ndarray:
-        """`(n, *encoding_shape)`: encodings that nothing was encoded to."""
+        """Generates encodings.
+
+        Args:
+            n: number of encodings.
+            seed: seed of the random draws. By default numpy's global random state is used.
+
+        Returns:
+            `(n, *encoding_shape)`, float32. `sae.decode` turns them into images.
+
+        Raises:
+            ValueError: `n` is not a positive whole number.
+        """
 
     def start(self, values: np.ndarray, labels: np.ndarray | None) -> None:
-        """Sets weights in closed form, where there is a way.
+        """Initialises weights in closed form, if the head has such an initialisation.
 
         Args:
             values: `(N, *encoding_shape)`, standardised encodings.
-            labels: `(N,)` or `(N, 1)` of a head that takes labels, `None` of others.
+            labels: `(N,)` or `(N, 1)` labels of a head that uses labels, otherwise `None`.
         """
 
     @property
     def takes_labels(self) -> bool:
-        """Whether it is trained with labels; those in a dataset are left out if not."""
+        """Whether the head is trained with labels. Otherwise labels of a dataset are ignored."""
         return False
 
     def check_labels(self, labels: np.ndarray | None) -> None:
-        """Whether a head that takes labels can be trained with these; `None`: there are none."""
+        """Raises `ValueError` if a head that uses labels cannot be trained with these.
+
+        Args:
+            labels: array of labels, `None` if there are none.
+        """
 
     def standardised(self, encodings: tf.Tensor) -> tf.Tensor:
-        # Keras's `fit` gives arrays in the type of `keras.config.floatx()`.
+        """Standardises encodings `(N, *encoding_shape)`: subtracts the mean and divides by the standard deviation."""
+        # Keras's `fit` converts arrays to `keras.config.floatx()`.
         return (ops.cast(encodings, layers.DTYPE) - self.mean) / self.std
 
     def in_units(self, values: tf.Tensor) -> tf.Tensor:
+        """Reverses `standardised`."""
         return values * self.std + self.mean
 
     def with_units(self, values: keras.KerasTensor) -> keras.KerasTensor:
-        """`in_units` as a layer of Keras's own, with the statistics as they are: what is saved needs nothing else."""
+        """Applies `in_units` as a built-in Keras layer with the current statistics.
+
+        A saved model with this layer loads without this package.
+        """
         mean = ops.convert_to_numpy(self.mean)
         variance = np.full_like(mean, np.square(ops.convert_to_numpy(self.std)))
         return layers.Normalization(mean=mean, variance=variance, invert=True, dtype=EXACT, name="units")(values)
@@ -155,16 +186,26 @@ class Head(keras.Model, ABC):
     def fit(
         self, x: Any = None, y: Any = None, batch_size: int = 128, *, origin: str | None = None, **options: Any
     ) -> keras.callbacks.History:
-        """As in Keras; `x` may be an `EncodingStore`, too, and without `compile` there is a default.
+        """Trains the head. Works as `keras.Model.fit`, with a default optimizer if you have not called `compile`.
+
+        The first call measures mean and standard deviation of the encodings and initialises weights in closed form.
 
         Args:
-            origin: fingerprint of what made the encodings, `sae.stack.fingerprint(level)`. Leave it out for a store,
-                which has it.
+            x: encodings: array `(N, *encoding_shape)`, `tf.data.Dataset` of batches, `PyDataset`, or `EncodingStore`.
+            y: labels `(N,)`, only for heads that use labels.
+            batch_size: encodings per training step. Ignored for datasets.
+            origin: fingerprint of the encoder that made the encodings, `sae.stack.fingerprint(level)`. A store provides
+                it.
+            options: further arguments of `keras.Model.fit`, such as `epochs`, `validation_data` or `callbacks`.
+                `validation_data` may be an `EncodingStore`.
+
+        Returns:
+            `keras.callbacks.History`.
 
         Raises:
-            ValueError: encodings of another shape than the head was made for, none at all, labels for a head that
-                takes none, weights of samples, which no head's loss has, numbers that aren't whole and positive, or an
-                `origin` that isn't the store's.
+            ValueError: the encodings have another shape than `encoding_shape`, or there are none; the head uses no
+                labels, or needs other ones; `sample_weight` or `class_weight` is set; a number is not a positive whole
+                number; or `origin` differs from the store's.
         """
         batch_size = None if batch_size is None else positive_int("batch_size", batch_size)
         for name, least in (("epochs", 0), ("steps_per_epoch", 1)):
@@ -173,19 +214,19 @@ class Head(keras.Model, ABC):
         for name in ("sample_weight", "class_weight"):
             if options.get(name) is not None:
                 raise ValueError(
-                    f"Every encoding counts the same in a {type(self).__name__}: leave out `{name}`, and repeat those "
-                    f"that are to count more. Received: {name}={type(options[name]).__name__}"
+                    f"A {type(self).__name__} does not support weights of samples. Leave out `{name}`; to give "
+                    f"encodings more weight, repeat them in `x`. Received: {name}={type(options[name]).__name__}"
                 )
         if y is not None and not self.takes_labels:
             raise ValueError(
-                f"This {type(self).__name__} takes no labels: leave out `y`, or take `Flow(…, n_classes=…)`. "
-                f"Received: y={type(y).__name__}"
+                f"This {type(self).__name__} uses no labels. Leave out `y`, or use `Flow(…, n_classes=…)`. Received: "
+                f"y={type(y).__name__}"
             )
         y = None if y is None else self._one_label(y)
         if isinstance(x, EncodingStore):
             if origin not in (None, x.encoder):
                 raise ValueError(
-                    "`origin` differs from the encoder of this store. Leave it out: the store has it. "
+                    "`origin` differs from the encoder of this store. Leave it out, because the store provides it. "
                     f"Received: origin={origin!r} and a store with encoder={x.encoder!r}"
                 )
             origin = x.encoder
@@ -208,38 +249,47 @@ class Head(keras.Model, ABC):
         if not self.compiled:
             self.compile(optimizer=self.default_optimizer())
         if isinstance(x, tf.data.Dataset):
-            return super().fit(x, y, **{"shuffle": False, **options})  # else Keras would warn that it can't
+            return super().fit(x, y, **{"shuffle": False, **options})  # Keras warns when it cannot shuffle
         if not isinstance(x, keras.utils.PyDataset):
             options["batch_size"] = batch_size
         return super().fit(x, y, **options)
 
     def make_train_function(self, force: bool = False) -> Any:
-        if not self.optimizer.built:  # in the step, TensorFlow would trace that twice; the order is that of loading
+        """Creates the training step, as in Keras, after building the optimizer."""
+        if not self.optimizer.built:  # built within the step, it would be traced twice
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)
 
     @without_all_reduce
     def train_step(self, data: Any) -> dict[str, Any]:
+        """Runs one training step and returns the metrics."""
         return super().train_step(data)
 
     def track(self, *terms: tf.Tensor, count: tf.Tensor) -> None:
-        """Adds what a batch of so many encodings gave to the metrics, `trackers`, in their order."""
+        """Updates `trackers` with the values of a batch of `count` encodings, in their order."""
         for tracker, value in zip(self.trackers, terms, strict=True):
             tracker.update_state(value, sample_weight=count)
 
     def check_shape(self, received: Any, what: str = "Received:") -> None:
-        """Raises `ValueError` unless this is the shape of the encodings that the head was made for."""
+        """Raises `ValueError` unless `received` is the shape of the encodings that the head was created for."""
         if len(received) != len(self.encoding_shape) or any(
             side not in (None, wanted) for side, wanted in zip(received, self.encoding_shape, strict=True)
         ):
             raise ValueError(
-                f"This {type(self).__name__} was made for encodings of shape {self.encoding_shape}: make it with "
-                f"`sae.encoding_shape` of the level that they come from. {what} encodings of shape {tuple(received)}"
+                f"This {type(self).__name__} was created for encodings of shape {self.encoding_shape}. Create it with "
+                f"the `encoding_shape` of the level that made the encodings. {what} encodings of shape "
+                f"{tuple(received)}"
             )
 
     def _sample(self, x: Any, y: Any, least: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """`(N, *encoding_shape)` encodings that tell the statistics, and their labels: all, or so many at least."""
+        """Returns encodings `(N, *encoding_shape)` for the statistics, and their labels.
+
+        Args:
+            x: encodings, as in `fit`.
+            y: labels, as in `fit`.
+            least: minimum number of encodings, if there are as many.
+        """
         taken, labels, count = [], [], 0
         for batch in _batches(x, y, least):
             encodings, label = _parts(batch)
@@ -250,18 +300,18 @@ class Head(keras.Model, ABC):
             if count >= least:
                 break
         if not count:
-            raise ValueError(f"`x` must hold at least one encoding. Received: none, as {type(x).__name__}")
+            raise ValueError(f"`x` must contain at least one encoding. Received: an empty {type(x).__name__}")
         return np.concatenate(taken), np.concatenate(labels) if labels else None
 
     def _one_label(self, labels: Any) -> np.ndarray:
-        """The labels of a batch; raises `ValueError` if there are several for each encoding."""
+        """Returns the labels of a batch. Raises `ValueError` if there are several labels for each encoding."""
         if not isinstance(labels, (dict, tuple)):
             return np.asarray(labels)
         names = [*labels] if isinstance(labels, dict) else [*range(len(labels))]
         raise ValueError(
-            f"This {type(self).__name__} takes one label for each encoding, and there are several: choose one, such as "
-            f"`dataset.map(lambda z, labels: (z, labels[{names[0]!r}]))`, of a store from `store.dataset()`. "
-            f"Received: labels named {', '.join(map(repr, names))}"
+            f"This {type(self).__name__} uses one label for each encoding, but there are several. Select one with "
+            f"`dataset.map(lambda z, labels: (z, labels[{names[0]!r}]))`. A store provides a dataset as "
+            f"`store.dataset()`. Received: labels named {', '.join(map(repr, names))}"
         )
 
     def _adapt(self, encodings: np.ndarray) -> None:
@@ -282,16 +332,16 @@ def _batches(x: Any, y: Any, least: int) -> Iterable[Any]:
 
 
 def _parts(element: Any) -> tuple[Any, Any]:
-    """The encodings of a dataset's element, and the labels that may come with them."""
+    """Returns the encodings of a dataset's element, and the labels or `None`."""
     return (*element, None)[:2] if isinstance(element, (tuple, list)) else (element, None)
 
 
 class LatentHead(Head):
-    """A head whose `restorer`, a network on standardised encodings, draws.
+    """Base class of heads that generate encodings by applying a network, `restorer`, to standard normal values.
 
     Args:
-        encoding_shape: of one encoding.
-        latent_dim: values that one is made of.
+        encoding_shape: shape of one encoding.
+        latent_dim: number of standard normal values from which one encoding is generated.
     """
 
     restorer: keras.Model
@@ -301,46 +351,65 @@ class LatentHead(Head):
         self.latent_dim = positive_int("latent_dim", latent_dim)
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "latent_dim": self.latent_dim}
 
     def generate(self, n: int, seed: int | None = None) -> np.ndarray:
-        """`(n, *encoding_shape)`: decoded draws. `seed` decides the draws, numpy's by default."""
+        """Generates encodings from standard normal draws.
+
+        Args:
+            n: number of encodings.
+            seed: seed of the random draws. By default numpy's global random state is used.
+
+        Returns:
+            `(n, *encoding_shape)`, float32. `sae.decode` turns them into images.
+
+        Raises:
+            ValueError: `n` is not a positive whole number.
+        """
         draws = rng_of(seed).standard_normal((positive_int("n", n), self.latent_dim), dtype=np.float32)
         return self.restored(draws)
 
     @property
     def generator(self) -> keras.Model:
-        """`(N, latent_dim)` standard normal → `(N, *encoding_shape)`: a Functional model of Keras's own layers."""
+        """Functional model from standard normal values `(N, latent_dim)` to encodings `(N, *encoding_shape)`.
+
+        It contains only built-in Keras layers, so `keras.Sequential([head.generator, sae.decoder])` can be saved and
+        loaded without this package.
+        """
         inputs = layers.Input((self.latent_dim,))
         return keras.Model(inputs, self.with_units(self.restorer(inputs)), name="generator")
 
     def restored(self, values: np.ndarray) -> np.ndarray:
-        """What `generator` gives, by the network that is there already: a new model would be traced anew."""
+        """Returns the encodings `(N, *encoding_shape)` for latent values `(N, latent_dim)`.
+
+        Gives the values of `generator` without creating and tracing a new model.
+        """
         return np.asarray(self.in_units(self.restorer.predict(values, batch_size=GENERATED, verbose=0)))
 
 
 class ComparedValues:
-    """What the loss of a head compares: standardised encodings, or the images that a decoder makes of them.
+    """Values that the loss of a head compares: standardised encodings, or the images that a decoder makes of them.
 
     Args:
-        head: whose encodings these are.
+        head: the head.
     """
 
     def __init__(self, head: Head) -> None:
         self.head = head
-        # A function, not an attribute of the head that is a model: Keras would train that, and save it.
+        # A function: Keras would train and save a model that is an attribute of the head.
         self.decode: Callable[[tf.Tensor], tf.Tensor] | None = None
 
     def __call__(self, values: tf.Tensor) -> tf.Tensor:
-        """Standardised encodings → what is compared."""
+        """Returns the values to compare for standardised encodings."""
         return values if self.decode is None else self.decode(self.head.in_units(values))
 
     @contextmanager
     def as_images(self, decoder: keras.Model | None) -> Iterator[None]:
-        """Compares images as long as it is entered, if there is a decoder.
+        """Context manager: compares images inside the context, if there is a decoder.
 
         Raises:
-            ValueError: the decoder takes encodings of another shape.
+            ValueError: the decoder is for encodings of another shape.
         """
         if decoder is None:
             yield
@@ -355,5 +424,5 @@ class ComparedValues:
             self._forget_traces()
 
     def _forget_traces(self) -> None:
-        """Traced steps hold the loss as it was."""
+        """Deletes the traced training steps, which contain the previous loss."""
         self.head.train_function = self.head.test_function = None

@@ -1,4 +1,4 @@
-"""A boundary equilibrium generative adversarial network of encodings."""
+"""A boundary equilibrium generative adversarial network (BEGAN) of encodings."""
 
 from __future__ import annotations
 
@@ -20,54 +20,56 @@ from stacked_autoencoder.utils.checks import SMALLEST, non_negative
 from stacked_autoencoder.utils.images import Shape
 
 LEARNING_RATE = 5e-4
-SPEED = 0.01  # of the equilibrium term: ten times the paper's, whose training is as many times longer
-PROBES = 1024  # draws that tell which codes they start with
+SPEED = 0.01  # learning rate of `k`: ten times the paper's, because the paper trains ten times as long
+PROBES = 1024  # number of draws used to measure the initial codes of draws
 
 
 @keras.saving.register_keras_serializable("stacked_autoencoder")
 class BEGAN(Adversarial):
-    """Draws encodings that an autoencoder restores as well as real ones.
+    """Boundary equilibrium GAN: generates encodings that an autoencoder reconstructs as well as real ones.
 
     ```
-    encodings ────────────▶ level.encoder ─▶ level.decoder ─▶ error of real ones, made smaller
-    draws ─▶ generator ───▶ level.encoder ─▶ level.decoder ─▶ error of made ones, made larger, k times
-                 └─ trained to make that smaller
+    encodings ────────────▶ encoder ─▶ decoder ─▶ error of real encodings: the discriminator reduces it
+    draws ─▶ generator ───▶ encoder ─▶ decoder ─▶ error of generated encodings: the discriminator increases it (times k)
+                                                  and the generator reduces it
     ```
 
-    The discriminator *is* an autoencoder level on encodings, with its closed-form start. The term `k` keeps the error
-    of made encodings at `gamma` times that of real ones, so that neither network wins.
+    The discriminator is a level with closed-form initialisation, trained on encodings. The equilibrium term `k` keeps
+    the error of generated encodings at `gamma` times the error of real ones, so that neither network wins.
 
-    Nothing in this rewards that samples differ. What keeps them apart is where they start: a draw's code, in the
-    discriminator, is held near to the one that it has at the start, where draws are those of a Gaussian model. Samples
-    are sharp after a few thousand steps of small batches; kinds that few encodings belong to may be left out.
+    Nothing in this objective rewards variety. The additional `constraint` preserves it: it keeps the discriminator's
+    code of each generated encoding close to its initial code, when the generator was a Gaussian model of the encodings.
+    Samples are sharp after a few thousand steps with small batches. Rare kinds of encodings may be missing.
 
     Args:
-        encoding_shape: of one encoding, `sae.encoding_shape`.
-        latent_dim: values that an encoding is made of, and values of the discriminator's code.
-        gamma: between 0 and 1: the lower, the fewer kinds of samples.
-        constraint: weight of the mean squared distance of draws' codes from those of the start, in variances of these;
-            0 is the paper's own, much more keeps samples as blurred as those of the start.
-        width: filters of the networks, and a quarter of the units of dense ones.
+        encoding_shape: shape of one encoding without the batch axis, `sae.encoding_shape`. All sides must be known.
+        latent_dim: number of standard normal values from which one encoding is generated, and size of the
+            discriminator's code.
+        gamma: between 0 and 1. Lower values give sharper but less varied samples.
+        constraint: weight of the mean squared distance between the codes of generated encodings and their initial
+            codes, relative to the variance of these. 0 is the objective of the paper. With large values, samples stay
+            as blurred as those of the Gaussian model.
+        width: filters of the networks, and a quarter of the units of dense layers.
 
     Attributes:
-        k: the equilibrium term, between 0 and 1, a weight that isn't trained.
+        k: the equilibrium term, between 0 and 1, a weight that is not trained by gradients.
 
     Input shape:
         `(N, *encoding_shape)`, float32.
 
     Raises:
-        ValueError: an argument isn't what it should be, or encodings have another shape.
+        ValueError: an argument is out of its range, or encodings have another shape.
 
     Example:
-        >>> began = BEGAN(sae.encoding_shape)
-        >>> history = began.fit(sae.encode(images), epochs=50)     # "convergence" falls as samples get better
+        >>> began = heads.BEGAN(sae.encoding_shape)
+        >>> history = began.fit(sae.encode(images), epochs=50)     # "convergence" decreases as samples improve
         >>> images = sae.decode(began.generate(64, seed=0))
 
     Reference:
-        Berthelot et al. 2017, "BEGAN: boundary equilibrium generative adversarial networks" (arXiv:1703.10717),
-        section 3.3 for `k`, section 3.4 for the measure of convergence. Draws are standard normal instead of uniform,
-        as the linear start asks for. Chang et al. 2018, "Escaping from collapsing modes in a constrained space"
-        (arXiv:1808.07258), section 3.3, for the constraint, which there holds the discriminator alone.
+        Berthelot et al. 2017, "BEGAN: boundary equilibrium generative adversarial networks" (arXiv:1703.10717), section
+        3.3 for `k`, section 3.4 for the measure of convergence. Here draws are standard normal instead of uniform.
+        Chang et al. 2018, "Escaping from collapsing modes in a constrained space" (arXiv:1808.07258), section 3.3, for
+        the constraint, which there applies to the discriminator only.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class BEGAN(Adversarial):
         self.trackers = [keras.metrics.Mean(name=name) for name in names]
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "gamma": self.gamma, "constraint": self.constraint}
 
     def fit(
@@ -105,11 +108,28 @@ class BEGAN(Adversarial):
         decoder: keras.Model | None = None,
         **options: Any,
     ) -> keras.callbacks.History:
-        """As `VAE.fit`; small batches, since the number of steps matters more than the noise of each."""
+        """Trains the head. The default batch size is small, because the number of steps matters more than their noise.
+
+        Args:
+            x: encodings: array `(N, *encoding_shape)`, `tf.data.Dataset` of batches, `PyDataset`, or `EncodingStore`.
+            y: not used; must be `None`.
+            batch_size: encodings per training step. Ignored for datasets.
+            decoder: `sae.decoder`, to measure errors in decoded images instead of encodings, in this call only. It is
+                not trained. Each step then also takes the time of decoding.
+            options: further arguments of `Head.fit`, such as `epochs`, `validation_data`, `callbacks` or `origin`.
+
+        Returns:
+            `keras.callbacks.History` with the metrics `real` and `made` (errors of real and generated encodings),
+            `convergence`, `k` and `constraint`.
+
+        Raises:
+            ValueError: as in `Head.fit`, or the decoder is for encodings of another shape.
+        """
         with self.compared.as_images(decoder):
             return super().fit(x, y, batch_size, **options)
 
     def default_optimizer(self) -> keras.optimizers.Optimizer:
+        """Returns Adam with a learning rate of 5e-4."""
         return keras.optimizers.Adam(LEARNING_RATE, beta_1=0.5)
 
     def _build_level(self) -> Level:
@@ -121,53 +141,73 @@ class BEGAN(Adversarial):
         return level
 
     def start(self, values: np.ndarray, labels: np.ndarray | None) -> None:
+        """Initialises generator and discriminator in closed form, and measures the initial codes of draws.
+
+        Args:
+            values: `(N, *encoding_shape)`, standardised encodings.
+            labels: not used.
+        """
         super().start(values, labels)
         self.level.adapt(streamed(values))
         draws = np.random.default_rng(0).standard_normal((PROBES, self.latent_dim), dtype=np.float32)
         codes = np.asarray(self.encoder.predict(self.network.predict(draws, verbose=0), verbose=0))
-        fitted = np.linalg.lstsq(np.pad(draws, ((0, 0), (0, 1)), constant_values=1), codes, rcond=None)[0]
-        self.code_kernel.assign(fitted[:-1])
-        self.code_bias.assign(fitted[-1])
+        solution = np.linalg.lstsq(np.pad(draws, ((0, 0), (0, 1)), constant_values=1), codes, rcond=None)[0]
+        self.code_kernel.assign(solution[:-1])
+        self.code_bias.assign(solution[-1])
 
     # === Training ===
 
     def errors(self, values: tf.Tensor, codes: tf.Tensor, training: bool) -> tf.Tensor:
-        """`(N,)`: mean absolute error of what the discriminator makes of each, by its codes of them."""
+        """Returns the discriminator's mean absolute error for each encoding, `(N,)`.
+
+        Args:
+            values: standardised encodings.
+            codes: their codes in the discriminator.
+            training: whether layers are in training mode.
+        """
         restored = self.decoder(codes, training=training)
         difference = ops.absolute(self.compared(values) - self.compared(restored))
         return ops.mean(difference, axis=tuple(range(1, len(difference.shape))))
 
     def _terms(self, values: tf.Tensor, generator: keras.Model, training: bool) -> tuple[tf.Tensor, ...]:
-        """Errors of real and of made encodings, and how far codes are from those that draws have at the start."""
+        """Returns the errors of real and generated encodings, and the distance of codes from their initial values."""
         real = self.errors(values, self.encoder(values, training=training), training)
         draws = self.draws(values)
-        made = generator(draws, training=training)
-        codes = self.encoder(made, training=training)
-        off = ops.square(codes - (ops.matmul(draws, self.code_kernel) + self.code_bias))
+        generated = generator(draws, training=training)
+        codes = self.encoder(generated, training=training)
+        drift = ops.square(codes - (ops.matmul(draws, self.code_kernel) + self.code_bias))
         variance = ops.mean(ops.sum(ops.square(self.code_kernel), axis=0))
-        return ops.mean(real), ops.mean(self.errors(made, codes, training)), ops.mean(off) / (variance + SMALLEST)
+        return (
+            ops.mean(real),
+            ops.mean(self.errors(generated, codes, training)),
+            ops.mean(drift) / (variance + SMALLEST),
+        )
 
     @without_all_reduce
     def train_step(self, data: Any) -> dict[str, Any]:
+        """Runs one training step of both networks, updates `k`, and returns the metrics."""
         values = self.values_of(data)
-        judging = self.encoder.trainable_variables + self.decoder.trainable_variables
-        making = self.network.trainable_variables
+        discriminator_weights = self.encoder.trainable_variables + self.decoder.trainable_variables
+        generator_weights = self.network.trainable_variables
         with tf.GradientTape(persistent=True) as tape:
-            real, made, off = self._terms(values, self.network, True)
-            judged = self.optimizer.scale_loss(real - self.k * made + self.constraint * off)
-            generated = self.optimizer.scale_loss(made + self.constraint * off)
-        gradients = tape.gradient(judged, judging) + tape.gradient(generated, making)
+            real, generated, drift = self._terms(values, self.network, True)
+            discriminator_loss = self.optimizer.scale_loss(real - self.k * generated + self.constraint * drift)
+            generator_loss = self.optimizer.scale_loss(generated + self.constraint * drift)
+        gradients = tape.gradient(discriminator_loss, discriminator_weights) + tape.gradient(
+            generator_loss, generator_weights
+        )
         del tape
-        self.optimizer.apply(gradients, judging + making)
+        self.optimizer.apply(gradients, discriminator_weights + generator_weights)
         self.step.assign_add(1.0)
         self.average(self.step)
-        self.k.assign(ops.clip(self.k + SPEED * (self.gamma * real - made), 0.0, 1.0))
-        return self._report(real, made, off, ops.shape(values)[0])
+        self.k.assign(ops.clip(self.k + SPEED * (self.gamma * real - generated), 0.0, 1.0))
+        return self._report(real, generated, drift, ops.shape(values)[0])
 
     def test_step(self, data: Any) -> dict[str, Any]:
+        """Returns the metrics of a batch of validation data, with averaged weights of the generator."""
         values = self.values_of(data)
         return self._report(*self._terms(values, self.restorer, False), ops.shape(values)[0])
 
-    def _report(self, real: tf.Tensor, made: tf.Tensor, off: tf.Tensor, count: tf.Tensor) -> dict[str, Any]:
-        convergence = real + ops.absolute(self.gamma * real - made)
-        return self.report(real, made, convergence, self.k, off, count=count)
+    def _report(self, real: tf.Tensor, generated: tf.Tensor, drift: tf.Tensor, count: tf.Tensor) -> dict[str, Any]:
+        convergence = real + ops.absolute(self.gamma * real - generated)
+        return self.report(real, generated, convergence, self.k, drift, count=count)

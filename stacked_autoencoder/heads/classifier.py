@@ -26,36 +26,52 @@ def classifier(
     mean: np.ndarray | None = None,
     std: np.ndarray | None = None,
 ) -> keras.Model:
-    """A Functional Keras model from encodings to the probabilities of classes, compiled for integer labels.
+    """Builds a small classifier of encodings, compiled for integer labels.
 
-    Vectors and sequences go through dense layers. Image-shaped encodings go through 3x3 convolutions, each of which
-    halves sides above 8 by taking maxima, and a dense layer of 128 units that sees all places; with open sides, it sees
-    their mean.
+    It is a Functional Keras model. Vectors and sequences pass through dense layers. Image-shaped encodings pass through
+    3x3 convolutions, each followed by 2x2 max pooling while a side is larger than 8, and a dense layer of 128 units. If
+    sides are open, global average pooling replaces the flattening.
 
     Args:
-        encoding_shape: of one encoding, `sae.encoding_shape`.
-        n_classes: number of classes.
-        hidden: units, or filters, of the layers in between; `()` for a softmax alone. By default 128 units; or
-            convolutions of 64 filters, two or as many as bring the sides to 8.
-        dropout: share of the values that dense layers forget, in training, of what other layers give them.
-        mean: per channel, `sae.levels[-1].mean`; with `std`, encodings are standardised first.
-        std: per channel, `sae.levels[-1].std`, or one for all.
+        encoding_shape: shape of one encoding without the batch axis, `sae.encoding_shape`. Height and width may be
+            `None`.
+        n_classes: number of classes, at least 2.
+        hidden: numbers of units (or filters) of the hidden layers, `()` for a single softmax layer. By default one
+            dense layer of 128 units for vectors and sequences; for images, convolutions of 64 filters, as many as it
+            takes to reduce the sides to 8, at least two.
+        dropout: share of values that are set to zero before each dense layer in training, from 0 to 1.
+        mean: `(channels,)`, mean of the encodings, such as `sae.levels[-1].mean`. With `mean` and `std`, the model
+            standardises encodings first.
+        std: `(channels,)` or a scalar, standard deviation of the encodings, such as `sae.levels[-1].std`.
+
+    Input shape:
+        `(N, *encoding_shape)`, float32.
+
+    Output shape:
+        `(N, n_classes)`, float32 probabilities.
 
     Returns:
-        `(N, *encoding_shape)` → `(N, n_classes)`, softmax.
+        A compiled `keras.Model` with the optimizer Adam, cross-entropy and accuracy. Labels are whole numbers `(N,)`.
+
+    Raises:
+        ValueError: `encoding_shape` is not the shape of an encoding, `n_classes` is below 2, or only one of `mean` and
+            `std` is given.
 
     Example:
         >>> head = heads.classifier(sae.encoding_shape, 10)
         >>> head.fit(sae.encode(images), labels, epochs=5)
-        >>> whole = keras.Sequential([sae.encoder, head])       # fine-tuned whole after `compile`
+        >>> whole = keras.Sequential([sae.encoder, head])       # from images; compile it to fine-tune encoder and head
     """
     if len(encoding_shape) not in (1, 2, 3) or encoding_shape[-1] is None:
         raise ValueError(
-            "`encoding_shape` is the shape of one encoding, such as `sae.encoding_shape`. "
-            f"Received: encoding_shape={encoding_shape!r}"
+            "`encoding_shape` must be the shape of one encoding, such as `sae.encoding_shape`. Received: "
+            f"encoding_shape={encoding_shape!r}"
         )
     if (mean is None) != (std is None):
-        raise ValueError(f"`mean` and `std` go together. Received: mean={mean!r}, std={std!r}")
+        raise ValueError(
+            "`mean` and `std` must be given together, such as `mean=sae.levels[-1].mean, std=sae.levels[-1].std`. "
+            f"Received: mean={mean!r}, std={std!r}"
+        )
     n_classes = positive_int("n_classes", n_classes, least=2)
     inputs = values = layers.Input(tuple(encoding_shape))
     if mean is not None:
@@ -63,7 +79,7 @@ def classifier(
         values = layers.Normalization(mean=np.asarray(mean), variance=variance, dtype=EXACT)(values)
     if len(encoding_shape) == 3:
         filters = [FILTERS] * max(2, _halvings(encoding_shape)) if hidden is None else hidden
-        values = _places_seen(values, filters)
+        values = _convolutional_features(values, filters)
         hidden = [UNITS] if filters else []
         values = layers.Dropout(dropout)(values) if filters else values
     elif len(encoding_shape) == 2:
@@ -76,8 +92,8 @@ def classifier(
     return model
 
 
-def _places_seen(values: keras.KerasTensor, filters: Sequence[int]) -> keras.KerasTensor:
-    """`(N, H, W, C)` → vectors of what convolutions see, their means over all places where sides are open."""
+def _convolutional_features(values: keras.KerasTensor, filters: Sequence[int]) -> keras.KerasTensor:
+    """Applies convolutions and pooling to `(N, H, W, C)` and returns vectors, by global pooling if sides are open."""
     is_open = None in values.shape[1:3]
     for count in filters:
         values = layers.Conv2D(count, 3, padding="same", activation="relu")(values)
@@ -87,5 +103,5 @@ def _places_seen(values: keras.KerasTensor, filters: Sequence[int]) -> keras.Ker
 
 
 def _halvings(shape: Shape) -> int:
-    """After how many of them the sides are at most `SMALLEST_SIDE`; none where they are open."""
+    """Returns the number of halvings after which sides are at most `SMALLEST_SIDE`; 0 if sides are open."""
     return 0 if None in shape else math.ceil(math.log2(max(1, *(side / SMALLEST_SIDE for side in shape[:2]))))

@@ -1,4 +1,4 @@
-"""A flow of encodings."""
+"""A rectified flow of encodings."""
 
 from __future__ import annotations
 
@@ -29,43 +29,43 @@ from stacked_autoencoder.utils.images import Shape
 from stacked_autoencoder.utils.seeds import rng_of
 
 LEARNING_RATE = 1e-2
-ADAM_SHARE = 0.2  # of the learning rate
-WITHOUT_LABEL = 0.1  # share of the encodings that are learnt as of no class
-LEAST_TIME = 1e-4  # from either end
+ADAM_SHARE = 0.2  # learning rate of Adam relative to that of Muon
+WITHOUT_LABEL = 0.1  # share of the encodings that are trained without their label
+LEAST_TIME = 1e-4  # smallest distance of training times from 0 and 1
 STEPS = 20
 SAMPLERS = ("heun", "euler")
 
 
 @keras.saving.register_keras_serializable("stacked_autoencoder")
 class Flow(Head):
-    """Draws encodings by following a velocity from noise, in a straight line on average (rectified flow).
+    """Rectified flow: generates encodings by moving noise along a learnt velocity.
 
     ```
-    noise, time 0 ─▶ + velocity / steps ─▶ … ─▶ time 1 ─▶ encodings
-                          │
-       velocity(values, time, class) = Gaussian's, in closed form + network's
+    noise at time 0 ─▶ + velocity / steps ─▶ … ─▶ encodings at time 1
+                            │
+         velocity(values, time, class) = velocity of a Gaussian (closed form) + network (trained)
     ```
 
-    At the start it draws from a Gaussian with the mean and covariance of the encodings, one mean for each class if
-    there are classes: the best velocity that is linear in the values is known without training. Only the rest is
-    learnt. What draws is an average of the weights over the last steps.
+    The velocity of a Gaussian with the mean and covariance of the encodings is known in closed form. The network adds
+    the rest and outputs zero before training, so the head initially draws from that Gaussian (with one mean per class
+    if there are classes). `generate` uses weights that are averaged over the last training steps.
 
-    Convolutions learn at every place of every encoding: of as many values, many places of few channels are learnt
-    sooner (clothes, two minutes: a Fréchet distance of 7 on 14x14x2, of 15 on 7x7x8).
+    For the same number of values, encodings with many pixels and few channels are learnt faster, because convolutions
+    learn from every pixel (Fashion-MNIST after two minutes: Fréchet distance 7 for 14x14x2, 15 for 7x7x8).
 
     Args:
-        encoding_shape: of one encoding, `sae.encoding_shape`.
-        n_classes: `None`, or the number of classes; then `fit(encodings, labels)` learns to draw each of them, and one
-            in ten is learnt as of none.
-        width: filters of the convolutions; what sees all places at once has eight times as many units.
-        depth: residual blocks of each.
+        encoding_shape: shape of one encoding without the batch axis, `sae.encoding_shape`. All sides must be known.
+        n_classes: number of classes, or `None`. With classes, train with `fit(encodings, labels)` and choose the class
+            in `generate`. One in ten encodings is trained without its label, so that you can also generate any class.
+        width: filters of the convolutions. Dense layers have eight times as many units.
+        depth: number of residual blocks of the dense and of the convolutional network.
 
     Input shape:
-        `(N, *encoding_shape)`, float32; labels are whole numbers from 0, `(N,)`.
+        `(N, *encoding_shape)`, float32. Labels are whole numbers from 0, `(N,)`.
 
     Raises:
-        ValueError: an argument isn't what it should be, encodings have another shape, or labels are missing, too
-            many, or not whole numbers below `n_classes`.
+        ValueError: an argument is out of its range; encodings have another shape; or labels are missing, unexpected, or
+            not whole numbers below `n_classes`.
 
     Example:
         >>> flow = heads.Flow(sae.encoding_shape, n_classes=10)
@@ -73,12 +73,12 @@ class Flow(Head):
         >>> boots = sae.decode(flow.generate(64, seed=0, labels=9))
 
     Reference:
-        Liu et al. 2023, "Flow straight and fast", equation 1 (arXiv:2209.03003); Lipman et al. 2023, "Flow matching
-        for generative modeling" (arXiv:2210.02747), example II with σ_min = 0. Times are logit-normal, as in Esser et
-        al. 2024, "Scaling rectified flow transformers" (arXiv:2403.03206), section 3.1; guidance as in Ho and
-        Salimans 2022, "Classifier-free diffusion guidance" (arXiv:2207.12598), equation 6; the average of weights as
-        in Karras et al. 2024, "Analyzing and improving the training dynamics of diffusion models" (arXiv:2312.02696),
-        section 3.1; Heun's method as in Karras et al. 2022 (arXiv:2206.00364), algorithm 1.
+        Liu et al. 2023, "Flow straight and fast" (arXiv:2209.03003), equation 1. Lipman et al. 2023, "Flow matching for
+        generative modeling" (arXiv:2210.02747), example II with σ_min = 0. Times are logit-normal as in Esser et al.
+        2024, "Scaling rectified flow transformers" (arXiv:2403.03206), section 3.1. Guidance as in Ho and Salimans
+        2022, "Classifier-free diffusion guidance" (arXiv:2207.12598), equation 6. Averaged weights as in Karras et al.
+        2024, "Analyzing and improving the training dynamics of diffusion models" (arXiv:2312.02696), section 3.1.
+        Heun's method as in Karras et al. 2022 (arXiv:2206.00364), algorithm 1.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Flow(Head):
         self.n_classes = None if n_classes is None else positive_int("n_classes", n_classes, least=2)
         self.width = positive_int("width", width)
         self.depth = positive_int("depth", depth)
-        classes = 1 if self.n_classes is None else self.n_classes + 1  # the last one: of any class
+        classes = 1 if self.n_classes is None else self.n_classes + 1  # the last one stands for any class
         components = min(math.prod(self.encoding_shape), MOST_COMPONENTS)
         self.gaussian = gaussian_velocity(self.encoding_shape, components, classes)
         sizes = self.encoding_shape, classes, self.width, self.depth
@@ -101,26 +101,30 @@ class Flow(Head):
         self.seed_generator = random.SeedGenerator()
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         names = ("n_classes", "width", "depth")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def default_optimizer(self) -> keras.optimizers.Optimizer:
+        """Returns `optimizers.ConvMuon` with a learning rate of 1e-2."""
         return ConvMuon(LEARNING_RATE, adam_lr_ratio=ADAM_SHARE)
 
     @property
     def takes_labels(self) -> bool:
+        """Whether the flow was created with `n_classes`, so that `fit` needs labels."""
         return self.n_classes is not None
 
     def check_labels(self, labels: np.ndarray | None) -> None:
+        """Raises `ValueError` unless labels are whole numbers below `n_classes`, one for each encoding."""
         if labels is None:
             raise ValueError(
-                f"This Flow was made with n_classes={self.n_classes}: train it with labels, `fit(encodings, labels)` "
-                "or a dataset of both. Received: no labels"
+                f"This Flow was created with n_classes={self.n_classes}, so `fit` needs labels: use `fit(encodings, "
+                "labels)` or a dataset of (encodings, labels). Received: no labels"
             )
         if labels.ndim > 1 and labels.shape[1:] != (1,):
             raise ValueError(
-                "Labels must be one whole number for each encoding; of one-hot ones take `labels.argmax(axis=1)`. "
-                f"Received: shape={labels.shape}"
+                "Labels must be one whole number for each encoding. Convert one-hot labels with "
+                f"`labels.argmax(axis=1)`. Received: shape={labels.shape}"
             )
         kinds = np.unique(labels)
         if not np.issubdtype(kinds.dtype, np.integer) or kinds[0] < 0 or kinds[-1] >= self.n_classes:
@@ -132,6 +136,12 @@ class Flow(Head):
     # === Training ===
 
     def start(self, values: np.ndarray, labels: np.ndarray | None) -> None:
+        """Sets the velocity of the Gaussian, with one mean per class.
+
+        Args:
+            values: `(N, *encoding_shape)`, standardised encodings.
+            labels: `(N,)` or `(N, 1)` whole numbers, `None` without classes.
+        """
         values = values.reshape(len(values), -1)
         means = values.mean(axis=0, keepdims=True)
         if labels is not None:
@@ -143,13 +153,13 @@ class Flow(Head):
         set_gaussian(self.gaussian, means, linear_code(values, self.gaussian.get_layer("variances").units))
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """The standardised encodings; what is learnt of them is in `compute_loss`."""
+        """Returns standardised encodings. `compute_loss` contains the model."""
         return self.standardised(inputs)
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> tf.Tensor:
-        """Mean squared error of the velocity; in validation that of the averaged weights, with every label known."""
+        """Returns the mean squared error of the velocity. Validation uses averaged weights and all labels."""
         values = self.standardised(x)
         count = ops.shape(values)[0]
         label = self._labels(y, count)
@@ -165,6 +175,7 @@ class Flow(Head):
         return ops.mean(ops.square(velocity - (values - noise)))
 
     def train_step(self, data: Any) -> dict[str, Any]:
+        """Runs one training step, updates the averaged weights, and returns the metrics."""
         logs = super().train_step(data)
         self.step.assign_add(1.0)
         follow(self.averaged, self.network, self.step)
@@ -175,8 +186,11 @@ class Flow(Head):
         return linear + network([values, linear, time, label])
 
     def _times(self, count: tf.Tensor) -> tf.Tensor:
-        """`(count, 1)` logit-normal: most in the middle. One from each of `count` equally likely parts, in any order,
-        which makes the loss vary less (Kingma et al. 2021, "Variational diffusion models", appendix I.1)."""
+        """Returns logit-normal times `(count, 1)`, most of them around 1/2.
+
+        The times are stratified, one from each of `count` equally likely intervals in random order, which reduces the
+        variance of the loss (Kingma et al. 2021, "Variational diffusion models", arXiv:2107.00630, appendix I.1).
+        """
         first = random.uniform((1,), dtype=layers.DTYPE, seed=self.seed_generator)
         share = (ops.cast(ops.arange(count), first.dtype) + first) / ops.cast(count, first.dtype)
         share = random.shuffle(ops.clip(share, LEAST_TIME, 1 - LEAST_TIME), seed=self.seed_generator)
@@ -201,55 +215,72 @@ class Flow(Head):
         steps: int = STEPS,
         sampler: str = "heun",
     ) -> np.ndarray:
-        """`(n, *encoding_shape)`: noise that has followed the velocity.
+        """Generates encodings by moving noise along the velocity.
 
         Args:
-            n: how many.
-            seed: decides the noise, numpy's by default.
-            labels: class of all of them, or `(n,)` classes; `None`: any class.
-            guidance: how many times as far as it is from any class to the asked one the velocity is moved. Above 1, to
-                about 3, samples show their class more clearly, and differ less.
-            steps: number of them.
-            sampler: `"heun"`, two velocities per step, or `"euler"`, one.
+            n: number of encodings.
+            seed: seed of the noise. By default numpy's global random state is used.
+            labels: class of all encodings, or `(n,)` classes. `None` generates any class.
+            guidance: strength of classifier-free guidance, 1 for none. Above 1, up to about 3, samples show their class
+                more clearly and vary less.
+            steps: number of integration steps. More steps are slower and more accurate.
+            sampler: `"heun"` (two evaluations of the velocity per step) or `"euler"` (one).
+
+        Returns:
+            `(n, *encoding_shape)`, float32. `sae.decode` turns them into images.
 
         Raises:
-            ValueError: an argument isn't what it should be.
+            ValueError: an argument is out of its range, or `labels` or `guidance` is given without classes.
         """
         n = positive_int("n", n)
         steps = _checked_steps(steps, sampler)
-        labels = self._asked(n, labels)
+        labels = self._label_array(n, labels)
         if guidance != 1 and self.n_classes is None:
-            raise ValueError(f"`guidance` needs a Flow with classes, `n_classes`. Received: guidance={guidance!r}")
+            raise ValueError(
+                "`guidance` needs a Flow with classes. Create it with `n_classes`, or leave `guidance` out. Received: "
+                f"guidance={guidance!r}"
+            )
         noise = rng_of(seed).standard_normal((n, *self.encoding_shape), dtype=np.float32)
-        made = []
+        batches = []
         for first in range(0, n, GENERATED):
             label = labels[first : first + GENERATED]
 
             def velocity(values: np.ndarray, time: float, label: np.ndarray = label) -> np.ndarray:
                 times = np.full((len(values), 1), time, np.float32)
-                guided = self._follow(values, times, label).numpy()
+                guided = self._compiled_velocity(values, times, label).numpy()
                 if guidance == 1:
                     return guided
-                plain = self._follow(values, times, np.full_like(label, self.n_classes)).numpy()
+                plain = self._compiled_velocity(values, times, np.full_like(label, self.n_classes)).numpy()
                 return plain + np.float32(guidance) * (guided - plain)
 
-            made.append(integrate(velocity, noise[first : first + GENERATED], steps, sampler))
-        return np.asarray(self.in_units(np.concatenate(made)))
+            batches.append(integrate(velocity, noise[first : first + GENERATED], steps, sampler))
+        return np.asarray(self.in_units(np.concatenate(batches)))
 
     @cached_property
-    def _follow(self) -> Callable[..., tf.Tensor]:
+    def _compiled_velocity(self) -> Callable[..., tf.Tensor]:
         return compiled(self.drawn)
 
     @property
     def generator(self) -> keras.Model:
-        """`unrolled()`."""
+        """`unrolled()`: the generator as one Keras model, with the default settings."""
         return self.unrolled()
 
     def unrolled(self, steps: int = STEPS, sampler: str = "heun") -> keras.Model:
-        """Noise `(N, *encoding_shape)`, with classes also labels `(N,)` → encodings, as one Functional model.
+        """Returns the generator as one Functional model.
 
-        It holds layers and operations of Keras's own only, so that `keras.Sequential([flow.generator, sae.decoder])`
-        loads without this package. Label `n_classes` is any class.
+        It contains only built-in Keras layers and operations, so `keras.Sequential([flow.generator, sae.decoder])` can
+        be saved and loaded without this package.
+
+        Args:
+            steps: number of integration steps, as in `generate`.
+            sampler: `"heun"` or `"euler"`, as in `generate`.
+
+        Returns:
+            `keras.Model` from standard normal noise `(N, *encoding_shape)` to encodings `(N, *encoding_shape)`. With
+            classes, the second input is labels `(N,)`; the label `n_classes` stands for any class.
+
+        Raises:
+            ValueError: `steps` is not a positive whole number, or `sampler` is unknown.
         """
         steps = _checked_steps(steps, sampler)
         inputs = noise = layers.Input(self.encoding_shape)
@@ -266,17 +297,19 @@ class Flow(Head):
         values = integrate(velocity, noise, steps, sampler)
         return keras.Model(inputs, self.with_units(values), name="generator")
 
-    def _asked(self, n: int, labels: Any) -> np.ndarray:
+    def _label_array(self, n: int, labels: Any) -> np.ndarray:
         if labels is None:
             return np.full(n, self.n_classes or 0, np.int32)
         if self.n_classes is None:
             raise ValueError(
-                "This Flow was made without classes: make it with `n_classes` and train it with "
-                f"`fit(encodings, labels)`. Received: labels={labels!r}"
+                "This Flow was created without classes. Create it with `n_classes` and train it with `fit(encodings, "
+                f"labels)`, or leave `labels` out. Received: labels={labels!r}"
             )
         labels = np.asarray(labels)
         if labels.shape not in ((), (n,)):
-            raise ValueError(f"`labels` must be one class, or one for each of n={n}. Received: shape={labels.shape}")
+            raise ValueError(
+                f"`labels` must be one class, or one for each of n={n} encodings. Received: shape={labels.shape}"
+            )
         self.check_labels(labels)
         return np.broadcast_to(labels, (n,)).astype(np.int32)
 
@@ -284,5 +317,5 @@ class Flow(Head):
 def _checked_steps(steps: int, sampler: str) -> int:
     steps = positive_int("steps", steps)
     if sampler not in SAMPLERS:
-        raise ValueError(f"`sampler` must be one of {SAMPLERS}. Received: sampler={sampler!r}")
+        raise ValueError(f"`sampler` must be one of {', '.join(map(repr, SAMPLERS))}. Received: sampler={sampler!r}")
     return steps

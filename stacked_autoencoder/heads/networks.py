@@ -1,4 +1,4 @@
-"""Networks that heads share: residual blocks, averaged weights, and the network from latent values to an encoding."""
+"""Networks that heads share: residual blocks, averaged weights, and the network from latent values to encodings."""
 
 from __future__ import annotations
 
@@ -16,61 +16,70 @@ from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.images import Shape
 
 
-def residual_block(hidden: keras.KerasTensor, seen: keras.KerasTensor, layer: type) -> keras.KerasTensor:
-    """Adds to `hidden` what two layers make of `seen`; nothing before training, as the second starts at zero.
+def residual_block(hidden: keras.KerasTensor, block_input: keras.KerasTensor, layer: type) -> keras.KerasTensor:
+    """Adds a residual block of two layers to `hidden`. The second layer is initialised with zeros.
 
     Args:
         hidden: `(N, …, units)`.
-        seen: what the first layer is given, of the same shape.
-        layer: `Dense`, or a convolution, whose first one sees three places a side and second one its own.
+        block_input: input of the first layer, of the same shape.
+        layer: `Dense`, or a convolution class. The first convolution has a kernel size of 3, the second of 1.
     """
     units = hidden.shape[-1]
     first, second = ({}, {}) if layer is layers.Dense else ({"kernel_size": 3, "padding": "same"}, {"kernel_size": 1})
-    inner = layer(units, activation=silu, kernel_initializer="he_normal", **first)(seen)
+    inner = layer(units, activation=silu, kernel_initializer="he_normal", **first)(block_input)
     return layers.Add()([hidden, layer(units, kernel_initializer="zeros", **second)(inner)])
 
 
 def silu(values: keras.KerasTensor) -> keras.KerasTensor:
-    """Keras's `silu`, without TensorFlow's own gradient of it, which keeps every graph that it is traced in.
+    """Computes Keras's `silu` without TensorFlow's own function, which keeps every graph that traces it in memory.
 
-    Keras saves a function by its name, so what is saved has Keras's.
+    Keras saves functions by name, so saved models contain Keras's `silu`.
     """
     return values * ops.sigmoid(values)
 
 
-EXPONENT = 6.94  # the average reaches back over a tenth of all steps so far
+EXPONENT = 6.94  # averages over about the last tenth of all steps
 
 
 def follow(averaged: keras.Model, network: keras.Model, step: tf.Tensor) -> None:
-    """Moves the average towards the network by the share that is due at this step, counted from 1.
+    """Updates averaged weights after a training step.
 
-    The share falls as training goes on, so that there is no length to choose (Karras et al. 2024, "Analyzing and
-    improving the training dynamics of diffusion models", arXiv:2312.02696, section 3.1).
+    Args:
+        averaged: model with averaged weights.
+        network: model in training.
+        step: number of the step, counted from 1. The share of the new weights decreases with it, so that no averaging
+            length has to be chosen.
+
+    Reference:
+        Karras et al. 2024, "Analyzing and improving the training dynamics of diffusion models" (arXiv:2312.02696),
+        section 3.1.
     """
     kept = (1 - 1 / step) ** (EXPONENT + 1)
     for average, weight in zip(averaged.variables, network.variables, strict=True):
         average.assign(weight + kept * (average - weight))
 
 
-STREAMED = 1024  # encodings at a time, of which a start takes as many as it needs
-LEAST_NOISE = 1e-4  # of the start, in variances of the encodings
+STREAMED = 1024  # encodings per batch in closed-form initialisations
+LEAST_NOISE = 1e-4  # smallest noise of the initial model, relative to the variance of the encodings
 
 
 def restorer(shape: Shape, latent_dim: int, width: int, depth: int = 0) -> keras.Model:
-    """`(N, latent_dim)` → `(N, *shape)`: a linear path, and a network that ends in zeros.
+    """Builds a network from latent values `(N, latent_dim)` to encodings `(N, *shape)`.
+
+    It is the sum of a linear path and a network whose last layer is initialised with zeros.
 
     Args:
-        shape: of one encoding.
-        latent_dim: values that it is made of.
-        width: filters; dense layers have four times as many units.
-        depth: residual blocks of convolutions, or of dense layers for vectors and sequences.
+        shape: shape of one encoding.
+        latent_dim: number of latent values.
+        width: filters of the convolutions. Dense layers have four times as many units.
+        depth: number of residual blocks: of convolutions for images, of dense layers for vectors and sequences.
     """
     inputs = layers.Input((latent_dim,))
     size = math.prod(shape)
     hidden = layers.Dense(4 * width, activation=silu)(inputs)
     if len(shape) == 3:
-        wide = (*shape[:2], width)
-        hidden = layers.Reshape(wide)(layers.Dense(math.prod(wide), activation=silu)(hidden))
+        image_shape = (*shape[:2], width)
+        hidden = layers.Reshape(image_shape)(layers.Dense(math.prod(image_shape), activation=silu)(hidden))
         for _ in range(depth):
             hidden = residual_block(hidden, layers.Activation(silu)(hidden), layers.Conv2D)
         hidden = layers.Conv2D(width, 3, padding="same", activation=silu)(hidden)
@@ -86,20 +95,20 @@ def restorer(shape: Shape, latent_dim: int, width: int, depth: int = 0) -> keras
 
 
 def linear_code(values: np.ndarray, n: int) -> LinearCode:
-    """The best linear code of `n` values of standardised encodings `(N, …)`."""
+    """Returns PCA with `n` components of standardised encodings `(N, …)`."""
     return fit_linear_code(streamed(values), None, n)
 
 
 def streamed(values: np.ndarray) -> BatchFunction:
-    """An array as what starts read."""
+    """Returns a function that iterates over an array in batches, as closed-form initialisations need it."""
     return lambda: np.array_split(values, math.ceil(len(values) / STREAMED))
 
 
 def start_restorer(model: keras.Model, code: LinearCode) -> tuple[np.ndarray, np.ndarray]:
-    """Lets standard normal values give what probabilistic PCA does (Tipping and Bishop 1999, section 3.2).
+    """Initialises the linear path as probabilistic PCA (Tipping and Bishop 1999, section 3.2).
 
     Returns:
-        What the components are multiplied by on the way down, and the logarithm of the posterior's variance.
+        The factors of the components in the encoder, and the log-variance of the posterior.
     """
     size, latent_dim = code.components.shape
     noise = max(code.residual * size / max(size - latent_dim, 1), LEAST_NOISE)

@@ -12,45 +12,47 @@ from keras import ops, random
 
 from stacked_autoencoder.heads.base import ComparedValues, LatentHead
 from stacked_autoencoder.heads.networks import linear_code, restorer, silu, start_restorer
-from stacked_autoencoder.layers.noise import drawn
+from stacked_autoencoder.layers.noise import sample_normal
 from stacked_autoencoder.layers.penalties import divergence
 from stacked_autoencoder.levels.base import EXACT, LOG_VARIANCE
 from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.checks import non_negative, positive_int
 from stacked_autoencoder.utils.images import Shape
 
-SMALLEST = 1e-6  # an error of zero has no logarithm
+SMALLEST = 1e-6  # avoids the logarithm of zero
 
 
 @keras.saving.register_keras_serializable("stacked_autoencoder")
 class VAE(LatentHead):
-    """Draws encodings by decoding draws from a standard normal.
+    """Variational autoencoder of encodings: generates encodings by decoding draws from a standard normal distribution.
 
     ```
-    standardised ─┬─▶ linear ─────────────────(+)─▶ mean, variance ─▶ draw ─┬─▶ linear ─────────────────(+)─▶ restored
-                  └─▶ network, ends in zeros ──┘                            └─▶ network, ends in zeros ──┘
+    standardised ─┬─▶ linear ──────────(+)─▶ mean, variance ─▶ draw ─┬─▶ linear ──────────(+)─▶ reconstruction
+                  └─▶ network (zeros) ──┘                            └─▶ network (zeros) ──┘
     ```
 
-    The linear paths start as probabilistic principal component analysis, the best linear model of this kind, in closed
-    form: from a random start, training may stay for long where nothing is told by the draws ("posterior collapse").
+    The linear paths are initialised as probabilistic PCA, the optimal linear model of this kind, in closed form. The
+    last layers of the networks are initialised with zeros. This avoids posterior collapse, in which a randomly
+    initialised VAE may ignore its latent values for a long time.
 
-    The decoder's noise is as large as its error, by which the two terms of the loss balance without a weight to search:
-    per value, the logarithm of the root mean square error of the batch, plus `beta` times the divergence.
+    The noise of the decoder has the size of its error, which balances the two terms of the loss without a weight to
+    tune. The loss per value is the logarithm of the root mean squared error of the batch plus `beta` times the
+    divergence.
 
     Args:
-        encoding_shape: of one encoding, `sae.encoding_shape`.
-        latent_dim: values that an encoding is drawn from.
-        beta: weight of the divergence from the standard normal; 1 is the evidence lower bound.
+        encoding_shape: shape of one encoding without the batch axis, `sae.encoding_shape`. All sides must be known.
+        latent_dim: number of latent values from which one encoding is generated.
+        beta: weight of the divergence from the standard normal distribution. 1 gives the evidence lower bound.
         width: units, or filters, of the networks.
 
     Input shape:
         `(N, *encoding_shape)`, float32.
 
     Output shape:
-        the same: what comes back.
+        `(N, *encoding_shape)`, float32: the reconstructions.
 
     Raises:
-        ValueError: an argument isn't what it should be, or encodings have another shape.
+        ValueError: an argument is out of its range, or encodings have another shape.
 
     Example:
         >>> vae = heads.VAE(sae.encoding_shape)
@@ -59,10 +61,10 @@ class VAE(LatentHead):
         >>> keras.Sequential([vae.generator, sae.decoder]).save("clothes.keras")     # loads without this package
 
     Reference:
-        Kingma and Welling 2014, "Auto-encoding variational Bayes", equation 10; Rybkin et al. 2021, "Simple and
-        effective VAE training with calibrated decoders" (arXiv:2006.13202), for the noise; Higgins et al. 2017,
-        "beta-VAE". For the start: Tipping and Bishop 1999, "Probabilistic principal component analysis", section 3.2;
-        Lucas et al. 2019, "Don't blame the ELBO!", section 4.
+        Kingma and Welling 2014, "Auto-encoding variational Bayes" (arXiv:1312.6114), equation 10. Rybkin et al. 2021,
+        "Simple and effective VAE training with calibrated decoders" (arXiv:2006.13202), for the noise. Higgins et al.
+        2017, "beta-VAE", for `beta`. For the initialisation: Tipping and Bishop 1999, "Probabilistic principal
+        component analysis", section 3.2; Lucas et al. 2019, "Don't blame the ELBO!" (arXiv:1911.02469), section 4.
     """
 
     def __init__(
@@ -78,9 +80,11 @@ class VAE(LatentHead):
         self.trackers = [keras.metrics.Mean(name=name) for name in ("reconstruction", "kl")]
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "beta": self.beta, "width": self.width}
 
     def default_optimizer(self) -> keras.optimizers.Optimizer:
+        """Returns Adam with a learning rate of 1e-3."""
         return keras.optimizers.Adam(1e-3)
 
     # === Networks, on standardised encodings ===
@@ -101,6 +105,12 @@ class VAE(LatentHead):
         return keras.Model(inputs, [mean, log_variance], name="posterior")
 
     def start(self, values: np.ndarray, labels: np.ndarray | None) -> None:
+        """Initialises the linear paths as probabilistic PCA.
+
+        Args:
+            values: `(N, *encoding_shape)`, standardised encodings.
+            labels: not used.
+        """
         code = linear_code(values, self.latent_dim)
         down, log_variance = start_restorer(self.restorer, code)
         kernel = code.components * down
@@ -117,30 +127,41 @@ class VAE(LatentHead):
         decoder: keras.Model | None = None,
         **options: Any,
     ) -> keras.callbacks.History:
-        """As `Head.fit`.
+        """Trains the head.
 
         Args:
-            decoder: `sae.decoder`, to measure errors in decoded images, for this call only. It isn't trained. An error
-                in encodings is nearly one in images only where the decoder keeps distances; each step costs the
-                decoder's, too.
+            x: encodings: array `(N, *encoding_shape)`, `tf.data.Dataset` of batches, `PyDataset`, or `EncodingStore`.
+            y: not used; must be `None`.
+            batch_size: encodings per training step. Ignored for datasets.
+            decoder: `sae.decoder`, to measure errors in decoded images instead of encodings, in this call only. It is
+                not trained. Use it if the decoder does not preserve distances. Each step then also takes the time of
+                decoding.
+            options: further arguments of `Head.fit`, such as `epochs`, `validation_data`, `callbacks` or `origin`.
+
+        Returns:
+            `keras.callbacks.History` with the metrics `reconstruction` (mean squared error) and `kl`.
 
         Raises:
-            ValueError: the decoder takes encodings of another shape.
+            ValueError: as in `Head.fit`, or the decoder is for encodings of another shape.
         """
         with self.compared.as_images(decoder):
             return super().fit(x, y, batch_size, **options)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Reconstructs encodings `(N, *encoding_shape)` from the means of their latent values."""
         mean, _ = self.posterior(self.standardised(inputs))
         return self.in_units(self.restorer(mean))
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> tf.Tensor:
-        """From draws, in validation, too. What `call` restores isn't used, so TensorFlow leaves it out of the step."""
+        """Returns the loss, computed from random draws in training and validation.
+
+        The output of `call` is not used, so TensorFlow removes it from the training step.
+        """
         values = self.standardised(x)
         mean, log_variance = self.posterior(values)
-        restored = self.restorer(drawn(mean, log_variance, self.seed_generator))
+        restored = self.restorer(sample_normal(mean, log_variance, self.seed_generator))
         error = ops.mean(ops.square(self.compared(values) - self.compared(restored)))
         kl = divergence(mean, log_variance)
         self.track(error, kl, count=ops.shape(x)[0])
@@ -149,13 +170,35 @@ class VAE(LatentHead):
     # === Use ===
 
     def encode(self, encodings: np.ndarray) -> np.ndarray:
-        """`(N, *encoding_shape)` → `(N, latent_dim)`: the means that encodings are restored from."""
+        """Returns the means of the latent values of encodings.
+
+        Args:
+            encodings: `(N, *encoding_shape)`, float32.
+
+        Returns:
+            `(N, latent_dim)`, float32.
+
+        Raises:
+            ValueError: encodings have another shape.
+        """
         encodings = np.asarray(encodings, np.float32)
         self.check_shape(encodings.shape[1:])
         return self.posterior.predict(np.asarray(self.standardised(encodings)), verbose=0)[0]
 
     def interpolate(self, first: np.ndarray, last: np.ndarray, n: int = 8) -> np.ndarray:
-        """From what comes back from one encoding to what comes back from another, `(n, *encoding_shape)`."""
+        """Interpolates between two encodings, in even steps between their latent values.
+
+        Args:
+            first: `(*encoding_shape)`, one encoding.
+            last: `(*encoding_shape)`, another encoding.
+            n: number of results, at least 2.
+
+        Returns:
+            `(n, *encoding_shape)`, float32, from the reconstruction of `first` to the reconstruction of `last`.
+
+        Raises:
+            ValueError: encodings have another shape, or `n` is below 2.
+        """
         start, end = self.encode(np.stack([first, last]))
         shares = np.linspace(0, 1, positive_int("n", n, least=2), dtype=np.float32)[:, None]
         return self.restored(start + shares * (end - start))

@@ -1,1 +1,1 @@
-"""Running a trained stack: encoding, decoding, stores, evaluation."""
+"""Using a stack: encoding, decoding, writing stores, and evaluation."""

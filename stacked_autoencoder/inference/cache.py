@@ -1,4 +1,4 @@
-"""Where the encodings of a level are kept while the next one trains: in memory if they fit, else in a store on disk."""
+"""Storage for the encodings that the next level trains on: in memory if they fit, otherwise on disk."""
 
 from __future__ import annotations
 
@@ -29,43 +29,46 @@ from stacked_autoencoder.utils.memory import available_memory
 from stacked_autoencoder.utils.temporary import TemporaryFolder
 from stacked_autoencoder.utils.value_range import UNLIMITED
 
-DTYPE = "float16"  # of a store; what it rounds is a ten-millionth of the variance
+DTYPE = "float16"  # the rounding error is a ten-millionth of the variance
 
 
 class EncodingCache:
-    """Keeps encodings until it is left; a folder of the user's keeps them longer.
+    """A context manager that keeps encodings, in a temporary folder or in one of the user's.
 
-    Each encoder and source has a store of its own below the folder, `level{i}-{name}-{key}`, which a later training
-    with the same ones uses again. No other process changes it while this cache is in use: a training at the same time
-    takes `level{i}-{name}-{key}-1`, and so on. A store whose images have changed is replaced. Stores of other encoders
-    and sources stay until you delete them. Files that this library didn't write are never touched.
+    Each pair of encoder and source has a separate store, `level{i}-{name}-{key}`, which later calls reuse. The store is
+    locked while this cache is in use; another process that trains at the same time uses `level{i}-{name}-{key}-1`, and
+    so on. A store whose images have changed is replaced. Stores of other encoders and sources remain until the user
+    deletes them. Files that this library didn't write are never changed.
 
     Args:
-        folder: for stores. `None` for a temporary one, which is deleted however this process ends.
-        budget: bytes of encodings to keep in memory at most; half of what is free by default.
+        folder: folder of the stores; `None` for a temporary folder, which is always deleted in the end.
+        budget: most bytes of encodings to keep in memory; by default half of the free memory.
     """
 
     def __init__(self, folder: Path | None, budget: int | None) -> None:
         self.folder = folder
         self.budget = of_chief(lambda: available_memory() // 2) if budget is None else budget
         self.temporary: TemporaryFolder | None = None
-        self.held = ExitStack()  # of folders of the user's that this process alone may change
+        self.locks = ExitStack()  # of the user's folders in use
 
     def __enter__(self) -> EncodingCache:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self.held.close()
+        self.locks.close()
         if self.temporary is not None:
             self.temporary.close()
 
     def encoded(self, stack: Stack, level: int, source: Source, images: Shape, name: str, verbose: int) -> Source:
-        """The encodings of one level.
+        """Returns the encodings of one level.
 
         Args:
-            source: what the level sees; of pairs, inputs and targets are encoded alike.
-            images: shape of the images that level 0 sees.
-            name: of this set of images.
+            stack: the stack.
+            level: index of the level.
+            source: inputs of the level. For pairs, inputs and targets are both encoded.
+            images: shape of the images that level 0 receives.
+            name: name of this set of images.
+            verbose: whether to print progress when encodings are written to disk.
         """
         count, shape = source.count(), stack.shape_at(level, images)
         known = count is not None and None not in shape
@@ -80,10 +83,12 @@ class EncodingCache:
         return of_store(store, encoding_shape)
 
     def _in_memory(self, level: Level, source: Source, count: int | None) -> np.ndarray | list[np.ndarray] | None:
-        """All encodings, or `None` if they turn out to be too many.
+        """Returns all encodings, or `None` if they exceed the budget.
 
         Args:
-            count: of those that fit, if it is known.
+            level: the level.
+            source: its inputs.
+            count: number of images, if it is known that their encodings fit.
         """
         encoded = (_encoded(level, batch, source.parts) for batch in source.batches(fitting(BATCH, source.shape)))
         if count is not None:
@@ -104,28 +109,30 @@ class EncodingCache:
         return EncodingStore(write() if self.folder is None else of_chief(write))
 
     def _written(self, source: Source, levels: list[Level], made: dict[str, Any], name: str, verbose: int) -> Path:
-        """The folder of the store with these encodings."""
+        """Writes the store with these encodings, if necessary, and returns its folder."""
         if self.folder is None and self.temporary is None:
             self.temporary = TemporaryFolder()
         try:
             if self.folder is None:
                 folder = self.temporary.path / name
                 return write_store(folder, source, levels, made, keep_labels=False, verbose=verbose)
-            return self._kept(source, levels, made, f"{name}-{_key(source, made)}", verbose)
+            return self._in_user_folder(source, levels, made, f"{name}-{_key(source, made)}", verbose)
         except CannotWrite as error:
-            raise self._without_room(error, source, made) from error
+            raise self._disk_full_error(error, source, made) from error
 
-    def _kept(self, source: Source, levels: list[Level], made: dict[str, Any], name: str, verbose: int) -> Path:
-        """A folder of the user's with these encodings, which no other process changes until this cache is left.
+    def _in_user_folder(
+        self, source: Source, levels: list[Level], made: dict[str, Any], name: str, verbose: int
+    ) -> Path:
+        """Writes the store to the user's folder and locks it until this cache is closed.
 
-        Folders that another process has, or that hold anything else, are passed over.
+        Folders that another process has locked, or that contain anything else, are skipped.
         """
         for number in count():
             folder = self.folder / (f"{name}-{number}" if number else name)
-            with ExitStack() as held:
+            with ExitStack() as lock:
                 try:
                     folder.mkdir(parents=True, exist_ok=True)
-                    held.enter_context(only_writer(folder))
+                    lock.enter_context(only_writer(folder))
                     look_into(folder)
                 except (FileExistsError, NotADirectoryError, RuntimeError, ValueError):
                     if not self.folder.is_dir():
@@ -140,41 +147,44 @@ class EncodingCache:
                         write()
                 except ForeignFiles:
                     continue
-                self.held.enter_context(held.pop_all())
+                self.locks.enter_context(lock.pop_all())
                 return folder
-        raise AssertionError("counting has no end")
+        raise AssertionError("unreachable: `count` is infinite")
 
-    def _without_room(self, error: CannotWrite, source: Source, made: dict[str, Any]) -> OSError:
-        """What to do where the encodings of a level don't fit on the disk."""
+    def _disk_full_error(self, error: CannotWrite, source: Source, made: dict[str, Any]) -> OSError:
+        """Returns the error for encodings that don't fit on the disk."""
         count = source.count()
         if count is not None and None not in made["shape"]:
             size = count * int(np.prod(made["shape"])) * np.dtype(made["dtype"]).itemsize
-            needed = f"They take {size:,} bytes"
+            needed = f"They need {size:,} bytes"
         else:
-            needed = f"One file of them takes {error.size:,} bytes"
+            needed = f"One file of them needs {error.size:,} bytes"
         if self.folder is None:
-            where, more = self.temporary.path, "set `cache_dir` (or the environment variable TMPDIR) to a larger disk"
-            what = "the temporary folder, since `cache_dir` isn't given"
+            path, alternative = (
+                self.temporary.path,
+                "set `cache_dir` (or the variable TMPDIR) to a larger disk",
+            )
+            target = "the temporary folder, which is used without `cache_dir`"
         else:
-            where, more = self.folder, "choose a `cache_dir` on a larger disk"
-            what = "`cache_dir`"
+            path, alternative = self.folder, "choose a `cache_dir` on a larger disk"
+            target = "`cache_dir`"
         reason = str(error.strerror).split(":")[0]
         return OSError(
             error.errno,
-            f"{reason}: the encodings of level {made['level']} can't be written to {what}. {needed}. Make room there, "
-            f"{more}, or give a `memory_budget` that keeps them in memory",
-            str(where),
+            f"{reason}: could not write the encodings of level {made['level']} to {target}. {needed}. Free disk space, "
+            f"{alternative}, or pass a larger `memory_budget` to keep them in memory",
+            str(path),
         )
 
 
 def _encoded(level: Level, batch: np.ndarray, parts: int) -> np.ndarray:
-    """Encodings of a batch whose last axis holds this number of images, each encoded alone."""
+    """Returns the encodings of a batch in which `parts` images are joined along the last axis."""
     if parts == 1:
         return level.encode(batch)
     return np.concatenate([level.encode(part) for part in np.split(batch, parts, axis=-1)], axis=-1)
 
 
 def _key(source: Source, made: dict[str, Any]) -> str:
-    """What tells the encodings of one encoder and source from others."""
-    known = [made, source.describe(), source.digest()]
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+    """Returns a hash that identifies the encoder and the source."""
+    identity = [made, source.describe(), source.digest()]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Images to encodings and back, in memory, as `Autoencoder.encode`, `decode` and `reconstruct` document it."""
+"""Encoding and decoding in memory; `Autoencoder.encode`, `decode` and `reconstruct` document the arguments."""
 
 from __future__ import annotations
 
@@ -50,28 +50,28 @@ def decode(
 def reconstruct(stack: Stack, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
     level = stack.index_of(level)
 
-    def restored(batch: np.ndarray) -> np.ndarray:
+    def reconstruct_images(batch: np.ndarray) -> np.ndarray:
         if len(stack.shape) == 3:  # large images are scaled tile by tile
             values = reconstruct_batch(stack, batch, level, stack.values)
         else:
-            given = stack.levels[0].encoder_inputs(stack.values.to_level(batch).numpy())
-            values = reconstruct_batch(stack, given, level)
+            inputs = stack.levels[0].encoder_inputs(stack.values.to_level(batch).numpy())
+            values = reconstruct_batch(stack, inputs, level)
         return stack.values.from_level(values)
 
-    return _map_batches(stack, images, restored)
+    return _map_batches(stack, images, reconstruct_images)
 
 
 def sample(stack: Stack, n: int, seed: int | None = None) -> np.ndarray:
     deepest = stack.levels[-1]
     if deepest.posterior is None:
         raise ValueError(
-            "`sample` decodes draws from the distribution that a variational level gives its encodings, and the "
-            f"deepest level isn't one: make it with `kl_weight=1.0`. Received: {deepest!r}"
+            "`sample` needs a variational last level. Create the last level with `kl_weight`, such as `kl_weight=1.0`, "
+            f"and train it. Received: {deepest!r}"
         )
     if None in deepest.encoding_shape:
         raise ValueError(
-            "`sample` needs to know how large images are: give the Autoencoder `shape=(height, width, channels)`. "
-            f"Received: encodings of shape {deepest.encoding_shape}"
+            "`sample` needs images of a fixed size. Create the Autoencoder with `shape=(height, width, channels)`. "
+            f"Received: shape={stack.shape}"
         )
     shape = (positive_int("n", n), *deepest.encoding_shape)
     return decode(stack, rng_of(seed).standard_normal(shape, dtype=np.float32))
@@ -81,17 +81,21 @@ def sample(stack: Stack, n: int, seed: int | None = None) -> np.ndarray:
 
 
 def _scaled(values: ValueRange, level: Level, images: np.ndarray) -> np.ndarray:
-    """Images as level 0 sees them."""
+    """Scales images to the input of level 0 and fills in missing values."""
     return level.filled(values.to_level(images).numpy())
 
 
 def encode_batch(
     stack: Stack, images: np.ndarray, level: int, tile: Tile = "auto", values: ValueRange = UNLIMITED
 ) -> np.ndarray:
-    """Images → encodings.
+    """Encodes a batch of images.
 
     Args:
-        values: scales the images; by default they have the scale of level 0.
+        stack: the stack.
+        images: `(N, H, W, C)`.
+        level: index of the level.
+        tile: as in `Autoencoder.encode`.
+        values: the value range of the images; by default they are already scaled for level 0.
     """
     side = _tile_side(stack, tile, images.shape[1:-1], level)
     levels = stack.levels[: level + 1]
@@ -106,7 +110,7 @@ def encode_batch(
 
 
 def decode_batch(stack: Stack, encodings: np.ndarray, level: int, tile: Tile = "auto") -> np.ndarray:
-    """Encodings of a level → images on the scale of level 0, as large as the padded ones."""
+    """Decodes a batch of encodings to images, scaled as the input of level 0 and still padded."""
     side = _tile_side(stack, tile, times(encodings.shape[1:-1], stack.factor_at(level)), level)
     levels = stack.levels[level::-1]
     if side is not None:
@@ -118,40 +122,45 @@ def decode_batch(stack: Stack, encodings: np.ndarray, level: int, tile: Tile = "
 
 
 def reconstruct_batch(stack: Stack, images: np.ndarray, level: int, values: ValueRange = UNLIMITED) -> np.ndarray:
-    """Images → their reconstructions on the scale of level 0; padded on the way, so the shape stays.
+    """Encodes and decodes a batch; the result has the shape of the images and the scale of the input of level 0.
 
     Args:
-        values: scales the images; by default they have the scale of level 0.
+        stack: the stack.
+        images: `(N, H, W, C)`.
+        level: index of the level.
+        values: the value range of the images; by default they are already scaled for level 0.
     """
     encodings = encode_batch(stack, images, level, "auto", values)
     return cropped(decode_batch(stack, encodings, level, "auto"), images.shape[1:])
 
 
 def _map_batches(
-    stack: Stack, images: Images, make: Callable[[np.ndarray], np.ndarray]
+    stack: Stack, images: Images, function: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray | list[np.ndarray]:
-    """What is made of every batch of images as they are, gathered."""
+    """Applies a function to every batch of unscaled images and gathers the results."""
     source = as_source(images, **stack.source_options, finite="images")
-    return gather(map(make, source.in_order(BATCH, scale=False)), source.count_of_one_shape())
+    return gather(map(function, source.in_order(BATCH, scale=False)), source.count_of_one_shape())
 
 
 def _tile_side(stack: Stack, tile: Tile, size: Shape, level: int) -> int | None:
-    """Side of the tiles of an image of this size, `None` to take it whole."""
+    """Returns the side of the tiles for an image of this size; `None` to process it whole."""
     is_image = stack.levels[level].is_image
     if tile == "auto":
         return default_side(size) if is_image else None
     if tile is None:
         return None
     if isinstance(tile, str):
-        raise ValueError(f'`tile` is a side in pixels, `None` for whole images, or "auto". Received: tile={tile!r}')
+        raise ValueError(
+            f'`tile` must be a number of pixels, `None` for whole images, or "auto". Received: tile={tile!r}'
+        )
     if not is_image:
         raise ValueError(
-            f"Level {level} encodes as {described(stack.levels[level].encoding_shape)}, each value of which depends "
-            "on the whole image, so that there are no tiles: leave `tile` out, or name a level above it. "
+            f"Level {level} encodes images as {described(stack.levels[level].encoding_shape)}. Each value depends on "
+            "the whole image, so images can't be processed in tiles. Remove `tile`, or choose a lower level. "
             f"Received: tile={tile!r}"
         )
     return positive_int("tile", tile)
 
 
 def _batch(singles: list[np.ndarray]) -> np.ndarray:
-    return singles[0][None] if len(singles) == 1 else np.stack(singles)  # a large one isn't copied
+    return singles[0][None] if len(singles) == 1 else np.stack(singles)  # avoids copying a large image

@@ -1,4 +1,4 @@
-"""Encoding a source of any length to disk: shard by shard, in constant memory, and on from where it was cut short."""
+"""Encoding images to a store on disk: shard by shard, in constant memory, and continuing after an interruption."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.files import expanded, only_writer
 from stacked_autoencoder.utils.images import Shape, pad_by_reflection, without_missing
 from stacked_autoencoder.utils.labels import Labels
+from stacked_autoencoder.utils.tracing import graph_function
 from stacked_autoencoder.utils.value_range import ValueRange
 from stacked_autoencoder.version import versions
 
 SHARD_BYTES = 1 << 25
-MOST_ROWS = 1024  # of a shard by default
-ROWS_OF_ANY_SIZE = 16  # of one whose encodings' size isn't known beforehand; those of photographs can take 50 MB each
+MOST_ROWS = 1024  # most encodings per shard by default
+ROWS_OF_ANY_SIZE = 16  # encodings per shard if their size isn't known; those of photographs can take 50 MB each
 
 
 def encode_to_store(
@@ -47,7 +48,7 @@ def encode_to_store(
     shard: tuple[int, int] | None = None,
     verbose: int = 1,
 ) -> EncodingStore:
-    """Encodes images to disk; see `Autoencoder.encode_to`."""
+    """Encodes images to a store; `Autoencoder.encode_to` documents the arguments."""
     level = stack.index_of(level)
     if dtype not in DTYPES:
         raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}. Received: dtype={dtype!r}")
@@ -68,15 +69,15 @@ def encode_to_store(
 
 
 def _part(shard: tuple[int, int]) -> tuple[int, int]:
-    several = isinstance(shard, Sequence) and len(shard) == 2
-    index, count = map(whole, shard) if several else (None, None)
+    is_pair = isinstance(shard, Sequence) and len(shard) == 2
+    index, count = map(whole, shard) if is_pair else (None, None)
     if index is None or count is None or not 0 <= index < count:
-        raise ValueError(f"`shard=(i, n)` is the i-th of n parts, 0 <= i < n. Received: shard={shard!r}")
+        raise ValueError(f"`shard` must be (i, n) with 0 <= i < n, for part i of n. Received: shard={shard!r}")
     return index, count
 
 
 class StaleStore(ValueError):
-    """What is there was made by another encoder, or from other images."""
+    """The folder contains a store that another encoder wrote, or that has encodings of other images."""
 
 
 def write_store(
@@ -89,18 +90,23 @@ def write_store(
     keep_labels: bool = True,
     verbose: int = 0,
 ) -> Path:
-    """Encodes a source, or goes on with it; returns the folder of the finished store, that of the part if it is one.
+    """Encodes a source to a store, or continues an unfinished store.
 
     Args:
-        folder: of the store; new, empty, or of a store.
-        levels: whose encoders to apply, one after the other.
-        made: what `made_by` says.
-        part: `(i, n)`, the blocks to encode: every n-th from the i-th on.
-        keep_labels: whether the store keeps what the source gives beside the images.
+        folder: folder of the store; a new or empty folder, or that of a store.
+        source: the images, or the inputs of the first of the levels.
+        levels: the levels whose encoders are applied, one after the other.
+        made: the result of `made_by`.
+        part: `(i, n)` to encode only every n-th block, starting with block i.
+        keep_labels: whether to store the labels of the source.
+        verbose: whether to print progress.
+
+    Returns:
+        The folder of the finished store, or of the part.
 
     Raises:
-        StaleStore: nothing was changed.
-        ForeignFiles: there are files that this library didn't write. Nothing of them was changed.
+        StaleStore: the folder has a store of another encoder or source. Nothing was changed.
+        ForeignFiles: there are files that this library didn't write. They weren't changed.
         RuntimeError: another process is writing to the folder.
     """
     if part is not None:
@@ -112,11 +118,11 @@ def write_store(
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder, unless it is there."""
+    """Creates a folder, unless it exists."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        message = "`path` must be a folder, and there is a file of this name: choose another"
+        message = "`path` must be a folder, but a file has this name. Choose another path"
         raise type(error)(error.errno, message, str(folder)) from None
 
 
@@ -130,7 +136,7 @@ def write_alone(
     keep_labels: bool = True,
     verbose: int = 0,
 ) -> None:
-    """What `write_store` does in the folder of the store or part, for which the caller has `only_writer`."""
+    """Does the work of `write_store` in the folder of the store or part, which the caller has locked."""
     fill_values = levels[0].fill_values
     encode = encoding_of(
         tuple(level.encoder for level in levels),
@@ -140,33 +146,33 @@ def write_alone(
         None if fill_values is None else tuple(fill_values.tolist()),
     )
     if source.parts > 1:
-        encode = partial(_parts_encoded, encode, source.parts)
+        encode = partial(_encode_parts, encode, source.parts)
     about = {"part": None if part is None else list(part), "source": source.describe(), "versions": versions()}
     if source.class_names is not None:
         about["class_names"] = source.class_names
     found = look_into(folder)
     head = _head(folder, found, {"format": FORMAT, **made, **about})
-    done, seen = found.records, set()
+    done, present = found.records, set()
 
     @cache
     def is_whole(index: int) -> bool:
         return index in done and Shard(folder, done[index], np.dtype(head["dtype"])).is_whole()
 
-    def is_ours(index: int) -> bool:
+    def is_in_part(index: int) -> bool:
         return part is None or index % part[1] == part[0]
 
     with ShardWriter(folder, head, found) as writer, Progress(source.count(), verbose) as progress:
-        for block in source.blocks(head["shard_size"], lambda index: is_ours(index) and not is_whole(index)):
-            if not is_ours(block.index):
+        for block in source.blocks(head["shard_size"], lambda index: is_in_part(index) and not is_whole(index)):
+            if not is_in_part(block.index):
                 continue
-            seen.add(block.index)
+            present.add(block.index)
             record = done.get(block.index)
             if is_whole(block.index):
                 _check_source(folder, head, record, block, source)
                 labels = block.labels_of(record.get("names")) if keep_labels else None
                 if keep_labels:
                     _check_labels(folder, record, labels)
-                writer.label(block.index, labels)  # they may have changed
+                writer.label(block.index, labels)  # the labels may have changed
                 progress.skip(record["rows"])
                 continue
             batches = []
@@ -177,26 +183,31 @@ def write_alone(
             _check_source(folder, head, record, block, source)
             if batches:
                 writer.add(block, batches, keep_labels)
-            else:  # all of its pictures are unreadable
+            else:  # none of its files could be read
                 writer.drop(block.index)
-        gone = set(done) - seen
-        if gone:
-            _check_source(folder, head, done[min(gone)], None, source)
+        missing = set(done) - present
+        if missing:
+            _check_source(folder, head, done[min(missing)], None, source)
         writer.finish()
 
 
-def _parts_encoded(encode: Callable[[np.ndarray], Encoded], parts: int, images: np.ndarray) -> Encoded:
-    """Images that are joined along the last axis, each encoded alone."""
+def _encode_parts(encode: Callable[[np.ndarray], Encoded], parts: int, images: np.ndarray) -> Encoded:
+    """Encodes images that are joined along the last axis one by one."""
     return Encoded.joined([encode(part) for part in np.split(images, parts, axis=-1)])
 
 
 def made_by(
     stack: Stack, level: int, images: Shape, dtype: str, shard_size: int | None = None, parts: int = 1
 ) -> dict[str, Any]:
-    """What decides the encodings of a level, of images of such a shape; files of a handy size by default.
+    """Returns everything that determines the encodings in a store, as plain values.
 
     Args:
-        parts: encodings that are joined along the last axis.
+        stack: the stack.
+        level: index of the level.
+        images: shape of the images.
+        dtype: dtype of the encodings.
+        shard_size: encodings per shard; by default as many as need 32 MB, at most 1,024.
+        parts: number of encodings that are joined along the last axis.
     """
     *sides, channels = stack.shape_at(level, images)
     shape = (*sides, channels * parts)
@@ -215,28 +226,28 @@ def made_by(
 
 
 def _head(folder: Path, found: Found, head: dict[str, Any]) -> dict[str, Any]:
-    """What made the store that is there already, else what will make it; refuses to mix two makings."""
+    """Returns the manifest of the store; raises `StaleStore` if an existing one has other properties."""
     old = found.head
     if old is None:
         return head
     for name, what in (("encoder", "encoder"), ("dtype", "`dtype`"), ("shard_size", "`shard_size`"), ("part", "part")):
         if old[name] != head[name]:
             raise StaleStore(
-                f"{str(folder)!r} holds encodings made with another {what}: {_named(old, name)}. Choose another path, "
-                f"or delete the store. Received: {_named(head, name)}"
+                f"{str(folder)!r} contains encodings made with another {what}: {_named(old, name)}. Choose another "
+                f"path, or delete the store. Received: {_named(head, name)}"
             )
     if len(old["shape"]) != len(head["shape"]):
         raise StaleStore(
-            f"{str(folder)!r} holds encodings of shape {old['shape']}. Choose another path, or delete the store. "
+            f"{str(folder)!r} contains encodings of shape {old['shape']}. Choose another path, or delete the store. "
             f"Received: encodings of shape {head['shape']}"
         )
     classes, known = head.get("class_names"), old.get("class_names")
     if classes is not None and known is not None and classes[: len(known)] != known:
         raise StaleStore(
-            f"{str(folder)!r} holds labels that are numbers of the classes {printable(known, 300)}. Choose another "
-            f"path, or give the `ImageFolder` these `class_names`. Received: {printable(classes, 300)}"
+            f"{str(folder)!r} contains labels for the classes {printable(known, 300)}. Choose another path, or create "
+            f"the `ImageFolder` with these `class_names`. Received: class_names={printable(classes, 300)}"
         )
-    sides = zip(old["shape"], head["shape"], strict=True)  # a source that has grown may have images of other sizes
+    sides = zip(old["shape"], head["shape"], strict=True)  # new images may have other sizes
     optional = {name: head[name] for name in OPTIONAL if name in head}
     return old | optional | {"shape": [side if side == other else None for side, other in sides]}
 
@@ -250,27 +261,27 @@ def _named(head: dict[str, Any], name: str) -> str:
 def _check_source(
     folder: Path, head: dict[str, Any], record: Record | None, block: Block | None, source: Source
 ) -> None:
-    """Refuses to mix the encodings of two sources: a block must be the one that a shard's record was made from."""
+    """Raises `StaleStore` if a shard was written from other images than those of the block."""
     if record is None or (block is not None and block.fingerprint() == record["source"]):
         return
     shown = printable(head["source"], 300)
     raise StaleStore(
-        f"{str(folder)!r} holds the encodings of another source ({shown}), or its images have changed or come "
-        f"in another order: shard {record['index']} was made of others. Choose another path, or delete the store. "
+        f"{str(folder)!r} contains encodings of another source ({shown}), or the images or their order have changed: "
+        f"shard {record['index']} doesn't match. Choose another path, or delete the store. "
         f"Received: {source.describe()}"
     )
 
 
 def _check_labels(folder: Path, record: Record, labels: Labels | None) -> None:
-    """Refuses to lose the labels of a store, or to leave some of its encodings without."""
+    """Raises `ValueError` if a store has labels and the source doesn't."""
     if labels is None and any(name in record for name in LABELS):
         raise ValueError(
-            f"{str(folder)!r} holds labels, and this source gives none: give `(images, labels)` as before, or open the "
-            f"store with `EncodingStore(path)`. Received: images without labels"
+            f"{str(folder)!r} contains labels, but this source has none. Pass `(images, labels)` as before, or open "
+            f"the store with `EncodingStore(path)`. Received: images without labels"
         )
 
 
-@lru_cache(maxsize=2)  # tracing takes as long as a thousand small images
+@lru_cache(maxsize=2)  # tracing takes as long as encoding a thousand small images
 def encoding_of(
     encoders: tuple[keras.Model, ...],
     factor: int,
@@ -278,12 +289,14 @@ def encoding_of(
     dtype: str,
     fill_values: tuple[float, ...] | None = None,
 ) -> Callable[[np.ndarray], Encoded]:
-    """From images as they are to what is kept of them, as one graph: nothing in between is copied out.
-
-    Large images go tile by tile.
+    """Returns a function from unscaled images to their encodings, as one graph. Large images are encoded in tiles.
 
     Args:
-        fill_values: what stands for NaN in each channel, `None` where there is none.
+        encoders: the encoders, one after the other.
+        factor: height and width are padded to a multiple of it.
+        value_range: value range of the images.
+        dtype: dtype of the encodings.
+        fill_values: replacement for NaN in each channel; `None` if values can't be missing.
     """
     fill = None if fill_values is None else partial(without_missing, replacements=np.array(fill_values))
 
@@ -306,8 +319,8 @@ def encoding_of(
         side = default_side(images.shape[1:3]) if is_image else None
         if side is None:
             return Encoded(*map(np.asarray, graph(tf.convert_to_tensor(images))))
-        (image,) = images  # there is one, so large are they
+        (image,) = images  # a batch of large images contains one
         return Encoded.of(encode_tiles(tiler(encoders), image, factor, side, scale)[None], dtype)
 
-    graph = tf.function(whole, reduce_retracing=True)
+    graph = graph_function(whole)
     return encode

@@ -1,8 +1,8 @@
-"""Large images through the levels of a stack tile by tile, with the numbers that they would have whole.
+"""Encoding and decoding large images tile by tile, with the same results as for whole images.
 
-┌──────┬──────┐   A tile is read with a halo: as many pixels around it as its values depend on. What comes out is
-│ ┌──┬─┼──┐   │   cut back to the tile. At the border of the image there is no halo, so that a convolution pads
-├─┼──┼─┼──┼───┤   with zeros where it would in the whole image.
+┌──────┬──────┐   A tile is read with a halo: the pixels around it that its values depend on. The output is cropped
+│ ┌──┬─┼──┐   │   to the tile. At the border of the image there is no halo, so that convolutions pad with zeros as
+├─┼──┼─┼──┼───┤   they do for the whole image.
 │ └──┴─┼──┘   │
 └──────┴──────┘
 """
@@ -24,7 +24,7 @@ from stacked_autoencoder.layers.patches import patch_by_patch
 from stacked_autoencoder.levels.inference import compiled
 from stacked_autoencoder.utils.images import PIXELS, Shape, padded_shape
 
-TILE = 2048  # default side: as many pixels as a batch of small images
+TILE = 2048  # default side, with as many pixels as a batch of small images
 POINTWISE = (layers.Activation, layers.Add, layers.Multiply)
 
 
@@ -32,8 +32,10 @@ Window = tuple[slice, slice]  # rows and columns
 
 
 class ReceptiveField(NamedTuple):
-    """The receptive field along one side: the value at `i` depends on the inputs from `i * step + low` to
-    `i * step + high`. Fractions where the step is smaller than one.
+    """The receptive field along one axis.
+
+    The value at `i` depends on the inputs from `i * step + low` to `i * step + high`. The numbers are fractions, since
+    decoders have steps smaller than 1.
     """
 
     step: Fraction = Fraction(1)
@@ -41,21 +43,22 @@ class ReceptiveField(NamedTuple):
     high: Fraction = Fraction(0)
 
     def through(self, layer: layers.Layer) -> ReceptiveField:
-        """That of the layer's outputs, if this is that of its inputs.
+        """Returns the receptive field of the outputs of a layer, if `self` is that of its inputs.
+
+        Raises:
+            ValueError: the receptive field of this kind of layer isn't known.
 
         Reference:
             Araujo et al. 2019, "Computing receptive fields of convolutional neural networks", Distill.
-
-        Raises:
-            ValueError: the layer's reach isn't known.
         """
         if isinstance(layer, POINTWISE):
             return self
         if isinstance(layer, layers.UpSampling2D) and len(set(layer.size)) == 1:
             if layer.interpolation != "nearest":
                 raise ValueError(
-                    f"Keras's {layer.interpolation} UpSampling2D needs images of one known size, so there are no "
-                    'tiles: give `tile=None` for whole images, or take `upsampling="nearest"`.'
+                    f"Keras's {layer.interpolation} UpSampling2D needs images of one size, and can't process tiles. "
+                    'Pass `tile=None` to process whole images, or create the level with `upsampling="nearest"`. '
+                    f"Received: layer {layer.name!r}"
                 )
             step = self.step / layer.size[0]
             return ReceptiveField(step, self.low - self.step + step, self.high)
@@ -70,69 +73,78 @@ class ReceptiveField(NamedTuple):
             if isinstance(layer, layers.Conv2DTranspose) and kernel == stride:
                 step = self.step / stride
                 return ReceptiveField(step, self.low - self.step + step, self.high)
-        raise ValueError(f"How far the layer {layer.name!r} ({type(layer).__name__}) looks isn't known.")
+        raise ValueError(
+            "Tiles need layers whose receptive field is known. Pass `tile=None` to process whole images. "
+            f"Received: layer {layer.name!r} ({type(layer).__name__})"
+        )
 
     @property
     def halo(self) -> tuple[int, int]:
-        """How many encodings on each side of a tile it takes to compute the tile's, or its pixels'."""
-        if self.step >= 1:  # down, `step` pixels per encoding
+        """The number of encodings before and after a tile that its values, or its pixels, depend on."""
+        if self.step >= 1:  # an encoder, with `step` pixels per encoding
             return math.ceil(-self.low / self.step), math.ceil((self.high + 1) / self.step) - 1
         return math.floor(-self.low), math.floor(self.high + 1 - self.step)
 
 
-def opened(model: keras.Model, reach: ReceptiveField) -> tuple[keras.Model, ReceptiveField]:
-    """The same layers on images of any size, and the reach of the outputs, if `reach` is that of the inputs."""
-    reaches: dict[int, ReceptiveField] = {}
+def for_any_size(model: keras.Model, field: ReceptiveField) -> tuple[keras.Model, ReceptiveField]:
+    """Returns a model with the same layers for images of any size, and the receptive field of its outputs.
+
+    Args:
+        model: the model.
+        field: receptive field of the inputs.
+    """
+    fields: dict[int, ReceptiveField] = {}
 
     def call(layer: layers.Layer, *args: Any, **kwargs: Any) -> Any:
         outputs = layer(*args, **kwargs)
-        seen = [reaches.get(id(tensor), reach) for tensor in tree.flatten(args)]
-        (step,) = {one.step for one in seen}
-        widest = ReceptiveField(step, min(one.low for one in seen), max(one.high for one in seen))
-        reaches[id(outputs)] = widest.through(layer)
+        of_inputs = [fields.get(id(tensor), field) for tensor in tree.flatten(args)]
+        (step,) = {one.step for one in of_inputs}
+        widest = ReceptiveField(step, min(one.low for one in of_inputs), max(one.high for one in of_inputs))
+        fields[id(outputs)] = widest.through(layer)
         return outputs
 
     inputs = keras.Input((None, None, model.input_shape[-1]), dtype=model.inputs[0].dtype)
     twin = keras.models.clone_model(model, inputs, clone_function=lambda layer: layer, call_function=call)
-    return twin, reaches[id(twin.output)]
+    return twin, fields[id(twin.output)]
 
 
 def default_side(size: Shape) -> int | None:
-    """Side of the tiles of an image of `(height, width)`, `None` to take it whole."""
+    """Returns the side of the tiles for an image of `(height, width)`; `None` to process it whole."""
     return None if math.prod(size) <= PIXELS else TILE
 
 
 class Tiler:
-    """Encoders, or decoders, one after the other, on one tile at a time.
+    """Applies encoders, or decoders, to one tile at a time.
 
     Args:
-        models: in the order in which they are called. They may have been built for one size.
+        models: the models, in the order of their calls. They may have been built for one image size.
 
     Attributes:
-        factor: by how much they divide height and width, or multiply.
+        factor: factor by which encoders divide height and width, and decoders multiply them.
     """
 
     def __init__(self, models: Sequence[keras.Model]) -> None:
         self.calls = []
-        reach = ReceptiveField()
+        field = ReceptiveField()
         for model in models:
-            model, reach = opened(model, reach)
+            model, field = for_any_size(model, field)
             self.calls.append(compiled(patch_by_patch(model)))
-        self.factor = int(max(reach.step, 1 / reach.step))
-        self.before, self.after = reach.halo
+        self.factor = int(max(field.step, 1 / field.step))
+        self.before, self.after = field.halo
 
     def __call__(self, tile: tf.Tensor) -> np.ndarray:
-        """`(height, width, channels)` → the same of the last model's outputs."""
+        """Applies the models to one tile, `(height, width, channels)`."""
         values = tf.convert_to_tensor(tile)[None]
         for call in self.calls:
             values = call(values)
         return np.asarray(values)[0]
 
     def tiles(self, size: tuple[int, int], side: int) -> Iterator[tuple[Window, Window, Window]]:
-        """Each tile of `size` encodings: where it is, where it is with its halo, and where in that.
+        """Yields three windows per tile, in encodings: the tile, the tile with its halo, and the tile within the halo.
 
         Args:
-            side: of a tile, in pixels; no tile is smaller than one encoding.
+            size: height and width of the image, in encodings.
+            side: side of a tile, in pixels; a tile has at least one encoding.
         """
         step = max(1, side // self.factor)
         rows, columns = ([self._span(start, step, end) for start in range(0, end, step)] for end in size)
@@ -146,7 +158,7 @@ class Tiler:
         return slice(start, stop), slice(first, last), slice(start - first, stop - first)
 
 
-tiler = lru_cache(maxsize=4)(Tiler)  # of the same models; tracing takes as long as a few tiles
+tiler = lru_cache(maxsize=4)(Tiler)  # tracing takes as long as encoding a few tiles
 
 
 def encode_tiles(
@@ -155,42 +167,43 @@ def encode_tiles(
     """Encodes one image.
 
     Args:
-        image: `(H, W, C)` as it is, unscaled; may be memory-mapped, since it is read tile by tile.
-        multiple: what height and width are padded to.
-        side: of a tile, in pixels.
-        scale: makes float32 on the scale of level 0 of a part of the image.
+        tiler: the encoders.
+        image: `(H, W, C)`, unscaled. It may be memory-mapped, since it is read tile by tile.
+        multiple: height and width are padded to a multiple of it.
+        side: side of a tile, in pixels.
+        scale: converts a part of the image to float32 on the scale of level 0.
 
     Returns:
         `(h, w, features)` float32.
     """
     height, width, _ = (length // tiler.factor for length in padded_shape(image.shape, multiple))
     encodings = None
-    for there, with_halo, within in tiler.tiles((height, width), side):
+    for window, with_halo, within in tiler.tiles((height, width), side):
         tile = tiler(scale(_reflected(image, *_times(with_halo, tiler.factor))))[within]
         if encodings is None:
             encodings = np.empty((height, width, tile.shape[-1]), np.float32)
-        encodings[there] = tile
+        encodings[window] = tile
     return encodings
 
 
 def decode_tiles(tiler: Tiler, encodings: np.ndarray, side: int) -> np.ndarray:
-    """Decodes the encodings `(h, w, features)` of one image, by tiles of `side` pixels, to `(H, W, C)` float32."""
+    """Decodes the encodings `(h, w, features)` of one image to `(H, W, C)` float32, in tiles of `side` pixels."""
     image = None
-    for there, with_halo, within in tiler.tiles(encodings.shape[:2], side):
+    for window, with_halo, within in tiler.tiles(encodings.shape[:2], side):
         values = tiler(encodings[with_halo])[_times(within, tiler.factor)]
         if image is None:
             image = np.empty((*(length * tiler.factor for length in encodings.shape[:2]), values.shape[-1]), np.float32)
-        image[_times(there, tiler.factor)] = values
+        image[_times(window, tiler.factor)] = values
     return image
 
 
 def _times(window: Window, factor: int) -> Window:
-    """From encodings to pixels."""
+    """Converts a window from encodings to pixels."""
     return tuple(slice(span.start * factor, span.stop * factor) for span in window)
 
 
 def _reflected(image: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
-    """A part of an image that may go over its end, where it is reflected as `pad_by_reflection` does."""
+    """Returns a part of an image. Beyond its end, the image is reflected, as in `pad_by_reflection`."""
     if rows.stop <= image.shape[0] and columns.stop <= image.shape[1]:
         return image[rows, columns]
     indices = [np.arange(span.start, span.stop) for span in (rows, columns)]

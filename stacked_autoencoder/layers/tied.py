@@ -1,6 +1,6 @@
-"""Tied weights: a decoder that is computed with the encoder's kernels while it trains.
+"""Tied weights: in training, the decoder uses the kernels of the encoder.
 
-What is saved is the plain decoder, into whose layers `copy_out` writes the encoder's kernels, transposed.
+The saved decoder is a plain Keras model. `copy_out` writes the transposed kernels of the encoder into its layers.
 """
 
 from __future__ import annotations
@@ -11,17 +11,21 @@ import keras
 import tensorflow as tf
 from keras import layers, ops
 
-from stacked_autoencoder.layers.patches import PatchConv2DTranspose, faster_in_training
+from stacked_autoencoder.layers.patches import PatchConv2DTranspose, with_matrix_product_in_training
 
 
 class TransposedDense(layers.Layer):
-    """A `Dense` layer computed with the transposed kernel of another one; only the bias is its own.
+    """Computes a `Dense` layer with the transposed kernel of another `Dense` layer and a separate bias.
+
+    Args:
+        dense: layer that provides bias and activation.
+        mirrored: layer that provides the kernel.
 
     Input shape:
-        `(…, units of the mirrored layer)`.
+        `(…, units of mirrored)`.
 
     Output shape:
-        `(…, inputs of the mirrored layer)`.
+        `(…, inputs of mirrored)`.
     """
 
     def __init__(self, dense: layers.Dense, mirrored: layers.Dense) -> None:
@@ -39,24 +43,28 @@ class TransposedDense(layers.Layer):
 
 
 def tied(decoder: keras.Model, ties: Mapping[str, layers.Layer]) -> keras.Model:
-    """The decoder as it trains: with the encoder's kernels where it mirrors them, and otherwise its own weights.
+    """Returns the decoder in training, which uses the encoder's kernels where layers are tied.
+
+    Args:
+        decoder: the decoder that is saved.
+        ties: name of a decoder's layer → the encoder's layer that provides its kernel.
 
     Raises:
-        ValueError: a layer's kernel isn't of the mirrored one's shape.
+        ValueError: the kernels of two tied layers have different shapes.
     """
     for name, mirrored in ties.items():
-        own, other = decoder.get_layer(name).kernel.shape, transposed(mirrored).shape
-        if own != other:
+        shape, expected = decoder.get_layer(name).kernel.shape, transposed(mirrored).shape
+        if shape != expected:
             raise ValueError(
-                "Tied weights need a decoder that mirrors the encoder, layer by layer. Received: "
-                f"{decoder.name}'s {name!r} with a kernel of shape {tuple(own)}, and the encoder's {mirrored.name!r}, "
-                f"whose transpose has {tuple(other)}"
+                f"Tied weights need a decoder that mirrors the encoder layer by layer. Received: layer {name!r} of "
+                f"{decoder.name} with a kernel of shape {tuple(shape)}, and layer {mirrored.name!r} of the encoder, "
+                f"whose transposed kernel has the shape {tuple(expected)}"
             )
 
     def with_kernel(layer: layers.Layer) -> layers.Layer:
         mirrored = ties.get(layer.name)
         if mirrored is None:
-            return faster_in_training(layer)
+            return with_matrix_product_in_training(layer)
         return (
             TransposedDense(layer, mirrored)
             if isinstance(layer, layers.Dense)
@@ -67,12 +75,12 @@ def tied(decoder: keras.Model, ties: Mapping[str, layers.Layer]) -> keras.Model:
 
 
 def copy_out(decoder: keras.Model, ties: Mapping[str, layers.Layer]) -> None:
-    """Writes the encoder's kernels into the decoder's own layers."""
+    """Writes the encoder's kernels into the tied layers of the decoder."""
     for name, mirrored in ties.items():
         decoder.get_layer(name).kernel.assign(transposed(mirrored))
 
 
 def transposed(mirrored: layers.Layer) -> tf.Tensor:
-    """The kernel that turns a layer around. A convolution's is laid out as a transposed convolution needs it."""
+    """Returns the kernel of the tied decoder layer. Transposed convolutions use a convolution's kernel as it is."""
     kernel = ops.convert_to_tensor(mirrored.kernel)
     return ops.transpose(kernel) if isinstance(mirrored, layers.Dense) else kernel

@@ -1,4 +1,4 @@
-"""What every kind of level is: an encoder, a decoder, and a closed-form start."""
+"""The base class of all levels: an encoder, a decoder and a closed-form initialisation."""
 
 from __future__ import annotations
 
@@ -21,41 +21,44 @@ from stacked_autoencoder.pca import LinearCode
 from stacked_autoencoder.utils.forks import check_not_forked
 from stacked_autoencoder.utils.images import Shape, without_missing
 
-LOG_VARIANCE = "log_variance"  # name of the layer that only a posterior has
-TRAINING, CORRUPTION = "training", "corruption"  # of `Level.get_weights`, beside the models' names
-EXACT = "float32"  # of the layers that write a level's output, and of linear paths, whatever Keras's dtype policy is
+LOG_VARIANCE = "log_variance"  # name of a layer that exists only in the posterior
+TRAINING, CORRUPTION = "training", "corruption"  # keys of `Level.get_weights` in addition to the names of the models
+EXACT = "float32"  # dtype of output layers and linear paths under every dtype policy
 
 
 class Level(ABC):
-    """One encoder and one decoder, both plain uncompiled Functional `keras.Model`s of built-in Keras layers.
+    """Base class of levels. A level is one encoder and one decoder.
 
-    A level is described first (`ConvLevel(n_out=32)`) and gets its models when an `Autoencoder` takes it in and calls
-    `build` with the shape of what the level will see.
+    Both are uncompiled Functional `keras.Model`s that contain only built-in Keras layers.
 
-    A level can be pickled and copied. Its models are built again from its arguments and get the same weights.
+    First you describe a level, for example with `ConvLevel(n_out=32)`. Its models are created when you pass it to an
+    `Autoencoder`, which calls `build` with the shape of the input that the level will receive.
+
+    You can pickle and copy a level. The copy builds its models from the same arguments and gets the same weights.
 
     Args:
         loss, penalty, corruption, kl_weight: as in `Objective`.
 
     Attributes:
-        encoder: `keras.Model`, input `(N, *input_shape)` → encoding `(N, *encoding_shape)`.
-        decoder: `keras.Model`, the way back.
-        factor: by how much the encoder divides height and width.
-        input_shape: shape of one input, `None` where any size will do.
-        index: its place in the stack, 0 at the bottom.
-        encoding_shape: shape of one encoding.
-        started: whether the linear start has been set (it happens once).
-        mean: `(channels,)` mean of the encodings, over a sample of the training data, for models that need
-            standardised input.
-        std: `(channels,)` their standard deviation; 1 where a channel never changes, so that it can be divided by.
-        fill_values: `(channels,)`, what the level sees in place of NaN: the means of its training data, 0 before
-            training; `None` where values can't be missing.
-        linear_code: the best linear code of the *images* with as many values, which the level is held against.
-        objective: what it is trained for, by what; not saved with the pair.
-        posterior: the encoder with the code's logarithmic variance as a second output, where `kl_weight` asks for one.
-        output_layers: names of the encoder's and of the decoder's layers that write its output, and start near where
-            they are to stay. A layer `encoding` or `decoding` adds what `linear` and `residual` give; `residual` isn't
-            computed as long as it is zero.
+        encoder: `keras.Model` from inputs `(N, *input_shape)` to encodings `(N, *encoding_shape)`.
+        decoder: `keras.Model` from encodings `(N, *encoding_shape)` to reconstructions `(N, *input_shape)`.
+        factor: factor by which the encoder divides height and width.
+        input_shape: shape of one input without the batch axis. `None` marks a side of any size.
+        encoding_shape: shape of one encoding without the batch axis.
+        index: level index (0 is the first level).
+        started: whether the closed-form initialisation has been computed. This happens once.
+        mean: `(channels,)` float64, mean of each channel of the encodings, measured on a sample of the training data.
+            Use it together with `std` to standardise encodings. `None` before training.
+        std: `(channels,)` float64, standard deviation of each channel. It is 1 for a channel that never changes, so
+            that you can always divide by it.
+        fill_values: `(channels,)` float64, values that replace NaN in the inputs: the mean of each channel of the
+            training data, or 0 before training. `None` unless missing values are allowed.
+        linear_code: PCA of the *images* with the same number of values. The error budget compares the level with it.
+        objective: the `Objective`: loss, penalty, corruption and `kl_weight`. The saved Keras models do not contain it.
+        posterior: `keras.Model` with two outputs, mean and log-variance of the encodings. `None` if `kl_weight` is 0.
+        output_layers: two tuples, names of the layers that compute the output of the encoder and of the decoder. With
+            two names (`linear` and `residual`), a layer named `encoding` or `decoding` adds their outputs. Inference
+            skips the residual path as long as all its last weights are zero.
     """
 
     kind: str
@@ -76,83 +79,105 @@ class Level(ABC):
         self.objective = Objective(**objective)
         if isinstance(self.objective.penalty, KLSparsity) and not self.is_within_unit_interval:
             raise ValueError(
-                "`KLSparsity` compares the mean activity of each unit with a target between 0 and 1, so the code must "
-                'lie in [0, 1]: take a `DenseLevel(…, activation="sigmoid")`, or another penalty, such as '
+                "`KLSparsity` needs encodings in [0, 1], because it compares the mean activity of each unit with a "
+                'target between 0 and 1. Use `DenseLevel(…, activation="sigmoid")`, or another penalty such as '
                 f"`keras.regularizers.L1(1e-4)`. Received: penalty={self.objective.penalty!r} for a "
-                f"{type(self).__name__} whose code has no such bounds"
+                f"{type(self).__name__} whose encodings have no such bounds"
             )
 
     @property
     @abstractmethod
-    def factor(self) -> int: ...
+    def factor(self) -> int:
+        """Factor by which the encoder divides height and width."""
 
     @abstractmethod
     def build(self, input_shape: Shape, index: int = 0) -> None:
-        """Makes `encoder` and `decoder` for inputs of this shape (without the batch axis), named by their index."""
+        """Creates `encoder` and `decoder`.
+
+        Args:
+            input_shape: shape of one input without the batch axis.
+            index: level index, which becomes part of the names of the models.
+        """
 
     @abstractmethod
     def adapt(self, stream: BatchFunction) -> LinearCode | None:
-        """Sets the linear paths to the best linear code of a stream of inputs.
+        """Initialises the linear paths with PCA of the inputs, computed in closed form.
+
+        Args:
+            stream: function that returns an iterable of float32 batches `(N, *input_shape)`. It may be called
+                repeatedly.
 
         Returns:
-            That code, if it is one of whole inputs or of patches of them.
+            The PCA of whole inputs, or of patches of them. `None` if there is no PCA that the level can be compared
+            with.
         """
 
     @abstractmethod
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this level again, as plain values."""
+        """Returns the arguments of the constructor as plain values. They recreate the level."""
 
     @property
     def is_within_unit_interval(self) -> bool:
-        """Whether every value of the code lies in [0, 1], whatever the weights."""
+        """Whether all values of the encodings lie in [0, 1] for any weights."""
         return False
 
     @property
     def is_judged_by_image(self) -> bool:
-        """Whether its loss for a batch is the mean of those for its images."""
+        """Whether the loss of a batch is the mean of the losses of its images."""
         return not isinstance(self.objective.penalty, KLSparsity) and self.fill_values is None
 
     def tied_layers(self) -> dict[str, keras.layers.Layer]:
-        """Names of the decoder's layers that use an encoder's kernel in training, and the layers whose it is."""
+        """Returns the tied layers: name of the decoder's layer → the encoder's layer that provides its kernel."""
         return {}
 
     def sizes(self, input_shape: Shape) -> set[int]:
-        """Sides that weights of its decoder must have: what is read from a file is held to them before it is built."""
+        """Returns side lengths that must occur among the shapes of the decoder's weights.
+
+        `Autoencoder.load` checks them in the saved file before it builds the level.
+        """
         return set()
 
     def models(self) -> dict[str, keras.Model]:
-        """What is saved, by name."""
+        """Returns the models that are saved, by name."""
         return {"encoder": self.encoder, "decoder": self.decoder}
 
     def prepare_for(self, above: Level) -> None:  # noqa: B027  most levels need no change
-        """Makes this level one on top of which another can be put.
+        """Prepares this level for another level on top of it, where that is necessary.
+
+        Args:
+            above: the level that is added on top.
 
         Raises:
-            ValueError: it can't be changed any more.
+            ValueError: this level cannot be changed any more.
         """
 
     def encoder_inputs(self, inputs: Any) -> Any:
-        """What the encoder is given of a batch, in training and where it is measured."""
+        """Returns the encoder's input for a batch, both in training and in validation."""
         return inputs
 
     def loss_mask(self, inputs: Any) -> Any:
-        """Which of it counts in a loss: `(N, timesteps)`, or of its own shape where values can be missing; `None` for
-        all."""
+        """Returns a boolean mask of the values that count in the loss, or `None` if all count.
+
+        The mask has the shape `(N, timesteps)`, or the shape of the inputs if values can be missing.
+        """
         return None if self.fill_values is None else self.is_there(inputs)
 
     def is_there(self, inputs: Any) -> Any:
-        """Which values are neither missing nor padding, in the shape of the inputs."""
+        """Returns a boolean mask, in the shape of the inputs, of the values that are neither missing nor padding."""
         return ops.logical_not(ops.isnan(inputs))
 
     def filled(self, inputs: Any) -> Any:
-        """Inputs with `fill_values` in place of what is missing."""
+        """Returns the inputs with `fill_values` in place of missing values."""
         return inputs if self.fill_values is None else without_missing(inputs, self.fill_values)
 
     def measure_fill_values(self, batches: Iterable[np.ndarray]) -> None:
-        """Sets `fill_values` to the mean of each channel or column over the values that are there.
+        """Sets `fill_values` to the mean of each channel or column, computed over the values that are present.
+
+        Args:
+            batches: float arrays `(N, *input_shape)` in which NaN marks missing values.
 
         Raises:
-            ValueError: a channel or column has none.
+            ValueError: all values of a channel or column are missing.
         """
         total, count = np.zeros_like(self.fill_values), np.zeros_like(self.fill_values)
         for batch in batches:
@@ -163,27 +188,28 @@ class Level(ABC):
         empty = np.flatnonzero(count == 0).tolist()
         if empty:
             raise ValueError(
-                f"All values are missing in channels or columns {empty} of `images`, counted from 0. Leave them out "
-                f"with `np.delete(images, {empty}, axis=-1)`, and make the Autoencoder for as many as are left. "
-                f"Received: {len(count)} channels or columns"
+                f"All values are missing in channels or columns {empty} of `images` (counted from 0). Remove them with "
+                f"`np.delete(images, {empty}, axis=-1)`, and create an Autoencoder for the remaining "
+                f"{len(count) - len(empty)}. Received: {len(count)} channels or columns"
             )
         self.fill_values = total / count
 
     @property
     def encoding_shape(self) -> Shape:
+        """Shape of one encoding without the batch axis."""
         return tuple(self.encoder.output_shape[1:])
 
     @property
     def is_image(self) -> bool:
-        """Whether the encoding is image-shaped: it grows with the image, and can be cut into tiles."""
+        """Whether encodings have the shape `(height, width, channels)`, so that they can be cut into tiles."""
         return len(self.encoding_shape) == 3
 
     def encode(self, inputs: np.ndarray) -> np.ndarray:
-        """One batch `(N, *input_shape)` → `(N, *encoding_shape)`, compiled once for any batch size."""
+        """Encodes one batch: `(N, *input_shape)` → `(N, *encoding_shape)`. Compiled once for all batch sizes."""
         return self._encode(self.filled(inputs))
 
     def decode(self, encodings: np.ndarray) -> np.ndarray:
-        """One batch `(N, *encoding_shape)` → `(N, *input_shape)`, compiled once for any batch size."""
+        """Decodes one batch: `(N, *encoding_shape)` → `(N, *input_shape)`. Compiled once for all batch sizes."""
         return self._decode(encodings)
 
     @cached_property
@@ -195,7 +221,7 @@ class Level(ABC):
         return Inference(self.decoder, self.output_layers[1], patch_by_patch)
 
     def rebuild(self, input_shape: Shape, index: int) -> Shape:
-        """Builds for inputs of another size and keeps the weights; returns the new encoding shape."""
+        """Builds the models for another input shape, keeps the weights and returns the new encoding shape."""
         weights = self.get_weights()
         self.__dict__.pop("_encode", None)
         self.__dict__.pop("_decode", None)
@@ -204,7 +230,7 @@ class Level(ABC):
         return self.encoding_shape
 
     def measure(self, batches: Iterable[np.ndarray]) -> list[np.ndarray]:
-        """Sets `mean` and `std` from a sample of inputs; returns their encodings."""
+        """Sets `mean` and `std` from a sample of inputs, and returns the encodings of the sample."""
         encodings = [self.encode(batch) for batch in batches]
         values = np.concatenate([batch.reshape(-1, batch.shape[-1]) for batch in encodings])
         self.mean, self.std = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
@@ -212,13 +238,14 @@ class Level(ABC):
         return encodings
 
     def get_state(self) -> dict[str, Any]:
-        """What `autoencoder.json` says of this level."""
+        """Returns the entry of this level in `autoencoder.json`."""
         statistics = {name: None if value is None else value.tolist() for name, value in self.statistics().items()}
         if self.fill_values is not None:
             statistics["fill_values"] = self.fill_values.tolist()
         return {"kind": self.kind, "config": self.get_config(), "started": self.started, **statistics}
 
     def set_state(self, state: dict[str, Any]) -> None:
+        """Restores what `get_state` returned."""
         self.started = bool(state["started"])
         for name in self.statistics():
             setattr(self, name, None if state[name] is None else np.asarray(state[name], np.float64))
@@ -226,13 +253,17 @@ class Level(ABC):
             self.fill_values = np.asarray(state["fill_values"], np.float64)
 
     def get_weights(self) -> dict[str, list[np.ndarray]]:
-        """Weights of each of `models`, those that only train, and the state of the random numbers that corrupt."""
+        """Returns all weights of the level as lists of arrays.
+
+        The keys are the names in `models`, `"training"` (weights that only training uses) and `"corruption"` (state of
+        the random numbers of the corruption layer).
+        """
         weights = {name: model.get_weights() for name, model in self.models().items()}
         states = [np.asarray(state) for state in self._corruption_states()]
         return {**weights, TRAINING: self.get_training_weights(), CORRUPTION: states}
 
     def set_weights(self, weights: dict[str, list[np.ndarray]]) -> None:
-        """Takes over what `get_weights` returned."""
+        """Restores what `get_weights` returned."""
         for name, model in self.models().items():
             model.set_weights(weights[name])
         self.set_training_weights(weights[TRAINING])
@@ -243,7 +274,7 @@ class Level(ABC):
         return [] if self.objective.corruption is None else self.objective.corruption.variables
 
     def __getstate__(self) -> dict[str, Any]:
-        # Keras would pickle each model by itself, though a posterior shares its layers with the encoder.
+        # Keras would pickle each model separately, although a posterior shares its layers with the encoder.
         kept = {name: value for name, value in vars(self).items() if not isinstance(value, (keras.Model, Inference))}
         return {"attributes": kept, "weights": None if self.encoder is None else self.get_weights()}
 
@@ -255,19 +286,20 @@ class Level(ABC):
             self.set_weights(state["weights"])
 
     def get_training_weights(self) -> list[np.ndarray]:
-        """What trains, and isn't in the saved pair."""
+        """Returns the weights that are trained but are not part of the saved encoder and decoder."""
         return [] if self.posterior is None else self.posterior.get_layer(LOG_VARIANCE).get_weights()
 
     def set_training_weights(self, weights: list[np.ndarray]) -> None:
+        """Restores what `get_training_weights` returned."""
         if self.posterior is not None:
             self.posterior.get_layer(LOG_VARIANCE).set_weights(weights)
 
     def statistics(self) -> dict[str, np.ndarray | None]:
-        """What was measured of its encodings, by name; `None` before training."""
+        """Returns the measured statistics of the encodings by name. They are `None` before training."""
         return {"mean": self.mean, "std": self.std}
 
     def count_params(self) -> int:
-        """Number of weights that train; tied ones count once, though the saved decoder has a copy of them."""
+        """Returns the number of weights. Tied weights count once, although the saved decoder has a copy of them."""
         shared = sum(math.prod(layer.kernel.shape) for layer in self.tied_layers().values())
         return self.encoder.count_params() + self.decoder.count_params() - shared
 

@@ -1,4 +1,4 @@
-"""The convolutional level: a linear code plus what a small residual network adds to it."""
+"""The convolutional level: PCA of patches plus a small residual network."""
 
 from __future__ import annotations
 
@@ -16,62 +16,86 @@ from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.checks import positive_int
 from stacked_autoencoder.utils.images import Shape
 
-# Of the residual path: one of 16 loses what a halving keeps (0.95 of PCA's loss against 0.91 at 4x4x32).
+# Largest patch of the residual path, in pixels. Patches of 16 lose what an additional halving keeps: a loss of 0.95
+# instead of 0.91 of the PCA loss at 4x4x32.
 LARGEST_PATCH = 8
-# Root mean square of what the decoder's first convolution gives at the start. A decoder that starts with strong random
-# features keeps them: after 375 steps at 16x16x32 with 0.8 it stands at 0.95 of PCA's loss, with 0.08 at 0.90.
+# Initial root mean square of the output of the decoder's first convolution. A decoder keeps strong random features:
+# with 0.8 instead of 0.08, the loss after 375 steps at 16x16x32 is 0.95 instead of 0.90 of the PCA loss.
 WIDEN_RMS = 0.1
-# The same for a vector, whose features are those of its linear restoration: after three epochs on Fashion-MNIST's
-# encodings 0.0601 with 0.1, 0.0597 with 0.5, 0.0602 with 1; with random ones 0.0621.
+# The same for vectors, whose initial features are those of the linear reconstruction. Loss after three epochs on
+# encodings of Fashion-MNIST: 0.0601 with 0.1, 0.0597 with 0.5, 0.0602 with 1, and 0.0621 with random features.
 WIDEN_RMS_OF_VECTORS = 0.5
 
 
 class ConvLevel(Level):
-    """Shrinks height and width by `2**n_scalings` and gives `n_out` features per pixel, or a vector at the end.
+    """Convolutional level: divides height and width by `2**n_scalings` and outputs `n_out` features per pixel.
+
+    Use it for images and for image-shaped encodings of another level. With `latent_dim`, the level outputs a vector.
 
     ```
-    image ─┬─ linear: one convolution, kernel = stride = factor ────────────────────────────────(+)─▶ encoding
-           └─ patchify ─▶ blocks (─▶ halve ─▶ blocks …) ─▶ tanh ─▶ 1x1, starts at zero ──────────┘
-    encoding ─┬─ linear: one transposed convolution, kernel = stride = factor ──────────────────(+)─▶ image
-              └─ 3x3 ─▶ blocks (─▶ double ─▶ blocks …) ─▶ tanh ─▶ patch by patch, starts at zero ┘
+    image ─┬─ linear: one convolution, kernel = stride = factor ───────────────────────────(+)─▶ encoding
+           └─ patchify ─▶ blocks (─▶ halve ─▶ blocks …) ─▶ tanh ─▶ 1x1 convolution ─────────┘
+    encoding ─┬─ linear: one transposed convolution, kernel = stride = factor ─────────────(+)─▶ image
+              └─ 3x3 ─▶ blocks (─▶ double ─▶ blocks …) ─▶ tanh ─▶ transposed convolution ───┘
     ```
 
-    The linear paths start as principal components, so before training the level is exactly PCA of the same size, and
-    after it at least as good on the validation data. They are orthonormal up to one scalar, so that distances between
-    encodings are distances between images. The residual paths never see full resolution, look a known number of pixels
-    around them and have no normalisation, so large images can be encoded in tiles. They end in a tanh, so what they
-    add is bounded even on pictures unlike all that trained them.
+    The upper line of each pair is the linear path, the lower one the residual path. The linear paths are initialised
+    with PCA, computed in closed form from the input of the level: PCA of patches, or of whole inputs with `latent_dim`.
+    The last layer of each residual path is initialised with zeros. Before training the level therefore computes PCA.
+    With validation data, `Autoencoder.train` keeps the weights with the lowest validation loss. The validation loss of
+    the level, measured on the input of the level, is therefore never higher than the PCA loss.
+
+    Unless `kl_weight` is set, the components of the initial linear paths are orthonormal up to one scale factor.
+    Distances between encodings are then proportional to distances between images (encodings are isometric).
+
+    The residual paths work at reduced resolution, have a limited receptive field and contain no normalisation layers.
+    Large images can therefore be encoded in tiles. A tanh limits the input of the last layer of each residual path, so
+    its contribution is bounded, also for images unlike the training data.
 
     Args:
-        n_out: features per pixel of the encoding.
-        n_scalings: halvings of height and width; the factor is `2**n_scalings`.
-        size: width of the network, in filters per convolution. With a factor of 16 or more the residual path has
-            several resolutions, an eighth of the image's first, and is twice as wide after each halving.
-        depth: residual blocks per resolution in the encoder, and as many in the decoder. By default 3 at a factor of 8,
-            where a block is cheap and there is one resolution; else 1.
-        activation: name of a Keras activation, used before each convolution of a block. `silu` learns within a
-            hundredth of `gelu` per step, and costs a third of it on a CPU; `relu` and `elu` learn less per step.
-        latent_dim: ends the level in a vector of so many values; needs inputs of one known size.
-        output_activation: of the restored image; `"sigmoid"` for images in [0, 1] and `loss="binary_crossentropy"`.
-        upsampling: `"nearest"` or `"bilinear"` makes the decoder's residual path grow by doublings, each followed by a
-            3x3 convolution, instead of patch by patch. That takes several times as long. `"bilinear"` needs inputs of
-            one known size.
-        tied: whether the decoder's linear path uses the encoder's kernel, and `double` that of `halve`, with biases of
-            their own. The residual paths' ends stay free: they start at zero. What is saved has copies.
-        loss, penalty, corruption, kl_weight: as in `DenseLevel`; penalty and divergence are summed over all places.
+        n_out: features per pixel (channels) of the encoding.
+        n_scalings: number of times that height and width are halved. The factor is `2**n_scalings`.
+        size: width of the residual paths, in filters per convolution. With a factor of 16 or more, the residual path
+            has several resolutions. The first is an eighth of the input's, and the width doubles with each halving.
+        depth: number of residual blocks per resolution, in the encoder and in the decoder. The default is 3 for a
+            factor of 8, where a block is cheap and there is only one resolution, and 1 otherwise.
+        activation: name of a Keras activation, applied before each convolution of a block. `silu` reaches nearly the
+            loss of `gelu` (within 1 %) at a third of its cost on a CPU. `relu` and `elu` learn less per step.
+        latent_dim: if set, the level outputs a vector of this many values. Needs inputs of one known size.
+        output_activation: name of a Keras activation of the reconstruction. Use `"sigmoid"` for images in [0, 1]
+            together with `loss="binary_crossentropy"`.
+        upsampling: `None`, `"nearest"` or `"bilinear"`. By default the residual path of the decoder ends in a
+            transposed convolution. With `"nearest"` or `"bilinear"`, it doubles the resolution step by step, each time
+            followed by a 3x3 convolution, which takes several times as long. `"bilinear"` needs inputs of one known
+            size.
+        tied: whether the linear path of the decoder uses the kernel of the encoder's linear path, and each `double`
+            layer the kernel of its `halve` layer. Biases and the last layers of the residual paths are not tied. The
+            saved decoder contains copies of the kernels.
+        loss, penalty, corruption, kl_weight: as in `DenseLevel`. Penalty and divergence are summed over all pixels of
+            the encoding.
 
     Input shape:
-        `(N, H, W, C)`, float32, height and width multiples of the factor.
+        `(N, height, width, channels)`, float32. Height and width must be multiples of the factor. An `Autoencoder` pads
+        images to such sizes.
 
     Output shape:
-        `(N, H / factor, W / factor, n_out)`, or `(N, latent_dim)`. Before training, after the start, the mean square
-        of an encoding value is 1.
+        `(N, height / factor, width / factor, n_out)`, or `(N, latent_dim)`, float32. After initialisation, the mean
+        square of the encoding values is 1 (unless `tied` or `kl_weight` is set).
 
     Raises:
-        ValueError: an argument isn't a positive whole number, or a vector end is asked for with an open size.
+        ValueError: an argument is not a whole number in its range, or the size of the inputs is unknown although
+            `latent_dim` or `upsampling="bilinear"` needs it.
 
     Example:
-        >>> sae = Autoencoder(shape=(28, 28, 1), levels=[ConvLevel(n_out=8, n_scalings=2), ConvLevel(latent_dim=30)])
+        >>> levels = [ConvLevel(n_out=8, n_scalings=2), ConvLevel(latent_dim=30)]
+        >>> sae = Autoencoder(shape=(28, 28, 1), levels=levels)    # pads images to 32x32
+        >>> sae.levels[0].encoding_shape, sae.levels[1].encoding_shape
+        ((8, 8, 8), (30,))
+
+    Reference:
+        He et al. 2016, "Identity mappings in deep residual networks" (arXiv:1603.05027), for the residual blocks. Zhang
+        et al. 2019, "Fixup initialization" (arXiv:1901.09321), section 3, for the layers that are initialised with
+        zeros.
     """
 
     kind = "conv"
@@ -97,8 +121,8 @@ class ConvLevel(Level):
         super().__init__(loss=loss, penalty=penalty, corruption=corruption, kl_weight=kl_weight)
         if isinstance(size, (tuple, list)):
             raise ValueError(
-                "`size` is the width of the network (filters per convolution), one whole number. "
-                f"For the shape of the images use `shape=(height, width, channels)`. Received: size={size!r}"
+                "`size` must be one whole number, the width of the network in filters per convolution. For the shape "
+                f"of the images use `shape=(height, width, channels)`. Received: size={size!r}"
             )
         self.n_out = positive_int("n_out", n_out)
         self.n_scalings = positive_int("n_scalings", n_scalings, least=0)
@@ -116,29 +140,36 @@ class ConvLevel(Level):
 
     @classmethod
     def preset(cls, name: str, **arguments: Any) -> ConvLevel:
-        """A level whose width and depth go by a name, from the quickest to the one that loses least.
+        """Creates a level with a named width and depth.
 
         Args:
-            name: `"fast"`, `"balanced"`, which has the defaults, or `"best"`.
-            arguments: all others, as in `ConvLevel`; `size` and `depth` given here win.
+            name: `"fast"`, `"balanced"` (the defaults) or `"best"` (lowest loss, slowest).
+            arguments: further arguments of `ConvLevel`. `size` and `depth` override the preset.
+
+        Returns:
+            A `ConvLevel`.
 
         Raises:
-            ValueError: there is no such name.
+            ValueError: there is no preset of that name.
+
+        Example:
+            >>> ConvLevel.preset("best", n_out=16)
         """
         return cls(**preset_named(name) | arguments)
 
     @property
     def factor(self) -> int:
+        """Factor by which the encoder divides height and width, `2**n_scalings`."""
         return 2**self.n_scalings
 
     @property
     def patch(self) -> int:
-        """By how much the residual path shrinks the image at once, before it goes on in halvings."""
+        """Side of the patches that the first layer of the residual path reads, in pixels."""
         return min(self.factor, LARGEST_PATCH)
 
     @property
     def widths(self) -> list[int]:
-        """Filters at each resolution of the residual path, the largest resolution first."""
+        """Filters at each resolution of the residual path, the highest resolution first."""
         halvings = (self.factor // self.patch).bit_length() - 1
         return [self.size * 2**stage for stage in range(halvings + 1)]
 
@@ -162,19 +193,19 @@ class ConvLevel(Level):
     def build(self, input_shape: Shape, index: int = 0) -> None:
         if len(input_shape) != 3:
             raise ValueError(
-                "A ConvLevel sees images of shape (height, width, channels), or encodings of such a shape: give the "
-                "Autoencoder a `shape` with channels, and after a level that ends in a vector take a DenseLevel. "
-                f"Received: input_shape={input_shape}"
+                "A ConvLevel needs inputs of shape (height, width, channels), that is images or image-shaped "
+                "encodings. Create the Autoencoder with a `shape` of three sides, and use a DenseLevel after a level "
+                f"that outputs vectors. Received: input_shape={input_shape}"
             )
         if self.latent_dim is not None and None in input_shape:
             raise ValueError(
-                f"`latent_dim={self.latent_dim}` ends in a vector, which needs images of one known size: give the "
-                f"Autoencoder `shape=(height, width, channels)`. Received: input_shape={input_shape}"
+                f"`latent_dim={self.latent_dim}` needs images of one known size, because the level outputs a vector. "
+                f"Create the Autoencoder with `shape=(height, width, channels)`. Received: input_shape={input_shape}"
             )
         if self.upsampling == "bilinear" and None in input_shape:
             raise ValueError(
-                '`upsampling="bilinear"` needs images of one known size, since Keras computes it for no other: give '
-                'the Autoencoder `shape=(height, width, channels)`, or take `upsampling="nearest"`. '
+                '`upsampling="bilinear"` needs images of one known size, because Keras computes it for no other. '
+                'Create the Autoencoder with `shape=(height, width, channels)`, or use `upsampling="nearest"`. '
                 f"Received: input_shape={input_shape}"
             )
         self.input_shape, self.index = tuple(input_shape), index
@@ -184,25 +215,25 @@ class ConvLevel(Level):
             self.posterior = conv_posterior(self)
 
     def adapt(self, stream: BatchFunction) -> LinearCode:
-        patches, code, best = self._linear_codes(stream)
+        patches, code, unconstrained = self._linear_codes(stream)
         gains, back = self._gains(code.variances)
         down, up = code.components * gains, code.components * back
-        stretch, shift = INVERSES.get(self.output_activation, (1.0, 0.0))
+        gain, shift = INVERSES.get(self.output_activation, (1.0, 0.0))
         linear_in, linear_out = self.encoder.get_layer("linear"), self.decoder.get_layer("linear")
         offset = -code.mean @ down
         if self.latent_dim is None:
             kernel = (self.factor, self.factor, self.input_shape[-1], self.n_out)
             linear_in.set_weights([down.reshape(kernel), offset])
-            linear_out.set_weights([stretch * up.reshape(kernel), stretch * code.mean[: self.input_shape[-1]] + shift])
+            linear_out.set_weights([gain * up.reshape(kernel), gain * code.mean[: self.input_shape[-1]] + shift])
         else:
             linear_in.set_weights([down, offset])
-            linear_out.set_weights([stretch * up.T, stretch * code.mean + shift])
-        self._see_evenly(patches, code.variances * np.square(gains))
+            linear_out.set_weights([gain * up.T, gain * code.mean + shift])
+        self._initialise_residual_paths(patches, code.variances * np.square(gains))
         self.started = True
-        return best
+        return unconstrained
 
     def _gains(self, variances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What the components are multiplied by on the way down and up."""
+        """Returns the factors of the components in the encoder and in the decoder."""
         ones, power = np.ones_like(variances), float(np.mean(variances))
         if self.objective.kl_weight > 0:
             down, up, log_variance = variational_gains(variances, self.objective.kl_weight / 2)
@@ -210,58 +241,66 @@ class ConvLevel(Level):
             if self.tied:
                 down = up = np.sqrt(down * up)
             return down, up
-        scale = 1.0 / np.sqrt(power) if power > 0 and not self.tied else 1.0  # one for the whole level: no whitening
+        # One scale for all components, so that encodings stay isometric.
+        scale = 1.0 / np.sqrt(power) if power > 0 and not self.tied else 1.0
         return scale * ones, ones / scale
 
     def _linear_codes(self, stream: BatchFunction) -> tuple[LinearCode, LinearCode, LinearCode]:
-        """The code of as many components of a patch as `patchify` can take in, the level's own, and the best one."""
-        seen = min(self.patch**2 * self.input_shape[-1], self.widths[0])
+        """Computes PCA in closed form.
+
+        Returns:
+            PCA of patches with as many components as `patchify` can use; PCA for the linear paths of the level, whose
+            mean is one value per channel; and PCA without that constraint, for comparison.
+        """
+        n_components = min(self.patch**2 * self.input_shape[-1], self.widths[0])
         patches = LinearFit(stream, self.patch)
         if self.latent_dim is None and self.patch == self.factor:
-            code = patches.code(max(seen, self.n_out), channel_mean=True)
-            return code.leading(seen), code.leading(self.n_out), patches.code(self.n_out)
-        looked_at = patches.code(seen, channel_mean=True)
+            code = patches.code(max(n_components, self.n_out), channel_mean=True)
+            return code.leading(n_components), code.leading(self.n_out), patches.code(self.n_out)
+        patch_code = patches.code(n_components, channel_mean=True)
         if self.latent_dim is None:
-            own = LinearFit(stream, self.factor)
-            return looked_at, own.code(self.n_out, channel_mean=True), own.code(self.n_out)
+            level_fit = LinearFit(stream, self.factor)
+            return patch_code, level_fit.code(self.n_out, channel_mean=True), level_fit.code(self.n_out)
         code = LinearFit(stream, None).code(self.latent_dim)
-        return looked_at, code, code
+        return patch_code, code, code
 
-    def _see_evenly(self, patches: LinearCode, variances: np.ndarray) -> None:
-        """Lets the first convolutions of the residual paths see every principal component about equally strongly.
+    def _initialise_residual_paths(self, patches: LinearCode, variances: np.ndarray) -> None:
+        """Scales the first layers of the residual paths so that all principal components have about equal strength.
 
-        Otherwise they see little but the brightness of a patch, whose variance is hundreds of times that of the details
-        they are to learn. The decoder's is small at the start, and behind a vector it gives what the encoder's sees in
-        the linear restoration. What the level restores is not changed: the residual paths still end in zeros.
+        Without this, the brightness of a patch, whose variance is hundreds of times that of the details, would
+        dominate. The first layer of the decoder has a small initial output. Behind a vector, it computes the features
+        that the encoder would compute from the linear reconstruction. Reconstructions don't change, because the
+        residual paths still end in zeros.
         """
         patchify, widen = self.encoder.get_layer("patchify"), self.decoder.get_layer("widen")
-        turn = keras.initializers.Orthogonal()((patches.components.shape[1], self.widths[0]))
-        kernel = patches.whitening() @ np.asarray(turn)
+        rotation = keras.initializers.Orthogonal()((patches.components.shape[1], self.widths[0]))
+        kernel = patches.whitening() @ np.asarray(rotation)
         patchify.set_weights([kernel.reshape(patchify.kernel.shape), -patches.mean @ kernel])
         if self.latent_dim is None:
             kernel, bias = widen.get_weights()
             kernel, rms = kernel / np.sqrt(variances + WHITENING_FLOOR)[:, None], WIDEN_RMS
         else:
-            (kernel, bias), rms = self._features_of_restoration(), WIDEN_RMS_OF_VECTORS
+            (kernel, bias), rms = self._features_of_reconstruction(), WIDEN_RMS_OF_VECTORS
         power = float(np.sum(np.square(kernel) * variances[:, None])) / kernel.shape[-1]
         if power > 0:
             scale = rms / np.sqrt(power)
             widen.set_weights([kernel * scale, bias * scale])
 
-    def _features_of_restoration(self) -> tuple[np.ndarray, np.ndarray]:
-        """Kernel and bias by which a vector becomes what the encoder's features would be of its linear restoration.
+    def _features_of_reconstruction(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns kernel and bias that map a vector to the encoder's features of its linear reconstruction.
 
-        The decoder's convolutions treat all places alike, and random features mean something else at each. As long as
-        the residual path and its blocks end in zeros, restoration and features are linear: unit vectors tell all.
+        The convolutions of the decoder treat all pixels alike, but random features would mean something else at each
+        pixel. While the residual path and its blocks end in zeros, reconstruction and features are affine functions of
+        the vector, so the unit vectors and the zero vector determine them.
         """
         features = keras.Model(self.encoder.input, self.encoder.get_layer("features").input)
-        units = np.eye(self.latent_dim + 1, self.latent_dim, dtype=np.float32)  # the last is the zero vector
-        seen = features(self.decoder(units)).numpy().astype(np.float32).reshape(len(units), -1)
-        return seen[:-1] - seen[-1], seen[-1]
+        unit_vectors = np.eye(self.latent_dim + 1, self.latent_dim, dtype=np.float32)  # the last row is the zero vector
+        values = features(self.decoder(unit_vectors)).numpy().astype(np.float32).reshape(len(unit_vectors), -1)
+        return values[:-1] - values[-1], values[-1]
 
 
 def conv_encoder(level: ConvLevel, name: str) -> keras.Model:
-    """Image → encoding: the linear path and the residual one, added."""
+    """Builds the encoder: image → encoding, the sum of the linear path and the residual path."""
     inputs = layers.Input(level.input_shape)
     hidden = layers.Conv2D(level.widths[0], level.patch, strides=level.patch, name="patchify")(inputs)
     for stage, width in enumerate(level.widths):
@@ -280,7 +319,7 @@ def conv_encoder(level: ConvLevel, name: str) -> keras.Model:
 
 
 def conv_posterior(level: ConvLevel) -> keras.Model:
-    """Image → the encoding as a distribution's mean, and its log-variance from the same features."""
+    """Builds a model from images to mean and log-variance of the encodings. Both use the same features."""
     features = level.encoder.get_layer("features").output
     if level.latent_dim is None:
         top = layers.Conv2D(level.n_out, 1, kernel_initializer="zeros", dtype=EXACT, name=LOG_VARIANCE)
@@ -291,7 +330,7 @@ def conv_posterior(level: ConvLevel) -> keras.Model:
 
 
 def conv_decoder(level: ConvLevel, name: str) -> keras.Model:
-    """Encoding → image, the encoder's mirror; the encoder must have been built."""
+    """Builds the decoder, the mirror image of the encoder, which must exist already."""
     channels = level.input_shape[-1]
     if level.latent_dim is None:
         inputs = layers.Input((*level.encoder.output_shape[1:-1], level.n_out))
@@ -330,7 +369,7 @@ def conv_decoder(level: ConvLevel, name: str) -> keras.Model:
 
 
 def _activated(level: ConvLevel, hidden: keras.KerasTensor) -> keras.KerasTensor:
-    if level.activation == "silu":  # TensorFlow's own would keep every graph that it is traced in, for good
+    if level.activation == "silu":  # TensorFlow's silu keeps every graph that traces it in memory
         return layers.Multiply()([hidden, layers.Activation("sigmoid")(hidden)])
     return layers.Activation(level.activation)(hidden)
 
@@ -343,11 +382,10 @@ def _double(level: ConvLevel, hidden: keras.KerasTensor, filters: int, name: str
 
 
 def _blocks(level: ConvLevel, hidden: keras.KerasTensor, width: int, stage: int) -> keras.KerasTensor:
-    """Pre-activation residual blocks (He et al. 2016, "Identity mappings") whose last convolutions start at zero.
+    """Adds pre-activation residual blocks whose last convolutions are initialised with zeros.
 
-    Zero ends (Zhang et al. 2019, "Fixup") keep a deep path stable without normalisation. A second 3x3 instead of
-    the 1x1 costs almost twice as much and learns no more in the same time (0.90 of PCA's loss against 0.89 at
-    4x4x32, both after 3,250 steps).
+    The zeros keep a deep path stable without normalisation. A 3x3 instead of the 1x1 convolution costs almost twice as
+    much and learns no more in the same time (0.90 instead of 0.89 of the PCA loss at 4x4x32 after 3,250 steps each).
     """
     for index in range(level.depth):
         name = f"block{stage}_{index}"

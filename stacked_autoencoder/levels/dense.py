@@ -1,4 +1,4 @@
-"""The dense level: the symmetric net of the textbooks."""
+"""The dense level: the symmetric fully connected autoencoder of the textbooks."""
 
 from __future__ import annotations
 
@@ -25,57 +25,65 @@ from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.checks import SMALLEST, positive_ints
 from stacked_autoencoder.utils.images import Shape
 
-SAMPLE_IMAGES = 8192  # that the start is fitted on, beyond the first layer
-SAMPLE_VALUES = 1 << 25  # of these at most
-# How far, in standard deviations of a unit's input, the start lies from the bend of `relu` and its like. At 2 the start
-# is within 5 % of PCA, at 1 nearer to where training goes: tied 100-30 on Fashion-MNIST after 6 epochs 0.0115 instead
-# of 0.0118.
+SAMPLE_IMAGES = 8192  # images used to initialise all layers after the first
+SAMPLE_VALUES = 1 << 25  # upper limit of the number of values in these images
+# Distance of the initial inputs of a unit from the kink of `relu` and similar activations, in standard deviations. With
+# 2, the initial loss is within 5 % of the PCA loss. With 1, training gets further: tied 100-30 on Fashion-MNIST reaches
+# 0.0115 instead of 0.0118 after 6 epochs.
 SHIFT = 1.0
 
 
 class DenseLevel(Level):
-    """Dense layers down to a vector, and the same number of units back up.
+    """Fully connected level: dense layers down to a vector, and the same layers in reverse order back.
+
+    Use it for small images, for vectors (tables) and on top of a level that outputs vectors or images of one known
+    size.
 
     ```
     image ─▶ flatten ─▶ Dense units[0] ─▶ … ─▶ Dense units[-1] = encoding ─▶ … ─▶ Dense units[0] ─▶ Dense ─▶ image
     ```
 
-    Several units make one deep level, `DenseLevel([100, 30])`; several levels a greedy stack,
-    `levels=[DenseLevel(100), DenseLevel(30)]`. The level starts near the best linear code of its size: each layer sees
-    the principal components of what is below it, mostly where its activation is about linear, and the decoder's layers
-    are fitted by least squares.
+    `DenseLevel([100, 30])` is one level with two layers. `levels=[DenseLevel(100), DenseLevel(30)]` is a stack of two
+    levels, trained one after the other.
+
+    The level is initialised in closed form, close to PCA of the same size: each layer computes the principal components
+    of its input in the range where its activation is about linear, and least squares fits the decoder.
 
     Args:
-        units: of the encoder's layers, from the image on; one number for a single layer.
-        activation: name of a Keras activation, for all layers but the decoder's last; or one name for each of `units`.
-            `None` is linear. With `kl_weight` the encoding itself is always linear.
-        output_activation: of the decoder's last layer; `"sigmoid"` for images in [0, 1] with
-            `loss="binary_crossentropy"`.
-        loss: the name of a Keras loss, a `keras.losses.Loss`, or a function such as `metrics.ssim_loss`.
-        tied: whether the decoder uses the encoder's kernels, transposed, with biases of its own. What is saved has
-            copies.
-        penalty: Keras regularizer on the encodings, taken per image; or `KLSparsity`, for encodings in [0, 1].
-        corruption: Keras layer that acts on the inputs in training, such as `Mask(0.3)`; the loss is against clean
-            ones. Validation data is corrupted, too: what is learnt is to repair. `evaluate` measures without.
-        kl_weight: makes the encoding a distribution in training (a variational autoencoder), and weighs its divergence
-            from the standard normal: per image, divided by the number of values that the level sees. The saved encoder
-            gives the mean.
+        units: numbers of units of the encoder's layers, from input to encoding. One number for a single layer.
+        activation: name of a Keras activation for all layers except the decoder's last, or a list of names, one for
+            each of `units`. `None` is linear. With `kl_weight`, the encoding is always linear.
+        output_activation: name of a Keras activation of the decoder's last layer. Use `"sigmoid"` for images in [0, 1]
+            together with `loss="binary_crossentropy"`.
+        loss: name of a Keras loss, a `keras.losses.Loss`, or a function such as `metrics.ssim_loss`.
+        tied: whether the decoder uses the transposed kernels of the encoder, with separate biases. The saved decoder
+            contains copies of the kernels.
+        penalty: Keras regularizer of the encodings, computed per image; or `KLSparsity`, which needs encodings in [0,
+            1].
+        corruption: Keras layer that is applied to the inputs in training, such as `Mask(0.3)`. The loss compares with
+            the clean inputs. Validation data is corrupted as well, because the level learns to repair. `evaluate`
+            measures without corruption.
+        kl_weight: if above 0, the level is a variational autoencoder: in training the encoding is drawn from a normal
+            distribution, and its divergence from the standard normal distribution is added to the loss with this
+            weight, per image and divided by the number of input values. The saved encoder outputs the mean.
 
     Input shape:
-        `(N, …)`, float32, of one known size.
+        `(N, …)`, float32, of one known size. Images and sequences are flattened.
 
     Output shape:
-        `(N, units[-1])`.
+        `(N, units[-1])`, float32.
 
     Raises:
-        ValueError: an argument isn't what it should be, or the images' size is open.
+        ValueError: an argument is out of its range, or the size of the inputs is unknown.
 
     Example:
         >>> sae = Autoencoder(shape=(28, 28, 1), levels=[DenseLevel([100, 30], tied=True)])
+        >>> sae.train(images, epochs=10)                # (N, 28, 28, 1) uint8, or float32 in [-1, 1]
+        >>> sae.encode(images)                          # (N, 30) float32
 
     Reference:
-        Hinton and Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks". For the start of a
-        variational level: Lucas et al. 2019, "Don't blame the ELBO!", section 4.
+        Hinton and Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks". For the
+        initialisation of a variational level: Lucas et al. 2019, "Don't blame the ELBO!" (arXiv:1911.02469), section 4.
     """
 
     kind = "dense"
@@ -93,13 +101,13 @@ class DenseLevel(Level):
         kl_weight: float = 0.0,
     ) -> None:
         self.units = positive_ints("units", units)
-        each = list(activation) if isinstance(activation, (list, tuple)) else [activation] * len(self.units)
-        if len(each) != len(self.units):
+        names = list(activation) if isinstance(activation, (list, tuple)) else [activation] * len(self.units)
+        if len(names) != len(self.units):
             raise ValueError(
-                f"`activation` must be one name, or one for each of {len(self.units)} layers. "
+                f"`activation` must be one name, or one name for each of the {len(self.units)} layers in `units`. "
                 f"Received: activation={activation!r}"
             )
-        self.activations = [activation_name("activation", name) for name in each]
+        self.activations = [activation_name("activation", name) for name in names]
         if kl_weight:
             self.activations[-1] = "linear"
         self.output_activation = activation_name("output_activation", output_activation)
@@ -108,6 +116,7 @@ class DenseLevel(Level):
 
     @property
     def is_within_unit_interval(self) -> bool:
+        """Whether the last activation of the encoder limits encodings to [0, 1]."""
         return self.activations[-1] in WITHIN_UNIT_INTERVAL
 
     def get_config(self) -> dict[str, Any]:
@@ -120,13 +129,13 @@ class DenseLevel(Level):
         }
 
     def tied_layers(self) -> dict[str, layers.Layer]:
-        return {layer.name: layer for layer in self._down()} if self.tied else {}
+        return {layer.name: layer for layer in self._encoder_layers()} if self.tied else {}
 
     def build(self, input_shape: Shape, index: int = 0) -> None:
         if None in input_shape:
             raise ValueError(
-                "A DenseLevel needs inputs of one known size: give the Autoencoder `shape=(height, width, channels)`. "
-                f"Received: input_shape={tuple(input_shape)}"
+                "A DenseLevel needs inputs of one known size. Create the Autoencoder with `shape=(height, width, "
+                f"channels)`. Received: input_shape={tuple(input_shape)}"
             )
         self.input_shape, self.index = tuple(input_shape), index
         self._build_encoder(f"encoder{index}")
@@ -151,92 +160,100 @@ class DenseLevel(Level):
         outputs = hidden if len(self.input_shape) == 1 else layers.Reshape(self.input_shape, dtype=EXACT)(hidden)
         self.decoder = keras.Model(inputs, outputs, name=name)
 
-    def _down(self) -> list[layers.Dense]:
+    def _encoder_layers(self) -> list[layers.Dense]:
         return [self.encoder.get_layer(f"dense{depth}") for depth in range(len(self.units))]
 
-    # === Start ===
+    # === Closed-form initialisation ===
 
     def adapt(self, stream: BatchFunction) -> LinearCode:
+        """Initialises all layers in closed form, close to PCA of the same size.
+
+        Returns:
+            PCA of the inputs with `units[-1]` components.
+        """
         first = fit_linear_code(stream, None, max(self.units[0], self.units[-1]))
         images = self._sample(stream)
-        seen = images if self.objective.corruption is None else self._corrupted(images)
-        inner = self._start_encoder(first.leading(self.units[0]), seen)
-        self._start_decoder(images, inner)
+        corrupted = images if self.objective.corruption is None else self._corrupted(images)
+        pre_activations = self._initialise_encoder(first.leading(self.units[0]), corrupted)
+        self._initialise_decoder(images, pre_activations)
         self.started = True
         return first.leading(self.units[-1])
 
     def _sample(self, stream: BatchFunction) -> np.ndarray:
-        """`(N, values)`: as many flattened inputs as are needed, or as memory allows."""
-        taken, count = [], 0
+        """Returns flattened inputs `(N, values)`, at most `SAMPLE_IMAGES` images or `SAMPLE_VALUES` values."""
+        batches, count = [], 0
         for batch in stream():
-            taken.append(batch.reshape(len(batch), -1))
+            batches.append(batch.reshape(len(batch), -1))
             count += len(batch)
-            if count >= min(SAMPLE_IMAGES, SAMPLE_VALUES // taken[0].shape[1]):
+            if count >= min(SAMPLE_IMAGES, SAMPLE_VALUES // batches[0].shape[1]):
                 break
-        return np.concatenate(taken).astype(np.float64)
+        return np.concatenate(batches).astype(np.float64)
 
     def _corrupted(self, images: np.ndarray) -> np.ndarray:
         shaped = images.astype(np.float32).reshape(-1, *self.input_shape)
         return np.asarray(self.objective.corruption(shaped, training=True), np.float64).reshape(images.shape)
 
-    def _start_encoder(self, code: LinearCode, values: np.ndarray) -> list[np.ndarray]:
-        """Sets the encoder's layers; returns what each gives for the sample before its activation."""
-        power, rng, inner = max(values.var(axis=0).sum(), SMALLEST), np.random.default_rng(0), []
-        for depth, (layer, activation) in enumerate(zip(self._down(), self.activations, strict=True)):
+    def _initialise_encoder(self, code: LinearCode, values: np.ndarray) -> list[np.ndarray]:
+        """Sets the encoder's weights. Returns each layer's values before its activation, for the sample."""
+        power, rng, pre_activations = max(values.var(axis=0).sum(), SMALLEST), np.random.default_rng(0), []
+        for depth, (layer, activation) in enumerate(zip(self._encoder_layers(), self.activations, strict=True)):
             if depth > 0:
                 code = fit_linear_code(lambda values=values: [values], None, self.units[depth])
             kernel = self._kernel(depth, code, values.var(axis=0).sum() / power, rng)
             coded = (values - code.mean) @ kernel
             is_sparse = depth == len(self.units) - 1 and isinstance(self.objective.penalty, KLSparsity)
-            bends = activation != "linear" and activation not in SATURATING
-            shift = SHIFT * coded.std(axis=0) if bends else np.zeros(len(kernel[0]))
-            if is_sparse and activation == "sigmoid":  # about as active as wanted
+            has_kink = activation != "linear" and activation not in SATURATING
+            shift = SHIFT * coded.std(axis=0) if has_kink else np.zeros(len(kernel[0]))
+            if is_sparse and activation == "sigmoid":  # mean activity close to the target of the penalty
                 shift += np.log(self.objective.penalty.target / (1 - self.objective.penalty.target))
             layer.set_weights([kernel, shift - code.mean @ kernel])
-            inner.append(coded + shift)
-            values = apply(activation, inner[-1])
-        return inner
+            pre_activations.append(coded + shift)
+            values = apply(activation, pre_activations[-1])
+        return pre_activations
 
     def _kernel(self, depth: int, code: LinearCode, growth: float, rng: np.random.Generator) -> np.ndarray:
-        """The components of a layer's inputs, each as strong as its activation and its purpose want it.
+        """Returns the kernel of a layer: the principal components of its inputs, scaled for its activation and purpose.
 
         Args:
-            growth: of the inputs' power since the image.
-            rng: turns the components, so that no unit bends more often than another, and no two are alike.
+            depth: index of the layer.
+            code: PCA of the layer's inputs.
+            growth: power of the layer's inputs relative to the images.
+            rng: random rotation of the components, so that all units use the same part of their activation and no two
+                units are alike.
         """
         units, activation, is_last = self.units[depth], self.activations[depth], depth == len(self.units) - 1
-        kept = min(units, len(code.mean))
-        components, variances = code.components[:, :kept], code.variances[:kept]
+        n_components = min(units, len(code.mean))
+        components, variances = code.components[:, :n_components], code.variances[:n_components]
         rms = np.sqrt(max(float(variances.sum()) / units, SMALLEST))
         if is_last and self.objective.kl_weight > 0:
             noise = self.objective.kl_weight / 2 * growth
-            down, _, log_variance = variational_gains(variances, noise)
-            self._log_variance().bias.assign(np.pad(log_variance, (0, units - kept)))
+            gains, _, log_variance = variational_gains(variances, noise)
+            self._log_variance().bias.assign(np.pad(log_variance, (0, units - n_components)))
         elif self.tied:
-            down = 1 / np.sqrt(SLOPES.get(activation, 1.0))
+            gains = 1 / np.sqrt(SLOPES.get(activation, 1.0))
         else:
-            down = 1 / rms if is_last or activation in SATURATING else 1.0
-        components = components * down
-        if activation == "linear" and (units == kept or self.objective.kl_weight > 0):
-            return np.pad(components, ((0, 0), (0, units - kept)))
-        return components @ np.linalg.qr(rng.standard_normal((units, kept)))[0].T
+            gains = 1 / rms if is_last or activation in SATURATING else 1.0
+        components = components * gains
+        if activation == "linear" and (units == n_components or self.objective.kl_weight > 0):
+            return np.pad(components, ((0, 0), (0, units - n_components)))
+        return components @ np.linalg.qr(rng.standard_normal((units, n_components)))[0].T
 
-    def _start_decoder(self, images: np.ndarray, inner: list[np.ndarray]) -> None:
-        """Sets the decoder's layers, from the encoding on, to restore what the encoder's layers were given."""
-        values = apply(self.activations[-1], inner[-1])
+    def _initialise_decoder(self, images: np.ndarray, pre_activations: list[np.ndarray]) -> None:
+        """Sets the decoder's weights, from encoding to image, to reconstruct the inputs of the encoder's layers."""
+        values = apply(self.activations[-1], pre_activations[-1])
         if self.objective.kl_weight > 0:
             deviation = np.exp(np.asarray(self._log_variance().bias) / 2)
             values = values + deviation * np.random.default_rng(1).standard_normal(values.shape)
         gain, offset = INVERSES.get(self.output_activation, (1.0, 0.0))
         for depth in reversed(range(len(self.units))):
-            wanted = inner[depth - 1] if depth > 0 else gain * images + offset
-            kernel = np.asarray(self._down()[depth].kernel, np.float64).T
+            targets = pre_activations[depth - 1] if depth > 0 else gain * images + offset
+            kernel = np.asarray(self._encoder_layers()[depth].kernel, np.float64).T
             if not self.tied:
                 strengths = np.square(kernel).sum(axis=1, keepdims=True)
                 slope = SLOPES.get(self.activations[depth], 1.0)
-                guess = kernel / np.maximum(strengths * slope, SMALLEST) * (gain if depth == 0 else 1.0)
-                kernel = guess + least_squares(values, wanted - values @ guess)
-            bias = (wanted - values @ kernel).mean(axis=0)
+                transposed = kernel / np.maximum(strengths * slope, SMALLEST) * (gain if depth == 0 else 1.0)
+                kernel = transposed + least_squares(values, targets - values @ transposed)
+            bias = (targets - values @ kernel).mean(axis=0)
             self.decoder.get_layer(f"dense{depth}").set_weights([kernel, bias])
             if depth > 0:
                 values = apply(self.activations[depth - 1], values @ kernel + bias)

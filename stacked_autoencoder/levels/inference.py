@@ -1,4 +1,4 @@
-"""Encoders and decoders at work: one graph for any batch size, and no more of it than has an effect."""
+"""Fast inference with a level's models: one graph for all batch sizes, without paths that have no effect."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-LINEAR, RESIDUAL = "linear", "residual"  # what writes a level's output, if its two paths are added
-
-
-SUMS = ("encoding", "decoding")
+LINEAR, RESIDUAL = "linear", "residual"  # names of the layers whose outputs are added to the output of a level
+SUMS = ("encoding", "decoding")  # names of the layers that add them
 
 
 def compiled(model: keras.Model) -> Callable[..., tf.Tensor]:
-    """The model's inference as one graph, traced once; `predict_on_batch` would trace, and warn, per batch size."""
+    """Compiles a model's inference as one graph that accepts all batch sizes.
+
+    `predict_on_batch` would trace a new graph for each batch size and print a warning.
+    """
     signature = [tf.TensorSpec((None, *each.shape[1:]), each.dtype) for each in model.inputs]
 
     def infer(*inputs: tf.Tensor) -> tf.Tensor:
@@ -26,41 +27,41 @@ def compiled(model: keras.Model) -> Callable[..., tf.Tensor]:
 
 
 class Inference:
-    """A level's encoder or decoder.
+    """Callable that computes a level's encoder or decoder.
 
-    Residual paths end in zeros until they are trained. So long the linear path alone is computed, which is most of what
-    `train(…, epochs=0)` and an `evaluate` after it take.
+    The last layer of a residual path is zero until the level is trained. Until then this class computes only the linear
+    path, which saves most of the time of `train(…, epochs=0)` and of a following `evaluate`.
 
     Args:
-        model: one input, one output; its weights may change at any time.
-        output_layers: names of the layers that write its output, as in `Level.output_layers`.
-        faster: makes a model that computes the same.
+        model: model with one input and one output. Its weights may change at any time.
+        output_layers: names of the layers that compute its output, as in `Level.output_layers`.
+        optimize: function that returns an equivalent but faster model.
     """
 
     def __init__(
         self,
         model: keras.Model,
         output_layers: Sequence[str],
-        faster: Callable[[keras.Model], keras.Model] | None = None,
+        optimize: Callable[[keras.Model], keras.Model] | None = None,
     ) -> None:
         self.model = model
-        self.faster = faster
+        self.optimize = optimize
         self.residual = _residual(model) if tuple(output_layers) == (LINEAR, RESIDUAL) else None
         self.calls: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {}
 
     def __call__(self, inputs: np.ndarray | tf.Tensor) -> np.ndarray:
         if self.residual is not None and any(np.any(weight) for weight in self.residual.get_weights()):
-            self.residual = None  # it won't be zero again, and if it were, nothing would be wrong
+            self.residual = None  # from now on both paths are computed, which is always correct
             self.calls.clear()
         path = RESIDUAL if self.residual is None else LINEAR
         if path not in self.calls:
             model = self.model if path == RESIDUAL else linear_path(self.model)
-            self.calls[path] = compiled(model if self.faster is None else self.faster(model))
+            self.calls[path] = compiled(model if self.optimize is None else self.optimize(model))
         return np.asarray(self.calls[path](tf.convert_to_tensor(inputs)))  # `.numpy()` would copy
 
 
 def linear_path(model: keras.Model) -> keras.Model:
-    """What is left of a model where its residual path gives zeros, with its weights."""
+    """Returns a model that computes only the linear path. It shares the weights of the given model."""
     total, last = _sum_of(model), model.layers[-1]
     outputs = total.input[0]
     if last is not total:
@@ -69,7 +70,7 @@ def linear_path(model: keras.Model) -> keras.Model:
 
 
 def _residual(model: keras.Model) -> layers.Layer | None:
-    """The layer that output_layers the residual path, where that is added to the linear one."""
+    """Returns the last layer of the residual path, or `None` if the model has no such path."""
     return None if _sum_of(model) is None else model.get_layer(RESIDUAL)
 
 

@@ -1,7 +1,7 @@
-"""What a level is trained for, and what acts on it only in training. Nothing of it is in the saved pair.
+"""What a level is trained to minimise: loss, penalty, corruption and KL divergence.
 
-`autoencoder.json` tells of losses, penalties and corruption by name and plain arguments. They are made again only from
-the names below, or from what the program itself has registered with Keras, since the file may come from a stranger.
+The saved Keras models contain none of these. `autoencoder.json` stores them by name and plain arguments. For safety
+they are created only from the names in `KNOWN`, or from objects that the running program has registered with Keras.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ _NOISES = [
 ]
 
 
-# What each argument may name. Classes are made again from their arguments, so these are all that take only numbers.
+# Names that each argument accepts. They are recreated from their arguments, so the tables list classes whose arguments
+# are all numbers.
 KNOWN: dict[str, dict[str, Any]] = {
     "loss": {"mse": keras.losses.mean_squared_error, "mae": keras.losses.mean_absolute_error}
     | {name: getattr(keras.losses, name) for name in _LOSS_CLASSES + _LOSS_FUNCTIONS}
@@ -53,7 +54,7 @@ KNOWN: dict[str, dict[str, Any]] = {
 }
 
 
-# Losses that are means of one number per value, so that values can be left out.
+# Losses that average one number per value. They can be computed with single values left out.
 BY_VALUE = {
     *("MeanSquaredError", "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanSquaredLogarithmicError", "Huber"),
     *("BinaryCrossentropy", "BinaryFocalCrossentropy", "LogCosh", "Poisson"),
@@ -66,20 +67,21 @@ WITHIN_UNIT_INTERVAL = ("binary_crossentropy", "BinaryCrossentropy", "binary_foc
 
 
 class Objective:
-    """What a level is trained for.
+    """What a level is trained to minimise.
 
     Args:
-        loss: between what the level restores and what it should: the name of a Keras loss, a `keras.losses.Loss`, or a
-            function such as `metrics.ssim_loss`.
-        penalty: Keras regularizer on the code, or `KLSparsity`. A regularizer's value is taken per image, whatever the
-            batch; that of `KLSparsity` is one per batch.
-        corruption: Keras layer that acts on the inputs in training; the loss is against the clean ones.
-        kl_weight: makes the code a distribution in training, and weighs its Kullback-Leibler divergence from the
-            standard normal: per image, divided by the number of values that the level sees. With 1 and the mean squared
-            error that is the evidence lower bound of an observation whose variance is 1/2.
+        loss: reconstruction loss between targets and the decoder's output: the name of a Keras loss, a
+            `keras.losses.Loss`, or a function such as `metrics.ssim_loss`.
+        penalty: a Keras regularizer of the encodings, or `KLSparsity`. A regularizer's value is divided by the batch
+            size. `KLSparsity` gives one value per batch.
+        corruption: a Keras layer that is applied to the inputs in training. The loss compares with the clean inputs.
+        kl_weight: if above 0, the encoder outputs a normal distribution in training. Its Kullback-Leibler divergence
+            from the standard normal distribution is added to the loss with this weight, per image and divided by the
+            number of input values of the level. With `kl_weight=1` and the mean squared error, the loss is the evidence
+            lower bound for observations with a variance of 1/2.
 
     Raises:
-        ValueError: something that isn't known, or couldn't be written to `autoencoder.json` and made again.
+        ValueError: an argument is unknown, or cannot be stored in `autoencoder.json`.
     """
 
     def __init__(
@@ -90,141 +92,147 @@ class Objective:
         kl_weight: float = 0.0,
     ) -> None:
         self.kl_weight = non_negative("kl_weight", kl_weight)
-        self.loss = made("loss", loss)
-        self.penalty = None if penalty is None else made("penalty", penalty)
-        self.corruption = None if corruption is None else made("corruption", corruption)
+        self.loss = resolve("loss", loss)
+        self.penalty = None if penalty is None else resolve("penalty", penalty)
+        self.corruption = None if corruption is None else resolve("corruption", corruption)
         self.config = {
-            "loss": plain("loss", self.loss),
-            "penalty": None if penalty is None else plain("penalty", self.penalty),
-            "corruption": None if corruption is None else plain("corruption", self.corruption),
+            "loss": describe("loss", self.loss),
+            "penalty": None if penalty is None else describe("penalty", self.penalty),
+            "corruption": None if corruption is None else describe("corruption", self.corruption),
             "kl_weight": self.kl_weight,
         }
 
     def __reduce__(self) -> tuple[Callable[..., Objective], tuple[Any, ...]]:
-        # A pickle names functions and classes by their modules: to import these registers the user's own with Keras.
-        things = [self.loss, self.penalty, self.corruption]
-        kinds = [thing if inspect.isfunction(thing) else type(thing) for thing in things if thing is not None]
-        return _made_again, (type(self), self.config, kinds)
+        # Unpickling imports the modules of these functions and classes, which registers the user's own with Keras.
+        parts = [self.loss, self.penalty, self.corruption]
+        kinds = [part if inspect.isfunction(part) else type(part) for part in parts if part is not None]
+        return _rebuild, (type(self), self.config, kinds)
 
     def get_config(self) -> dict[str, Any]:
-        """What isn't as it is by default, as plain values."""
-        usual = {"loss": "mean_squared_error", "penalty": None, "corruption": None, "kl_weight": 0.0}
-        return {name: value for name, value in self.config.items() if value != usual[name]}
+        """Returns the arguments that differ from the defaults, as plain values."""
+        defaults = {"loss": "mean_squared_error", "penalty": None, "corruption": None, "kl_weight": 0.0}
+        return {name: value for name, value in self.config.items() if value != defaults[name]}
 
     @property
     def is_plain(self) -> bool:
-        """Whether there is nothing but the mean squared error."""
+        """Whether the objective is the mean squared error and nothing else."""
         return not self.get_config()
 
     @property
     def loss_name(self) -> str:
-        """The name of the loss's function or class."""
+        """Name of the loss function or class."""
         loss = self.config["loss"]
         return loss if isinstance(loss, str) else loss["name"]
 
     @property
     def is_within_unit_interval(self) -> bool:
-        """Whether the loss is of probabilities."""
+        """Whether the loss compares probabilities, so that images must lie in [0, 1]."""
         return self.loss_name in WITHIN_UNIT_INTERVAL
 
     def check_by_value(self) -> None:
-        """Raises `ValueError` unless the loss is a mean over values, from which single ones can be left out."""
+        """Raises `ValueError` unless the loss is a mean over values, so that single values can be left out."""
         if self.loss_name not in BY_VALUE:
             raise ValueError(
-                '`missing="ignore"` leaves single values out of the loss of the first level, and this loss can\'t be '
-                f'computed value by value: take `loss="mse"`, `loss="mae"`, another of {", ".join(sorted(BY_VALUE))}, '
-                f'or `missing="error"`. Received: loss={self.loss_name!r}'
+                '`missing="ignore"` leaves single values out of the loss of the first level, which is impossible with '
+                f'this loss. Use `loss="mse"`, `loss="mae"` or another of {", ".join(sorted(BY_VALUE))}, or use '
+                f'`missing="error"`. Received: loss={self.loss_name!r}'
             )
 
-    def of_reconstruction(self, targets: tf.Tensor, outputs: tf.Tensor, counted: tf.Tensor | None = None) -> tf.Tensor:
-        """The loss of a batch, a scalar.
+    def of_reconstruction(self, targets: tf.Tensor, outputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns the reconstruction loss of a batch, a scalar.
 
         Args:
-            counted: which steps of sequences count, `(N, timesteps)`, or which values, of the targets' shape; all by
-                default.
+            targets: float tensor `(N, …)`.
+            outputs: the reconstructions, in the shape of the targets.
+            mask: boolean, `(N, timesteps)` or in the shape of the targets: which steps or values count. By default all
+                count.
         """
-        if counted is None and self.loss is keras.losses.mean_squared_error:
-            # In one sum: by way of the means over an image's three channels a training step takes 3 % longer.
+        if mask is None and self.loss is keras.losses.mean_squared_error:
+            # One sum over all values. Keras averages over the three channels first, which makes a training step 3 %
+            # slower.
             error = ops.subtract(outputs, targets)
             return 2.0 * tf.nn.l2_loss(error) / ops.cast(ops.size(error), error.dtype)
-        if counted is not None and len(counted.shape) == len(targets.shape):
-            # An axis more, since Keras takes the mean over the last. Behind a value that is left out may be NaN.
-            targets, outputs = ops.where(counted, targets, 0.0)[..., None], outputs[..., None]
+        if mask is not None and len(mask.shape) == len(targets.shape):
+            # Keras averages over the last axis, so add one. Targets that don't count may be NaN.
+            targets, outputs = ops.where(mask, targets, 0.0)[..., None], outputs[..., None]
         losses = (self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss)(targets, outputs)
-        if counted is None:
+        if mask is None:
             return ops.mean(losses)
-        counted = ops.cast(counted, losses.dtype)
-        return ops.sum(losses * counted) / ops.maximum(ops.sum(counted), 1.0)
+        mask = ops.cast(mask, losses.dtype)
+        return ops.sum(losses * mask) / ops.maximum(ops.sum(mask), 1.0)
 
     def of_code(self, code: tf.Tensor) -> tf.Tensor:
-        """The penalty on a batch of encodings, a scalar."""
+        """Returns the penalty of a batch of encodings, a scalar."""
         value = self.penalty(code)
         return value if isinstance(self.penalty, KLSparsity) else value / ops.cast(ops.shape(code)[0], code.dtype)
 
 
-def _made_again(kind: type[Objective], config: dict[str, Any], _: Sequence[Any]) -> Objective:
-    """An objective that was pickled or copied."""
+def _rebuild(kind: type[Objective], config: dict[str, Any], _: Sequence[Any]) -> Objective:
+    """Recreates an objective that was pickled or copied."""
     return kind(**config)
 
 
-def made(argument: str, thing: Any) -> Any:
-    """What a user, or `autoencoder.json`, names → the thing itself: a function, or an object."""
-    if isinstance(thing, Mapping):
-        return _found(argument, thing["name"])(**_arguments(argument, thing))
-    if not isinstance(thing, str):
-        if not callable(thing) or inspect.isclass(thing):
-            raise ValueError(f"`{argument}` must be an object, a function or a name. Received: {argument}={thing!r}")
-        return thing
-    found = _found(argument, {"l1": "L1", "l2": "L2", "l1_l2": "L1L2"}.get(thing, thing))
-    return found() if inspect.isclass(found) else found
+def resolve(argument: str, value: Any) -> Any:
+    """Returns the function or object for a name or description, as given by a user or by `autoencoder.json`."""
+    if isinstance(value, Mapping):
+        return _lookup(argument, value["name"])(**_arguments(argument, value))
+    if not isinstance(value, str):
+        if not callable(value) or inspect.isclass(value):
+            raise ValueError(
+                f"`{argument}` must be a name, a function or an object. Call a class to create an object, such as "
+                f"`keras.losses.Huber()`. Received: {argument}={value!r}"
+            )
+        return value
+    known_object = _lookup(argument, {"l1": "L1", "l2": "L2", "l1_l2": "L1L2"}.get(value, value))
+    return known_object() if inspect.isclass(known_object) else known_object
 
 
-def plain(argument: str, thing: Any) -> str | dict[str, Any]:
-    """The name of a function, or name and arguments of an object."""
-    kind = thing if inspect.isfunction(thing) else type(thing)
+def describe(argument: str, value: Any) -> str | dict[str, Any]:
+    """Returns the name of a function, or name and arguments of an object, as `autoencoder.json` stores them."""
+    kind = value if inspect.isfunction(value) else type(value)
     names = [name for name, known in KNOWN[argument].items() if known is kind]
     name = names[-1] if names else keras.saving.get_registered_name(kind)
     if not names and keras.saving.get_registered_object(name) is not kind:
         raise ValueError(
-            f"`{argument}` is a {kind.__name__}, which `load` couldn't make again. Register it, above its definition, "
-            f"with `@keras.saving.register_keras_serializable()`. Known without: {', '.join(KNOWN[argument])}. "
-            f"Received: {argument}={thing!r}"
+            f"`{argument}` is a {kind.__name__}, which `Autoencoder.load` could not recreate. Register the class or "
+            "function: put `@keras.saving.register_keras_serializable()` above its definition. No registration is "
+            f"needed for {', '.join(KNOWN[argument])}. Received: {argument}={value!r}"
         )
-    if kind is thing:
+    if kind is value:
         return name
-    # Keras 3.15's `Huber` and `CosineSimilarity` leave their arguments out of their configuration.
-    told = {**getattr(thing, "_fn_kwargs", {}), **thing.get_config()}
+    # Keras 3.15's `Huber` and `CosineSimilarity` omit their arguments from `get_config`.
+    config = {**getattr(value, "_fn_kwargs", {}), **value.get_config()}
     parameters = inspect.signature(kind).parameters.values()
-    taken = {each.name for each in parameters if each.kind is not each.VAR_KEYWORD} - {"name", "dtype"}
-    if taken - told.keys():
-        missing = ", ".join(sorted(taken - told.keys()))
+    accepted = {each.name for each in parameters if each.kind is not each.VAR_KEYWORD} - {"name", "dtype"}
+    if accepted - config.keys():
+        missing = ", ".join(sorted(accepted - config.keys()))
         raise ValueError(
-            f"`{argument}` is a {kind.__name__} whose `get_config` doesn't tell its {missing}, so that `load` couldn't "
-            f"make it again. Received: {argument}={thing!r}"
+            f"`{argument}` is a {kind.__name__} whose `get_config` omits {missing}, so `Autoencoder.load` could not "
+            f"recreate it. Return all arguments of the constructor from `get_config`. Received: {argument}={value!r}"
         )
-    description = {"name": name, "arguments": {key: value for key, value in told.items() if key in taken}}
+    description = {"name": name, "arguments": {key: each for key, each in config.items() if key in accepted}}
     _arguments(argument, description)
     return description
 
 
-def _found(argument: str, name: Any) -> Any:
-    found = KNOWN[argument].get(name) or keras.saving.get_registered_object(name)
-    if found is None:
+def _lookup(argument: str, name: Any) -> Any:
+    known_object = KNOWN[argument].get(name) or keras.saving.get_registered_object(name)
+    if known_object is None:
         raise ValueError(
-            f"`{argument}` isn't known: {did_you_mean(name, KNOWN[argument])}Known are {', '.join(KNOWN[argument])}, "
-            f"and what is registered with `@keras.saving.register_keras_serializable()`. Received: {argument}={name!r}"
+            f"`{argument}` is unknown: {did_you_mean(name, KNOWN[argument])}Use one of {', '.join(KNOWN[argument])}, "
+            f"or register your own with `@keras.saving.register_keras_serializable()`. Received: {argument}={name!r}"
         )
-    return found
+    return known_object
 
 
 def _arguments(argument: str, description: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers, texts and lists of them; anything else could be more than it seems when it is read."""
+    """Returns the arguments of a description after checking that they are numbers, strings or lists of them."""
     arguments = dict(description.get("arguments", {}))
     for key, value in arguments.items():
         parts = value if isinstance(value, (list, tuple)) else [value]
         if not all(part is None or isinstance(part, (bool, int, float, str)) for part in parts):
             raise ValueError(
-                f"`{argument}` must be made with numbers, texts or lists of them, so that `load` can make it again. "
-                f"Received: {key}={value!r} of {description['name']}"
+                f"`{argument}` must have arguments that are numbers, strings or lists of them, so that "
+                f"`Autoencoder.load` can recreate it. Received: {key}={value!r} of {description['name']}"
             )
     return arguments

@@ -1,10 +1,10 @@
-"""Widths and depths of convolutional levels by name. It imports nothing heavy: the command's `--help` names them."""
+"""Named widths and depths of convolutional levels. Imports nothing slow, because `--help` of the command uses it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# `python -m benchmarks.presets` measures what each costs and loses.
+# `python -m benchmarks.presets` measures the cost and the loss of each preset.
 PRESETS: dict[str, dict[str, int | None]] = {
     "fast": {"size": 32, "depth": 1},
     "balanced": {"size": 64, "depth": None},
@@ -13,10 +13,10 @@ PRESETS: dict[str, dict[str, int | None]] = {
 
 
 def preset_named(name: Any) -> dict[str, int | None]:
-    """`size` and `depth` of a preset, as arguments of a `ConvLevel`.
+    """Returns `size` and `depth` of a preset, as arguments of a `ConvLevel`.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is no preset of that name.
     """
     if not isinstance(name, str) or name not in PRESETS:
         from stacked_autoencoder.utils.checks import did_you_mean

@@ -1,4 +1,4 @@
-"""The recurrent level: sequences to a vector and back, or on to what comes next."""
+"""The recurrent level: encodes sequences as vectors, and reconstructs or predicts sequences."""
 
 from __future__ import annotations
 
@@ -18,58 +18,68 @@ from stacked_autoencoder.utils.checks import SMALLEST, did_you_mean, positive_in
 from stacked_autoencoder.utils.images import Shape
 
 TARGETS = ("input", "next", "both")
-SAMPLE = 4096  # sequences that the start is fitted on
-# A feature that varies by less, of the one that varies most, is noise: encodings of more features than the data has are
-# constant but for rounding, which would be blown up a million times, beyond what float16 holds.
+SAMPLE = 4096  # number of sequences used for the closed-form initialisation
+# A feature whose standard deviation is below this fraction of the largest one counts as constant. Encodings with more
+# features than the data has are constant up to rounding. Scaling them to variance 1 would multiply that noise by a
+# million, beyond the range of float16.
 CONSTANT = 5e-6
 
 
 class SequenceLevel(Level):
-    """Recurrent layers that read a sequence into a vector, and others that write it, or its continuation, from there.
+    """Recurrent level: an LSTM or GRU encodes a sequence as a vector, and another one decodes it.
+
+    Use it for time series and other sequences of one known length.
 
     ```
-    x_1 … x_T ─┬─▶ linear ─────────────────────(+)─▶ encoding ─┬─▶ linear ────────────────────────────(+)─▶ x_1 … x_T
-               └─▶ LSTM ─▶ Dense, starts at zero ┘             └─▶ LSTM ─▶ Dense, starts at zero, turned ┘
+    x_1 … x_T ─┬─▶ linear ────────────────────(+)─▶ encoding ─┬─▶ linear ──────────────────────(+)─▶ x_1 … x_T
+               └─▶ LSTM ─▶ Dense (zeros) ──────┘              └─▶ LSTM ─▶ Dense (zeros) ─▶ flip ┘
     ```
 
-    Several units make one deep level, `SequenceLevel([64, 16])`; several levels a greedy stack, whose lower ones encode
-    as sequences: `levels=[SequenceLevel(64), SequenceLevel(16)]`. The linear paths start as principal components of the
-    sequences (of single steps, where the encoding is a sequence), and the recurrent ones see every feature with mean 0
-    and variance 1: before training the level is exactly PCA of the same size.
+    The linear paths are initialised with PCA of the sequences, computed in closed form (of single steps if the encoding
+    is a sequence). The last Dense layers are initialised with zeros, so before training the level computes PCA of the
+    same size. The first recurrent layer of the encoder is scaled as if every feature had mean 0 and variance 1.
+
+    `SequenceLevel([64, 16])` is one level with two recurrent layers. `levels=[SequenceLevel(64), SequenceLevel(16)]` is
+    a stack of two levels. The lower level then encodes each sequence as a sequence.
 
     Args:
-        units: of the encoder's layers, from the sequence on; one number for a single layer. The last is the size of the
-            encoding.
-        target: `"input"` restores the sequence. `"next"` predicts: what is encoded is the sequence as it stood a step
-            ago, and `decoder` gives the sequence. `"both"` does both, with a second decoder, `predictor`.
-        reverse: whether the recurrent layers write from the last step to the first, which the encoder saw last. The
-            output is turned around, so it comes in the order of the input; a predictor's never is.
-        conditional: whether each step is also given the one before: in training as it truly was (teacher forcing),
-            otherwise as it was written.
+        units: numbers of units of the encoder's recurrent layers, from input to encoding. One number for a single
+            layer. The last one is the size of the encoding.
+        target: `"input"` reconstructs the sequence. `"next"` predicts: the encoder receives the sequence delayed by one
+            step, and the decoder outputs the sequence. `"both"` does both, with a second decoder, `predictor`.
+        reverse: whether the recurrent layers of the decoder generate steps from the last to the first. The output is
+            flipped, so it has the order of the input. Predictions are always generated from the first step to the last.
+        conditional: whether each generated step also depends on the previous one: on the true one in training (teacher
+            forcing), and on the generated one otherwise.
         cell: `"lstm"` or `"gru"`.
-        return_sequences: whether the encoding is a sequence of as many steps; set by itself under another
-            SequenceLevel.
-        mask_value: steps all of whose features have this value are padding: passed over and not counted in any loss.
-            A finite number; for NaN see `missing` of `Autoencoder`.
+        return_sequences: whether the encoding is a sequence of the same length. Set automatically when you put another
+            SequenceLevel on top.
+        mask_value: marks padding. Steps whose features all have this value are skipped and do not count in the loss.
+            Must be a finite number; for NaN see `missing` of `Autoencoder`.
         loss, penalty, corruption: as in `DenseLevel`.
+
+    Attributes:
+        predictor: `keras.Model` from encodings to predicted sequences, if `target="both"`. `None` otherwise.
 
     Input shape:
         `(N, timesteps, features)`, float32, of one known length.
 
     Output shape:
-        `(N, units[-1])`, or `(N, timesteps, units[-1])`. Before training, after the start, the mean square of an
-        encoding value is 1.
+        `(N, units[-1])`, or `(N, timesteps, units[-1])` with `return_sequences`, float32. After initialisation, the
+        mean square of the encoding values is 1.
 
     Raises:
-        ValueError: an argument isn't what it should be, or what is seen aren't sequences of one known length.
+        ValueError: an argument is not one of its values, or the inputs are not sequences of one known length.
 
     Example:
         >>> sae = Autoencoder(shape=(24, 1), levels=[SequenceLevel(16, target="both")])
-        >>> sae.train(series)                                       # (N, 24, 1) floats
-        >>> sae.levels[0].predictor(sae.encode(series))[:, -1]      # (N, 1): the step after the last
+        >>> sae.train(series)                                       # (N, 24, 1) float32
+        >>> encodings = sae.encode(series)                          # (N, 16)
+        >>> sae.levels[0].predictor(encodings)[:, -1]               # (N, 1): the step after the last
 
     Reference:
-        Srivastava et al. 2015, "Unsupervised learning of video representations using LSTMs", section 2.
+        Srivastava et al. 2015, "Unsupervised learning of video representations using LSTMs" (arXiv:1502.04681), section
+        2.
     """
 
     kind = "sequence"
@@ -100,15 +110,16 @@ class SequenceLevel(Level):
         self.mask_value = None if mask_value is None else float(mask_value)
         if self.mask_value is not None and not math.isfinite(self.mask_value):
             raise ValueError(
-                "`mask_value` must be a finite number that the data don't have otherwise; NaN equals nothing, not even "
-                "itself. Mark steps that are missing with `np.nan_to_num(sequences, nan=-9.0)` and `mask_value=-9.0`; "
-                'for single values make the Autoencoder with `missing="ignore"`. '
-                f"Received: mask_value={mask_value!r}"
+                "`mask_value` must be a finite number that does not occur in the data; NaN equals nothing, not even "
+                "itself. Mark missing steps with `np.nan_to_num(sequences, nan=-9.0)` and `mask_value=-9.0`. For "
+                'single missing values create the Autoencoder with `missing="ignore"`. Received: '
+                f"mask_value={mask_value!r}"
             )
         if return_sequences and (conditional or target != "input"):
             raise ValueError(
-                "A level that encodes as a sequence restores it step by step: `conditional` and `target` are for "
-                f"levels that end in a vector. Received: target={target!r}, conditional={conditional!r}"
+                '`return_sequences=True` excludes `conditional=True` and any `target` other than "input", because the '
+                "level then decodes step by step. Leave `conditional` and `target` out, or use "
+                f"`return_sequences=False`. Received: target={target!r}, conditional={conditional!r}"
             )
         super().__init__(loss=loss, penalty=penalty, corruption=corruption)
 
@@ -121,18 +132,19 @@ class SequenceLevel(Level):
     def build(self, input_shape: Shape, index: int = 0) -> None:
         if len(input_shape) != 2:
             raise ValueError(
-                "A SequenceLevel sees sequences (timesteps, features), or encodings of such a shape. The rows of "
-                "images become steps with `images.reshape(len(images), height, -1)`. "
-                f"Received: input_shape={tuple(input_shape)}"
+                "A SequenceLevel needs sequences of shape (timesteps, features). To use the rows of images as steps, "
+                f"call `images.reshape(len(images), height, -1)`. Received: input_shape={tuple(input_shape)}"
             )
         if input_shape[0] is None:
             raise ValueError(
-                "A SequenceLevel needs sequences of one known length: pad them, and tell by which value with "
-                f"`mask_value`. Received: input_shape={tuple(input_shape)}"
+                "A SequenceLevel needs sequences of one known length. Pad shorter sequences with a value that you "
+                "pass as `mask_value`, and create the Autoencoder with `shape=(timesteps, features)`. Received: "
+                f"input_shape={tuple(input_shape)}"
             )
         if self.target != "input" and input_shape[0] < 2:
             raise ValueError(
-                f"To predict takes sequences of at least two steps. Received: input_shape={tuple(input_shape)}"
+                f"`target={self.target!r}` predicts steps from earlier ones and needs sequences of at least two steps. "
+                f'Use longer sequences or `target="input"`. Received: input_shape={tuple(input_shape)}'
             )
         self.input_shape, self.index = tuple(input_shape), index
         self.encoder = sequence_encoder(self, f"encoder{index}")
@@ -145,13 +157,14 @@ class SequenceLevel(Level):
             return
         if self.started or self.conditional or self.target != "input":
             raise ValueError(
-                "A SequenceLevel on top of another needs it to encode as sequences, and this one ends in a vector: "
-                f"make it with `return_sequences=True`. Received: {self!r} below {above!r}"
+                "A SequenceLevel on top of another SequenceLevel needs sequences, but the lower level outputs "
+                f"vectors. Create the lower level with `return_sequences=True`. Received: {self!r} below {above!r}"
             )
         self.return_sequences = True
         self.build(self.input_shape, self.index)
 
     def sizes(self, input_shape: Shape) -> set[int]:
+        """Returns the size of a sequence if the decoder is unrolled: it must occur among the shapes of its weights."""
         return {math.prod(input_shape)} if self.conditional else set()  # which is built step by step
 
     def models(self) -> dict[str, keras.Model]:
@@ -159,17 +172,18 @@ class SequenceLevel(Level):
 
     @property
     def parts(self) -> int:
-        """Of a cell's state."""
+        """Number of state vectors of a cell: 2 for an LSTM, 1 for a GRU."""
         return 2 if self.cell == "lstm" else 1
 
     @property
     def values(self) -> int:
-        """Of a whole sequence."""
+        """Number of values of a whole sequence."""
         return math.prod(self.input_shape)
 
     # === Training ===
 
     def encoder_inputs(self, inputs: Any) -> Any:
+        """Returns the encoder's input: the sequences, delayed by one step if the level predicts."""
         return delayed(inputs) if self.target == "next" else inputs
 
     @property
@@ -181,27 +195,37 @@ class SequenceLevel(Level):
             return self.following(inputs)
         if self.fill_values is not None:
             return self.is_there(inputs)
-        return None if self.mask_value is None else self._real(inputs)
+        return None if self.mask_value is None else self._is_not_padding(inputs)
 
     def is_there(self, inputs: Any) -> Any:
-        return ops.logical_and(super().is_there(inputs), self._real(inputs)[..., None])
+        return ops.logical_and(super().is_there(inputs), self._is_not_padding(inputs)[..., None])
 
     def following(self, inputs: Any) -> Any:
-        """What counts in the loss of a prediction, as `loss_mask` gives it: the first step is given, not predicted."""
+        """Returns a boolean mask of the values that count in the loss of a prediction.
+
+        The mask has the shape that `loss_mask` describes. The first step does not count, because it cannot be
+        predicted.
+        """
         is_first = np.arange(inputs.shape[1]) == 0
         if self.fill_values is not None:
             return ops.logical_and(self.is_there(inputs), ~is_first[:, None])
-        return ops.logical_and(self._real(inputs), ~is_first)
+        return ops.logical_and(self._is_not_padding(inputs), ~is_first)
 
-    def _real(self, inputs: Any) -> Any:
-        """Which steps aren't padding."""
+    def _is_not_padding(self, inputs: Any) -> Any:
+        """Returns a boolean mask `(N, timesteps)` of the steps that are not padding."""
         if self.mask_value is None:
             return ops.ones(ops.shape(inputs)[:2], "bool")
         return ops.any(ops.not_equal(inputs, self.mask_value), axis=-1)
 
-    # === Start ===
+    # === Closed-form initialisation ===
 
     def adapt(self, stream: BatchFunction) -> LinearCode | None:
+        """Initialises the linear paths with PCA of the sequences, or of their steps, computed in closed form.
+
+        Returns:
+            PCA of the sequences. `None` if the encoding is a sequence or steps are padded, because then no PCA can be
+            compared with the level.
+        """
         code = fit_linear_code(lambda: map(self._linear_view, stream()), None, self.units[-1])
         power = float(np.mean(code.variances))
         scale = 1.0 / np.sqrt(power) if power > 0 else 1.0
@@ -209,41 +233,41 @@ class SequenceLevel(Level):
         self.encoder.get_layer("linear").set_weights([down, -code.mean @ down])
         self.decoder.get_layer("linear").set_weights([code.components.T / scale, code.mean])
         sample = self._sample(stream)
-        self._see_evenly(sample)
+        self._normalise_features(sample)
         if self.target != "input":
             predictor = self.decoder if self.target == "next" else self.predictor
-            encodings, wanted = self.encode(delayed(sample)).astype(np.float64), self._linear_view(sample)
-            kernel = least_squares(encodings, wanted)
-            predictor.get_layer("linear").set_weights([kernel, (wanted - encodings @ kernel).mean(axis=0)])
+            encodings, targets = self.encode(delayed(sample)).astype(np.float64), self._linear_view(sample)
+            kernel = least_squares(encodings, targets)
+            predictor.get_layer("linear").set_weights([kernel, (targets - encodings @ kernel).mean(axis=0)])
         self.started = True
-        # Of padded steps there is no fair one.
+        # With padding, a comparison with PCA would not be fair.
         return code if self.mask_value is None and not self.return_sequences else None
 
     def _linear_view(self, batch: np.ndarray) -> np.ndarray:
-        """What the linear path sees: `(N, timesteps * features)`, or single steps; padding is zero."""
+        """Returns the input of the linear path: `(N, timesteps * features)`, or single steps. Padding becomes zero."""
         if self.mask_value is not None:
-            batch = batch * np.asarray(self._real(batch))[..., None]
+            batch = batch * np.asarray(self._is_not_padding(batch))[..., None]
         return batch.reshape(-1, self.input_shape[-1] if self.return_sequences else self.values)
 
     def _sample(self, stream: BatchFunction) -> np.ndarray:
-        taken, count = [], 0
+        batches, count = [], 0
         for batch in stream():
-            taken.append(batch)
+            batches.append(batch)
             count += len(batch)
             if count >= SAMPLE:
                 break
-        return np.concatenate(taken)
+        return np.concatenate(batches)
 
-    def _see_evenly(self, sample: np.ndarray) -> None:
-        """Lets the first recurrent layer see every feature with mean 0 and variance 1, whatever its unit."""
-        steps = sample[np.asarray(self._real(sample))].astype(np.float64)
+    def _normalise_features(self, sample: np.ndarray) -> None:
+        """Scales the first recurrent layer as if every feature had mean 0 and variance 1."""
+        steps = sample[np.asarray(self._is_not_padding(sample))].astype(np.float64)
         layer = self.encoder.get_layer(f"{self.cell}0")
         kernel, recurrent, bias = layer.get_weights()
-        spread = steps.std(axis=0)
-        largest = max(spread.max(), np.sqrt(SMALLEST))
-        kernel = kernel / np.where(spread > CONSTANT * largest, spread, largest)[:, None]
+        deviation = steps.std(axis=0)
+        largest = max(deviation.max(), np.sqrt(SMALLEST))
+        kernel = kernel / np.where(deviation > CONSTANT * largest, deviation, largest)[:, None]
         shift = steps.mean(axis=0) @ kernel
-        bias = bias - (np.stack([shift, 0 * shift]) if bias.ndim == 2 else shift)  # a GRU has a recurrent one, too
+        bias = bias - (np.stack([shift, 0 * shift]) if bias.ndim == 2 else shift)  # a GRU also has a recurrent bias
         layer.set_weights([kernel, recurrent, bias])
 
 
@@ -259,32 +283,32 @@ CELLS = {"lstm": (layers.LSTM, layers.LSTMCell), "gru": (layers.GRU, layers.GRUC
 
 
 def sequence_encoder(level: SequenceLevel, name: str) -> keras.Model:
-    """Sequence → vector, or a sequence of as many steps: the linear path and the recurrent one, added."""
-    inputs = seen = layers.Input(level.input_shape)
+    """Builds the encoder: the sum of the linear path and the recurrent path."""
+    inputs = values = layers.Input(level.input_shape)
     if level.mask_value is not None:
-        seen = layers.Masking(level.mask_value, dtype=EXACT)(inputs)  # also sets what it masks to zero
-    hidden, (recurrent, _) = seen, CELLS[level.cell]
+        values = layers.Masking(level.mask_value, dtype=EXACT)(inputs)  # also sets masked steps to zero
+    hidden, (recurrent, _) = values, CELLS[level.cell]
     for depth, units in enumerate(level.units):
-        goes_on = level.return_sequences or depth < len(level.units) - 1
-        hidden = recurrent(units, return_sequences=goes_on, name=f"{level.cell}{depth}")(hidden)
-    # Not `Flatten`, which would warn that it drops the mask.
-    flat = seen if level.return_sequences else ops.reshape(seen, (-1, level.values))
+        return_sequences = level.return_sequences or depth < len(level.units) - 1
+        hidden = recurrent(units, return_sequences=return_sequences, name=f"{level.cell}{depth}")(hidden)
+    # `Flatten` would warn that it drops the mask.
+    flat = values if level.return_sequences else ops.reshape(values, (-1, level.values))
     linear = layers.Dense(level.units[-1], dtype=EXACT, name="linear")(flat)
     residual = layers.Dense(level.units[-1], kernel_initializer="zeros", dtype=EXACT, name="residual")(hidden)
     return keras.Model(inputs, layers.Add(dtype=EXACT, name="encoding")([linear, residual]), name=name)
 
 
 def sequence_decoder(level: SequenceLevel, name: str, *, reverse: bool) -> keras.Model:
-    """Encoding → sequence, the encoder's mirror; the encoder must have been built.
+    """Builds a decoder, the mirror image of the encoder, which must exist already.
 
     Args:
-        level: asks for it.
-        name: of the model.
-        reverse: whether the recurrent layers write from the last step to the first.
+        level: the level of the decoder.
+        name: name of the model.
+        reverse: whether the recurrent layers generate steps from the last to the first.
     """
     inputs = layers.Input(level.encoding_shape)
-    written = level.input_shape[-1] if level.return_sequences else level.values
-    linear = layers.Dense(written, dtype=EXACT, name="linear")(inputs)
+    generated = level.input_shape[-1] if level.return_sequences else level.values
+    linear = layers.Dense(generated, dtype=EXACT, name="linear")(inputs)
     if not level.return_sequences:
         linear = layers.Reshape(level.input_shape, dtype=EXACT)(linear)
     if level.conditional:
@@ -302,7 +326,7 @@ def sequence_decoder(level: SequenceLevel, name: str, *, reverse: bool) -> keras
 def _step_by_step(
     level: SequenceLevel, inputs: keras.KerasTensor, linear: keras.KerasTensor, reverse: bool
 ) -> keras.KerasTensor:
-    """Each step is given what was written before: unrolled, so that the model is made of Keras's own layers."""
+    """Builds a conditional decoder from built-in layers, unrolled: each step depends on the previous output."""
     steps, features = level.input_shape
     depths = list(reversed(range(len(level.units))))
     cells = [CELLS[level.cell][1](level.units[depth], name=f"cell{depth}") for depth in depths]
@@ -311,21 +335,21 @@ def _step_by_step(
         for depth in depths
     ]
     residual = layers.Dense(features, kernel_initializer="zeros", dtype=EXACT, name="residual")
-    written: dict[int, keras.KerasTensor] = {}
-    hidden, before = states[-1][0], None
+    generated: dict[int, keras.KerasTensor] = {}
+    hidden, previous = states[-1][0], None
     for step in reversed(range(steps)) if reverse else range(steps):
-        if before is not None:
-            hidden = layers.Concatenate()([inputs, layers.Flatten()(before)])
+        if previous is not None:
+            hidden = layers.Concatenate()([inputs, layers.Flatten()(previous)])
             for depth, cell in enumerate(cells):
                 hidden, states[depth] = cell(hidden, states[depth])
-        here = layers.Cropping1D((step, steps - 1 - step), dtype=EXACT)(linear)
-        added = layers.Reshape((1, features), dtype=EXACT)(residual(hidden))
-        before = layers.Add(dtype=EXACT)([here, added])
-        written[step] = before
-    whole = [written[step] for step in range(steps)]
-    return layers.Concatenate(axis=1, dtype=EXACT)(whole) if steps > 1 else before
+        linear_step = layers.Cropping1D((step, steps - 1 - step), dtype=EXACT)(linear)
+        residual_step = layers.Reshape((1, features), dtype=EXACT)(residual(hidden))
+        previous = layers.Add(dtype=EXACT)([linear_step, residual_step])
+        generated[step] = previous
+    ordered = [generated[step] for step in range(steps)]
+    return layers.Concatenate(axis=1, dtype=EXACT)(ordered) if steps > 1 else previous
 
 
 def delayed(sequences: Any) -> Any:
-    """Each sequence as it stood a step ago, its first step twice: what predicts the sequence itself."""
+    """Returns sequences delayed by one step. The first step is repeated."""
     return ops.concatenate([sequences[:, :1], sequences[:, :-1]], axis=1)

@@ -1,4 +1,4 @@
-"""The levels of an autoencoder, one on top of the other: their shapes, factors and joint models."""
+"""The levels of an autoencoder: their shapes, factors and joint Keras models."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from stacked_autoencoder.utils.forks import check_not_forked
 from stacked_autoencoder.utils.images import Shape, pad_by_reflection, padded_shape
 from stacked_autoencoder.utils.value_range import Range, ValueRange
 
-BATCH = 256  # small images at once where nothing is trained: of 64x64x3, 64 at once take a fifth longer
+BATCH = 256  # batch size without training. With 64 instead, 64x64x3 images take 20 % longer.
 
 
 class Stack:
-    """Levels that fit onto each other.
+    """The levels of an `Autoencoder`. Each level encodes the encodings of the level below.
 
     Args:
-        shape: of one image, `(height, width, channels)`; `None` for a side that may differ. Sequences have
-            `(timesteps, features)`, vectors `(features,)`.
-        check_range: whether images must lie in `value_range`, or floats in [-1, 1].
-        value_range: `(low, high)`, lowest and highest value that images may have, which are scaled for level 0.
-        missing: what NaN in images is: `"error"`, or `"ignore"` for missing values, which level 0 sees as its
-            `fill_values` and leaves out of its loss.
+        shape: shape of one image, `(height, width, channels)`, with `None` for a side that may differ between images.
+            Sequences have the shape `(timesteps, features)`, vectors `(features,)`.
+        check_range: whether images must lie in `value_range`, or in [-1, 1] without a `value_range`.
+        value_range: `(low, high)`, the lowest and highest possible value of the images. They are scaled for level 0.
+        missing: meaning of NaN in images: `"error"`, or `"ignore"` for missing values. Level 0 then receives
+            `fill_values` in their place and leaves them out of its loss.
 
     Attributes:
-        levels: list of `Level`, each with its `encoder` and `decoder`.
-        values: the range of the images, and its scale inside the levels.
+        levels: list of `Level`.
+        values: `ValueRange` of the images and its scale inside the levels.
     """
 
     def __init__(
@@ -65,80 +65,95 @@ class Stack:
 
     @property
     def value_range(self) -> Range:
-        """`(low, high)` of the images, as users pass and get them."""
+        """`(low, high)`: value range of the images that users pass and receive."""
         return self.values.ends
 
     @property
     def missing(self) -> Literal["error", "ignore"]:
-        """What NaN in images is: an error, or a missing value."""
+        """Meaning of NaN in images: `"error"`, or `"ignore"` for missing values."""
         return self.values.missing
 
     @property
     def factor(self) -> int:
-        """By how much the whole stack divides height and width."""
+        """Factor by which the whole stack divides height and width."""
         return self.factor_at(len(self.levels) - 1)
 
     @property
     def encoding_shape(self) -> Shape:
-        """Shape of the deepest encoding, `None` where it follows the image's size."""
+        """Shape of one encoding of the last level. `None` marks sides that depend on the image."""
         return self.levels[-1].encoding_shape
 
     @property
     def encoder(self) -> keras.Model:
-        """All encoders as one Keras model: images, sides multiples of `factor` → the deepest encodings.
+        """All encoders as one Keras model, from images to the encodings of the last level.
 
-        It shares its weights with the levels, so a model stacked on it can fine-tune them.
+        Height and width of the images must be multiples of `factor`. The model shares its weights with the levels, so
+        you can fine-tune them in a larger model.
         """
         return self.encoder_to(len(self.levels) - 1)
 
     @property
     def decoder(self) -> keras.Model:
-        """All decoders as one Keras model: the deepest encodings → images."""
+        """All decoders as one Keras model, from the encodings of the last level to images."""
         return self.decoder_from(len(self.levels) - 1)
 
     @property
     def source_options(self) -> dict[str, Any]:
-        """What `data.adapters.as_source` is told of the images that the stack takes."""
+        """Arguments of `data.adapters.as_source` that describe the images of this stack."""
         return {"shape": self.shape, "factor": self.factor, "values": self.values}
 
     def encoder_to(self, level: int) -> keras.Model:
-        """The encoders down to a level as one Keras model."""
+        """Returns the encoders from level 0 to `level` as one Keras model."""
         return chain([each.encoder for each in self.levels[: level + 1]])
 
     def decoder_from(self, level: int) -> keras.Model:
-        """The decoders from a level up as one Keras model."""
+        """Returns the decoders from `level` to level 0 as one Keras model."""
         return chain([each.decoder for each in self.levels[level::-1]])
 
     def add(self, level: Level) -> None:
-        """Puts one more level on top; `train(images, levels=[-1])` then trains it alone."""
+        """Adds a level on top. `train(images, levels=[-1])` then trains only this level.
+
+        Args:
+            level: a new level, such as `ConvLevel(n_out=32)`.
+
+        Raises:
+            ValueError: it is not a level, is in a stack already, or does not fit onto the levels below.
+        """
         if not isinstance(level, Level):
-            raise ValueError(f"A level such as `ConvLevel(n_out=32)` was expected. Received: {level!r}")
+            raise ValueError(f"`level` must be a level, such as `ConvLevel(n_out=32)`. Received: level={level!r}")
         if any(level is other for other in self.levels):
-            raise ValueError("This level is in the stack already; make a new one with the same arguments.")
+            raise ValueError(
+                "`level` is in the stack already. Create a new level with the same arguments. Received: "
+                f"level={level!r}"
+            )
         sees_gaps = self.missing == "ignore" and not self.levels
         if sees_gaps:
             level.objective.check_by_value()
         if not self.levels and self.values.is_scaled and getattr(level, "mask_value", None) is not None:
             raise ValueError(
-                "`mask_value` marks steps on the scale that level 0 sees, and `value_range` scales the sequences. "
-                "Leave `value_range` out, and scale the sequences yourself. "
-                f"Received: mask_value={level.mask_value!r}, value_range={self.value_range}"
+                "`mask_value` marks padding by its value, but `value_range` scales all values. Leave `value_range` "
+                f"out, and scale the sequences yourself. Received: mask_value={level.mask_value!r}, "
+                f"value_range={self.value_range}"
             )
         if self.levels:
             self.levels[-1].prepare_for(level)
         level.fill_values = np.zeros(self.shape[-1]) if sees_gaps else None
-        level.build(self._room_for(level), len(self.levels))
+        level.build(self._input_shape_for(level), len(self.levels))
         self.levels.append(level)
 
     def count_params(self) -> int:
-        """Number of weights of all encoders and decoders."""
+        """Returns the number of weights of all levels."""
         return sum(level.count_params() for level in self.levels)
 
     def fingerprint(self, level: int, multiple: int | None = None) -> str:
-        """SHA-256 of all that decides encodings: the encoders' arguments and weights, and what images are padded to.
+        """Returns a SHA-256 digest of everything that determines the encodings of a level.
+
+        That is: the arguments and weights of the encoders, the value range, and the multiple to which images are
+        padded.
 
         Args:
-            multiple: what they are padded to, the factor of the whole stack by default.
+            level: level index.
+            multiple: height and width are padded to multiples of this number; by default the factor of the whole stack.
         """
         digest = hashlib.sha256(f"{multiple or self.factor}{self.values.key}".encode())
         for each in self.levels[: level + 1]:
@@ -150,9 +165,10 @@ class Stack:
         return digest.hexdigest()
 
     def level_of(self, fingerprint: str) -> int | None:
-        """Index of the level whose encodings have this fingerprint, `None` if none has.
+        """Returns the index of the level whose encodings have this fingerprint, or `None` if there is none.
 
-        Encodings from before other levels were put on top count, too: their images may have been padded to less.
+        Fingerprints from the time before further levels were added are recognised as well. Images were then padded to
+        smaller multiples.
         """
         for index in range(len(self.levels)):
             for multiple in sorted({self.factor_at(top) for top in range(index, len(self.levels))}):
@@ -161,8 +177,14 @@ class Stack:
         return None
 
     def summary(self, print_fn: Callable[[str], None] = print) -> None:
-        """Prints a line per level: what it sees, its encoding, its factor, values per image and how many times fewer
-        these are than the image's, its weights."""
+        """Prints one line per level.
+
+        The columns are: input shape, encoding shape, factor, values per image, ratio (values of the image divided by
+        values of the encoding), and number of weights.
+
+        Args:
+            print_fn: function that receives each line.
+        """
         rows = [["level", "kind", "input", "encoding", "factor", "values", "ratio", "weights"]]
         for index, level in enumerate(self.levels):
             shapes = (show(level.input_shape), show(level.encoding_shape))
@@ -176,11 +198,11 @@ class Stack:
     # === Single levels, by index ===
 
     def factor_at(self, level: int) -> int:
-        """By how much the levels down to `level` divide height and width."""
+        """Returns the factor by which levels 0 to `level` together divide height and width."""
         return math.prod(each.factor for each in self.levels[: level + 1])
 
     def shape_at(self, level: int, images: Shape) -> Shape:
-        """Shape of a level's encodings of images of such a shape, `None` where the images' is open."""
+        """Returns the encoding shape of a level for images of this shape. `None` marks sides that are open."""
         shape = self.levels[level].encoding_shape
         if not self.levels[level].is_image:
             return shape
@@ -188,7 +210,7 @@ class Stack:
         return (*(side if side is None else side // self.factor_at(level) for side in (height, width)), shape[-1])
 
     def values_at(self, level: int) -> tuple[int | None, float | None]:
-        """Numbers per image at a level, and input values for each of them; `None` where open sides decide."""
+        """Returns the values per encoding, and image values for each of them. `None` if they depend on open sides."""
         shape = self.levels[level].encoding_shape
         values = None if None in shape else math.prod(shape)
         if values is not None and None not in self.shape:
@@ -197,7 +219,7 @@ class Stack:
         return values, self.factor_at(level) ** 2 * self.shape[-1] / shape[-1] if is_image else None
 
     def index_of(self, level: int | None, name: str = "level") -> int:
-        """An index as users give it (`None` for the deepest, negative from the end) → the index of a level."""
+        """Returns the index of a level. `None` stands for the last level; negative numbers count from the end."""
         count = len(self.levels)
         index = count - 1 if level is None else whole(level)
         if index is None or not -count <= index < count:
@@ -205,25 +227,29 @@ class Stack:
         return index % count
 
     def indices_of(self, levels: int | Sequence[int] | None) -> list[int]:
-        """The same for several levels, sorted; `None` for all."""
+        """Returns sorted level indices for one index, several or `None` (all levels)."""
         if levels is None:
             levels = range(len(self.levels))
-        several = levels if isinstance(levels, Iterable) else [levels]
-        indices = sorted({self.index_of(index, "levels") for index in several})
+        indices_given = levels if isinstance(levels, Iterable) else [levels]
+        indices = sorted({self.index_of(index, "levels") for index in indices_given})
         if not indices:
-            raise ValueError("`levels` names the levels to train by index, at least one. Received: levels=[]")
+            raise ValueError(
+                "`levels` must contain at least one index of a level to train, such as `levels=[-1]` for the last. "
+                "Received: levels=[]"
+            )
         return indices
 
     def pad(self, images: np.ndarray) -> np.ndarray:
-        """Height and width as multiples of the stack's factor, by reflection."""
+        """Pads height and width by reflection to multiples of the stack's factor."""
         if not any(side % self.factor for side in images.shape[1:3]):
             return images
         return pad_by_reflection(tf.constant(images), self.factor).numpy()
 
-    def _room_for(self, level: Level) -> Shape:
-        """The shape that one more level would see.
+    def _input_shape_for(self, level: Level) -> Shape:
+        """Returns the input shape of a level on top of the stack.
 
-        Sides that the whole stack doesn't divide are padded, so a new factor can change what the levels below see.
+        Images are padded to multiples of the factor of the whole stack, so an additional factor can change the input
+        shapes of the levels below. They are then rebuilt.
         """
         if self.levels and not self.levels[-1].is_image:
             return self.encoding_shape
@@ -232,24 +258,24 @@ class Stack:
         shape = padded_shape(self.shape, factor)
         if self.levels and self.levels[0].input_shape == shape:
             return self.encoding_shape
-        for index, lower in enumerate(self.levels):
-            shape = lower.rebuild(shape, index)
+        for index, level_below in enumerate(self.levels):
+            shape = level_below.rebuild(shape, index)
         return shape
 
 
 def _image_shape(shape: Shape) -> Shape:
-    sides = tuple(None if side is None else whole(side) or 0 for side in shape)  # 0 is refused like what is no number
+    sides = tuple(None if side is None else whole(side) or 0 for side in shape)
     if len(sides) not in AXES or sides[-1] is None or any(side is not None and side < 1 for side in sides):
         raise ValueError(
-            "`shape` is the shape of one image, (height, width, channels), with `None` for a side that may differ, "
-            "such as (None, None, 3); (timesteps, features) of a sequence, or (features,) of a vector. "
+            "`shape` must be the shape of one image, (height, width, channels), with `None` for a side that may "
+            "differ, such as (None, None, 3). For sequences use (timesteps, features), for vectors (features,). "
             f"Received: shape={shape!r}"
         )
     return sides
 
 
 def chain(models: list[keras.Model]) -> keras.Model:
-    """Models called one after the other, as one Functional model that shares their weights."""
+    """Returns one Functional model that calls the given models one after the other and shares their weights."""
     if len(models) == 1:
         return models[0]
     inputs = outputs = layers.Input(models[0].input_shape[1:])
@@ -258,4 +284,4 @@ def chain(models: list[keras.Model]) -> keras.Model:
     return keras.Model(inputs, outputs)
 
 
-KINDS = {level.kind: level for level in (ConvLevel, DenseLevel, SequenceLevel)}  # by the name in autoencoder.json
+KINDS = {level.kind: level for level in (ConvLevel, DenseLevel, SequenceLevel)}  # name in autoencoder.json → class

@@ -1,4 +1,4 @@
-"""Levels as they train: with corruption, penalties, tied kernels, teacher forcing and second decoders."""
+"""Levels in training: with corruption, penalties, tied kernels, teacher forcing and a second decoder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import layers, ops, random
 
-from stacked_autoencoder.layers.noise import drawn
+from stacked_autoencoder.layers.noise import sample_normal
 from stacked_autoencoder.layers.patches import trained_by_patch
 from stacked_autoencoder.layers.penalties import divergence
 from stacked_autoencoder.layers.tied import tied
@@ -15,23 +15,23 @@ from stacked_autoencoder.levels.sequence import SequenceLevel, delayed
 
 
 class TrainableLevel(layers.Layer):
-    """A level as it trains.
+    """Keras layer that computes a level in training.
 
     ```
     inputs ─▶ corruption ─▶ encoder ─┬─▶ draw from N(mean, variance) ─▶ encodings ─▶ decoder
-                                     └─▶ penalty, divergence                         (tied: with the encoder's kernels)
+                                     └─▶ penalty, divergence            (tied: uses the encoder's kernels)
     ```
 
     Args:
-        level: gives its weights. Corruption and draws act whenever this layer is called: what is validated is what is
-            trained, and a level that learns to repair isn't judged by what needs no repair.
+        level: the level, whose weights are used. Corruption and random draws are also active in validation, so that
+            validation measures the task that is trained.
 
     Attributes:
-        terms: of the loss of the last batch, beside that of the reconstruction, by their names.
+        terms: further terms of the loss of the last batch, by name.
     """
 
     def __init__(self, level: Level) -> None:
-        super().__init__(dtype="float32")  # inputs aren't rounded on the way to layers that compute in another
+        super().__init__(dtype="float32")  # no rounding of inputs before layers that compute in another dtype
         self.level = level
         self.objective = level.objective
         self.encoder = trained_by_patch(level.encoder if level.posterior is None else level.posterior)
@@ -42,6 +42,7 @@ class TrainableLevel(layers.Layer):
         self.built = True
 
     def encode(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
+        """Encodes a batch and sets `terms`."""
         inputs = self.level.filled(self.level.encoder_inputs(inputs))
         if self.corruption is not None:
             inputs = self.corruption(inputs, training=True)
@@ -51,21 +52,22 @@ class TrainableLevel(layers.Layer):
             mean, log_variance = code
             values = ops.cast(ops.size(inputs) // ops.shape(inputs)[0], mean.dtype)
             terms["kl"] = self.objective.kl_weight * divergence(mean, log_variance) / values
-            code = drawn(mean, log_variance, self.seed_generator)
+            code = sample_normal(mean, log_variance, self.seed_generator)
         if self.objective.penalty is not None:
             terms["penalty"] = self.objective.of_code(code)
         self.terms = terms
         return code
 
     def decode(self, encodings: tf.Tensor, training: bool) -> tf.Tensor:
+        """Decodes a batch."""
         return self.decoder(encodings, training=training)
 
 
 class TrainableSequenceLevel(TrainableLevel):
-    """Adds to the loss that of the predictor, where there are two decoders.
+    """Adds teacher forcing and the loss of the second decoder (`predictor`).
 
     Args:
-        level: gives its weights.
+        level: the level, whose weights are used.
     """
 
     def __init__(self, level: SequenceLevel) -> None:
@@ -77,17 +79,17 @@ class TrainableSequenceLevel(TrainableLevel):
             self.forced_predictor = level.predictor and TeacherForcing(level, level.predictor, reverse=False)
 
     def encode(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
-        self.truth = seen = self.level.filled(inputs)
+        self.truth = complete = self.level.filled(inputs)
         code = super().encode(inputs, training)
         if self.predictor is not None:
-            before = delayed(seen)
+            earlier = delayed(complete)
             if self.corruption is not None:
-                before = self.corruption(before, training=True)
-            before = self.encoder(before, training=training)
+                earlier = self.corruption(earlier, training=True)
+            earlier = self.encoder(earlier, training=training)
             if self.forced_predictor is not None and training:
-                predicted = self.forced_predictor(before, seen)
+                predicted = self.forced_predictor(earlier, complete)
             else:
-                predicted = self.predictor(before, training=training)
+                predicted = self.predictor(earlier, training=training)
             self.terms["prediction"] = self.objective.of_reconstruction(inputs, predicted, self.level.following(inputs))
         return code
 
@@ -98,12 +100,12 @@ class TrainableSequenceLevel(TrainableLevel):
 
 
 class TeacherForcing(layers.Layer):
-    """What a conditional decoder writes if each step is given the true one before, in one sweep.
+    """Computes a conditional decoder in one pass, with the true previous step as input of each step.
 
     Args:
-        level: that the decoder belongs to.
-        decoder: gives its layers, and so its weights.
-        reverse: whether it writes from the last step to the first.
+        level: the level of the decoder.
+        decoder: the decoder, whose layers and weights are used.
+        reverse: whether it generates steps from the last to the first.
 
     Reference:
         Williams and Zipser 1989, "A learning algorithm for continually running fully recurrent neural networks".
@@ -119,13 +121,21 @@ class TeacherForcing(layers.Layer):
         self.built = True
 
     def call(self, encodings: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
-        """`(N, units)` and `(N, steps, features)` → `(N, steps, features)`, in the order of the truth."""
+        """Decodes a batch.
+
+        Args:
+            encodings: `(N, units)`.
+            truth: the true sequences, `(N, timesteps, features)`.
+
+        Returns:
+            `(N, timesteps, features)`, in the order of `truth`.
+        """
         linear = ops.reshape(self.linear(encodings), ops.shape(truth))
         truth = ops.flip(truth, axis=1) if self.reverse else truth
         states = [[layer(encodings) for layer in parts] for parts in self.states]
         first = states[-1][0][:, None]
-        before = truth[:, :-1]
-        hidden = ops.concatenate([ops.repeat(encodings[:, None], before.shape[1], axis=1), before], axis=-1)
+        earlier = truth[:, :-1]
+        hidden = ops.concatenate([ops.repeat(encodings[:, None], earlier.shape[1], axis=1), earlier], axis=-1)
         for recurrent, state in zip(self.recurrent, states, strict=True):
             hidden = recurrent(hidden, initial_state=state)
         residual = self.residual(ops.concatenate([first, hidden], axis=1))

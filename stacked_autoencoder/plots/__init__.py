@@ -1,7 +1,7 @@
-"""Pictures of a stack, its encodings and what is made of them.
+"""Figures of a stack, its encodings and its images.
 
-Each function returns a matplotlib figure and opens no window. It draws into the `ax` or the `figure` (or sub-figure)
-that it is given, and otherwise makes a figure of its own. Colours can be told apart by the colour-blind.
+Each function draws into the given `ax` or `figure` (or sub-figure), or creates a new figure, and returns the matplotlib
+figure. No window is opened. The colours are suitable for colour-blind readers.
 
 Matplotlib is an extra: `pip install "stacked_autoencoder[examples]"`.
 """

@@ -1,4 +1,4 @@
-"""Numbers of a stack: its losses over the epochs, and its error budget."""
+"""Figures of losses: over the epochs, and the error budget."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 
-BAR = 0.38  # width of a bar, of the distance between levels
+BAR = 0.38  # width of a bar relative to the distance between levels
 
 
 def loss_curves(
@@ -23,22 +23,35 @@ def loss_curves(
     labels: Sequence[str] | None = None,
     figure: Figure | SubFigure | None = None,
 ) -> Figure | SubFigure:
-    """Loss of every level over the epochs, its start a dashed line; one panel each, since their units differ.
+    """Plots training and validation loss of each level over the epochs.
+
+    Each level has its own panel, because the losses have different units. A dashed line marks the loss before training,
+    which for a new level is that of the closed-form initialisation with PCA.
 
     Args:
-        histories: what `Autoencoder.train` returns.
-        labels: a title per history; `level 0`, `level 1` … by default.
-        figure: to draw into.
+        histories: list of `History`, as `Autoencoder.train` returns it.
+        labels: one title per history; by default `level 0`, `level 1`, ….
+        figure: matplotlib figure or sub-figure to draw into; by default a new figure.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+
+    Example:
+        >>> histories = sae.train(images, epochs=10)
+        >>> plots.loss_curves(histories).savefig("losses.png")
     """
     figure = figure or new_figure(3.4 * len(histories), 2.8)
     axes = figure.subplots(1, len(histories), squeeze=False)[0]
     for index, (ax, history) in enumerate(zip(axes, histories, strict=True)):
         epochs = np.arange(1, len(history.history["loss"]) + 1)
-        marker = "o" if len(epochs) < 2 else None  # a single point has no line
+        marker = "o" if len(epochs) < 2 else None  # a line needs two points
         ax.plot(epochs, history.history["loss"], color=BLUE, marker=marker, label="training")
         if "val_loss" in history.history:
             ax.plot(epochs, history.history["val_loss"], color=ORANGE, marker=marker, label="validation")
-        ax.axhline(history.start_loss, color=GREY, linestyle="--", linewidth=1, label="start (PCA)")
+        ax.axhline(history.start_loss, color=GREY, linestyle="--", linewidth=1, label="before training")
         ax.set(title=labels[index] if labels else f"level {index}", xlabel="epoch", yscale="log")
         ax.xaxis.get_major_locator().set_params(integer=True)
         _few_ticks(ax)
@@ -48,19 +61,28 @@ def loss_curves(
 
 
 def error_budget(budget: Mapping[int, Mapping[str, float]], ax: Axes | None = None) -> Figure | SubFigure:
-    """What each level loses in image units, beside the best linear code of as many values.
+    """Plots the full loss of each level next to the PCA loss.
 
     Args:
-        budget: `sae.evaluate(images, return_dict=True)`.
-        ax: to draw into.
+        budget: error budget, `sae.evaluate(images, return_dict=True)`.
+        ax: matplotlib axes to draw into; by default a new figure.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+
+    Example:
+        >>> plots.error_budget(sae.evaluate(images, return_dict=True)).savefig("budget.png")
     """
     ax = axes_of(ax, 1.2 + 1.7 * len(budget), 3.2)
     for side, (column, colour, label) in enumerate(
-        (("full_loss", BLUE, "level"), ("pca_loss", ORANGE, "PCA of as many values"))
+        (("full_loss", BLUE, "level"), ("pca_loss", ORANGE, "PCA (same number of values)"))
     ):
         losses = [row[column] for row in budget.values()]
         bars = ax.bar(np.arange(len(losses)) + (side - 0.5) * (BAR + 0.02), losses, BAR, color=colour, label=label)
-        # A level that was trained without the images has no PCA of them.
+        # A level that was trained on encodings only has no PCA of the images.
         ax.bar_label(bars, ["" if np.isnan(loss) else f"{loss:.2e}" for loss in losses], fontsize=8, padding=1)
     names = [f"level {index}\n{row['values']:,.0f} values" for index, row in budget.items()]
     ax.set_xticks(range(len(names)), names)
@@ -72,7 +94,7 @@ def error_budget(budget: Mapping[int, Mapping[str, float]], ax: Axes | None = No
 
 
 def _few_ticks(ax: Axes) -> None:
-    """Round numbers at a few heights of a logarithmic axis, all of which Matplotlib labels within a power of ten."""
+    """Sets a few round ticks on a logarithmic axis of less than one decade, where matplotlib labels all of them."""
     from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
     low, high = ax.get_ylim()

@@ -15,12 +15,12 @@ BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#7F7F7F"  # of Okabe and Ito 2008, "
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure of so many inches that no window shows."""
+    """A figure of so many inches that no window shows and that notebooks display."""
     try:
-        from matplotlib.figure import Figure
+        from stacked_autoencoder.plots.notebook_figure import NotebookFigure
     except ImportError as error:
         raise ImportError("Plots need matplotlib: `pip install matplotlib`.") from error
-    return Figure(figsize=(width, height), layout="constrained")
+    return NotebookFigure(figsize=(width, height), layout="constrained")
 
 
 def axes_of(ax: Axes | None, width: float, height: float) -> Axes:

@@ -1,4 +1,4 @@
-"""Encodings: their channels, and where they lie."""
+"""Figures of encodings: their channels, and their distribution in a plane."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 COLUMNS = 8  # channels in a row
-DIVERGING = "PuOr"  # told apart by the colour-blind, white at zero
-WITHIN = 99.5  # percent of the values that the colours have room for
-# Petroff 2021, "Accessible color sequences for data visualization" (arXiv:2107.02270), the one of ten.
+DIVERGING = "PuOr"  # suitable for colour-blind readers, white at zero
+WITHIN = 99.5  # percentage of the values inside the colour scale
+# Petroff 2021, "Accessible color sequences for data visualization" (arXiv:2107.02270), the sequence of ten colours.
 CLASSES = (
     *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
     *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),
@@ -33,30 +33,40 @@ def channels(
     value_range: Range = (-1.0, 1.0),
     figure: Figure | SubFigure | None = None,
 ) -> Figure | SubFigure:
-    """The channels of image-shaped encodings as small pictures, a block per image.
+    """Plots the channels of image-shaped encodings as small pictures, one block per image.
 
-    All have one scale: encodings are isometric, so that a channel that looks weak does little to the image.
+    All channels share one colour scale. Encodings are isometric, so a weak channel has a weak effect on the image.
 
     Args:
-        encodings: `(N, h, w, channels)`, `sae.encode(images, level)`.
-        images: `(N, H, W, C)`, to be drawn beside.
-        value_range: lowest and highest value of these, where they are floats.
-        figure: to draw into.
+        encodings: `(N, height, width, channels)`, float, such as `sae.encode(images, level)`.
+        images: `(N, H, W, C)`, uint8 or float; drawn next to the encodings if given.
+        value_range: `(low, high)`, value range of float images.
+        figure: matplotlib figure or sub-figure to draw into; by default a new figure.
+
+    Returns:
+        The matplotlib figure.
 
     Raises:
-        ValueError: encodings aren't image-shaped, or there aren't as many images.
+        ValueError: encodings are not image-shaped, or `images` has another length.
+        ImportError: matplotlib is not installed.
+
+    Example:
+        >>> plots.channels(sae.encode(images[:4], level=0), images[:4]).savefig("channels.png")
     """
     if encodings.ndim != 4:
         raise ValueError(
-            "`encodings` must be image-shaped, (N, height, width, channels); of vectors take `latent_plane`. "
-            f"Received: shape={encodings.shape}"
+            "`encodings` must have the shape (N, height, width, channels). For vectors use `latent_plane`. Received: "
+            f"shape={encodings.shape}"
         )
     if images is not None and len(images) != len(encodings):
-        raise ValueError(f"`images` must be as many as encodings. Received: {len(images)} of {len(encodings)}")
+        raise ValueError(
+            f"`images` and `encodings` must have the same length. Received: {len(images)} images, {len(encodings)} "
+            "encodings"
+        )
     count, height, width, n_channels = encodings.shape
     columns = min(COLUMNS, n_channels)
     gap = max(1, width // 12)
-    widths = [0.75 * columns]  # in inches
+    widths = [0.75 * columns]  # inches
     tall = widths[0] * -(-n_channels // columns) * height / (columns * width)
     if images is not None:
         widths.insert(0, min(1.8, tall * images.shape[2] / images.shape[1]))
@@ -79,23 +89,35 @@ def channels(
 def latent_plane(
     encodings: np.ndarray, labels: np.ndarray, names: Sequence[str] | None = None, ax: Axes | None = None
 ) -> Figure | SubFigure:
-    """Where encodings lie, coloured by their classes: in their plane, or in that of their two principal components.
+    """Plots encodings as points in a plane, coloured by class.
+
+    Encodings with more than two values are projected onto their two principal components.
 
     Args:
-        encodings: `(N, 2)`; or `(N, …)` of more values, which the two directions of most variance are taken of.
-        labels: `(N,)` whole numbers from 0.
-        names: of the classes, in their order; the numbers by default.
-        ax: to draw into.
+        encodings: `(N, 2)`, or `(N, …)` with more values, float.
+        labels: `(N,)`, whole numbers from 0.
+        names: names of the classes, by label; by default the numbers.
+        ax: matplotlib axes to draw into; by default a new figure.
+
+    Returns:
+        The matplotlib figure.
 
     Raises:
-        ValueError: there aren't as many labels as encodings, or encodings have one value only.
+        ValueError: `labels` has another length than `encodings`, or encodings have only one value.
+        ImportError: matplotlib is not installed.
+
+    Example:
+        >>> plots.latent_plane(sae.encode(images), labels, names=["cat", "dog"]).savefig("plane.png")
     """
     values = np.asarray(encodings).reshape(len(encodings), -1)
     labels = np.asarray(labels).reshape(-1)
     if len(labels) != len(values):
-        raise ValueError(f"`labels` must be one for each encoding. Received: {len(labels)} of {len(values)}")
+        raise ValueError(
+            f"`labels` must contain one label for each encoding. Received: {len(labels)} labels, {len(values)} "
+            "encodings"
+        )
     if values.shape[1] < 2:
-        raise ValueError(f"`encodings` must have two values or more. Received: shape={np.shape(encodings)}")
+        raise ValueError(f"`encodings` must have at least two values each. Received: shape={np.shape(encodings)}")
     axes_names = ["value 0", "value 1"]
     if values.shape[1] > 2:
         code = fit_linear_code(lambda: [values], None, 2)
@@ -108,7 +130,7 @@ def latent_plane(
     ax = axes_of(ax, 5.6, 4.4)
     kinds = np.unique(labels)
     colours = dict(zip(kinds, _colours(len(kinds)), strict=True))
-    order = np.random.default_rng(0).permutation(len(values))  # so that no class lies on top of the others
+    order = np.random.default_rng(0).permutation(len(values))  # random order, so that no class hides the others
     ax.scatter(*values[order].T, s=6, c=[colours[label] for label in labels[order]], linewidths=0, alpha=0.8)
     for kind in kinds:
         ax.scatter([], [], s=24, color=colours[kind], label=str(kind) if names is None else names[kind])
@@ -120,7 +142,7 @@ def latent_plane(
 
 
 def _colours(count: int) -> Sequence[object]:
-    """So many; of more than ten classes, which no eye tells apart by colours alone, those in between two."""
+    """Returns colours of classes: distinct ones for up to ten classes, otherwise a colour map."""
     from matplotlib import colormaps
 
     return CLASSES[:count] if count <= len(CLASSES) else list(colormaps["viridis"](np.linspace(0, 1, count)))

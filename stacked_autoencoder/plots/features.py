@@ -1,4 +1,4 @@
-"""What a stack has learnt: its filters, and what each feature of an encoding stands for."""
+"""Figures of what a stack has learnt: filters, and the effect of each feature on the image."""
 
 from __future__ import annotations
 
@@ -18,31 +18,39 @@ if TYPE_CHECKING:
 
 
 COLUMNS = 8
-PLACES = 7  # a side of an encoding that is decoded, where the model leaves its size open
-LINEAR = ("linear", "dense0")  # names of the layers whose kernels see the image
+PLACES = 7  # side of the decoded encoding if its size is open
+LINEAR = ("linear", "dense0")  # names of the layers whose kernels act on the image
 
 
 def filters(sae: Autoencoder, n: int = 32, ax: Axes | None = None) -> Figure | SubFigure:
-    """The leading kernels that level 0 sees images with, as pictures: mid-grey is zero, all on one scale.
+    """Plots the first kernels of level 0 as pictures. Mid-grey is zero, and all share one scale.
 
-    Of a `ConvLevel` they are those of the linear path, one patch large, which start as the principal components of
-    patches, the strongest first; of a `DenseLevel` those of the first layer. Kernels of higher levels have too many
-    channels to be seen: `features` shows what these stand for.
+    For a `ConvLevel` these are the kernels of the linear path, which are initialised with the principal components of
+    patches, the strongest first. For a `DenseLevel` they are the kernels of the first layer. Kernels of higher levels
+    have too many channels to display; use `features` for these.
 
     Args:
-        sae: of images of one or three channels.
-        n: how many, at most.
-        ax: to draw into.
+        sae: `Autoencoder` for images of one or three channels.
+        n: maximum number of kernels.
+        ax: matplotlib axes to draw into; by default a new figure.
+
+    Returns:
+        The matplotlib figure.
 
     Raises:
-        ValueError: level 0 doesn't see images, or has no such kernels.
+        ValueError: level 0 is not a `ConvLevel` or `DenseLevel` for images.
+        ImportError: matplotlib is not installed.
+
+    Example:
+        >>> plots.filters(sae).savefig("filters.png")
     """
     n = positive_int("n", n)
     level = sae.levels[0]
     names = [layer.name for layer in level.encoder.layers if layer.name in LINEAR]
     if not names or len(sae.shape) != 3:
         raise ValueError(
-            f"`sae` must see images by a ConvLevel or a DenseLevel. Received: {level!r} of inputs {level.input_shape}"
+            "`sae` must be an Autoencoder for images whose level 0 is a ConvLevel or a DenseLevel. Received: "
+            f"{level!r} for inputs of shape {level.input_shape}"
         )
     kernel = np.asarray(level.encoder.get_layer(names[0]).kernel)
     shape = kernel.shape[:-1] if kernel.ndim == 4 else level.input_shape
@@ -50,46 +58,54 @@ def filters(sae: Autoencoder, n: int = 32, ax: Axes | None = None) -> Figure | S
 
 
 def features(sae: Autoencoder, level: int | None = None, n: int = 32, ax: Axes | None = None) -> Figure | SubFigure:
-    """What each feature of an encoding adds to the image: mid-grey is nothing, all on one scale.
+    """Plots the effect of each feature of an encoding on the image. Mid-grey is no effect, and all share one scale.
 
-    Each is decoded at one place as it lies a standard deviation above its mean, where it is otherwise the mean alone
-    that is decoded; the difference is divided by that deviation. What is shown is the place, and half of it around.
+    The effect is the difference between two decoded images, divided by the standard deviation of the feature: one with
+    the mean encoding, and one with the feature increased by its standard deviation at one pixel. The picture shows the
+    area of that pixel with half its size around it.
 
     Args:
-        sae: trained, of images of one or three channels.
-        level: whose features, an index; the deepest by default.
-        n: how many, at most, the first ones.
-        ax: to draw into.
+        sae: trained `Autoencoder` for images of one or three channels.
+        level: level index; by default the last level.
+        n: maximum number of features.
+        ax: matplotlib axes to draw into; by default a new figure.
+
+    Returns:
+        The matplotlib figure.
 
     Raises:
-        ValueError: the level hasn't been trained, or doesn't encode images.
+        ValueError: the level is not trained, or the Autoencoder is not for images.
+        ImportError: matplotlib is not installed.
+
+    Example:
+        >>> plots.features(sae, level=0, n=16).savefig("features.png")
     """
     n = positive_int("n", n)
     level = sae.stack.index_of(level)
     chosen = sae.levels[level]
     if chosen.mean is None or len(sae.shape) != 3:
         raise ValueError(
-            f"`sae` must have been trained on images, level {level} included: call `train` first. "
-            f"Received: a stack of shape {sae.shape}, its level {level} {'un' * (chosen.mean is None)}trained"
+            f"`sae` must be an Autoencoder for images, and level {level} must be trained: call `train` first. "
+            f"Received: an Autoencoder of shape {sae.shape} with an {'un' * (chosen.mean is None)}trained level {level}"
         )
     shape = tuple(PLACES if side is None else side for side in chosen.encoding_shape)
     centre = tuple(side // 2 for side in shape[:-1])
     deviations = np.where(chosen.std > 0, chosen.std, 1.0)[:n]
     count = len(deviations)
-    encodings = np.broadcast_to(chosen.mean, (count + 1, *shape)).astype(np.float32)  # the last stays the mean
+    encodings = np.broadcast_to(chosen.mean, (count + 1, *shape)).astype(np.float32)  # the last one is the mean
     for feature, deviation in enumerate(deviations):
         encodings[(feature, *centre, feature)] += deviation
     decoded = sae.decode(encodings, level)
     added = (decoded[:-1] - decoded[-1]) / deviations[:, None, None, None]
     if chosen.is_image:
         factor = sae.stack.factor_at(level)
-        top, left = (max(0, place * factor - factor // 2) for place in centre)
+        top, left = (max(0, pixel * factor - factor // 2) for pixel in centre)
         added = added[:, top : top + 2 * factor, left : left + 2 * factor]
     return _grid(added.transpose(1, 2, 3, 0), ax)
 
 
 def _grid(kernels: np.ndarray, ax: Axes | None) -> Figure | SubFigure:
-    """`(H, W, C, N)`, numbers around zero, as pictures side by side; the first of each row is numbered."""
+    """Plots kernels `(H, W, C, N)` around zero as pictures side by side. The first of each row is numbered."""
     height, width, _, count = kernels.shape
     columns = min(COLUMNS, count)
     gap = max(1, width // 8)

@@ -1,4 +1,4 @@
-"""Images, and what a stack makes of them."""
+"""Figures of images and their reconstructions."""
 
 from __future__ import annotations
 
@@ -27,14 +27,23 @@ def reconstructions(
     value_range: Range | None = None,
     figure: Figure | SubFigure | None = None,
 ) -> Figure | SubFigure:
-    """Originals over their reconstructions, a row each, with the PSNR of every picture.
+    """Plots images above their reconstructions, with the PSNR of each.
 
     Args:
-        images: `(N, H, W, C)`, `uint8` or floats; `N` columns.
-        rows: a stack, for a row per level; or title of a row → `(N, H, W, C)` floats, such as
+        images: `(N, H, W, C)`, uint8 or float; one column per image.
+        rows: an `Autoencoder`, for one row per level; or a dict from title to float images `(N, H, W, C)`, such as
             `{"level 0": sae.reconstruct(images, level=0)}`.
-        value_range: lowest and highest value of the images; by default the stack's, or -1 and 1.
-        figure: to draw into.
+        value_range: `(low, high)`, value range of the images; by default that of the Autoencoder, or (-1, 1).
+        figure: matplotlib figure or sub-figure to draw into; by default a new figure.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+
+    Example:
+        >>> plots.reconstructions(images[:8], sae).savefig("reconstructions.png")
     """
     if not isinstance(rows, Mapping):
         value_range = rows.value_range if value_range is None else value_range
@@ -61,18 +70,30 @@ def grid(
     value_range: Range = (-1.0, 1.0),
     ax: Axes | None = None,
 ) -> Figure | SubFigure:
-    """Images side by side, such as samples of a model; several sets of them one below the other, under their titles.
+    """Plots images side by side, such as generated samples.
+
+    Several sets of images are drawn below each other, each with a title.
 
     Args:
-        images: `(N, H, W, C)`, `uint8` or floats; or title → images.
-        columns: images in a row.
-        value_range: lowest and highest value of floats.
-        ax: to draw into, where there is one set.
+        images: `(N, H, W, C)`, uint8 or float; or a dict from title to images.
+        columns: number of images per row.
+        value_range: `(low, high)`, value range of float images.
+        ax: matplotlib axes to draw into, for a single set; by default a new figure.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises:
+        ValueError: `columns` is not a positive whole number, or `ax` is given for several sets.
+        ImportError: matplotlib is not installed.
+
+    Example:
+        >>> plots.grid(sae.decode(vae.generate(40, seed=0))).savefig("samples.png")
     """
     columns = positive_int("columns", columns)
     sets = images if isinstance(images, Mapping) else {"": images}
     if ax is not None and len(sets) > 1:
-        raise ValueError(f"`ax` has room for one set of images: leave it out. Received: {len(sets)} sets")
+        raise ValueError(f"`ax` must be left out for several sets of images. Received: {len(sets)} sets")
     pictures = {title: mosaic(as_shown(each, value_range), columns) for title, each in sets.items()}
     if ax is not None:
         axes = [ax]
@@ -95,20 +116,32 @@ def interpolations(
     head: VAE | None = None,
     ax: Axes | None = None,
 ) -> Figure | SubFigure:
-    """From one image to another in even steps between their encodings, a row per pair, the originals at both ends.
+    """Plots interpolations between pairs of images, one row per pair, with the original images at both ends.
+
+    The steps are even steps between the encodings of the two images.
 
     Args:
-        sae: encodes and decodes.
-        first: `(N, H, W, C)`, where rows begin.
-        last: `(N, H, W, C)`, where they end.
-        n: decoded steps, both ends among them.
-        level: whose encodings the steps are between; the deepest by default.
-        head: a VAE of these encodings, whose own codes the steps are between instead.
-        ax: to draw into.
+        sae: `Autoencoder` that encodes and decodes.
+        first: `(N, H, W, C)`, first images of the rows.
+        last: `(N, H, W, C)`, last images of the rows.
+        n: number of decoded images per row, including both ends; at least 2.
+        level: level index of the encodings; by default the last level.
+        head: a `heads.VAE` trained on these encodings. The steps are then even steps between its latent values.
+        ax: matplotlib axes to draw into; by default a new figure.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises:
+        ValueError: `first` and `last` have different lengths, or `n` is below 2.
+        ImportError: matplotlib is not installed.
+
+    Example:
+        >>> plots.interpolations(sae, images[:3], images[3:6]).savefig("interpolations.png")
     """
     n = positive_int("n", n, least=2)
     if len(first) != len(last):
-        raise ValueError(f"`first` and `last` must be as many images. Received: {len(first)} and {len(last)}")
+        raise ValueError(f"`first` and `last` must have the same length. Received: {len(first)} and {len(last)}")
     start, end = sae.encode(first, level), sae.encode(last, level)
     if head is None:
         shares = np.linspace(0, 1, n, dtype=np.float32).reshape(n, *[1] * (start.ndim - 1))

@@ -1,4 +1,4 @@
-"""The staging folder of a save: made, committed, moved to the places of its files, and discarded."""
+"""The staging folder of a save: created, committed, moved to its final place, and deleted."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from stacked_autoencoder.saving.manifest import (
 )
 from stacked_autoencoder.utils.files import is_folder, only_writer, remove_if_empty, replacing_by, sha256, sync
 
-JOURNAL = "save.json"  # in a staging folder: what the save writes there, and what it replaces
-OLD = "old-"  # begins the name of a folder that a save has taken out of its place
+JOURNAL = "save.json"  # in a staging folder: names of the files that the save writes and replaces
+OLD = "old-"  # prefix of a folder that a save has replaced
 NEW_JOURNAL = f".{JOURNAL}.new"
 
 
@@ -38,12 +38,18 @@ NEW_JOURNAL = f".{JOURNAL}.new"
 
 
 def new_staging_folder(path: Path, names: Iterable[str]) -> Path:
-    token = secrets.token_hex(16)
-    staging = path / f".autoencoder-{token}"
+    """Creates a staging folder and its journal.
+
+    Args:
+        path: folder of the stack.
+        names: names of the models and arrays that will be written.
+    """
+    save_id = secrets.token_hex(16)
+    staging = path / f".autoencoder-{save_id}"
     staging.mkdir()
     archives = [f"{name}.keras" for name in names if PART.fullmatch(name)]
     old = [f"{OLD}{name}" for name in names if PART.fullmatch(name)]
-    _write_journal(staging, {"id": token, "names": [*names, *archives, *old, MANIFEST], "before": {}})
+    _write_journal(staging, {"id": save_id, "names": [*names, *archives, *old, MANIFEST], "before": {}})
     return staging
 
 
@@ -52,16 +58,16 @@ def _write_journal(staging: Path, journal: Mapping[str, Any]) -> None:
         stream.write(json.dumps(journal).encode())
 
 
-# === Moving to the places ===
+# === Moving files to their final places ===
 
 
 def commit(staging: Path, path: Path) -> None:
-    """Makes the stack in the staging folder the saved one. To be called in turn."""
+    """Makes the stack in the staging folder the saved one. Call it within `in_turn(path)`."""
     before = listed_files(path) or {}
     files = listed_files(staging)
-    if files is None:  # what `load` refuses must not replace a stack
+    if files is None:  # `load` would refuse this manifest
         raise OSError(
-            f"its {MANIFEST} is larger than {LARGEST_MANIFEST:,} bytes, or lists more than {MOST_FILES:,} files"
+            f"its {MANIFEST} would be larger than {LARGEST_MANIFEST:,} bytes, or list more than {MOST_FILES:,} files"
         )
     for name in files:
         _check_place(path, name, before)
@@ -71,14 +77,14 @@ def commit(staging: Path, path: Path) -> None:
 
 
 def finish_move(path: Path) -> None:
-    """Moves files of the saved stack to their places that a save has left in its staging folder.
+    """Moves files that a save has left in its staging folder to their final places.
 
-    To be called in turn.
+    Call it within `in_turn(path)`.
     """
     manifest = whole_manifest(path)
     staging = None if manifest is None else staging_folder(path, manifest)
     journal = None if staging is None else _journal(staging)
-    if journal is None:  # or a folder that `save` didn't write
+    if journal is None:  # no save, or a folder that `save` did not write
         return
     files, before = manifest["files"], journal["before"]
     for name in files:
@@ -99,23 +105,23 @@ def finish_move(path: Path) -> None:
 
 
 def _move_folder(staging: Path, path: Path, part: str, before: Mapping[str, str]) -> None:
-    """Moves the folder of a model at once, so that Keras finds the old or the new one there, never a mixture.
+    """Moves the folder of a model in one step, so that Keras finds the old or the new one there, never a mixture.
 
-    If there is anything in the present folder that `save` didn't write, nothing is moved.
+    Does nothing if the current folder contains anything that `save` did not write.
     """
     if os.path.lexists(path / part):
         if not _holds_only(path, part, before):
             return
         try:
             os.replace(path / part, staging / f"{OLD}{part}")
-        except OSError:  # such as a mount point
+        except OSError:  # for example a mount point
             return
     os.replace(staging / part, path / part)
 
 
 def _holds_only(path: Path, part: str, listed: Mapping[str, str]) -> bool:
-    """Whether a folder of a stack holds nothing but what is listed."""
-    folders = {PurePosixPath(part), PurePosixPath(part, "assets")}  # TensorFlow makes an empty one
+    """Whether a folder of a stack contains nothing but the listed files."""
+    folders = {PurePosixPath(part), PurePosixPath(part, "assets")}  # TensorFlow creates an empty one
     folders |= {parent for name in listed for parent in PurePosixPath(name).parents}
     for where, inside, names in os.walk(path / part):
         below = PurePosixPath(Path(where).relative_to(path).as_posix())
@@ -126,20 +132,20 @@ def _holds_only(path: Path, part: str, listed: Mapping[str, str]) -> bool:
 
 
 def _delete_replaced(path: Path, files: Mapping[str, str]) -> None:
-    """Deletes files of the stack before that still have these SHA-256 sums, and folders that become empty."""
+    """Deletes files of the previous stack whose SHA-256 is unchanged, and folders that become empty."""
     unchanged, left = [], LARGEST_STACK
     for name, digest in files.items():
         file = path / name
         if has_links(path, name) or file.is_symlink() or not file.is_file():
             continue
-        left -= file.stat().st_size  # a sparse file of a stranger can have any
+        left -= file.stat().st_size  # untrusted sparse files can have any size
         if left >= 0 and sha256(file) == digest:
             unchanged.append(name)
     _delete(path, unchanged)
 
 
 def _delete(path: Path, names: Iterable[str]) -> None:
-    """Deletes files of a part, never through a link, and the folders that become empty."""
+    """Deletes files of a part, never through a link, and folders that become empty."""
     folders = set()
     for name in names:
         if not has_links(path, name):
@@ -153,7 +159,7 @@ def _delete(path: Path, names: Iterable[str]) -> None:
 
 
 def discard(staging: Path) -> None:
-    """Deletes what a save has written to its staging folder: the names in its journal, and nothing else."""
+    """Deletes the entries of a staging folder that its journal names, and nothing else."""
     journal = _journal(staging)
     if journal is not None:
         for name in journal["names"]:
@@ -174,27 +180,27 @@ def discard(staging: Path) -> None:
 
 
 def discard_unless_saved(staging: Path, path: Path) -> None:
-    """Discards a staging folder, unless its stack is the saved one, whose files may still lie there."""
+    """Deletes a staging folder, unless it belongs to the saved stack, whose files may still be in it."""
     try:
         manifest = read_json_object(path / MANIFEST)
-    except OSError:  # it can't be read now, and may be that stack's
+    except OSError:  # unreadable now, but it may be that stack's manifest
         return
-    is_other = manifest is None or (bool(manifest) and staging.name != f".autoencoder-{manifest.get('id')}")
-    if is_other:
+    is_unused = manifest is None or (bool(manifest) and staging.name != f".autoencoder-{manifest.get('id')}")
+    if is_unused:
         discard(staging)
 
 
 def discard_abandoned(path: Path) -> None:
-    """Deletes what killed saves have left in their staging folders. To be called in turn."""
+    """Deletes the staging folders of saves that were killed. Call it within `in_turn(path)`."""
     for entry in list(os.scandir(path)):
         staging = path / entry.name
         if STAGING.fullmatch(entry.name) and is_folder(staging):
-            with suppress(RuntimeError, OSError), only_writer(staging):  # else a save is still going on
+            with suppress(RuntimeError, OSError), only_writer(staging):  # raises RuntimeError while a save is running
                 discard_unless_saved(staging, path)
 
 
 def _journal(staging: Path) -> dict[str, Any] | None:
-    """What a save has written about itself in its staging folder; `None` if the folder isn't one of a save."""
+    """Returns the journal of a staging folder, or `None` if it is not the staging folder of a save."""
     match = STAGING.fullmatch(staging.name)
     if match is None or not is_folder(staging):
         return None
@@ -206,20 +212,20 @@ def _journal(staging: Path) -> dict[str, Any] | None:
 
 
 def _is_staged(name: Any) -> bool:
-    """Whether `save` may have made an entry of this name in a staging folder."""
+    """Whether `save` may have created an entry of this name in a staging folder."""
     part = PART.pattern
     known = (re.escape(MANIFEST), part, rf"{part}\.keras", f"{OLD}{part}", ARRAYS.pattern)
     return isinstance(name, str) and any(re.fullmatch(pattern, name) for pattern in known)
 
 
 def _check_place(path: Path, name: str, listed: Mapping[str, str]) -> None:
-    """Raises `OSError` if a file of this name can't be put into a folder without a loss."""
+    """Raises `OSError` if a file of this name cannot be moved into a folder without overwriting another one."""
     _check_links(path, name)
     file = path / name
     if os.path.lexists(file) and (name not in listed or file.is_dir()):
-        raise FileExistsError(f"{name} is there and wasn't written by `save`: move it away")
+        raise FileExistsError(f"{name} was not written by `save`: move it away")
 
 
 def _check_links(path: Path, name: str) -> None:
     if has_links(path, name):
-        raise FileExistsError(f"a folder on the way to {name} is a link or a file: move it away")
+        raise FileExistsError(f"a parent folder of {name} is a link or a file: move it away")

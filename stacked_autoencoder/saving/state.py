@@ -1,4 +1,4 @@
-"""All that levels are at one moment, as arrays and plain values, and making them that again."""
+"""The complete state of levels as arrays and plain values, for checkpoints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ State = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 def state_of(levels: Sequence[Level]) -> State:
-    """Plain values and arrays, with the state of all random numbers."""
+    """Returns the state of levels and of all random numbers, as plain values and arrays."""
     arrays = {}
     for index, level in enumerate(levels):
         for name, weights in level.get_weights().items():
@@ -28,7 +28,7 @@ def state_of(levels: Sequence[Level]) -> State:
 
 
 def take_over(levels: Sequence[Level], meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Makes levels, and all random numbers, what they were."""
+    """Restores the state of levels and of all random numbers that `state_of` returned."""
     for index, level in enumerate(levels):
         names = (*level.models(), TRAINING, CORRUPTION)
         level.set_weights({name: in_order(f"{name}{index}", arrays) for name in names})
@@ -40,11 +40,12 @@ def take_over(levels: Sequence[Level], meta: Mapping[str, Any], arrays: Mapping[
 
 
 def numbered(name: str, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Names arrays by a common name and their index."""
     return {f"{name}_{number}": array for number, array in enumerate(arrays)}
 
 
 def in_order(name: str, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """The arrays that `numbered` has named.
+    """Returns the arrays that `numbered` has named, in their order.
 
     Raises:
         ValueError: one of them is missing.
@@ -55,5 +56,6 @@ def in_order(name: str, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
 
 
 def put_back(variables: Sequence[keras.Variable], name: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Assigns arrays that `numbered` has named to variables."""
     for variable, value in zip(variables, in_order(name, arrays), strict=True):
         variable.assign(value)

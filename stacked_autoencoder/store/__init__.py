@@ -1,1 +1,1 @@
-"""Encodings on disk."""
+"""Stores of encodings on disk."""

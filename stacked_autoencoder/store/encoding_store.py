@@ -1,13 +1,14 @@
-"""Encodings on disk: written once by `Autoencoder.encode_to`, read as often as one likes.
+"""`EncodingStore`: encodings on disk, written by `Autoencoder.encode_to`.
 
-<path>/manifest.json   what made the encodings, and what every shard holds; written last
-<path>/00000.npy …     the encodings of one block of the source each, float16 or float32
-<path>/part0-of-2/ …   or such folders, one from each of several writers
+<path>/manifest.json   metadata of the store and one record per shard; written last
+<path>/00000.npy …     shards: the encodings of consecutive images, float16 or float32
+<path>/part0-of-2/ …   or one such folder per writer, if several processes wrote the store
 """
 
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -29,37 +30,47 @@ from stacked_autoencoder.utils.images import Shape, index_batches
 from stacked_autoencoder.utils.labels import Labels, labels_at, spec_of_labels
 from stacked_autoencoder.utils.seeds import EpochShuffler
 
-SHOWN = 3  # shards or parts that a message names
+SHOWN = 3  # shards or parts named in a message
 
 
 class EncodingStore:
-    """Encodings on disk, read when they are asked for, with where they came from.
+    """Encodings on disk, with their labels and the names of their images.
 
-    Opening a store looks at every file of it. What is read later is of these files, or an error: a store whose folder
-    is written to must be opened again. A store can be pickled and copied; what is made of it opens the folder again.
-    Several threads may read from one store.
+    `Autoencoder.encode_to` writes a store and returns it. Index a store like an array to read encodings into memory,
+    pass it to `train` and to heads, or use `dataset` to train any Keras model on it.
+
+    Opening a store checks that all its files exist and have the right size, but reads no encodings. If the files
+    change later, reading raises an error: open the store again. Stores can be pickled and copied; the copy opens the
+    folder again. Several threads can read from one store.
+
+    In a terminal and in a notebook, a store is shown as a table of its properties.
 
     Args:
-        path: what `encode_to` wrote, or a folder of such parts, written with `shard=(i, n)`.
+        path: folder that `encode_to` wrote, or a folder that contains all parts written with `shard=(i, n)`.
 
     Attributes:
-        level: index of the level whose encodings these are.
-        encoder: SHA-256 of the weights and the arguments of all levels that made them.
-        multiple: what height and width of the images were padded to.
-        shape: `(N, *encoding_shape)`, `None` for a side that differs.
+        path: path of the folder.
+        level: index of the level that made the encodings.
+        encoder: SHA-256 of the weights and arguments of all levels that made the encodings.
+        multiple: height and width of the images were padded to multiples of this number.
+        shape: `(N, *encoding_shape)`, with `None` for a side whose length varies.
         dtype: `float16` or `float32`.
-        mean: `(channels,)` mean of the encodings, float64, for models that need standardised input.
-        std: `(channels,)` their standard deviation.
-        class_names: names of the classes whose numbers `labels` are, `None` if the source had none.
+        mean: float64 array `(channels,)`, the mean of the encodings, for models that need standardised inputs.
+        std: float64 array `(channels,)`, their standard deviation.
+        names: list of `N` paths of the images, relative to the folder that was encoded, or `None`.
+        labels: array `(N, …)`, a dict of such arrays, or `None`.
+        class_names: names of the classes that integer `labels` stand for, or `None`.
 
     Raises:
-        FileNotFoundError: nothing is there, or a part is missing.
-        ValueError: the store isn't finished, its manifest is damaged, or a shard is missing, cut short or another.
+        FileNotFoundError: there is no store at `path`, or a part is missing.
+        ValueError: the store is not finished, its manifest is damaged, or a shard is missing or damaged.
 
     Example:
-        >>> store = EncodingStore("encodings")
-        >>> store[17], store[:100], store[[3, 1, 2]]         # numpy: one encoding, a batch, a batch
-        >>> model.fit(store.dataset(64, shuffle=True))       # float32; with labels, if the images had them
+        >>> store = sae.encode_to("encodings", (images, labels))  # 1,000 images (64, 64, 3)
+        >>> store.shape, store.dtype
+        ((1000, 8, 8, 64), dtype('float16'))
+        >>> z = store[:100]                                       # (100, 8, 8, 64) float16
+        >>> model.fit(store.dataset(64, shuffle=True), epochs=5)  # batches (64, 8, 8, 64) float32, (64,) labels
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -82,27 +93,54 @@ class EncodingStore:
         self.shape: Shape = (len(self), *(shapes.pop() if len(shapes) == 1 else _common_shape(manifests.values())))
 
     def __reduce__(self) -> tuple[Callable[..., EncodingStore], tuple[Any, ...]]:
-        path = os.path.abspath(self.path)  # another process may have another working directory
-        return _opened_again, (type(self), path, self._identity)
+        path = os.path.abspath(self.path)  # another process can have another working directory
+        return _reopened, (type(self), path, self._identity)
 
     @cached_property
     def _identity(self) -> str:
-        """SHA-256 of what the manifests say of the shards."""
+        """SHA-256 of the checksums of all shards."""
         known = [self.encoder, [[shard.index, shard.record["sha256"]] for shard in self.shards]]
         return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+
+    def __repr__(self) -> str:
+        rows = self._properties()
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(
+            [f"EncodingStore({str(self.path)!r})", *(f"  {name:<{width}}  {value}" for name, value in rows)]
+        )
+
+    def _repr_html_(self) -> str:
+        """The table of the properties, for notebooks."""
+        rows = "".join(
+            f"<tr><th style='text-align: left'>{name}</th><td style='text-align: left'>{html.escape(value)}</td></tr>"
+            for name, value in self._properties()
+        )
+        return f"<table><caption>EncodingStore({html.escape(repr(str(self.path)))})</caption>{rows}</table>"
+
+    def _properties(self) -> list[tuple[str, str]]:
+        """Names and values of the properties that a user wants to see first."""
+        size = sum(shard.bytes_on_disk for shard in self.shards)
+        return [
+            ("encodings", f"{len(self):,}"),
+            ("shape", str(self.shape[1:])),
+            ("dtype", str(self.dtype)),
+            ("size on disk", f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"),
+            ("level", str(self.level)),
+            ("labels", _described(self.labels, self.class_names)),
+        ]
 
     def __len__(self) -> int:
         return int(self._ends[-1])
 
     @cached_property
     def names(self) -> list[str] | None:
-        """Where each encoding came from: paths below the folder that was encoded; `None` if the source had no names."""
+        """List of `N` paths of the images, relative to the folder that was encoded; `None` without paths."""
         names = self._listed("names")
         return None if names is None else [*chain.from_iterable(names)]
 
     @cached_property
     def labels(self) -> Labels | None:
-        """`(N, …)`: what the source gave beside each image, `None` if nothing.
+        """Array `(N, …)` with the label of each image, `None` without labels.
 
         Several labels per image are a dict of such arrays by name.
         """
@@ -119,13 +157,23 @@ class EncodingStore:
     def __getitem__(self, key: Any) -> np.ndarray | list[np.ndarray]: ...
 
     def __getitem__(self, key: Any) -> np.ndarray | list[np.ndarray]:
-        """One encoding, or several as `(n, *encoding_shape)`, as a list where sizes differ; in the store's dtype.
+        """Reads encodings.
 
         Args:
-            key: a number, a slice, an index array or a mask.
+            key: an integer, a slice, an index array or list, or a boolean mask.
+
+        Returns:
+            For an integer, one encoding with the shape `encoding_shape`. Otherwise an array `(n, *encoding_shape)`, or
+            a list of arrays if the sizes of encodings vary. The dtype is that of the store.
 
         Raises:
+            IndexError: the index is out of range.
             ValueError: a shard has changed since the store was opened.
+
+        Example:
+            >>> store[17]         # (8, 8, 64)
+            >>> store[:100]       # (100, 8, 8, 64)
+            >>> store[[3, 1, 2]]  # (3, 8, 8, 64)
         """
         if isinstance(key, slice):
             return self._rows(np.arange(*key.indices(len(self))))
@@ -135,29 +183,38 @@ class EncodingStore:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if None in self.shape:
-            raise ValueError(f"These encodings differ in size: take a list, `store[:]`. Received: shape={self.shape}")
+            raise ValueError(
+                "Encodings of different sizes cannot be one array: read them as a list, `store[:]`. "
+                f"Received: shape={self.shape}"
+            )
         return np.asarray(self[:], dtype)
 
     def dataset(
         self, batch_size: int = 32, shuffle: bool = False, seed: int = 0, repeat: bool = False
     ) -> tf.data.Dataset:
-        """Batches of float32 encodings, or of `(encodings, labels)` if there are labels.
-
-        Several labels per image come as a dict by name: `.map(lambda z, labels: (z, labels["age"]))` takes one.
+        """Returns a dataset of batches of encodings.
 
         Args:
-            batch_size: encodings per batch; where sizes differ, each batch holds one size.
-            shuffle: whether to take them in an order of its own in each epoch, over the whole store.
-            seed: the order is a function of this and of the number of the epoch, counted per dataset.
+            batch_size: encodings per batch. If the sizes of encodings vary, each batch holds encodings of one size.
+            shuffle: whether each epoch has a new random order, over the whole store.
+            seed: seed of the random orders. The order of an epoch depends only on the seed and the number of the epoch.
             repeat: whether to repeat the encodings infinitely.
 
+        Returns:
+            `tf.data.Dataset` of float32 batches `(batch_size, *encoding_shape)`, or of `(encodings, labels)` if the
+            store has labels. Several labels per image are a dict by name.
+
         Raises:
-            ValueError: `repeat` of an empty store, which would never yield a batch.
+            ValueError: `batch_size` is not a positive whole number, or `repeat=True` and the store is empty.
+
+        Example:
+            >>> model.fit(store.dataset(64, shuffle=True), epochs=5)
+            >>> ages = store.dataset(64).map(lambda z, labels: (z, labels["age"]))  # one of several labels
         """
         batch_size = positive_int("batch_size", batch_size)
         if repeat and len(self) == 0:
             raise ValueError(
-                "`repeat=True` needs at least one encoding, and this store is empty: leave `repeat` out. "
+                "`repeat=True` needs at least one encoding, but this store is empty: omit `repeat`. "
                 f"Received: {str(self.path)!r}"
             )
         epochs = EpochShuffler(seed if shuffle else None)
@@ -181,64 +238,68 @@ class EncodingStore:
         """Reads every shard and compares it with its checksum.
 
         Raises:
-            ValueError: names the shards that are damaged or missing. `encode_to` on the same source redoes only them.
+            ValueError: shards are damaged or missing. The message names them. Call `encode_to` with the same images
+                and path to encode only these shards again.
         """
         damaged = [_shown(shard, self.path) for shard in self.shards if not shard.is_whole()]
         if damaged:
             raise ValueError(
                 f"{', '.join(damaged)} of {len(self.shards)} shards damaged or missing: call `encode_to` with the same "
-                f"source and path again, which encodes only these anew. Received: {str(self.path)!r}"
+                f"source and path again, which encodes only these shards. Received: {str(self.path)!r}"
             )
 
     def batch(self, indices: np.ndarray) -> np.ndarray:
-        """Some encodings of one size, as float32."""
+        """Reads encodings of one size as float32."""
         return np.asarray(self._rows(indices), np.float32)
 
     def index_batches(self, batch_size: int, rng: np.random.Generator | None = None) -> list[np.ndarray]:
-        """Index batches of one size each, in order or, with a generator, shuffled within and across sizes."""
+        """Plans batches of one size each: in order, or shuffled within and across sizes if `rng` is given."""
         sizes = [shard.size(row) for shard in self.shards for row in range(shard.rows)] if None in self.shape else None
         return index_batches(sizes, len(self), batch_size, rng)
 
     def _check_shards(self) -> None:
-        """Refuses a store of which a file is missing, cut short, or another."""
+        """Raises `ValueError` if a shard is missing, truncated, or not the one in the manifest."""
         for shard, following in zip(self.shards, self.shards[1:], strict=False):
             if shard.index == following.index:
-                raise ValueError(f"Two parts of this store hold shard {shard.index}. Received: {str(self.path)!r}")
+                raise ValueError(
+                    f"Two parts of this store hold shard {shard.index}: move one of them to another folder. "
+                    f"Received: {str(self.path)!r}"
+                )
         problems = [(shard, problem) for shard in self.shards if (problem := shard.problem()) is not None]
         if problems:
-            shown = "; ".join(f"{_shown(shard, self.path)} {problem}" for shard, problem in problems[:SHOWN])
+            named = "; ".join(f"{_shown(shard, self.path)} {problem}" for shard, problem in problems[:SHOWN])
             more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
             raise ValueError(
-                f"{len(problems)} of {len(self.shards)} shards can't be used. {shown}{more}. The store is damaged: "
-                "call `encode_to` with the same source and path again, which encodes only these anew. "
+                f"{len(problems)} of {len(self.shards)} shards can't be used. {named}{more}. The store is damaged: "
+                "call `encode_to` with the same source and path again, which encodes only these shards. "
                 f"Received: {str(self.path)!r}"
             )
 
     def _rows(self, indices: np.ndarray) -> np.ndarray | list[np.ndarray]:
-        """Some encodings: one array, or a list where sizes differ."""
+        """Reads encodings as one array, or as a list if their sizes vary."""
         if indices.ndim != 1:
-            raise IndexError(f"A store has one axis to index. Received: an index of shape {indices.shape}")
-        # In the order of the files, so that each is read once, and neighbours at once.
+            raise IndexError(f"A store can be indexed along one axis only. Received: an index of shape {indices.shape}")
+        # Sorted, so that each file is read once, and neighbouring rows with one call.
         order = np.argsort(indices, kind="stable")
         ordered = indices[order]
         shards = np.searchsorted(self._ends, ordered, side="right") - 1
         follows = (np.diff(ordered) == 1) & (np.diff(shards) == 0)
-        places, rows, shards = order.tolist(), (ordered - self._ends[shards]).tolist(), shards.tolist()
+        positions, rows, shards = order.tolist(), (ordered - self._ends[shards]).tolist(), shards.tolist()
         if None in self.shape:
-            result: Any = [np.empty(0)] * len(places)
-            for place, shard, row in zip(places, shards, rows, strict=True):
-                result[place] = np.empty(self.shards[shard].size(row), self.dtype)
+            result: Any = [np.empty(0)] * len(positions)
+            for position, shard, row in zip(positions, shards, rows, strict=True):
+                result[position] = np.empty(self.shards[shard].size(row), self.dtype)
         else:
-            result = np.empty((len(places), *self.shape[1:]), self.dtype)
+            result = np.empty((len(positions), *self.shape[1:]), self.dtype)
             content, size = _bytes_of(result), result[:1].nbytes
             follows &= np.diff(order) == 1
         wanted: dict[int, list[tuple[int, list[memoryview]]]] = {}
-        firsts = [0, *(np.flatnonzero(~follows) + 1).tolist()] if places else []
-        for first, end in zip(firsts, [*firsts[1:], len(places)], strict=False):
+        firsts = [0, *(np.flatnonzero(~follows) + 1).tolist()] if positions else []
+        for first, end in zip(firsts, [*firsts[1:], len(positions)], strict=False):
             if None in self.shape:
-                buffers = [_bytes_of(result[place]) for place in places[first:end]]
+                buffers = [_bytes_of(result[position]) for position in positions[first:end]]
             else:
-                start = places[first] * size
+                start = positions[first] * size
                 buffers = [content[start : start + (end - first) * size]]
             wanted.setdefault(shards[first], []).append((rows[first], buffers))
         for shard, runs in wanted.items():
@@ -246,7 +307,7 @@ class EncodingStore:
         return result
 
     def _listed(self, name: str) -> list[Any] | None:
-        """What the records of all shards say, `None` unless each says something."""
+        """Returns an entry of the records of all shards, `None` unless every record has it."""
         if any(name not in shard.record for shard in self.shards):
             return None
         return [shard.record[name] for shard in self.shards]
@@ -256,8 +317,24 @@ class EncodingStore:
             if labels:
                 check_labels(labels)
         except ValueError as error:
-            raise ValueError(f"The labels of this store are no array: {error}. Received: {str(self.path)!r}") from None
+            raise ValueError(f"The labels of this store are invalid: {error}. Received: {str(self.path)!r}") from None
         return np.asarray(labels)
+
+
+def _described(labels: Labels | None, class_names: list[str] | None) -> str:
+    """Describes labels in one line: the dtype, and the classes or names."""
+    if labels is None:
+        return "none"
+    if isinstance(labels, dict):
+        return ", ".join(f"{printable(name, 40)} ({_described(values, None)})" for name, values in labels.items())
+    kind = "text" if labels.dtype.kind == "U" else str(labels.dtype)
+    if labels.ndim > 1:
+        kind += f" of shape {labels.shape[1:]}"
+    if class_names is None:
+        return kind
+    more = f" and {len(class_names) - SHOWN:,} more" if len(class_names) > SHOWN else ""
+    names = ", ".join(printable(name, 40) for name in class_names[:SHOWN])
+    return f"{kind}, {len(class_names):,} classes: {names}{more}"
 
 
 def _bytes_of(array: np.ndarray) -> memoryview:
@@ -268,19 +345,23 @@ def _shown(shard: Shard, path: Path) -> str:
     return printable(shard.file.relative_to(path), 100)
 
 
-def _opened_again(kind: type[EncodingStore], path: str, identity: str) -> EncodingStore:
-    """A store that was pickled or copied."""
+def _reopened(kind: type[EncodingStore], path: str, identity: str) -> EncodingStore:
+    """Opens a store that was pickled or copied."""
     store = kind(path)
     if store._identity != identity:
         raise ValueError(
-            "This store isn't the one any more that was pickled or copied: open it with `EncodingStore(path)`. "
+            "The store has been rewritten since it was pickled or copied: open it again with `EncodingStore(path)`. "
             f"Received: {path!r}"
         )
     return store
 
 
 def _manifests(path: Path) -> tuple[dict[Path, Mark], dict[Path, dict[str, Any]]]:
-    """The manifest of a store, or those of its parts, by folder; and what the files were known by before."""
+    """Reads the manifest of a store, or the manifests of its parts.
+
+    Returns:
+        For each folder, what identifies its manifest file, and the content of the manifest.
+    """
     if os.path.lexists(path / MANIFEST):
         folders = [path]
     else:
@@ -293,14 +374,17 @@ def _manifests(path: Path) -> tuple[dict[Path, Mark], dict[Path, dict[str, Any]]
         return marks, manifests
     if (path / LOG).is_file():
         raise ValueError(
-            "This store isn't finished: call `encode_to` with the same source and path again, which goes on where it "
-            f"was cut short. Received: {str(path)!r}"
+            "This store isn't finished: call `encode_to` with the same source and path again, which continues where it "
+            f"stopped. Received: {str(path)!r}"
         )
-    raise FileNotFoundError(f"There is no store of encodings here. Received: {str(path)!r}")
+    raise FileNotFoundError(
+        "There is no store of encodings here: pass the folder that `encode_to` has written, "
+        f"`store = sae.encode_to(path, images)`. Received: {str(path)!r}"
+    )
 
 
 def _marks(folders: list[Path]) -> dict[Path, Mark | None]:
-    """What manifests are known by, `None` where there is none."""
+    """Returns what identifies the manifest file of each folder, `None` for a folder without one."""
     marks: dict[Path, Mark | None] = {}
     for folder in folders:
         try:
@@ -311,7 +395,7 @@ def _marks(folders: list[Path]) -> dict[Path, Mark | None]:
 
 
 def _check_unchanged(path: Path, marks: dict[Path, Mark | None]) -> None:
-    """Refuses shards that may be of another manifest than the one that was read."""
+    """Raises `ValueError` if a manifest changed while the store was opened."""
     if _marks([*marks]) != marks:
         raise ValueError(
             f"A process is writing to this store: open it when `encode_to` has returned. Received: {str(path)!r}"
@@ -319,42 +403,44 @@ def _check_unchanged(path: Path, marks: dict[Path, Mark | None]) -> None:
 
 
 def _common_shape(manifests: Any) -> Shape:
-    """The shape of an encoding, `None` for a side that differs between parts."""
+    """Returns the shape of an encoding, with `None` for a side that differs between parts."""
     sides = zip(*(manifest["shape"] for manifest in manifests), strict=True)
     return tuple(side[0] if len(set(side)) == 1 else None for side in sides)
 
 
 def _check_parts(path: Path, manifests: list[dict[str, Any]]) -> None:
-    """Refuses parts that don't belong together, or that aren't all there."""
+    """Raises an error if parts do not belong together, or if one is missing."""
     if any(manifest["part"] is None for manifest in manifests):
         raise ValueError(
-            "This folder holds several stores, of which not all are parts of one: open each by its own path. "
+            "This folder contains several stores that are not all parts of one store: open each by its own path. "
             f"Received: {str(path)!r}"
         )
-    abouts = [
+    settings = [
         {**{name: manifest[name] for name in ("encoder", "level", "dtype", "shard_size")}, "n": manifest["part"][1]}
         for manifest in manifests
     ]
-    for about, manifest in zip(abouts, manifests, strict=True):
-        about["channels"] = manifest["shape"][-1]
-    for name in abouts[0]:
-        values = sorted({str(about[name]) for about in abouts})
+    for setting, manifest in zip(settings, manifests, strict=True):
+        setting["channels"] = manifest["shape"][-1]
+    for name in settings[0]:
+        values = sorted({str(setting[name]) for setting in settings})
         if len(values) > 1:
             shown = " and ".join(printable(value, 100) for value in values[:SHOWN])
             raise ValueError(
-                f"The parts of a store must be made alike, and these differ in `{name}`. "
-                f"Received: {shown} in {str(path)!r}"
+                f"The parts of a store must be made alike, and these differ in `{name}`. Write all parts with the same "
+                f"stack and arguments of `encode_to`. Received: {shown} in {str(path)!r}"
             )
     names = [manifest["class_names"] for manifest in manifests if "class_names" in manifest]
     if any(other != names[0] for other in names):
         raise ValueError(
-            "The parts of a store must be made alike, and these differ in `class_names`. "
+            "The parts of a store must be made alike, and these differ in `class_names`. Write all parts from the same "
+            "images. "
             f"Received: {printable(names, 200)} in {str(path)!r}"
         )
     for name in ("names", *LABELS):
         if len({name in record for manifest in manifests for record in manifest["shards"]}) > 1:
             raise ValueError(
-                f"The parts of a store must be made alike, and only some of these have `{name}`. "
+                f"The parts of a store must be made alike, and only some of these have `{name}`. Write all parts from "
+                "the same images. "
                 f"Received: {str(path)!r}"
             )
     records = [record for manifest in manifests for record in manifest["shards"]]
@@ -362,14 +448,16 @@ def _check_parts(path: Path, manifests: list[dict[str, Any]]) -> None:
     if len(named) > 1:
         shown = " and ".join(printable([*names], 100) for names in named[:SHOWN])
         raise ValueError(
-            "The parts of a store must be made alike, and the names of their labels differ. "
+            "The parts of a store must be made alike, and the names of their labels differ. Write all parts with the "
+            "same names of labels. "
             f"Received: {shown} in {str(path)!r}"
         )
-    count, there = abouts[0]["n"], {manifest["part"][0] for manifest in manifests}
-    missing = [*islice((part_name(index, count) for index in range(count) if index not in there), SHOWN)]
+    count, present = settings[0]["n"], {manifest["part"][0] for manifest in manifests}
+    missing = [*islice((part_name(index, count) for index in range(count) if index not in present), SHOWN)]
     if missing:
-        more = count - len(there) - len(missing)
+        more = count - len(present) - len(missing)
         raise FileNotFoundError(
             f"{', '.join(missing)}{f' and {more:,} more' if more else ''} missing or not finished: a folder of parts "
-            f"needs all of them. Received: {str(path)!r}"
+            "needs all of them. Write each with `encode_to(path, images, shard=(i, n))`. "
+            f"Received: {str(path)!r}"
         )

@@ -1,11 +1,11 @@
-"""`manifest.json` and `unfinished.jsonl` of an `EncodingStore`, which may come from anyone: read, and checked in full.
+"""Reads `manifest.json` and `unfinished.jsonl` of an `EncodingStore`. They may come from anyone, so all is checked.
 
-    manifest.json      what made the encodings, and a record of every shard; written last
-    unfinished.jsonl   the same, line by line, while the store is being written
+    manifest.json      metadata of the store (the head) and a record of every shard; written last
+    unfinished.jsonl   the same, line by line, while the store is being written (the log)
 
-Lines of the log that are neither the head nor a record say which names this process may use:
-`{"temporary": token}` for temporary files `.NAME.TOKEN.new`, `{"reserved": [first, stop, step]}` for shards that no
-record names yet. They are written before the first such file is, so a killed process leaves no file without a line.
+Lines of the log that are neither the head nor a record reserve names for the process that writes:
+`{"temporary": token}` for temporary files `.NAME.TOKEN.new`, `{"reserved": [first, stop, step]}` for shards without a
+record. They are written before the first such file, so a killed process leaves no file without a line.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 LOG = "unfinished.jsonl"
 LARGEST = 1 << 30  # bytes of either file
-LABELS = ("labels", "named_labels")  # of a record: a list, or lists by name; versions before 1.1 know the first alone
+LABELS = ("labels", "named_labels")  # in a record: a list, or lists by name; versions before 1.1 write the first only
 DTYPES = ("float16", "float32")
 LARGEST_VALUE = {dtype: float(np.finfo(dtype).max) for dtype in DTYPES}
 HEAD = ("format", "encoder", "multiple", "level", "shape", "dtype", "shard_size", "part", "source", "versions")
-OPTIONAL = ("class_names",)  # of the head; names of the numbers that are labels
+OPTIONAL = ("class_names",)  # in the head
 HEAD_BEGINS = b'{"format": 1, "encoder": "'
-MOST = 1 << 62  # of any number
+MOST = 1 << 62  # upper bound of all integers
 TOKEN = re.compile("[0-9a-f]{16}")
 SHA256 = re.compile("[0-9a-f]{64}")
 
 
 Record = dict[str, Any]
-Kind = tuple[bool, tuple[int, ...]]  # whether labels are texts, and the shape of one
+Kind = tuple[bool, tuple[int, ...]]  # whether labels are texts, and the shape of a label
 
 
 class ForeignFiles(ValueError):
-    """There are files that `encode_to` didn't write, where it would have to write."""
+    """The folder contains files that `encode_to` did not write and would have to overwrite."""
 
 
 class Log(NamedTuple):
-    """What a log says.
+    """The content of a log.
 
     Attributes:
-        head: what makes the store; `None` if the process ended before the first line was whole.
-        records: of the shards that are whole, the later one of an index counts.
-        tokens: that names of temporary files have.
-        reserved: indices of shards that may be there without a record.
-        length: bytes of whole lines.
+        head: metadata of the store; `None` if the process ended before the first line was complete.
+        records: records of complete shards; the last one of an index counts.
+        tokens: tokens in the names of temporary files.
+        reserved: indices of shards that may exist without a record.
+        length: size of all complete lines in bytes.
     """
 
     head: dict[str, Any] | None
@@ -66,11 +66,11 @@ class Log(NamedTuple):
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What made a store, and the records of its shards.
+    """Reads and checks the manifest of a store.
 
     Raises:
         FileNotFoundError: there is no manifest.
-        ValueError: the manifest was cut short or changed, or is of a newer version.
+        ValueError: the manifest is damaged, or written by a newer version.
     """
     file = folder / MANIFEST
     try:
@@ -78,7 +78,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except (FileNotFoundError, PermissionError):
         raise
     except OSError as error:
-        raise _not_ours(file, error.strerror or "it can't be read") from None
+        raise _invalid_manifest(file, error.strerror or "it can't be read") from None
     try:
         manifest = _parsed(content)
         check_head(manifest)
@@ -89,15 +89,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"Upgrade with `pip install --upgrade stacked_autoencoder`. Received: {str(file)!r}"
         ) from None
     except _Damaged as error:
-        raise _not_ours(file, str(error)) from None
+        raise _invalid_manifest(file, str(error)) from None
     return manifest
 
 
 def read_log(folder: Path) -> Log | None:
-    """What the log of an unfinished store says, `None` if there is none.
+    """Reads the log of an unfinished store, `None` if there is none.
 
     Raises:
-        ForeignFiles: there is a file of that name that `encode_to` didn't write.
+        ForeignFiles: `encode_to` did not write the file with the name of the log.
     """
     file = folder / LOG
     if not os.path.lexists(file):
@@ -107,23 +107,23 @@ def read_log(folder: Path) -> Log | None:
     except PermissionError:
         raise
     except OSError as error:
-        raise _not_a_log(file, error.strerror or "it can't be read") from None
+        raise _invalid_log(file, error.strerror or "it can't be read") from None
     if content is None:
-        raise _not_a_log(file, "it isn't a regular file")
+        raise _invalid_log(file, "it isn't a regular file")
     log = Log(None, [], set(), [], 0)
     for line in content.splitlines(keepends=True):
         try:
             log = _with_line(log, line)
         except _Damaged as error:
-            begins_as_ours = content.startswith(HEAD_BEGINS) or HEAD_BEGINS.startswith(content)
-            if log.head is None and (b"\n" in content or not begins_as_ours):
-                raise _not_a_log(file, str(error)) from None
-            break  # the power went in mid-line
+            begins_as_log = content.startswith(HEAD_BEGINS) or HEAD_BEGINS.startswith(content)
+            if log.head is None and (b"\n" in content or not begins_as_log):
+                raise _invalid_log(file, str(error)) from None
+            break  # the process ended within this line
     return log
 
 
 def moments(records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation per channel over the shards of these records; empty if there are none."""
+    """Returns mean and standard deviation per channel over all shards; empty arrays without shards."""
     if not records:
         return np.zeros(0), np.zeros(0)
     values = float(sum(record["values"] for record in records))
@@ -133,24 +133,26 @@ def moments(records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def head_of(content: dict[str, Any]) -> dict[str, Any]:
-    """What makes a store, of its manifest or of the first line of its log."""
+    """Returns the metadata of a store from its manifest or the first line of its log."""
     return {name: content[name] for name in (*HEAD, *OPTIONAL) if name in content}
 
 
 def check_labels(labels: Any) -> Kind:
-    """Refuses labels that don't make an array of numbers or texts.
+    """Checks that labels make an array of numbers or texts.
 
     Args:
-        labels: of one shard, as a list.
+        labels: list of the labels of one shard.
 
     Returns:
-        Whether they are texts, and the shape of one.
+        Whether they are texts, and the shape of a label.
 
     Raises:
-        ValueError: they don't.
+        ValueError: they do not make such an array.
     """
     kinds = set(map(type, labels))
-    if kinds == {int} and min(labels) >= -(2**63) and max(labels) < 2**63:  # most are; an array takes four times longer
+    if (
+        kinds == {int} and min(labels) >= -(2**63) and max(labels) < 2**63
+    ):  # the usual case; four times faster than an array
         return False, ()
     leaves = labels
     while kinds == {list}:
@@ -159,7 +161,7 @@ def check_labels(labels: Any) -> Kind:
     if kinds == {str}:
         lengths = [*map(len, leaves)]
         if max(lengths) * len(lengths) > 1_000_000 + 64 * sum(lengths):
-            raise ValueError("labels of which one is far longer than the others take too much memory as an array")
+            raise ValueError("one label is far longer than the others, so an array of them would take too much memory")
     elif not kinds <= {int, float, bool}:
         raise ValueError("labels must be numbers or texts, all of one kind and shape")
     try:
@@ -171,25 +173,25 @@ def check_labels(labels: Any) -> Kind:
     return array.dtype.kind == "U", array.shape[1:]
 
 
-# === The checks ===
+# === Checks ===
 
 
 class _Damaged(ValueError):
-    """The manifest or log isn't one that `encode_to` writes; the message says why."""
+    """The manifest or log is not valid; the message gives the reason."""
 
 
 class _NewerFormat(ValueError):
-    """The format is one that this version doesn't know."""
+    """The format is newer than this version."""
 
 
-def _not_ours(file: Path, reason: str) -> ValueError:
+def _invalid_manifest(file: Path, reason: str) -> ValueError:
     return ValueError(
-        f"{MANIFEST} isn't one that `encode_to` wrote: {printable(reason, 300)}. It was changed by hand or cut short. "
-        f"Copy the store again, or delete this folder and encode anew. Received: {str(file)!r}"
+        f"{MANIFEST} isn't one that `encode_to` wrote: {printable(reason, 300)}. It was edited or is incomplete. "
+        f"Copy the store again, or delete this folder and encode again. Received: {str(file)!r}"
     )
 
 
-def _not_a_log(file: Path, reason: str) -> ForeignFiles:
+def _invalid_log(file: Path, reason: str) -> ForeignFiles:
     return ForeignFiles(
         f"{LOG} isn't one that `encode_to` wrote: {printable(reason, 300)}. It is left as it is. Choose a new or empty "
         f"folder as `path`. Received: {str(file)!r}"
@@ -199,13 +201,13 @@ def _not_a_log(file: Path, reason: str) -> ForeignFiles:
 def _parsed(content: bytes) -> Any:
     try:
         return json.loads(content)
-    except (ValueError, RecursionError, MemoryError):  # the first covers text that isn't UTF-8, too
-        raise _Damaged("it isn't JSON, or is nested too deeply") from None
+    except (ValueError, RecursionError, MemoryError):  # ValueError also for text that is not UTF-8
+        raise _Damaged("it is not valid JSON, or is nested too deeply") from None
 
 
-def _require(holds: bool, what: str) -> None:
-    if not holds:
-        raise _Damaged(what)
+def _require(condition: bool, rule: str) -> None:
+    if not condition:
+        raise _Damaged(rule)
 
 
 def _is_int(value: Any, least: int, below: int = MOST) -> bool:
@@ -213,8 +215,8 @@ def _is_int(value: Any, least: int, below: int = MOST) -> bool:
 
 
 def check_head(head: Any) -> None:
-    """Refuses what isn't the head of a manifest or log."""
-    _require(type(head) is dict, "it isn't an object")
+    """Raises `_Damaged` unless this is the head of a manifest or log."""
+    _require(type(head) is dict, "it is not a JSON object")
     format = head.get("format")
     _require(_is_int(format, 1), "`format` must be a positive whole number")
     if format > FORMAT:
@@ -250,12 +252,15 @@ def _check_records(manifest: dict[str, Any]) -> None:
 
 
 def check_record(record: Any, head: dict[str, Any]) -> frozenset[tuple[str, Kind]]:
-    """Refuses what isn't the record of a shard, or doesn't fit the head of its manifest or log.
+    """Checks the record of a shard against the head of its manifest or log.
 
     Returns:
-        What `check_labels` says of its labels by name, `""` for those without; empty if it has none.
+        Pairs of the name of labels (`""` for labels without a name) and the result of `check_labels`.
+
+    Raises:
+        _Damaged: the record is invalid.
     """
-    _require(type(record) is dict, "the record of a shard isn't an object")
+    _require(type(record) is dict, "the record of a shard is not a JSON object")
     index = record.get("index")
     _require(_is_int(index, 0), "`index` must be a whole number of at least 0")
     try:
@@ -270,26 +275,26 @@ def _check_numbers(record: Record, head: dict[str, Any]) -> None:
     _require(_is_int(rows, 1, head["shard_size"] + 1), "`rows` must be a whole number from 1 to `shard_size`")
     _require(_is_int(values, 1), "`values` must be a whole number of at least 1")
     is_shape = type(shape) is list and 1 <= len(shape) <= 8 and all(side is None or _is_int(side, 1) for side in shape)
-    _require(is_shape and shape[-1] == channels, "`shape` must end in as many channels as that of the store")
+    _require(is_shape and shape[-1] == channels, "`shape` must have the channels of the store")
     if None in shape:
-        counted = sum(map(math.prod, _checked_sizes(record, rows, head["shape"])))
+        count = sum(map(math.prod, _checked_sizes(record, rows, head["shape"])))
     else:
-        _require(_fits(shape, head["shape"]), "`shape` isn't that of the store")
-        counted = rows * math.prod(shape[:-1])
-    _require(counted == values, "`values` isn't what `rows` and `shape` make")
+        _require(_fits(shape, head["shape"]), "`shape` must be that of the store")
+        count = rows * math.prod(shape[:-1])
+    _require(count == values, "`values` must follow from `rows` and `shape`")
     largest = LARGEST_VALUE[head["dtype"]]
     for name, bound in (("sum", largest), ("squares", largest**2)):
         numbers = record.get(name)
         _require(type(numbers) is list and len(numbers) == channels, f"`{name}` must be a list of a number per channel")
-        limit = 2.0 * bound * values  # sums are rounded; NaN fails the comparison, too
+        limit = 2.0 * bound * values  # twice as much, since sums are rounded; comparisons with NaN are false
         are_numbers = all(type(number) in (float, int) and -limit <= number <= limit for number in numbers)
-        _require(are_numbers, f"`{name}` must hold finite numbers that such values can have")
+        _require(are_numbers, f"`{name}` must hold finite numbers that are possible for this dtype")
 
 
 def _checked_sizes(record: Record, rows: int, shape: list[int | None]) -> list[list[int]]:
-    """The sizes of the encodings of a shard in which they differ."""
+    """Checks and returns the sizes of the encodings of a shard in which sizes vary."""
     sizes = record.get("sizes")
-    _require(type(sizes) is list and len(sizes) == rows, "`sizes` must be a list of a size per row")
+    _require(type(sizes) is list and len(sizes) == rows, "`sizes` must be a list with one size per row")
     fit = set(map(type, sizes)) == {list} and set(map(len, sizes)) == {len(shape) - 1}
     fit = fit and set(map(type, chain.from_iterable(sizes))) == {int}
     fit = fit and all(1 <= side < MOST for side in chain.from_iterable(sizes))
@@ -307,15 +312,17 @@ def _check_lists(record: Record) -> frozenset[tuple[str, Kind]]:
     checksum = record.get("sha256")
     _require(type(checksum) is str and SHA256.fullmatch(checksum) is not None, "`sha256` must be 64 hexadecimal digits")
     _require(type(record.get("source")) is str, "`source` must be text")
-    _require(not all(name in record for name in LABELS), "there are labels with names and without")
+    _require(not all(name in record for name in LABELS), "there are labels both with and without names")
     columns = record.get("named_labels", {})
-    _require(type(columns) is dict and (columns or "named_labels" not in record), "`named_labels` must be by name")
+    _require(
+        type(columns) is dict and (columns or "named_labels" not in record), "`named_labels` must be lists by name"
+    )
     if "labels" in record:
         columns = {"": record["labels"]}
     lists = [*columns.values(), *([record["names"]] if "names" in record else [])]
     for items in lists:
         is_list = type(items) is list and len(items) == record["rows"]
-        _require(is_list, "`names` and labels must be lists of one per row")
+        _require(is_list, "`names` and labels must be lists with one entry per row")
     if "names" in record:
         _require(set(map(type, record["names"])) == {str}, "`names` must be texts")
     try:
@@ -325,8 +332,8 @@ def _check_lists(record: Record) -> frozenset[tuple[str, Kind]]:
 
 
 def _with_line(log: Log, line: bytes) -> Log:
-    """A log with one more line."""
-    _require(line.endswith(b"\n"), "a line was cut short")
+    """Returns the log with one more line."""
+    _require(line.endswith(b"\n"), "a line is incomplete")
     content = _parsed(line)
     length = log.length + len(line)
     if log.head is None:
@@ -335,7 +342,7 @@ def _with_line(log: Log, line: bytes) -> Log:
         except _NewerFormat:
             raise _Damaged(f"its format is newer than {FORMAT}") from None
         return Log(head_of(content), [], set(), [], length)
-    _require(type(content) is dict, "a line isn't an object")
+    _require(type(content) is dict, "a line is not a JSON object")
     if "temporary" in content:
         token = content["temporary"]
         _require(type(token) is str and TOKEN.fullmatch(token) is not None, "`temporary` must be 16 hexadecimal digits")

@@ -1,6 +1,7 @@
-"""The shards of an `EncodingStore`: `.npy` files, written whole, read by position.
+"""The shards of an `EncodingStore`: `.npy` files that are written atomically and read by position.
 
-A shard holds `(rows, *encoding_shape)`; where sizes differ within it, all values one after the other, and its record
+A shard holds an array `(rows, *encoding_shape)`. If sizes vary within a shard, it holds all values one after the
+other, and its record lists the sizes.
 lists the sizes.
 """
 
@@ -26,8 +27,8 @@ from stacked_autoencoder.store.manifest import MOST, Record
 from stacked_autoencoder.utils.files import problem_with, sha256
 from stacked_autoencoder.utils.images import Shape
 
-MOST_OPEN = 64  # files of all stores of this process
-AT_ONCE = 512  # buffers that one call fills; systems allow 1,024
+MOST_OPEN = 64  # open files of all stores in this process
+AT_ONCE = 512  # buffers per system call; systems allow 1,024
 HEADER = re.compile(
     rb"\{'descr': '([<>][fiu][248]|[|][bu]1)', 'fortran_order': False, 'shape': \(([\d, ]{0,200})\), \} *\n"
 )
@@ -37,23 +38,23 @@ LONGEST_HEADER = 1024
 OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-Mark = tuple[int, int, int, int]  # by which a file is known again
+Mark = tuple[int, int, int, int]  # identifies a file: device, inode, size, time of modification
 
 
 class Shard:
-    """One file of a store. It is opened when it is read, and stays open while it is among the last that were read.
+    """One file of a store. It is opened when it is first read, and closed when many other files have been read since.
 
     Args:
-        folder: of the store.
-        record: what the manifest says of it, checked.
-        dtype: of the store.
+        folder: folder of the store.
+        record: checked entry of the manifest.
+        dtype: dtype of the store.
 
     Attributes:
-        index: of the block of the source.
-        record: what the manifest says of it: `index`, `rows`, `shape` of an encoding (`None` where sizes differ, then
-            `sizes` lists them), number of `values` per channel, their `sum` and `squares` per channel, `sha256` of the
-            file, fingerprint of the `source`, and `names` and `labels` if the source has them.
-        mark: what the file was known by when it was looked at.
+        index: index of the block of images in the source.
+        record: entry of the manifest: `index`, `rows`, `shape` of an encoding (`None` for sides that vary, then `sizes`
+            lists them), number of `values` per channel, their `sum` and `squares` per channel, `sha256` of the file,
+            fingerprint of the `source`, and `names` and `labels` if the source has them.
+        mark: what identified the file when it was checked.
     """
 
     def __init__(self, folder: Path, record: Record, dtype: np.dtype) -> None:
@@ -63,21 +64,21 @@ class Shard:
         self.rows: int = record["rows"]
         self.shape: Shape = tuple(record["shape"])
         self.file = shard_file(folder, self.index)
-        self.row_bytes = 0 if None in self.shape else math.prod(self.shape) * dtype.itemsize  # 0 where sizes differ
+        self.row_bytes = 0 if None in self.shape else math.prod(self.shape) * dtype.itemsize  # 0 if sizes vary
         self.mark: Mark | None = None
         self.start = 0  # of the values in the file
         self.descriptor: Descriptor | None = None
 
     def problem(self) -> str | None:
-        """Looks at the file, which is read from here on: what is wrong with it, `None` if nothing is."""
-        looked = self._look()
-        if isinstance(looked, str):
-            return looked
-        self.start, self.mark = looked
+        """Checks the file. Returns what is wrong with it, or `None` and prepares for reading."""
+        result = self._check()
+        if isinstance(result, str):
+            return result
+        self.start, self.mark = result
         return None
 
-    def _look(self) -> str | tuple[int, Mark]:
-        """What is wrong with the file, without reading its values; else where they begin, and how to know it again."""
+    def _check(self) -> str | tuple[int, Mark]:
+        """Returns what is wrong with the file, or the position of its values and its mark. Reads no values."""
         try:
             status = os.lstat(self.file)
             problem = "it is a link" if stat.S_ISLNK(status.st_mode) else problem_with(status, MOST)
@@ -87,48 +88,53 @@ class Shard:
         except FileNotFoundError:
             return "is missing"
         status = os.fstat(descriptor.number)
-        if not stat.S_ISREG(status.st_mode):  # another file has taken its name meanwhile
+        if not stat.S_ISREG(status.st_mode):  # the file was replaced meanwhile
             return "isn't a regular file"
         content, shape = os.pread(descriptor.number, LONGEST_HEADER, 0), self.stored_shape
         header = _header(self.dtype.str, shape)
-        if not content.startswith(header):  # another version of numpy may have padded it otherwise
+        if not content.startswith(header):  # other versions of NumPy use other padding
             header, dtype, stored = _parsed_header(content)
             if not header:
                 return f"isn't a .npy file of {self.dtype}"
             if (dtype, stored) != (self.dtype, shape):
-                return f"holds an array of shape {stored}, {dtype}, where the manifest says {shape}, {self.dtype}"
+                return f"holds an array of shape {stored}, {dtype}, but the manifest says {shape}, {self.dtype}"
         size = len(header) + self.record["values"] * self.shape[-1] * self.dtype.itemsize
         if status.st_size != size:
-            return f"has {status.st_size:,} bytes where the manifest says {size:,}"
+            return f"has {status.st_size:,} bytes, but the manifest says {size:,}"
         return len(header), mark_of(status)
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
-        """Of the array in the file."""
+        """Shape of the array in the file."""
         return (self.record["values"] * self.shape[-1],) if None in self.shape else (self.rows, *self.shape)
 
+    @property
+    def bytes_on_disk(self) -> int:
+        """Size of the file when it was checked."""
+        return 0 if self.mark is None else self.mark[2]
+
     def is_whole(self) -> bool:
-        """Whether the file is there, and is the one that was written."""
-        return not isinstance(self._look(), str) and sha256(self.file) == self.record["sha256"]
+        """Whether the file exists and has the checksum of the manifest."""
+        return not isinstance(self._check(), str) and sha256(self.file) == self.record["sha256"]
 
     def size(self, row: int) -> tuple[int, ...]:
-        """Shape of one encoding."""
+        """Returns the shape of one encoding."""
         return (*self.record["sizes"][row], self.shape[-1]) if None in self.shape else self.shape
 
     def read(self, runs: Sequence[tuple[int, Sequence[memoryview]]]) -> None:
-        """Fills buffers with neighbouring rows.
+        """Reads neighbouring rows into buffers.
 
         Args:
-            runs: the first row, and buffers of whole rows that hold it and those that follow it.
+            runs: index of the first row, and buffers for this row and those that follow it.
 
         Raises:
-            ValueError: the file isn't the one any more that was looked at.
-            OSError: it can't be read.
+            ValueError: the file has changed since it was checked.
+            OSError: it cannot be read.
         """
         try:
             descriptor = FILES.of(self)
             whole = all(_fill(descriptor.number, buffers, self._offset(row)) for row, buffers in runs)
-            # Afterwards, so that what was read is known to be of this file, even if it was written over in place.
+            # Checked after reading, so that a file that was overwritten in place is noticed, too.
             is_same = mark_of(os.fstat(descriptor.number)) == self.mark
         except FileNotFoundError:
             whole = is_same = False
@@ -145,13 +151,13 @@ class Shard:
 
     @cached_property
     def _ends(self) -> np.ndarray:
-        """Where the encodings of a shard with several sizes begin and end, in bytes."""
+        """Positions in bytes between the encodings of a shard in which sizes vary."""
         sizes = [math.prod(self.size(row)) * self.dtype.itemsize for row in range(self.rows)]
         return np.cumsum([0, *sizes])
 
 
 class Descriptor:
-    """An open file, closed when nothing refers to it any more: another thread may still read what the last let go."""
+    """An open file, closed when no thread refers to it any longer."""
 
     def __init__(self, file: Path) -> None:
         self.number = os.open(file, OPEN_FLAGS)
@@ -162,7 +168,7 @@ class Descriptor:
 
 
 class OpenFiles:
-    """Keeps the files open that were read last, a few of all stores of this process."""
+    """Keeps the most recently read files of all stores in this process open."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -186,7 +192,7 @@ class OpenFiles:
         return descriptor
 
     def unlock(self) -> None:
-        """In a forked process, where the thread that has the lock isn't."""
+        """Replaces the lock in a forked process, where the thread that held it does not exist."""
         self.lock = threading.Lock()
 
 
@@ -202,7 +208,7 @@ def mark_of(status: os.stat_result) -> Mark:
 
 
 def write_values(stream: BinaryIO, shape: Shape, pieces: Sequence[np.ndarray]) -> str:
-    """Writes pieces of one array, one after the other, as a `.npy` file of this shape; returns its SHA-256."""
+    """Writes the pieces of an array of this shape as a `.npy` file. Returns the SHA-256 of the file."""
     header = _header(pieces[0].dtype.str, tuple(shape))
     digest = hashlib.sha256()
     for part in (header, *(np.ascontiguousarray(piece).data for piece in pieces)):
@@ -220,7 +226,7 @@ def part_name(index: int, count: int) -> str:
 
 
 def _fill(descriptor: int, buffers: Sequence[memoryview], offset: int) -> bool:
-    """Reads from there on into one buffer after the other; returns whether the file was long enough."""
+    """Reads from an offset into one buffer after the other. Returns whether the file was long enough."""
     for start in range(0, len(buffers), AT_ONCE):
         some = buffers[start : start + AT_ONCE]
         size = sum(map(len, some))
@@ -231,7 +237,7 @@ def _fill(descriptor: int, buffers: Sequence[memoryview], offset: int) -> bool:
 
 
 def _fill_slowly(descriptor: int, buffers: Sequence[memoryview], offset: int) -> bool:
-    """The same where one call reads less than was asked for, as it does beyond two gigabytes."""
+    """Like `_fill`, for system calls that read fewer bytes than requested, as they do above two gigabytes."""
     for buffer in buffers:
         while len(buffer):
             count = os.preadv(descriptor, [buffer], offset)
@@ -243,19 +249,19 @@ def _fill_slowly(descriptor: int, buffers: Sequence[memoryview], offset: int) ->
 
 @lru_cache(maxsize=1024)
 def _header(descr: str, shape: tuple[int, ...]) -> bytes:
-    """What a `.npy` file begins with."""
+    """Returns the header of a `.npy` file."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": descr, "fortran_order": False, "shape": shape})
     return header.getvalue()
 
 
 def _parsed_header(content: bytes) -> tuple[bytes, np.dtype | None, tuple[int, ...]]:
-    """The header of a `.npy` file as numpy writes it, dtype and shape; empty for anything else.
+    """Returns header, dtype and shape of a `.npy` file as NumPy writes it. The header is empty for other files.
 
-    Nothing of it is evaluated, as numpy's own reader does.
+    Unlike the reader of NumPy, this evaluates nothing in the file.
     """
     end = 10 + int.from_bytes(content[8:10], "little")
-    found = HEADER.fullmatch(content[10:end]) if content.startswith(b"\x93NUMPY\x01\x00") else None
-    if found is None:
+    match = HEADER.fullmatch(content[10:end]) if content.startswith(b"\x93NUMPY\x01\x00") else None
+    if match is None:
         return b"", None, ()
-    return content[:end], np.dtype(found[1].decode()), tuple(map(int, re.findall(rb"\d+", found[2])))
+    return content[:end], np.dtype(match[1].decode()), tuple(map(int, re.findall(rb"\d+", match[2])))

@@ -1,7 +1,8 @@
-"""Writing the files of an `EncodingStore`, each whole or not at all.
+"""Writes the files of an `EncodingStore` atomically.
 
-The order in which files change makes any kill harmless, and tells readers: the log is written first, then a manifest
-that is there goes, then shards are replaced, and the manifest comes last. A store that needs nothing keeps its files.
+Files change in an order that makes it safe to kill the process, and lets readers notice the change: the log is written
+first, then an existing manifest is deleted, then shards are replaced, and the manifest is written last. The files of an
+up-to-date store are not changed.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from stacked_autoencoder.utils.labels import MOST_VALUES, Labels, values_per_ima
 
 
 class ShardSource(Protocol):
-    """What the writer asks of the images behind a shard: a block of a source has it."""
+    """What the writer needs to know about the images of a shard. A block of a source provides it."""
 
     index: int
     names: list[str] | None
@@ -49,7 +50,7 @@ class ShardSource(Protocol):
 
 
 class Encoded(NamedTuple):
-    """The encodings of one batch, and over all pixels their extremes and, per channel, sums."""
+    """The encodings of one batch, their extremes, and per channel the sums of their values and squares."""
 
     values: np.ndarray
     low: np.ndarray
@@ -61,49 +62,52 @@ class Encoded(NamedTuple):
     def of(cls, values: np.ndarray, dtype: str) -> Encoded:
         axes = tuple(range(values.ndim - 1))
         sums = values.sum(axes, dtype=np.float64), np.square(values).sum(axes, dtype=np.float64)
-        with np.errstate(over="ignore"):  # `check` tells
+        with np.errstate(over="ignore"):  # reported by `check`
             return cls(values.astype(dtype), values.min(), values.max(), *sums)
 
     @classmethod
     def joined(cls, parts: Sequence[Encoded]) -> Encoded:
-        """Encodings of one size, joined along the last axis."""
+        """Joins encodings of one size along the last axis."""
         values, low, high, sums, squares = zip(*parts, strict=True)
         values, sums, squares = (np.concatenate(each, axis=-1) for each in (values, sums, squares))
         return cls(values, np.min(low), np.max(high), sums, squares)
 
     def check(self) -> None:
-        """Refuses what can't be kept."""
+        """Raises `ValueError` for encodings that the store cannot hold."""
         largest = float(np.finfo(self.values.dtype).max)
         if not np.isfinite(self.squares).all():
-            raise ValueError("An encoding isn't finite: a weight of the encoder is broken. Load or train it anew.")
+            raise ValueError(
+                "An encoding isn't finite: a weight of the encoder is broken (NaN or infinite). Load the stack again, "
+                "or train a new one."
+            )
         if max(-float(self.low), float(self.high)) > largest:
             raise ValueError(
-                f"The encodings reach beyond {self.values.dtype}, whose largest value is {largest:g}: use "
+                f"The encodings have values beyond {self.values.dtype}, whose largest value is {largest:g}: use "
                 f'`dtype="float32"`. Received: encodings from {self.low:g} to {self.high:g}'
             )
 
 
-RESERVED = 64  # shards that one line of the log names beforehand: each costs a wait for the disk
+RESERVED = 64  # shards that one line of the log reserves, since each line waits for the disk
 TEMPORARY = re.compile(r"\.(?:\d{5,}\.npy|manifest\.json|unfinished\.jsonl)\.([0-9a-f]{16})\.new")
-SHOWN = 3  # names of files that aren't ours, in a message
+SHOWN = 3  # files named in a message
 
 
 class CannotWrite(OSError):
-    """A file of a store can't be written.
+    """A file of a store cannot be written.
 
     Attributes:
-        size: bytes of the shard, 0 for another file.
+        size: size of the shard in bytes, 0 for other files.
     """
 
     size = 0
 
 
 class Found(NamedTuple):
-    """What is in the folder of a store.
+    """The files of a store in a folder.
 
     Attributes:
-        manifest: of a finished store, if it is one.
-        log: of one that is being written, if there is one.
+        manifest: manifest of a finished store, or `None`.
+        log: log of a store that is being written, or `None`.
     """
 
     manifest: dict[str, Any] | None
@@ -111,28 +115,28 @@ class Found(NamedTuple):
 
     @property
     def head(self) -> dict[str, Any] | None:
-        """What made the store, if there is one."""
+        """Metadata of the store, `None` if there is no store."""
         if self.manifest is not None:
             return head_of(self.manifest)
         return None if self.log is None else self.log.head
 
     @property
     def records(self) -> dict[int, Record]:
-        """The records of its shards by index; what the log says is later than the manifest."""
+        """The records of the shards by index. Records of the log are newer than those of the manifest."""
         records = [] if self.manifest is None else self.manifest["shards"]
         return {record["index"]: record for record in [*records, *(self.log.records if self.log else ())]}
 
     @property
     def reserved(self) -> list[range]:
-        """Indices of shards that this library may have written without a record."""
+        """Indices of shards that `encode_to` may have written without a record."""
         return [] if self.log is None else self.log.reserved
 
 
 def look_into(folder: Path) -> Found:
-    """What is in the folder of a store.
+    """Reads the files of a store in a folder.
 
     Raises:
-        ForeignFiles: something that isn't part of one.
+        ForeignFiles: the folder contains files that are not part of a store.
         ValueError: the manifest is damaged.
     """
     names = sorted(os.listdir(folder))
@@ -142,40 +146,42 @@ def look_into(folder: Path) -> Found:
         try:
             return Found(read_manifest(folder), read_log(folder))
         except FileNotFoundError:
-            raise ForeignFiles(f"{MANIFEST} is a link that leads nowhere. Received: path={str(folder)!r}") from None
+            raise ForeignFiles(
+                f"{MANIFEST} is a symbolic link whose target does not exist: delete it. Received: path={str(folder)!r}"
+            ) from None
     log = read_log(folder)
     if log is None:
         shown = ", ".join(map(ascii, names[:SHOWN])) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
         raise ForeignFiles(
-            f"`path` must be a new or empty folder, or one that `encode_to` has written, so that nothing of yours is "
-            f"lost. There are other files: {shown}. Choose another folder. Received: path={str(folder)!r}"
+            f"`path` must be a new or empty folder, or one that `encode_to` has written: it does not overwrite other "
+            f"files. The folder contains {shown}. Choose another folder. Received: path={str(folder)!r}"
         )
     return Found(None, log)
 
 
 def delete_store(folder: Path) -> None:
-    """Deletes the files of a store, and no other; only its writer may. Killed in between, it can be called again."""
+    """Deletes the files of a store, and no other files. If the process is killed meanwhile, call it again."""
     found = look_into(folder)
     known, reserved = found.records.keys(), found.reserved
     for name in os.listdir(folder):
         index = int(name.removesuffix(".npy")) if re.fullmatch(r"\d{5,20}\.npy", name) else None
-        is_ours = index in known or any(index in some for some in reserved)
-        if is_ours and name == shard_file(folder, index).name and is_regular(folder / name):
+        is_shard = index in known or any(index in indices for indices in reserved)
+        if is_shard and name == shard_file(folder, index).name and is_regular(folder / name):
             (folder / name).unlink()
     _delete_leftovers(folder, found.log)
-    for name in (MANIFEST, LOG):  # last, since they say that the folder is a store
+    for name in (MANIFEST, LOG):  # last, since they make the folder a store
         sync(folder)
         (folder / name).unlink(missing_ok=True)
     sync(folder)
 
 
 class ShardWriter:
-    """Writes shards in the background, one at a time, so that encoding doesn't wait for the disk.
+    """Writes shards in the background, one at a time, so that encoding does not wait for the disk.
 
     Args:
-        folder: of the store.
-        head: what made the store.
-        found: what is in the folder.
+        folder: folder of the store.
+        head: metadata of the store.
+        found: the files in the folder.
     """
 
     def __init__(self, folder: Path, head: dict[str, Any], found: Found) -> None:
@@ -186,7 +192,7 @@ class ShardWriter:
         self.known = frozenset(self.records)
         self.dropped: list[int] = []
         self.reserved = [*found.reserved]
-        self.token = secrets.token_hex(8)  # of the names of temporary files
+        self.token = secrets.token_hex(8)  # part of the names of temporary files
         self.log: io.FileIO | None = None
         self.thread = ThreadPoolExecutor(1)
         self.waiting: Future[None] | None = None
@@ -204,7 +210,7 @@ class ShardWriter:
                 self.log.close()
 
     def add(self, block: ShardSource, batches: list[Encoded], keep_labels: bool = True) -> None:
-        """Takes the encodings of a block. Raises what went wrong with the one before."""
+        """Writes the encodings of a block in the background. Raises an error of the previous block."""
         self._wait()
         with self._own_errors():
             self._begin(self._reservation(block.index))
@@ -212,7 +218,7 @@ class ShardWriter:
         self.waiting = self.thread.submit(self._write, block, batches, labels_record(labels, block.index))
 
     def label(self, index: int, labels: Labels | None) -> None:
-        """Gives the encodings of a shard that is there already these labels, and no others."""
+        """Replaces the labels of an existing shard."""
         self._wait()
         before = self.records[index]
         record = {name: value for name, value in before.items() if name not in LABELS} | labels_record(labels, index)
@@ -222,21 +228,21 @@ class ShardWriter:
             self.records[index] = record
 
     def drop(self, index: int) -> None:
-        """Forgets a shard that was damaged and can't be made anew."""
+        """Removes a damaged shard that cannot be encoded again."""
         self._wait()
         if self.records.pop(index, None) is not None:
             self.dropped.append(index)
 
     def finish(self) -> None:
-        """Writes the manifest, which makes the store one, unless the one that is there says the same."""
+        """Writes the manifest, which completes the store, unless the existing manifest has the same content."""
         self._wait()
         records = [self.records[index] for index in sorted(self.records)]
-        there = self.found.manifest
+        manifest = self.found.manifest
         if (
             self.log is None
-            and there is not None
-            and there["shards"] == records
-            and all(there.get(name) == self.head.get(name) for name in OPTIONAL)
+            and manifest is not None
+            and manifest["shards"] == records
+            and all(manifest.get(name) == self.head.get(name) for name in OPTIONAL)
         ):
             if self.found.log is not None:  # the process was killed after it had written the manifest
                 self._clean_up()
@@ -255,34 +261,34 @@ class ShardWriter:
         self._clean_up()
 
     def _begin(self, lines: list[dict[str, Any]]) -> None:
-        """Writes lines to the log; at first also what is there, and then takes the manifest away.
+        """Writes lines to the log. The first call also writes the existing records, and then deletes the manifest.
 
-        From there on shards may change. It waits for the disk once.
+        From then on, shards may change. Each call waits for the disk once.
         """
         if self.log is not None:
             if lines:
                 self._append(*lines)
             return
-        there = self.found.log
-        self.log = _opened(self.folder / LOG, is_new=there is None)
-        if there is None or there.head is None:
+        log = self.found.log
+        self.log = _opened(self.folder / LOG, is_new=log is None)
+        if log is None or log.head is None:
             self.log.truncate(0)
             self._append(self.head, *self.records.values(), {"temporary": self.token}, *lines)
         else:
-            self.log.truncate(there.length)  # the last line may be half there
-            known = {record["index"]: record for record in there.records}
+            self.log.truncate(log.length)  # the last line may be incomplete
+            known = {record["index"]: record for record in log.records}
             fresh = [record for index, record in self.records.items() if known.get(index) != record]
             self._append(*fresh, {"temporary": self.token}, *lines)
-            if there.head != self.head:
+            if log.head != self.head:
                 self._replace_head()
         sync(self.folder)
         if self.found.manifest is not None:
             (self.folder / MANIFEST).unlink()
             sync(self.folder)
-        _delete_leftovers(self.folder, there)
+        _delete_leftovers(self.folder, log)
 
     def _replace_head(self) -> None:
-        """Writes the log anew with another first line."""
+        """Rewrites the log with a new first line."""
         file = self.folder / LOG
         _, *lines = file.read_bytes().splitlines(keepends=True)
         self.log.close()
@@ -298,8 +304,8 @@ class ShardWriter:
         os.fsync(self.log.fileno())
 
     def _reservation(self, index: int) -> list[dict[str, Any]]:
-        """A line with names of shards that don't exist yet: a killed process can leave one without a record."""
-        if self._may_be_ours(index):
+        """Returns a line that reserves shards, since a killed process can leave a shard without a record."""
+        if self._may_be_shard(index):
             return []
         step = 1 if self.head["part"] is None else self.head["part"][1]
         stop = index
@@ -310,14 +316,14 @@ class ShardWriter:
         self.reserved.append(range(index, stop, step))
         return [{"reserved": [index, stop, step]}]
 
-    def _may_be_ours(self, index: int) -> bool:
-        return index in self.known or any(index in some for some in self.reserved)
+    def _may_be_shard(self, index: int) -> bool:
+        return index in self.known or any(index in indices for indices in self.reserved)
 
     def _temporary(self, name: str) -> Path:
         return self.folder / f".{name}.{self.token}.new"
 
     def _clean_up(self) -> None:
-        """Deletes what a finished store doesn't need."""
+        """Deletes files that a finished store does not need."""
         for index in self.dropped:
             if is_regular(shard_file(self.folder, index)):
                 shard_file(self.folder, index).unlink()
@@ -334,11 +340,11 @@ class ShardWriter:
         file = shard_file(self.folder, block.index)
         values = [batch.values for batch in batches]
         record = _record(block, batches) | labels
-        alike = None not in record["shape"]
-        shape = (record["rows"], *record["shape"]) if alike else (sum(piece.size for piece in values),)
+        is_one_shape = None not in record["shape"]
+        shape = (record["rows"], *record["shape"]) if is_one_shape else (sum(piece.size for piece in values),)
         size = sum(piece.nbytes for piece in values)
         with self._own_errors(size, file):
-            if file.is_dir() or (os.path.lexists(file) and not self._may_be_ours(block.index)):
+            if file.is_dir() or (os.path.lexists(file) and not self._may_be_shard(block.index)):
                 checksum = self._adopted(file, shape, values)
             else:
                 with replacing_by(self._temporary(file.name), file, reserve=size) as stream:
@@ -348,10 +354,10 @@ class ShardWriter:
         self.records[block.index] = record
 
     def _adopted(self, file: Path, shape: tuple[int, ...], values: list[np.ndarray]) -> str:
-        """The checksum of a shard without a record, as a process of version 1.0 that was killed can have left.
+        """Returns the checksum of a shard without a record, which a killed process of version 1.0 can have left.
 
         Raises:
-            ForeignFiles: the file isn't that shard.
+            ForeignFiles: the file is not that shard.
         """
         with open(os.devnull, "wb") as nowhere:
             checksum = write_values(nowhere, shape, values)
@@ -367,47 +373,47 @@ class ShardWriter:
         try:
             yield
         except OSError as error:
-            what = f"a shard of {size:,} bytes" if size else "what is known of the shards"
-            told = CannotWrite(
+            what = f"a shard of {size:,} bytes" if size else "the log or manifest of the store"
+            failure = CannotWrite(
                 error.errno,
-                f"{error.strerror or error}: {what} can't be written. {len(self.records)} shards are whole; make "
-                "room and call `encode_to` again, which goes on from there",
+                f"{error.strerror or error}: {what} can't be written. {len(self.records)} shards are complete; free "
+                "disk space and call `encode_to` again, which continues from there",
                 str(file or self.folder),
             )
-            told.size = size
-            raise told from error
+            failure.size = size
+            raise failure from error
 
 
 def _opened(log: Path, is_new: bool) -> io.FileIO:
-    """A log, to append to. One that is there has been checked before, and a link in its place is refused."""
+    """Opens a log for appending. Existing logs were checked before; symbolic links are refused."""
     flags = os.O_CREAT | os.O_EXCL if is_new else getattr(os, "O_NOFOLLOW", 0)
     return os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | flags, 0o666), "wb", 0)
 
 
 def _delete_leftovers(folder: Path, log: Log | None) -> None:
-    """Deletes temporary files of killed processes: those whose names the log knows."""
+    """Deletes temporary files of killed processes whose names are in the log."""
     for name in os.listdir(folder) if log is not None and log.tokens else ():
-        found = TEMPORARY.fullmatch(name)
-        if found is not None and found[1] in log.tokens and is_regular(folder / name):
+        match = TEMPORARY.fullmatch(name)
+        if match is not None and match[1] in log.tokens and is_regular(folder / name):
             (folder / name).unlink()
 
 
 def _record(block: ShardSource, batches: Sequence[Encoded]) -> Record:
-    """What the manifest says of a block's encodings, but for the checksum."""
+    """Returns the record of the encodings of a block, without the checksum."""
     values = [batch.values for batch in batches]
     channels = values[0].shape[-1]
     sizes = [list(batch.shape[1:-1]) for batch in values for _ in batch]
-    alike = all(size == sizes[0] for size in sizes)
+    is_one_shape = all(size == sizes[0] for size in sizes)
     record: Record = {
         "index": block.index,
         "rows": len(sizes),
-        "shape": [*sizes[0], channels] if alike else [None, None, channels],
+        "shape": [*sizes[0], channels] if is_one_shape else [None, None, channels],
         "values": sum(batch.size for batch in values) // channels,
         "sum": np.sum([batch.sum for batch in batches], axis=0, dtype=np.float64).tolist(),
         "squares": np.sum([batch.squares for batch in batches], axis=0, dtype=np.float64).tolist(),
         "source": block.fingerprint(),
     }
-    if not alike:
+    if not is_one_shape:
         record["sizes"] = sizes
     if block.names is not None:
         record["names"] = block.names
@@ -415,20 +421,20 @@ def _record(block: ShardSource, batches: Sequence[Encoded]) -> Record:
 
 
 def labels_record(labels: Labels | None, index: int) -> Record:
-    """What the record of a shard says of its labels.
+    """Returns the entry of a record for its labels.
 
     Raises:
-        ValueError: a manifest can't hold them. The message says what to do.
+        ValueError: a manifest cannot hold these labels.
     """
     if labels is None:
         return {}
     size = values_per_image(labels)
     if size > MOST_VALUES:
         raise ValueError(
-            f"A store keeps labels of up to {MOST_VALUES} values per image, since they are written as text. Leave them "
-            "out and keep them in a file of their own, such as `np.save('labels.npy', labels)`, whose rows are in the "
-            "order of the images; of one-hot labels give `labels.argmax(axis=-1)`. If they are what the images should "
-            f"be restored to, they are `targets=` of `train`. Received: {size} values per image"
+            f"A store holds labels of up to {MOST_VALUES} values per image, since they are written as text. Leave them "
+            "out and save them in a separate file, for example `np.save('labels.npy', labels)`, whose rows have the "
+            "order of the images. Convert one-hot labels with `labels.argmax(axis=-1)`. If the stack should restore "
+            f"them, pass them as `targets=` of `train`. Received: {size} values per image"
         )
     columns = labels if isinstance(labels, dict) else {"": labels}
     lists = {name: values.tolist() for name, values in columns.items()}
@@ -437,6 +443,6 @@ def labels_record(labels: Labels | None, index: int) -> Record:
             check_labels(items)
     except ValueError as error:
         raise ValueError(
-            f"The labels of shard {index} can't be kept: {error}. Convert them, or leave them out."
+            f"The labels of shard {index} can't be stored: {error}. Convert them, or leave them out."
         ) from error
     return {"named_labels": lists} if isinstance(labels, dict) else {"labels": lists[""]}

@@ -1,1 +1,1 @@
-"""Fitting the levels of a stack."""
+"""Training the levels of a stack."""

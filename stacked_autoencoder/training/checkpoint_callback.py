@@ -1,4 +1,4 @@
-"""The callback that writes where training is, and goes on from there."""
+"""The callback that writes checkpoints while a level trains, and restores them."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from stacked_autoencoder.training.checkpoint_format import (
 from stacked_autoencoder.utils.checks import is_number, is_whole, require
 from stacked_autoencoder.utils.seeds import check_random_state, random_state, set_random_state
 
-WITHIN_EPOCH = 300.0  # seconds: most of what a kill can cost
+WITHIN_EPOCH = 300.0  # seconds between checkpoints within an epoch, the most that an interruption can cost
 
 
 class CheckpointCallback(keras.callbacks.Callback):
-    """Writes what changes in training after each epoch, and in long ones on the way; puts it back before the first.
+    """Writes a checkpoint after each epoch, and every five minutes within longer ones; restores it at the beginning.
 
     Args:
-        file: to write to, and to go on from if it is there.
-        best: `RestoreBestWeights`, which holds the best weights so far.
-        others: callbacks of the user's, whose numbers and lists of arrays are kept, too: what was best so far, since
-            when it hasn't got better. Arguments of their constructors aren't.
-        epochs: of this training; a checkpoint of more of them is refused.
-        steps: of an epoch, likewise.
+        file: the checkpoint. If it exists, training continues from it.
+        best: `RestoreBestWeights`, which has the best weights so far.
+        others: the user's callbacks. Their numbers and lists of arrays are saved, too, such as the best loss so far.
+            Arguments of their constructors aren't.
+        epochs: number of epochs; a checkpoint with more epochs is refused.
+        steps: steps per epoch; a checkpoint with more steps is refused.
 
     Attributes:
-        epoch: the first one to train.
-        step: of this epoch, the first one to train.
-        is_over: whether a callback had ended training before.
+        epoch: index of the first epoch to train.
+        step: index of the first step to train in that epoch.
+        is_over: whether a callback had stopped training.
 
     Raises:
-        ValueError: the file is damaged, or of another training.
+        ValueError: the file is damaged, or belongs to another call.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class CheckpointCallback(keras.callbacks.Callback):
         def check(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
             check_now(meta, arrays)
             require(epochs is None or len(meta["epoch"]) <= epochs, f"it has more than {epochs} epochs")
-            require(steps is None or meta["step"] < steps, f"it has more than {steps} steps of an epoch")
-            require(len(meta["callbacks"]) == len(others), f"it isn't of {len(others)} callbacks")
+            require(steps is None or meta["step"] < steps, f"it has more than {steps} steps per epoch")
+            require(len(meta["callbacks"]) == len(others), f"it wasn't written with {len(others)} callbacks")
 
         self.meta, self.arrays = of_chief(lambda: read(file, check) if os.path.lexists(file) else (None, {}))
         self.epoch, self.step, self.is_over = 0, 0, False
@@ -82,19 +82,19 @@ class CheckpointCallback(keras.callbacks.Callback):
         self.best.best, self.best.last = self.meta["best"], self.meta["last"]
         self.best.weights = in_order("best", self.arrays)
         self.model.history.epoch, self.model.history.history = list(self.meta["epoch"]), self.meta["history"]
-        self._put_back_others()
+        self._restore_others()
         set_random_state(self.meta["random"])
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.is_first = epoch == self.epoch
-        if self.is_first and self.step:  # what is measured has just been set to zero
+        if self.is_first and self.step:  # the metrics have just been reset
             put_back(self.model.metrics_variables, "metric", self.arrays)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         done = batch + 1
-        if self.is_first and done <= self.step:  # the loop passes over what was done before
-            if done == self.step:  # the other callbacks have seen all of these batches a second time
-                self._put_back_others()
+        if self.is_first and done <= self.step:  # the loop skips steps that were taken before the interruption
+            if done == self.step:  # the other callbacks were called a second time for the skipped steps
+                self._restore_others()
         elif done < self.params["steps"] and of_chief(lambda: time.monotonic() - self.written > WITHIN_EPOCH):
             self._write(done)
 
@@ -102,7 +102,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         self._write(0)
 
     def _check_form(self) -> None:
-        """Raises `ValueError` if this can't be put back; nothing has been set by then."""
+        """Raises `ValueError` if the checkpoint can't be restored, before anything is changed."""
         variables = self._variables()
         check_same_form(((f"variable_{number}", each) for number, each in enumerate(variables)), self.arrays)
         check_same_form(((f"best_{number}", each) for number, each in enumerate(self.model.weights)), self.arrays)
@@ -112,29 +112,29 @@ class CheckpointCallback(keras.callbacks.Callback):
             check_same_form(((f"metric_{number}", each) for number, each in enumerate(metrics)), self.arrays)
             counts["metric"] = len(metrics)
         for name, count in counts.items():
-            require(len(in_order(name, self.arrays)) == count, f"there are more arrays {name!r} than {count}")
+            require(len(in_order(name, self.arrays)) == count, f"there are more than {count} arrays {name!r}")
         step, at_once = self.meta["step"], self.model.steps_per_execution
-        require(step < self.params["steps"] and step % at_once == 0, f"{step} isn't a step after which it is written")
+        require(step < self.params["steps"] and step % at_once == 0, f"no checkpoint is written after step {step}")
         for _ in self._state_of_others():
             pass
 
-    def _put_back_others(self) -> None:
+    def _restore_others(self) -> None:
         for callback, name, value in [*self._state_of_others()]:
             setattr(callback, name, value)
 
     def _state_of_others(self) -> Iterator[tuple[keras.callbacks.Callback, str, Any]]:
-        """Callbacks of the user's, names of their attributes, and what these were.
+        """Yields the user's callbacks, names of their attributes, and the saved values.
 
         Raises:
-            ValueError: there is an attribute that is never written.
+            ValueError: the checkpoint has an attribute that is never saved.
         """
         for index, callback in enumerate(self.others):
             for name, value in self.meta["callbacks"][index].items():
-                # Earlier versions wrote text, too, which could be where a callback writes to.
+                # Earlier versions also saved text, which could be a path to write to.
                 if isinstance(value, str):
                     continue
                 _check_name(callback, name)
-                if _is_plain(_present(callback, name)):  # else it has become something else meanwhile
+                if _is_plain(_present(callback, name)):  # otherwise the attribute now has another type
                     yield callback, name, value
             for name in self.meta["lists"][index]:
                 _check_name(callback, name)
@@ -143,7 +143,7 @@ class CheckpointCallback(keras.callbacks.Callback):
                     yield callback, name, in_order(f"callback{index}_{name}", self.arrays)
 
     def _write(self, step: int) -> None:
-        self.arrays = {}  # what was read has been put back
+        self.arrays = {}  # frees the arrays that were restored
         arrays = numbered("variable", [np.asarray(variable) for variable in self._variables()])
         arrays |= numbered("metric", [np.asarray(variable) for variable in self.model.metrics_variables])
         arrays |= numbered("best", self.best.weights)
@@ -165,12 +165,12 @@ class CheckpointCallback(keras.callbacks.Callback):
         self.written = time.monotonic()
 
     def _variables(self) -> list[keras.Variable]:
-        """All that training changes: weights, the states of noises and draws, the optimizer's."""
+        """Returns all variables that training changes: weights, random states, and those of the optimizer."""
         return [*self.model.variables, *self.model.optimizer.variables]
 
 
 def check_now(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Raises `ValueError` if these aren't the plain values and the arrays that are written while a level trains."""
+    """Raises `ValueError` if these aren't the contents of a checkpoint that is written while a level trains."""
     check_history(meta)
     require(is_whole(meta.get("step")), "`step` isn't a number of steps")
     require(is_number(meta.get("best")) and is_number(meta.get("last")), "`best` or `last` isn't a loss")
@@ -182,7 +182,7 @@ def check_now(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None
         and len(plain) == len(lists)
         and all(isinstance(state, dict) and all(map(_is_plain_or_text, state.values())) for state in plain)
         and all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists),
-        "it doesn't tell what callbacks were",
+        "the state of the callbacks is invalid",
     )
     for index, names in enumerate(lists):
         for name in names:
@@ -191,21 +191,21 @@ def check_now(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None
 
 
 def plain_state(callback: keras.callbacks.Callback) -> dict[str, Any]:
-    """Its numbers but those it was made with, some of which Keras's change when training begins."""
+    """Returns the numbers that a callback changes itself, without the arguments of its constructor."""
     return {
         name: as_plain(value) for name, value in vars(callback).items() if _is_plain(value) and _is_own(callback, name)
     }
 
 
 def _is_own(callback: keras.callbacks.Callback, name: str) -> bool:
-    """Whether an attribute is one that a callback changes itself: what it was made with says where it may write."""
-    of_class = inspect.getattr_static(type(callback), name, None)  # a method or a property is none of its state
+    """Returns whether an attribute is state, and not an argument of the constructor, which can be an output path."""
+    of_class = inspect.getattr_static(type(callback), name, None)  # methods and properties aren't state
     is_argument = name in inspect.signature(type(callback).__init__).parameters
     return not name.startswith("__") and not is_argument and (_is_plain(of_class) or _is_list_of_arrays(of_class))
 
 
 def _check_name(callback: keras.callbacks.Callback, name: str) -> None:
-    require(_is_own(callback, name), f"it sets {name!r} of a {type(callback).__name__}, which is never written")
+    require(_is_own(callback, name), f"it has {name!r} of a {type(callback).__name__}, which is never saved")
 
 
 def _present(callback: keras.callbacks.Callback, name: str) -> Any:

@@ -1,13 +1,13 @@
-"""Where a call of `train` or `fine_tune` is, on disk: the same call goes on after a kill as if nothing had happened.
+"""The checkpoints of a call of `train` or `fine_tune`. After an interruption, the same call continues from them.
 
-    <folder>/train.json    what was called for; another call is refused
+    <folder>/train.json    the arguments of the call; another call is refused
     <folder>/start0.npz    level 0 before its first step, and the state of all random numbers
-    <folder>/now0.npz      what changes while it trains, after an epoch or within a long one
-    <folder>/done0.npz     level 0 when it was done
+    <folder>/now0.npz      the state of training, after an epoch or within a long one
+    <folder>/done0.npz     level 0 after training
 
-`fine_tune` has `fine_tune.json`, `start_all.npz`, … for all levels at once, so one folder holds those of both calls.
-What goes on is set up again from its start, which gives the same optimizer, the same sample and the same order of the
-data, and then takes over what `now` holds. Each file is there whole, or the one before it is.
+`fine_tune` writes `fine_tune.json`, `start_all.npz`, …, so that one folder can contain the checkpoints of both calls.
+To continue, a level is first restored from `start`, which determines the optimizer, the sample that selects weights and
+the order of the data, and then from `now`. Files are replaced atomically.
 """
 
 from __future__ import annotations
@@ -37,53 +37,54 @@ from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.files import read_regular, write_json
 from stacked_autoencoder.utils.seeds import check_random_state
 
-ALL = "_all"  # in place of a level's index in the names of files
+ALL = "_all"  # replaces the level index in the names of files
 NPZ = {"train": re.compile(r"(start|now|done)\d+\.npz"), "fine_tune": re.compile(rf"(start|now|done){ALL}\.npz")}
-MARK = "trained before"  # what `described` has, and no other program's JSON
+MARK = "trained before"  # a key that only the JSON of `described` has
 LARGEST_CALL = 1 << 24  # bytes
 LINEAR = ("mean", "components", "variances", "residual")
 
 
 class Checkpoints:
-    """Of one call of a method.
+    """The checkpoints of one call.
 
     Args:
-        folder: is made if it isn't there.
+        folder: the folder, which is created if necessary.
         method: `"train"` or `"fine_tune"`.
-        call: what decides the result, as plain values.
+        call: everything that determines the result, as plain values.
 
     Raises:
-        ValueError: the folder holds those of another call.
+        ValueError: the folder contains checkpoints of another call.
     """
 
     def __init__(self, folder: Path, method: str, call: Mapping[str, Any]) -> None:
         self.folder = folder
         of_chief(lambda: self._begin(method, json.loads(json.dumps(call, default=str))))
 
-    def _begin(self, method: str, now: dict[str, Any]) -> None:
+    def _begin(self, method: str, call: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / f"{method}.json"
         if not os.path.lexists(file):
             self._check_free(method)
-            write_json(file, now)
+            write_json(file, call)
             return
-        before = _called_before(file)
-        other = [name for name in now if now[name] != before.get(name)]
-        if other:
-            name = other[0]
+        earlier = _earlier_call(file)
+        different = [name for name in call if call[name] != earlier.get(name)]
+        if different:
+            name = different[0]
             raise ValueError(
-                f"`checkpoint_dir` holds the checkpoints of another call, with another {', '.join(other)}: {name} was "
-                f"{_short(before.get(name))} and is {_short(now[name])}. Call `{method}` as before to go on, or give "
-                f"another folder to begin anew. Received: checkpoint_dir={str(self.folder)!r}"
+                f"`checkpoint_dir` contains checkpoints of a call with different {', '.join(different)}: {name} was "
+                f"{_short(earlier.get(name))} and is now {_short(call[name])}. Call `{method}` with the "
+                "earlier arguments to continue, or use another folder to start again. "
+                f"Received: checkpoint_dir={str(self.folder)!r}"
             )
 
     def _check_free(self, method: str) -> None:
-        """Refuses a folder with files of the user's own where checkpoints would be written."""
+        """Raises `ValueError` if checkpoints would overwrite files that this library didn't write."""
         taken = sorted(entry.name for entry in self.folder.iterdir() if NPZ[method].fullmatch(entry.name))
         if taken:
             raise ValueError(
-                f"`checkpoint_dir` holds {taken[0]}, but no {method}.json, which `{method}` writes first: it would "
-                "overwrite a file that isn't its own. Nothing was changed. Give another folder, or move the file away. "
+                f"`checkpoint_dir` contains {taken[0]}, but no {method}.json, so `{method}` didn't write that file "
+                "and would overwrite it. Nothing was changed. Use another folder, or move the file. "
                 f"Received: checkpoint_dir={str(self.folder)!r}"
             )
 
@@ -92,16 +93,21 @@ class Checkpoints:
     def finished(
         self, part: int | str, levels: Sequence[Level]
     ) -> tuple[keras.callbacks.History, tuple[float, float]] | None:
-        """Makes levels what they were when they were done, if they were; the history, and the value range of inputs.
+        """Restores levels that an earlier call finished.
 
         Args:
             part: the index of a level that is trained alone, or `ALL`.
+            levels: the levels, which don't change if they weren't finished.
+
+        Returns:
+            The history, and the value range of the inputs; `None` if the levels weren't finished.
         """
         meta = _restore(levels, self.folder / f"done{part}.npz", _check_done)
         if meta is None:
             return None
         history = keras.callbacks.History()
         history.epoch, history.history, history.start_loss = meta["epoch"], meta["history"], meta["start_loss"]
+        history.best_loss = meta.get("best_loss")  # earlier versions didn't write it
         return history, tuple(meta["value_range"])
 
     def finish(
@@ -111,38 +117,40 @@ class Checkpoints:
         history: keras.callbacks.History,
         value_range: tuple[float, float],
     ) -> None:
-        told = {"epoch": history.epoch, "history": history.history, "start_loss": history.start_loss}
-        _keep(self.folder / f"done{part}.npz", levels, told | {"value_range": value_range})
+        """Writes the checkpoint of levels whose training is over."""
+        meta = {"epoch": history.epoch, "history": history.history}
+        meta |= {"start_loss": history.start_loss, "best_loss": history.best_loss, "value_range": value_range}
+        _keep(self.folder / f"done{part}.npz", levels, meta)
         if is_chief():
             (self.folder / f"now{part}.npz").unlink(missing_ok=True)
 
-    def begin(self, part: int | str, levels: Sequence[Level], start: Callable[[], None] | None = None) -> Path:
-        """Makes levels what they were before the first step, or starts them now.
+    def begin(self, part: int | str, levels: Sequence[Level], initialise: Callable[[], None] | None = None) -> Path:
+        """Restores levels as they were before their first step, or initialises them and writes that checkpoint.
 
         Returns:
-            The file for what changes from then on.
+            The file for the state of training.
         """
         file, now = self.folder / f"start{part}.npz", self.folder / f"now{part}.npz"
         of_chief(partial(_check_now, now))  # before any level is changed
         if _restore(levels, file) is None:
-            if start is not None:
-                start()
+            if initialise is not None:
+                initialise()
             _keep(file, levels, {})
         return now
 
 
-def _keep(file: Path, levels: Sequence[Level], told: Mapping[str, Any]) -> None:
-    meta, arrays = state_of(levels)
-    of_chief(lambda: write(file, arrays, {**told, **meta}))
+def _keep(file: Path, levels: Sequence[Level], meta: Mapping[str, Any]) -> None:
+    state, arrays = state_of(levels)
+    of_chief(lambda: write(file, arrays, {**meta, **state}))
 
 
 def _restore(
     levels: Sequence[Level], file: Path, check: Callable[[Mapping[str, Any]], None] | None = None
 ) -> dict[str, Any] | None:
-    """What a file tells, of levels that are as it says now; `None` if it isn't there.
+    """Restores levels from a file and returns its plain values; `None` if there is no file.
 
     Raises:
-        ValueError: it is damaged, or of other levels, which stay as they are.
+        ValueError: the file is damaged, or belongs to other levels. The levels don't change.
     """
 
     def check_all(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -150,11 +158,11 @@ def _restore(
             check(meta)
         _check_levels(levels, meta, arrays)
 
-    found = of_chief(lambda: read(file, check_all) if os.path.lexists(file) else None)
-    if found is None:
+    contents = of_chief(lambda: read(file, check_all) if os.path.lexists(file) else None)
+    if contents is None:
         return None
-    take_over(levels, *found)
-    return found[0]
+    take_over(levels, *contents)
+    return contents[0]
 
 
 def _check_now(file: Path) -> None:
@@ -162,31 +170,32 @@ def _check_now(file: Path) -> None:
         read(file, check_now)
 
 
-def _called_before(file: Path) -> dict[str, Any]:
-    """What a method was called for."""
+def _earlier_call(file: Path) -> dict[str, Any]:
+    """Returns the arguments of an earlier call."""
     try:
-        before = json.loads(read_regular(file, LARGEST_CALL))
-        require(isinstance(before, dict) and MARK in before, "it doesn't describe a call")
+        call = json.loads(read_regular(file, LARGEST_CALL))
+        require(isinstance(call, dict) and MARK in call, "it doesn't describe a call")
     except Exception as error:  # not JSON, not even text
         raise unusable(file, error) from error
-    return before
+    return call
 
 
 def _check_done(meta: Mapping[str, Any]) -> None:
-    """Raises `ValueError` if this isn't what `finish` writes."""
+    """Raises `ValueError` if these aren't plain values that `finish` writes."""
     check_history(meta)
     ends = meta.get("value_range")
     require(is_number(meta.get("start_loss")), "`start_loss` isn't a number")
+    require(meta.get("best_loss") is None or is_number(meta["best_loss"]), "`best_loss` isn't a number")
     require(isinstance(ends, list) and len(ends) == 2 and all(map(is_number, ends)), "`value_range` isn't a range")
 
 
 def _check_levels(levels: Sequence[Level], meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Raises `ValueError` if `take_over` couldn't make levels what a file tells."""
+    """Raises `ValueError` if `take_over` couldn't restore levels from these values."""
     states, present = meta.get("levels"), state_of(levels)[1]
-    require(isinstance(states, list) and len(states) == len(levels), f"it isn't of {len(levels)} levels")
+    require(isinstance(states, list) and len(states) == len(levels), f"it doesn't contain {len(levels)} levels")
     check_same_form(((name, array) for name, array in present.items() if not name.startswith("linear")), arrays)
     for index, (level, state) in enumerate(zip(levels, states, strict=True)):
-        require(isinstance(state, dict) and state.get("kind") == level.kind, f"level {index} is of another kind")
+        require(isinstance(state, dict) and state.get("kind") == level.kind, f"level {index} has another kind")
         require(isinstance(state.get("started"), bool), f"`started` of level {index} isn't true or false")
         for name in level.statistics():
             require(
@@ -200,7 +209,7 @@ def _check_levels(levels: Sequence[Level], meta: Mapping[str, Any], arrays: Mapp
             )
         _check_linear_code(f"linear{index}_", arrays)
     known = {*present, *(f"linear{index}_{name}" for index in range(len(levels)) for name in LINEAR)}
-    require(known.issuperset(arrays), "there are arrays that belong to no level")
+    require(known.issuperset(arrays), "there are arrays that don't belong to any level")
     check_random_state(meta.get("random"))
 
 
@@ -212,9 +221,10 @@ def _check_linear_code(prefix: str, arrays: Mapping[str, np.ndarray]) -> None:
     parts = [arrays.get(prefix + name) for name in LINEAR]
     if all(part is None for part in parts):
         return
-    require(all(part is not None and part.dtype.kind == "f" for part in parts), "a part of a linear code is missing")
+    require(all(part is not None and part.dtype.kind == "f" for part in parts), "a part of a PCA is missing")
     mean, components, variances, residual = (part.shape for part in parts)
-    require(len(components) == 2 and (*mean, *variances) == components and not residual, "a linear code isn't whole")
+    is_consistent = len(components) == 2 and (*mean, *variances) == components and not residual
+    require(is_consistent, "the shapes of a PCA don't match")
 
 
 def described(
@@ -224,9 +234,9 @@ def described(
     options: FitOptions,
     callbacks: CallbacksOfLevels,
 ) -> dict[str, Any]:
-    """What decides the result of a call, as plain values: its arguments, the stack as it is, the data.
+    """Returns everything that determines the result of a call, as plain values: arguments, stack and data.
 
-    Weights that the start will set are left out: they are random.
+    Weights of levels that will be initialised are left out, since they are random.
     """
     started = [index for index, level in enumerate(stack.levels) if level.started]
     known = stack.fingerprint(max(started)) if started == [*range(len(started))] and started else None
@@ -250,7 +260,7 @@ def described(
 
 
 def _optimizer_described(optimizer: keras.optimizers.Optimizer) -> list[Any]:
-    config = {name: value for name, value in optimizer.get_config().items() if name != "name"}  # Keras counts them
+    config = {name: value for name, value in optimizer.get_config().items() if name != "name"}  # numbered by Keras
     return [type(optimizer).__name__, config]
 
 

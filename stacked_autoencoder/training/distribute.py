@@ -1,19 +1,19 @@
-"""Training on several devices and machines, by TensorFlow's own means.
+"""Training on several devices and machines with TensorFlow's distribution strategies.
 
     with tf.distribute.MirroredStrategy().scope():        # or MultiWorkerMirroredStrategy()
         sae = Autoencoder(…)
-    sae.train(images, batch_size=256)                     # of all devices together, as Keras has it
+    sae.train(images, batch_size=256)                     # images per step of all devices, as in Keras
 
     batch of 7 ─┬─▶ device 0: images 0 to 2 ─▶ gradients ─┐
-                └─▶ device 1: images 3 to 6 ─▶ gradients ─┴─▶ their sum: that of the batch ─▶ the same step on all
+                └─▶ device 1: images 3 to 6 ─▶ gradients ─┴─▶ sum = gradients of the batch ─▶ the same step on all
 
-The steps are those that one device would take with the same `batch_size`, but for how sums are rounded, and for what is
-drawn in training: all devices draw alike, each for its own rows.
+The steps are the same as on one device with the same `batch_size`, except for rounding and for random numbers: all
+devices draw the same numbers, each for its rows.
 
-Every worker of a `MultiWorkerMirroredStrategy` makes the same calls with the same arguments. All read the same batches
-in the same order, and each keeps its rows. The closed-form start sums what each finds in its part of the batches. What
-is decided once is decided by the chief and told to the others: random numbers, the weights that a level starts with,
-whether there is something to go on from. The chief alone writes.
+Every worker of a `MultiWorkerMirroredStrategy` makes the same calls with the same arguments. All workers read the same
+batches in the same order, and each uses its rows. For the closed-form initialisation, each worker reads a part of the
+batches, and the moments are summed. The chief decides the random numbers, the initial weights and whether there is a
+checkpoint, and sends them to the others. Only the chief writes files.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ T = TypeVar("T")
 
 
 def scope_of(levels: Sequence[Level]) -> AbstractContextManager[Any]:
-    """The scope of the strategy that levels were made in; nothing for those made in none.
+    """Returns the scope of the strategy in which levels were created, or an empty context without a strategy.
 
     Raises:
-        ValueError: not all of them were made in it.
+        ValueError: the levels were created in different scopes.
     """
     models = [model for level in levels for model in level.models().values()]
     strategy = models[0].distribute_strategy
     made_in = strategy.extended.variable_created_in_scope
     if not all(made_in(weight.value) for model in models for weight in model.weights):
         raise ValueError(
-            "All levels must be made in the scope of the strategy that trains them, by `Autoencoder(…)`, "
+            "All levels must be created in the scope of the strategy that trains them: call `Autoencoder(…)`, "
             f"`Autoencoder.load` and `add` within `with strategy.scope():`. Received: {strategy!r}, and weights that "
-            "were made outside of its scope"
+            "were created outside of its scope"
         )
     with strategy.scope():
         if not tf.distribute.has_strategy():
@@ -55,10 +55,10 @@ def scope_of(levels: Sequence[Level]) -> AbstractContextManager[Any]:
 
 
 def in_scope(train: Callable[..., T]) -> Callable[..., T]:
-    """A method of a stack that trains it, within the scope that its levels were made in, wherever it is called.
+    """Decorates a method that trains a stack, so that it runs in the scope in which the levels were created.
 
     Raises:
-        NotImplementedError: several devices can't take the steps that one would.
+        NotImplementedError: the steps on several devices would differ from those on one.
     """
 
     @functools.wraps(train)
@@ -75,25 +75,27 @@ def in_scope(train: Callable[..., T]) -> Callable[..., T]:
 def _check(strategy: tf.distribute.Strategy, levels: Sequence[Level]) -> None:
     if isinstance(strategy, tf.distribute.ParameterServerStrategy):
         raise NotImplementedError(
-            "Training takes the same step on all devices: use a `MirroredStrategy` or `MultiWorkerMirroredStrategy`. "
+            "Training needs a `MirroredStrategy` or a `MultiWorkerMirroredStrategy`, which take the same step on all "
+            "devices. "
             f"Received: {strategy!r}"
         )
     for level in levels:
         if strategy.num_replicas_in_sync > 1 and not level.is_judged_by_image:
             raise NotImplementedError(
-                "On several devices the loss must be a mean over images, whose gradient is the sum of what each device "
-                "finds for its own. `KLSparsity` compares the mean of the whole batch, and `mask_value` and "
-                '`missing="ignore"` leave other numbers of values to each device: train this level on one. '
+                "On several devices, the loss must be a mean over images. With `KLSparsity` it depends on the mean of "
+                'the whole batch, and with `mask_value` or `missing="ignore"`, devices have unequal numbers of values. '
+                "Train this level on one device. "
                 f"Received: {level!r}"
             )
 
 
 def change(levels: Sequence[Level], apply: Callable[[], Any], *, on_all_workers: bool = False) -> None:
-    """Changes levels; with several workers, only the chief's, and the others copy the result.
+    """Changes levels. With several workers, the chief changes its levels and the others copy the result.
 
     Args:
+        levels: the levels.
         apply: changes the levels.
-        on_all_workers: whether all workers call `apply`, since they share the work.
+        on_all_workers: whether all workers call `apply`, because they share the work.
     """
     if not has_workers():
         apply()

@@ -1,4 +1,4 @@
-"""Training levels, one or several jointly, by Keras `fit`, and keeping the best weights they have ever had."""
+"""Training one level, or several jointly, and keeping the weights with the lowest loss."""
 
 from __future__ import annotations
 
@@ -19,35 +19,36 @@ from stacked_autoencoder.layers.tied import copy_out
 from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.metrics import squared_error
 from stacked_autoencoder.optimizers import PEAK_LEARNING_RATE, LearningRate, LevelMuon, WarmCosine, fixed_rate
-from stacked_autoencoder.training.callback_options import Callbacks, close_files, go_on_writing
+from stacked_autoencoder.training.callback_options import Callbacks, close_files, keep_written_rows
 from stacked_autoencoder.training.callbacks import LevelProgress, RestoreBestWeights, TerminateOnNaN, Validate
 from stacked_autoencoder.training.checkpoint_callback import CheckpointCallback
 from stacked_autoencoder.training.loop import run_epochs
 from stacked_autoencoder.training.model import ReconstructionModel
+from stacked_autoencoder.training.report import FitReport
 from stacked_autoencoder.training.validation import LossEvaluator
 from stacked_autoencoder.utils.checks import SMALLEST, positive_int, positive_number
 from stacked_autoencoder.utils.generators import releasing_frames
 
-# Batches that decide which weights are best where there is no validation data: at most and at least. In between it is a
-# quarter of an epoch's: forward, each costs a third of a step, so all 16 of 16 would make an epoch a third longer.
+# Without validation data, a sample of the training data selects the weights: a quarter of an epoch's batches, within
+# these limits. Each costs a third of a training step, so that an epoch takes about a tenth longer.
 SAMPLE, LEAST_SAMPLE = 16, 4
 
 
-# Python's share of `fit` at batch 16 and up falls below a tenth; more would only make the progress bar coarse.
+# Enough that Python takes less than a tenth of the time; with more, the progress bar would move in large steps.
 STEPS_PER_EXECUTION = 16
 
 
 @dataclass(frozen=True)
 class FitOptions:
-    """The arguments of `train` and `fine_tune` that each `fit` takes as they are.
+    """The arguments of `train` and `fine_tune` that every `fit` needs.
 
     Attributes:
         batch_size: images per step.
-        learning_rate: peak of a warm-up and cosine over all steps, or a schedule of the user's; `None` for the default.
-        optimizer: one like it is used instead of Muon, as it is.
-        steps_per_epoch: batches that make an epoch; all of the data by default.
-        callbacks: Keras callbacks; `train` and `fine_tune` get them as users give them.
-        verbose: as Keras's `fit` has it.
+        learning_rate: peak of a warm-up and cosine decay over all steps, or a Keras schedule; `None` for the default.
+        optimizer: used instead of Muon; each `fit` makes a new optimizer with the same configuration.
+        steps_per_epoch: batches per epoch; by default all of the data.
+        callbacks: Keras callbacks, in any form that `train` and `fine_tune` accept.
+        verbose: as in Keras's `fit`.
     """
 
     batch_size: int = 32
@@ -67,17 +68,17 @@ class FitOptions:
         callbacks: Callbacks,
         verbose: int | str,
     ) -> FitOptions:
-        """Makes them of what a user passed in.
+        """Checks the arguments that a user passed.
 
         Raises:
-            ValueError: an argument isn't what it should be; the message says which.
+            ValueError: an argument is invalid.
         """
         batch_size = positive_int("batch_size", batch_size)
         if steps_per_epoch is not None:
             steps_per_epoch = positive_int("steps_per_epoch", steps_per_epoch)
         if optimizer is not None and learning_rate is not None:
             raise ValueError(
-                "An `optimizer` has its own learning rate: leave `learning_rate` out. "
+                "`learning_rate` can't be combined with `optimizer`, which has a rate already. Remove one of them. "
                 f"Received: optimizer={optimizer!r}, learning_rate={learning_rate!r}"
             )
         if learning_rate is not None and not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
@@ -91,151 +92,174 @@ class FitOptions:
 
 def fit(
     levels: Sequence[Level],
-    seen: Pairs,
+    data: Pairs,
     epochs: int,
     options: FitOptions,
     *,
     validation: Pairs | None,
-    title: str,
+    report: FitReport,
     checkpoint: Path | None = None,
 ) -> keras.callbacks.History:
-    """Fits levels, jointly if there are several, to restore what the first of them sees; keeps the best weights.
+    """Trains levels to reconstruct the input of the first one, jointly if there are several; keeps the best weights.
 
     Args:
-        seen: by the first level, with what it should restore.
-        epochs: passes over it.
-        validation: decides which weights are best; without, a fixed sample of `seen` does.
-        title: names the level in the progress bar.
-        checkpoint: file that is written after each epoch, and gone on from if it is there.
+        levels: neighbouring levels, the lowest first.
+        data: inputs of the first level, and its targets.
+        epochs: passes over the data.
+        options: the other arguments of training.
+        validation: selects the weights; without it, a fixed sample of `data` does.
+        report: prints progress.
+        checkpoint: file that is written after each epoch. If it exists, training continues from it.
 
     Returns:
-        The Keras `History`, with the loss before the first step as `history.start_loss`.
+        The Keras `History`. It also has `start_loss`, the loss before the first step, and `best_loss`, the loss of the
+        weights that were kept.
     """
     is_spread = tf.distribute.has_strategy()
     batch_size, callbacks = options.batch_size, list(options.callbacks)
-    steps = options.steps_per_epoch or seen.inputs.n_batches(batch_size)
+    steps = options.steps_per_epoch or data.inputs.n_batches(batch_size)
     tie(levels)  # the user may have trained the encoder elsewhere
     model = ReconstructionModel(levels)
     evaluator = LossEvaluator(model, levels[0].input_shape)
-    # One batch tells the scale of the steps; only without validation data do more have to decide what is kept.
+    # The optimizer needs one batch, to scale its steps. Without validation data, more batches select the weights.
     most = min(max(steps // 4, LEAST_SAMPLE), SAMPLE) if validation is None else 1
-    sample = list(seen.batches(batch_size, shuffle=True, most=most))
-    check_targets(levels[0], seen, sample)
+    sample = list(data.batches(batch_size, shuffle=True, most=most))
+    check_targets(levels[0], data, sample)
     measure = partial(evaluator, sample) if validation is None else partial(evaluator.of_all, validation, batch_size)
     start_loss = measure()["loss"]
     if validation is not None:
-        check_same_range(seen.inputs, validation.inputs)
+        check_same_range(data.inputs, validation.inputs)
+    report.measured(start_loss)
     if options.optimizer is None:
         learning_rate = PEAK_LEARNING_RATE if options.learning_rate is None else options.learning_rate
         if not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
             learning_rate = WarmCosine(learning_rate, steps * epochs)
         is_plain = all(level.objective.is_plain for level in levels)
         inputs, targets = sample[0]
-        # With what acts in training alone: a code of as many values as the image restores all but what is corrupted.
+        # `model` includes corruption and noise. Without them, an encoding as large as the image would have no error.
         total, count = squared_error(*without_masked(levels[0], targets, np.asarray(model(inputs))))
         inputs = levels[0].filled(inputs)
         optimizer = optimizer_for(levels, inputs, start_loss if is_plain else total / count, learning_rate, start_loss)
     else:
-        # Another one has its slots for other weights.
+        # A new one for each level, since an optimizer belongs to the weights that it was built with.
         optimizer = type(options.optimizer).from_config(options.optimizer.get_config())
     if computes_in_float16(levels) and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        # As `compile` does for models of this policy. Ours is float32 outside its layers, so that it doesn't.
+        # `compile` does this only for models whose own policy is float16, and `ReconstructionModel` is float32.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    # Here, not in the traced step, where each slot's initial value would stay in memory for good.
+    # Outside of the traced step, whose graph would keep the initial value of each slot in memory.
     optimizer.build(model.trainable_variables)
     model.compile(optimizer=optimizer, steps_per_execution=min(STEPS_PER_EXECUTION, steps))
     best = RestoreBestWeights(measure if validation is None else None, start_loss)
     history = keras.callbacks.History()
-    # The history comes after the user's callbacks, as in Keras's `fit`: they may add to what it keeps.
-    followed = [TerminateOnNaN(title), best, LevelProgress(title), *callbacks, history]
-    if validation is not None:
-        followed.insert(0, Validate(measure, callbacks))
-    done, step, is_over = 0, 0, False
+    first_epoch, first_step, is_over, checkpoints = 0, 0, False, []
     if checkpoint is not None:
-        followed.append(keeper := CheckpointCallback(checkpoint, best, callbacks, epochs, steps))
-        done, step, is_over = keeper.epoch, keeper.step, keeper.is_over
-        if done:
-            go_on_writing(callbacks)
+        checkpoints = [CheckpointCallback(checkpoint, best, callbacks, epochs, steps)]
+        first_epoch, first_step, is_over = checkpoints[0].epoch, checkpoints[0].step, checkpoints[0].is_over
+        if first_epoch:
+            keep_written_rows(callbacks)
+        if (first_epoch or first_step) and not is_over and first_epoch < epochs:
+            report.resumed(first_epoch, first_step)
+    progress = LevelProgress(report.title, report.time_left, first_step)
+    # The history follows the user's callbacks, as in Keras's `fit`, since they may add to the logs that it keeps.
+    all_callbacks = [TerminateOnNaN(report.title), best, progress, *callbacks, history, *checkpoints]
+    if validation is not None:
+        all_callbacks.insert(0, Validate(measure, callbacks))
     try:
-        with seen.own_errors(), releasing_frames():
-            data = seen.from_step(batch_size, done * steps + step)
+        with data.own_errors(), releasing_frames():
+            batches = data.from_step(batch_size, first_epoch * steps + first_step)
             run_epochs(
                 model,
-                spread(data) if is_spread else data,
-                epochs=done if is_over else epochs,
+                spread(batches) if is_spread else batches,
+                epochs=first_epoch if is_over else epochs,
                 steps=steps,
-                first_epoch=done,
-                first_step=step,
-                callbacks=followed,
+                first_epoch=first_epoch,
+                first_step=first_step,
+                callbacks=all_callbacks,
                 verbose=options.verbose if is_chief() else 0,
             )
     except BaseException as error:
-        best.put_back()
+        best.restore()
         if not isinstance(error, KeyboardInterrupt):
             raise
-        how = "" if checkpoint is None else ": the same call goes on after the last checkpoint"
+        advice = "call `train` to continue" if checkpoint is None else "repeat the call to continue from the checkpoint"
         raise KeyboardInterrupt(
-            f"{title} was interrupted. Its best weights so far are in place; `save` keeps them, `train` goes on{how}."
+            f"{report.title} was interrupted. Its best weights so far were restored. Call `save` to keep them, "
+            f"or {advice}."
         ) from None
     finally:
         close_files(callbacks)
         tie(levels)
-    history.start_loss = start_loss
+    history.start_loss, history.best_loss = start_loss, float(best.best)
+    report.finished(history)
     return history
 
 
 def computes_in_float16(levels: Sequence[Level]) -> bool:
-    """Whether gradients may be too small for the numbers that they are computed in."""
+    """Whether any layer computes in float16, in which small gradients become 0."""
     models = [model for level in levels for model in level.models().values()]
     return any(layer.compute_dtype == "float16" for model in models for layer in model.layers)
 
 
 def tie(levels: Sequence[Level]) -> None:
-    """Makes the decoders' own kernels those of the encoders, where they are tied."""
+    """Copies the kernels of tied encoders to their decoders, which don't train kernels of their own."""
     for level in levels:
         copy_out(level.decoder, level.tied_layers())
 
 
-def check_targets(level: Level, seen: Pairs, sample: Sequence[tuple[np.ndarray, np.ndarray]] = ()) -> None:
-    """Refuses a loss of probabilities for values that can't be any, as far as is known.
+def check_targets(level: Level, data: Pairs, sample: Sequence[tuple[np.ndarray, np.ndarray]] = ()) -> None:
+    """Checks that targets of a loss for probabilities lie in [0, 1], as far as they have been read.
 
     Args:
-        sample: batches of what the level sees, besides what has been read before.
+        level: the level that is trained.
+        data: its inputs and targets.
+        sample: batches of both that were read now.
+
+    Raises:
+        ValueError: a value lies outside of [0, 1].
     """
     if not level.objective.is_within_unit_interval:
         return
-    source = seen.inputs if seen.targets is None else seen.targets
+    source = data.inputs if data.targets is None else data.targets
     low = min([source.low, *(np.fmin.reduce(targets, axis=None) for _, targets in sample)])
     high = max([source.high, *(np.fmax.reduce(targets, axis=None) for _, targets in sample)])
     if low < 0 or high > 1:
         raise ValueError(
-            "This level's `loss` is one of probabilities, so what it restores must lie in [0, 1]. For `uint8` images "
-            "make the Autoencoder with `value_range=(0, 1)`; scale floats from [-1, 1] with `(images + 1) / 2`; or "
-            f'take `loss="mse"`. Received: values from {low:g} to {high:g}'
+            "The `loss` of this level compares probabilities, so its targets must lie in [0, 1]. Pass "
+            "`value_range=(0, 1)` to the Autoencoder for `uint8` images, scale floats from [-1, 1] with "
+            f'`(images + 1) / 2`, or use `loss="mse"`. Received: values from {low:g} to {high:g}'
         )
 
 
 def optimizer_for(
     levels: Sequence[Level], inputs: np.ndarray, error: float, learning_rate: LearningRate, loss: float | None = None
 ) -> LevelMuon:
-    """The optimizer of levels, chained, before the first step.
+    """Returns the default optimizer for levels that are trained jointly.
 
     Args:
-        inputs: what the first of them sees, one batch.
-        error: mean squared error at which they stand.
+        levels: neighbouring levels, the lowest first.
+        inputs: one batch of inputs of the first level.
+        error: mean squared error of the levels before the first step.
         learning_rate: a number or a schedule.
-        loss: at which they stand, `error` by default.
+        loss: loss of the levels before the first step; by default `error`.
     """
     unit = max(error if loss is None else loss, SMALLEST)
     return LevelMuon(learning_rate, scales=step_scales(levels, inputs, max(error, SMALLEST)), unit=unit)
 
 
 def step_scales(levels: Sequence[Level], inputs: np.ndarray, error: float) -> dict[int, float]:
-    """Learning rates of the layers that write an output, in units of what is left to correct.
+    """Returns factors on the learning rates of the output layers, proportional to the error before the first step.
 
-    Adam moves every weight by about the learning rate, whatever the loss. Near a start whose error is a hundredth of
-    the signal, such steps would shake the output by more than that error; scaled by it they don't, and the residual
-    paths learn at full speed.
+    Adam moves every weight by about the learning rate, whatever the loss. After the closed-form initialisation, the
+    error may be a hundredth of the signal, and unscaled steps of the output layers would change the output by more
+    than that. With scaled ones, the residual paths can learn at full speed.
+
+    Args:
+        levels: neighbouring levels, the lowest first.
+        inputs: one batch of inputs of the first level.
+        error: mean squared error of the levels before the first step.
+
+    Returns:
+        `id` of each variable of an output layer → factor on its learning rate.
     """
     scales = {}
     relative = float(np.sqrt(error)) / max(float(inputs.std()), SMALLEST)

@@ -1,4 +1,4 @@
-"""Greedy training: every level on the encodings of the one below, which are computed once."""
+"""Greedy training: each level is trained on the encodings of the level below, which are computed once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from stacked_autoencoder.training.checkpoints import Checkpoints
 from stacked_autoencoder.training.distribute import change
 from stacked_autoencoder.training.fit import SAMPLE, FitOptions, check_targets, fit
 from stacked_autoencoder.training.inputs import TrainingData
-from stacked_autoencoder.utils.console import show
+from stacked_autoencoder.training.report import FitReport, TrainingReport
 from stacked_autoencoder.utils.images import Shape
 
 
@@ -36,26 +36,29 @@ def train_greedily(
     callbacks: Mapping[int, Sequence[keras.callbacks.Callback]],
     cache: EncodingCache,
     checkpoints: Checkpoints | None,
+    report: TrainingReport,
 ) -> list[keras.callbacks.History]:
-    """Trains some levels of a stack, from the lowest to the highest.
+    """Trains some levels of a stack, the lowest first.
 
     Args:
-        stack: its levels below a trained one must have been trained, now or before.
+        stack: the stack. All levels below a trained one must be trained, in this call or before.
         epochs: index of a level to train → its epochs.
-        images: what is trained on.
-        validation: decides which weights are kept.
-        options: of each `fit`. `steps_per_epoch` is that of level 0; infinite datasets need it, and so many batches
-            of them are encoded for level 1.
-        callbacks: index of a level to train → its Keras callbacks, instead of those of `options`.
-        cache: keeps the encodings between the levels.
-        checkpoints: of this call, if it is to go on after a kill.
+        images: the training data.
+        validation: selects the weights.
+        options: options of each `fit`. `steps_per_epoch` counts for level 0. Infinite datasets need it; higher levels
+            then train on the encodings of this number of batches.
+        callbacks: index of a level to train → its Keras callbacks, which replace those of `options`.
+        cache: keeps the encodings that the next level trains on.
+        checkpoints: the checkpoints of this call, if it has any.
+        report: prints progress.
 
     Returns:
         One Keras `History` per trained level.
     """
 
     def encoded(index: int, pairs: Pairs, shape: Shape, name: str) -> Pairs:
-        """What the next level sees and restores."""
+        """Encodes inputs and targets for the next level."""
+        report.encoding(index, name)
         both = [
             cache.encoded(stack, index, source, shape, name, options.verbose == 1)
             for source, name in zip(pairs.sources, (name, f"{name}-targets"), strict=False)
@@ -64,95 +67,108 @@ def train_greedily(
 
     top, batch_size = max(epochs), options.batch_size
     most = steps_needed(images.pairs.inputs, options)
-    seen, valid, histories = images.pairs, None if validation is None else validation.pairs, []
+    data, valid, histories = images.pairs, None if validation is None else validation.pairs, []
+    report.begin()
     for index, level in enumerate(stack.levels[: top + 1]):
+        level_report = report.level(index) if index in epochs else None
         finished = checkpoints.finished(index, [level]) if checkpoints and index in epochs else None
         if finished:
+            level_report.was_finished(checkpoints.folder, finished[0])
             histories.append(finished[0])
             if index == 0:
                 stack.values = stack.values.found(finished[1])
         elif index in epochs:
-            check_targets(level, seen)  # before the level is changed
-            start = partial(_start, stack, index, images, seen.inputs, batch_size, most)
-            begin = partial(change, [level], start, on_all_workers=True)
+            check_targets(level, data)  # before the level is changed
+            initialise = partial(_initialise, stack, index, images, data.inputs, batch_size, most, level_report)
+            begin = partial(change, [level], initialise, on_all_workers=True)
             checkpoint = None
             if checkpoints:
                 checkpoint = checkpoints.begin(index, [level], begin)
             else:
                 begin()
             if index == 0:
-                _share_range(stack, seen, valid)
+                _share_range(stack, data, valid)
             steps = options.steps_per_epoch if index == 0 else None
             history = fit(
                 [level],
-                seen,
+                data,
                 epochs[index],
                 replace(options, steps_per_epoch=steps, callbacks=callbacks[index]),
                 validation=valid,
-                title=f"Level {index} ({show(level.input_shape)} -> {show(level.encoding_shape)})",
+                report=level_report,
                 checkpoint=checkpoint,
             )
             histories.append(history)
-            sample = partial(seen.inputs.batches, batch_size, shuffle=True, most=SAMPLE)
+            sample = partial(data.inputs.batches, batch_size, shuffle=True, most=SAMPLE)
             change([level], lambda level=level, sample=sample: level.measure(sample()))
             if index == 0:
-                _share_range(stack, seen, valid)
+                _share_range(stack, data, valid)
             if checkpoints:
                 checkpoints.finish(index, [level], history, stack.value_range)
         if images.level <= index < top:
-            some = seen if most is None else seen.first(most, batch_size)
-            seen = encoded(index, some, images.shape, "training")
+            some = data if most is None else data.first(most, batch_size)
+            data = encoded(index, some, images.shape, "training")
         if validation is not None and validation.level <= index < top:
             valid = encoded(index, valid, validation.shape, "validation")
+    report.end()
     return histories
 
 
-def _share_range(stack: Stack, seen: Pairs, valid: Pairs | None) -> None:
-    """Gives the stack the range of its training images, and scales other images to it."""
-    restored = seen.targets or seen.inputs
-    if np.isfinite(restored.low):  # something has been read
-        stack.values = stack.values.found(restored.value_range)
-    for pairs in (seen, valid):
+def _share_range(stack: Stack, data: Pairs, valid: Pairs | None) -> None:
+    """Sets the value range of the stack to that of its training images, by which all images are scaled."""
+    outputs = data.targets or data.inputs
+    if np.isfinite(outputs.low):  # something has been read
+        stack.values = stack.values.found(outputs.value_range)
+    for pairs in (data, valid):
         for source in () if pairs is None else (pairs.inputs, pairs.targets):
             if source is not None:
                 source.scale_by(stack.values)
 
 
 def steps_needed(source: Source, options: FitOptions) -> int | None:
-    """Number of batches that stand for an infinite dataset; `None` for finite data."""
+    """Returns the number of batches to use of an infinite dataset; `None` for finite data."""
     if source.n_batches(options.batch_size) is not None:
         return None
     if options.steps_per_epoch is None:
         raise ValueError(
-            "`images` is an infinite dataset: set the number of batches of an epoch with `steps_per_epoch=…`. "
+            "`images` is an infinite dataset, so `steps_per_epoch=…` must give the number of batches per epoch. "
             "Received: steps_per_epoch=None"
         )
     return options.steps_per_epoch
 
 
-def _start(stack: Stack, index: int, images: TrainingData, seen: Source, batch_size: int, most: int | None) -> None:
-    """Sets the closed-form start of a level that hasn't had one, and the code that it will be held against."""
+def _initialise(
+    stack: Stack,
+    index: int,
+    images: TrainingData,
+    inputs: Source,
+    batch_size: int,
+    most: int | None,
+    report: FitReport,
+) -> None:
+    """Initialises a new level in closed form, and fits the PCA that the error budget compares it with."""
     level = stack.levels[index]
     if not level.started:
+        report.initialising(level)
         if level.fill_values is not None:
-            level.measure_fill_values(islice(seen.in_order(batch_size), most))  # without what pads images
-        level.linear_code = _linear_start(stack, index, images, seen, batch_size, most)
+            level.measure_fill_values(islice(inputs.in_order(batch_size), most))  # without padding
+        level.linear_code = _fit_codes(stack, index, images, inputs, batch_size, most)
 
 
-def _linear_start(
-    stack: Stack, index: int, images: TrainingData, seen: Source, batch_size: int, most: int | None
+def _fit_codes(
+    stack: Stack, index: int, images: TrainingData, inputs: Source, batch_size: int, most: int | None
 ) -> LinearCode | None:
-    """Sets the start; returns the linear code of the *image*, if the images are there."""
+    """Initialises a level; returns PCA of the *images* with as many values, if there are images."""
 
     def stream_of(source: Source, level: Level) -> Stream:
-        """What a level sees of a source."""
+        """Returns the batches that a level receives from a source."""
         return Stream.shared(
             lambda part: map(level.filled, source.batches(batch_size, shuffle=True, most=most, part=part))
         )
 
     level = stack.levels[index]
-    code = level.adapt(stream_of(seen, level))
-    if index == 0:  # it starts as that very code
+    code = level.adapt(stream_of(inputs, level))
+    if index == 0:  # its input is the image
         return code
     if images.level > 0:
         return None

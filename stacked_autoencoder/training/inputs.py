@@ -1,4 +1,4 @@
-"""What `train` was given, as what a level of the stack sees and should restore."""
+"""Conversion of the arguments of `train` to inputs and targets of a level."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from stacked_autoencoder.utils.images import Shape, times
 
 
 class TrainingData(NamedTuple):
-    """Images, or encodings of them that are there already.
+    """Images, or their stored encodings.
 
     Attributes:
-        pairs: of them, and of what is to be restored.
-        level: index of the level that sees them, 0 for images.
-        shape: of the images.
+        pairs: the inputs and targets.
+        level: index of the level that receives them; 0 for images.
+        shape: shape of the images.
     """
 
     pairs: Pairs
@@ -29,25 +29,27 @@ class TrainingData(NamedTuple):
 def training_data_of(
     stack: Stack, images: Images, targets: Images | None = None, *, name: str = "images"
 ) -> TrainingData:
-    """Images, or the encodings of a level of this stack, which the next level sees.
+    """Returns the training data: images, or a store of encodings, which the next level receives.
 
     Args:
-        targets: what the images should be restored to, the second element of pairs or themselves by default.
-        name: of the argument, for messages; only `images` may be infinite.
+        stack: the stack to train.
+        images: images, pairs, or a store that this stack wrote.
+        targets: targets of the reconstruction; by default the second element of pairs, or the images.
+        name: name of the argument, for messages. Only `images` may be infinite.
 
     Raises:
-        ValueError: they don't fit the stack, or not each other.
+        ValueError: the data don't fit the stack, or the targets don't fit the images.
     """
-    stored = _stored(stack, images, name)
+    stored = _of_store(stack, images, name)
     if stored is not None and targets is not None:
-        clean = _stored(stack, targets, "targets")
-        if clean is None or clean.level != stored.level:
+        stored_targets = _of_store(stack, targets, "targets")
+        if stored_targets is None or stored_targets.level != stored.level:
             raise ValueError(
-                f"`{name}` is a store of level {images.level}, so its targets must be one of this level, too: what the "
-                "same stack makes of the images to restore, by `encode_to`. "
+                f"`{name}` is a store of level {images.level}, so `targets` must be a store of the same level. Encode "
+                f"the target images with `encode_to(…, level={images.level})` of the same stack. "
                 f"Received: targets={type(targets).__name__}"
             )
-        return stored._replace(pairs=paired(stored.pairs.inputs, clean.pairs.inputs, name))
+        return stored._replace(pairs=paired(stored.pairs.inputs, stored_targets.pairs.inputs, name))
     if stored is not None:
         return stored
     finite = None if name == "images" else name
@@ -55,16 +57,16 @@ def training_data_of(
     return TrainingData(pairs, 0, pairs.inputs.shape)
 
 
-def _stored(stack: Stack, images: Images, name: str) -> TrainingData | None:
-    """The encodings of a level of this stack; `None` if that isn't what was given."""
+def _of_store(stack: Stack, images: Images, name: str) -> TrainingData | None:
+    """Returns the encodings in a store that this stack wrote; `None` for anything else."""
     if not isinstance(images, EncodingStore) or images.level >= len(stack.levels):
         return None
     level, above = stack.levels[images.level], images.level + 1
     if images.encoder == stack.fingerprint(images.level, images.multiple):
         if above == len(stack.levels):
             raise ValueError(
-                f"`{name}` is a store of level {images.level}, the last one: `add` a level that can be trained on "
-                f"it, or give the images. Received: {str(images.path)!r}"
+                f"`{name}` is a store of level {images.level}, the last one, so there is no level to train on it. Add "
+                f"one with `sae.add(…)`, or pass the images. Received: {str(images.path)!r}"
             )
         factor = stack.factor_at(images.level)
         source = StoreSource(images, level.encoding_shape, stack.factor // factor)
@@ -72,7 +74,7 @@ def _stored(stack: Stack, images: Images, name: str) -> TrainingData | None:
         return TrainingData(Pairs(source), above, shape)
     if images.shape[-1] != stack.shape[-1]:
         raise ValueError(
-            f"`{name}` is a store of level {images.level} that another encoder made than this stack's, or the same "
-            f"before it was trained again: call `encode_to` anew. Received: {str(images.path)!r}"
+            f"`{name}` is a store of level {images.level} that another encoder wrote, or this one before it was "
+            f"trained again. Encode the images again with `encode_to` and a new path. Received: {str(images.path)!r}"
         )
     return None

@@ -1,4 +1,4 @@
-"""The model that training fits: levels there and back, each with what acts on it in training only."""
+"""The model that training fits: the encoders and decoders of levels, with corruption, noise and penalties."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 class ReconstructionModel(keras.Model):
-    """What `train` fits: levels there and back, against what the first of them sees, or against targets.
+    """The encoders of levels followed by their decoders, trained to reconstruct the first input or given targets.
 
-    The loss is that of the first level's objective; penalties and divergences of all levels are added to it. Its parts
-    are reported one by one in the history where there is more than the loss of the reconstruction.
+    The loss of the reconstruction is that of the first level. The penalties and divergences of all levels are added to
+    it. If there are any, the history also has each term of the loss.
 
-    One device or several take a step, by the loss of the whole batch.
+    On several devices, a step minimises the loss of the whole batch.
 
     Args:
-        levels: from the lowest to the highest.
+        levels: neighbouring levels, the lowest first.
 
     Attributes:
-        trackers: means of the parts of the loss, named after them.
+        trackers: Keras metrics with the mean of each term of the loss, named after it. Empty if there is one term.
     """
 
     def __init__(self, levels: Sequence[Level]) -> None:
@@ -43,13 +43,13 @@ class ReconstructionModel(keras.Model):
         names += ["penalty"] * any(level.objective.penalty is not None for level in levels)
         names += ["prediction"] * any("predictor" in level.models() for level in levels)
         self.trackers = [keras.metrics.Mean(name=name) for name in (["reconstruction", *names] if names else [])]
-        # In a namespace, which Keras doesn't search for variables: checkpoints have those of the trackers alone.
-        self.held = SimpleNamespace(loss=keras.metrics.Mean(name="loss"))
+        # In a namespace, where Keras doesn't find its variables. Checkpoints contain only those of the trackers.
+        self.hidden = SimpleNamespace(loss=keras.metrics.Mean(name="loss"))
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The loss, and its parts."""
-        return [self.held.loss, *self.trackers]
+        """The metrics of the loss and of its terms."""
+        return [self.hidden.loss, *self.trackers]
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         values = inputs
@@ -64,8 +64,8 @@ class ReconstructionModel(keras.Model):
         """Takes one step.
 
         Args:
-            data: a batch of inputs, or `(inputs, targets)`; in the scope of a strategy this device's rows of it, with
-                their number and that of the whole batch.
+            data: a batch of inputs, or `(inputs, targets)`. In the scope of a strategy, the rows of this device, their
+                number and that of the whole batch.
         """
         if tf.distribute.has_strategy():
             inputs, *targets, rows, count = data
@@ -77,46 +77,47 @@ class ReconstructionModel(keras.Model):
             outputs = self(inputs, training=True)
             loss = self.compute_loss(inputs, targets[0] if targets else None, outputs, sample_weight=rows)
             scaled = self.optimizer.scale_loss(loss if share is None else loss * tf.cast(share, loss.dtype))
-        self.held.loss.update_state(loss, sample_weight=rows)
+        self.hidden.loss.update_state(loss, sample_weight=rows)
         weights = self.trainable_weights
         self.optimizer.apply(tape.gradient(scaled, weights), weights)
-        return {} if tf.distribute.has_strategy() else self.get_metrics_result()  # else one sum over devices per step
+        # With a strategy, the result would need a sum over devices in each step.
+        return {} if tf.distribute.has_strategy() else self.get_metrics_result()
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Measures the loss of a batch of inputs, or of `(inputs, targets)`."""
+        """Measures the loss on a batch of inputs, or of `(inputs, targets)`."""
         inputs, *targets = data if isinstance(data, tuple) else (data,)
         loss = self.compute_loss(inputs, targets[0] if targets else None, self(inputs, training=False))
-        self.held.loss.update_state(loss, sample_weight=tf.shape(inputs)[0])
+        self.hidden.loss.update_state(loss, sample_weight=tf.shape(inputs)[0])
         return self.get_metrics_result()
 
-    # === Files, as callbacks write them ===
+    # === Files that callbacks write ===
 
     def save(self, filepath: str | os.PathLike[str], overwrite: bool = True, **options: Any) -> None:
-        """Saves `plain` as Keras saves models; of several workers, the chief alone does."""
+        """Saves the model that `plain` returns. With several workers, only the chief writes."""
         if is_chief(self.distribute_strategy):
             self.plain().save(filepath, overwrite=overwrite, **options)
 
     def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True, **options: Any) -> None:
-        """Saves the weights of `plain`, likewise."""
+        """Saves the weights of the model that `plain` returns. With several workers, only the chief writes."""
         if is_chief(self.distribute_strategy):
             self.plain().save_weights(filepath, overwrite=overwrite, **options)
 
     def load_weights(self, filepath: str | os.PathLike[str], **options: Any) -> None:
-        """Sets the weights that `save_weights` wrote."""
+        """Loads weights that `save_weights` wrote."""
         self.plain().load_weights(filepath, **options)
 
     def plain(self) -> keras.Model:
-        """The encoders and decoders of the levels, one after the other, as one Functional model of Keras's own layers.
+        """Returns the encoders and decoders as one Functional model, without corruption, noise and penalties.
 
-        It shares their weights, and has nothing of what acts in training only.
+        The model shares its weights with the levels.
         """
         levels = [part.level for part in self.parts]
         for level in levels:
-            copy_out(level.decoder, level.tied_layers())  # a tied decoder's own kernels rest while it trains
+            copy_out(level.decoder, level.tied_layers())  # a tied decoder's copy isn't updated in training
         return chain([*(level.encoder for level in levels), *(level.decoder for level in reversed(levels))])
 
     def terms_of(self, inputs: tf.Tensor, targets: tf.Tensor, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The terms of the loss, each a mean over a batch."""
+        """Returns the terms of the loss, each a mean over a batch."""
         of_reconstruction = self.first.objective.of_reconstruction
         terms = {"reconstruction": of_reconstruction(targets, outputs, self.first.loss_mask(targets))}
         for part in self.parts:
@@ -129,6 +130,6 @@ class ReconstructionModel(keras.Model):
     ) -> tf.Tensor:
         terms = self.terms_of(x, x if y is None else y, y_pred)
         images = ops.shape(x)[0] if sample_weight is None else sample_weight
-        for tracker in self.trackers:  # each batch by its images, as Keras weighs the loss
+        for tracker in self.trackers:  # batches are weighted by their number of images, as Keras does
             tracker.update_state(terms[tracker.name], sample_weight=images)
         return sum(terms.values())

@@ -1,4 +1,4 @@
-"""Training a stack: level by level, or all levels jointly; continued after a kill where there are checkpoints."""
+"""Training a stack, level by level or all levels jointly, from checkpoints where there are any."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from stacked_autoencoder.training.callback_options import (
     callbacks_of_levels,
     check_callbacks,
     joint_callbacks,
-    writing_apart,
+    with_separate_paths,
 )
 from stacked_autoencoder.training.checkpoints import ALL, Checkpoints, described
 from stacked_autoencoder.training.distribute import change
 from stacked_autoencoder.training.fit import SAMPLE, FitOptions, fit
 from stacked_autoencoder.training.greedy import steps_needed, train_greedily
 from stacked_autoencoder.training.inputs import TrainingData, training_data_of
+from stacked_autoencoder.training.report import TrainingReport
 from stacked_autoencoder.utils.checks import is_real, positive_int, positive_ints
-from stacked_autoencoder.utils.console import show
 from stacked_autoencoder.utils.files import check_writable, expanded
 
 
@@ -62,7 +62,8 @@ def train(
         each *= len(chosen)
     if len(each) != len(chosen):
         raise ValueError(
-            f"`epochs` must be one number, or one for each of {len(chosen)} levels. Received: epochs={epochs!r}"
+            f"`epochs` must be one number, or a sequence of {len(chosen)}, one for each trained level. "
+            f"Received: epochs={epochs!r}"
         )
     epochs_of = dict(zip(chosen, each, strict=True))
     callbacks = callbacks_of_levels(options.callbacks, chosen, len(stack.levels))
@@ -85,9 +86,18 @@ def train(
             training_data,
             validation,
             options,
-            callbacks=writing_apart(callbacks),
+            callbacks=with_separate_paths(callbacks),
             cache=cache,
             checkpoints=checkpoints,
+            report=TrainingReport(
+                stack,
+                training_data.pairs,
+                None if validation is None else validation.pairs,
+                epochs_of,
+                options.verbose,
+                batch_size=options.batch_size,
+                first_level=training_data.level,
+            ),
         )
 
 
@@ -108,8 +118,8 @@ def fine_tune(
     unstarted = [index for index, level in enumerate(stack.levels) if not level.started]
     if unstarted:
         raise ValueError(
-            f"`fine_tune` goes on from trained levels, and level {unstarted[0]} isn't one: call `train` first. "
-            "(`train(images, epochs=0)` sets only the closed-form start, if you want joint training alone.)"
+            f"`fine_tune` needs trained levels, and level {unstarted[0]} has never been trained. Call `train` first; "
+            "`train(images, epochs=0)` only computes the closed-form initialisation."
         )
     pairs = as_pairs(images, targets, **stack.source_options)
     validation = None
@@ -122,22 +132,28 @@ def fine_tune(
     data = {"images": pairs, "validation_data": validation}
     checkpoints = _checkpoints_of(stack, "fine_tune", checkpoint_dir, data, epochs, options, callbacks)
     checkpoint = None
+    report = TrainingReport(stack, pairs, validation, {None: epochs}, options.verbose, batch_size=options.batch_size)
+    report.begin()
+    fit_report = report.all_levels()
     if checkpoints:
         if finished := checkpoints.finished(ALL, stack.levels):
+            fit_report.was_finished(checkpoints.folder, finished[0])
+            report.end()
             return finished[0]
         checkpoint = checkpoints.begin(ALL, stack.levels)
     history = fit(
         stack.levels,
         pairs,
         epochs,
-        replace(options, callbacks=writing_apart(callbacks)[ALL_LEVELS]),
+        replace(options, callbacks=with_separate_paths(callbacks)[ALL_LEVELS]),
         validation=validation,
-        title=f"All levels ({show(stack.shape)} -> {show(stack.encoding_shape)})",
+        report=fit_report,
         checkpoint=checkpoint,
     )
     change(stack.levels, partial(_measure, stack, pairs.inputs, options.batch_size))
     if checkpoints:
         checkpoints.finish(ALL, stack.levels, history, stack.value_range)
+    report.end()
     return history
 
 
@@ -152,30 +168,30 @@ def _validation_data_of(
 def _validation_pair(
     validation_data: Images | tuple[Images, Images], targets: Images | None
 ) -> tuple[Images, Images | None]:
-    """Images, and what was given as their targets."""
+    """Splits `validation_data` into images and targets, if both were given."""
     if isinstance(validation_data, tuple) and len(validation_data) == 2 and targets is not None:
         return validation_data
     if targets is not None and not isinstance(validation_data, (tf.data.Dataset, keras.utils.PyDataset)):
         raise ValueError(
-            "With `targets`, `validation_data` must be a pair (images, targets). "
+            "With `targets`, `validation_data` must be a tuple (images, targets). "
             f"Received: {type(validation_data).__name__}"
         )
     return validation_data, None
 
 
 def _check_trainable(stack: Stack, chosen: Sequence[int], given: Mapping[str, TrainingData | None]) -> None:
-    """Raises `ValueError` if levels can't be trained on what was given."""
+    """Raises `ValueError` if the chosen levels can't be trained on this data."""
     for name, data in given.items():
         if data is not None and data.level > min(chosen):
             raise ValueError(
-                f"`{name}` is a store of level {data.level - 1}, on which only the levels above it can be trained. "
-                f"Received: levels={list(chosen)}"
+                f"`{name}` is a store with encodings of level {data.level - 1}, so only higher levels can be trained. "
+                f"Change `levels`, or pass images. Received: levels={list(chosen)}"
             )
     untrained = [index for index in range(max(chosen)) if index not in chosen and not stack.levels[index].started]
     if untrained:
         raise ValueError(
             f"Level {max(chosen)} is trained on the encodings of the levels below it, and level {untrained[0]} "
-            f"hasn't been trained yet: include it in `levels`. Received: levels={list(chosen)}"
+            f"hasn't been trained yet. Include {untrained[0]} in `levels`. Received: levels={list(chosen)}"
         )
 
 
@@ -188,7 +204,7 @@ def _checkpoints_of(
     options: FitOptions,
     callbacks: CallbacksOfLevels,
 ) -> Checkpoints | None:
-    """Those of a call that gives a `checkpoint_dir`; the other arguments decide its result."""
+    """Opens the checkpoints of a call with a `checkpoint_dir`; the other arguments identify the call."""
     if directory is None:
         return None
     _check_writable(directory, "checkpoint_dir")
@@ -196,11 +212,11 @@ def _checkpoints_of(
 
 
 def _measure(stack: Stack, source: Source, batch_size: int) -> None:
-    """Sets the statistics of all levels' encodings."""
+    """Measures the mean and the standard deviation of each level's encodings."""
     sample = list(source.batches(batch_size, shuffle=True, most=SAMPLE))
     for level in stack.levels:
         sample = level.measure(sample)
 
 
 def _check_writable(path: str | os.PathLike[str], argument: str) -> None:
-    of_chief(lambda: check_writable(path, argument))  # it alone writes
+    of_chief(lambda: check_writable(path, argument))  # only the chief writes

@@ -1,4 +1,4 @@
-"""The loss of a model as it is: at the start, after each epoch, and for what is kept."""
+"""Measuring the loss of a model without training it, before the first step and after each epoch."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from stacked_autoencoder.distribution import rows_of
 from stacked_autoencoder.metrics import Mean
 from stacked_autoencoder.utils.generators import releasing_frames
 from stacked_autoencoder.utils.images import Shape
+from stacked_autoencoder.utils.tracing import graph_function
 
 if TYPE_CHECKING:
     from stacked_autoencoder.training.model import ReconstructionModel
@@ -23,14 +24,14 @@ Terms = dict[str, tf.Tensor]
 
 
 class LossEvaluator:
-    """The loss of a model as it is, and its terms: means over images, computed by all devices together.
+    """Measures the loss of a model and its terms, as means over images. All devices share the work.
 
-    It is traced once for as many calls as there are. Keras's `evaluate` would be traced beside it, which takes a third
-    of what passes before a small level's first step, and it fails for several workers.
+    The computation is traced once. Keras's `evaluate` would be traced in addition to it, which delays the first step,
+    and it fails with several workers.
 
     Args:
-        model: what is measured.
-        shape: of one input and of one target.
+        model: the model to measure.
+        shape: shape of one input, which is also that of one target.
     """
 
     def __init__(self, model: ReconstructionModel, shape: Shape) -> None:
@@ -38,14 +39,14 @@ class LossEvaluator:
         self.signature = tf.TensorSpec((None, *shape), tf.float32)
 
     def __call__(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-        """Of all images of batches: `loss`, which is the sum of the terms, and each of these by its name."""
+        """Measures batches of `(inputs, targets)`; returns `loss`, the sum of the terms, and each term by its name."""
         return _with_loss(self._means_over(batches))
 
     def of_all(self, pairs: Pairs, batch_size: int) -> dict[str, float]:
-        """The same of all images of a source, in one execution where there is one device.
+        """Measures all images of a source; on one device, in one execution.
 
         Raises:
-            ValueError: there is none.
+            ValueError: the source is empty.
         """
         if tf.distribute.has_strategy():
             means = self._means_over(pairs.batches(batch_size))
@@ -55,7 +56,8 @@ class LossEvaluator:
             means = {name: float(total / count) for name, total in sums.items()} if count else {}
         if not means:
             raise ValueError(
-                f"`validation_data` is empty; at least one image is needed. Received: {pairs.inputs.describe()}"
+                "`validation_data` must contain at least one image. "
+                f"Received an empty source: {pairs.inputs.describe()}"
             )
         return _with_loss(means)
 
@@ -67,7 +69,7 @@ class LossEvaluator:
                 means.setdefault(name, Mean()).add(total, len(inputs))
         return {name: mean.value for name, mean in means.items()}
 
-    def _as_it_is(self, inputs: tf.Tensor, targets: tf.Tensor) -> Terms:
+    def _current_terms(self, inputs: tf.Tensor, targets: tf.Tensor) -> Terms:
         return self.model.terms_of(inputs, targets, self.model(inputs, training=False))
 
     def _sums_of_batch(self, inputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
@@ -75,7 +77,7 @@ class LossEvaluator:
 
     @cached_property
     def _means(self) -> Callable[[np.ndarray, np.ndarray], Terms]:
-        return tf.function(self._as_it_is).get_concrete_function(self.signature, self.signature)
+        return tf.function(self._current_terms).get_concrete_function(self.signature, self.signature)
 
     def _sums_of_devices(self, *batch: np.ndarray) -> Terms:
         batch = [tf.constant(values) for values in batch]
@@ -86,41 +88,42 @@ class LossEvaluator:
 
     @cached_property
     def _sums_of_parts(self) -> Callable[..., Terms]:
-        """What each device is given of a batch → the sums of the terms over the images of all."""
+        """A function from the rows of each device to the sums of the terms over all images."""
         strategy = tf.distribute.get_strategy()
 
-        def own(inputs: tf.Tensor, targets: tf.Tensor, rows: tf.Tensor, _: tf.Tensor) -> Terms:
-            return {name: mean * tf.cast(rows, mean.dtype) for name, mean in self._as_it_is(inputs, targets).items()}
+        def sums_of_device(inputs: tf.Tensor, targets: tf.Tensor, rows: tf.Tensor, _: tf.Tensor) -> Terms:
+            terms = self._current_terms(inputs, targets)
+            return {name: mean * tf.cast(rows, mean.dtype) for name, mean in terms.items()}
 
         def of_parts(*parts: Any) -> Terms:
-            sums = strategy.run(own, args=parts)
+            sums = strategy.run(sums_of_device, args=parts)
             return {name: strategy.reduce("SUM", value, axis=None) for name, value in sums.items()}
 
-        return tf.function(of_parts, reduce_retracing=True)
+        return graph_function(of_parts)
 
     @cached_property
     def _sums_of_all(self) -> Callable[[Any], tuple[Terms, tf.Tensor]]:
-        """Of an iterator over batches: the sums of the terms, and the number of images."""
+        """A function from an iterator over batches to the sums of the terms and the number of images."""
         names = [each.name for each in self.model.trackers] or ["reconstruction"]
 
         def of_all(iterator: Any) -> tuple[Terms, tf.Tensor]:
-            def is_there(batch: tf.experimental.Optional, *_: Any) -> tf.Tensor:
+            def has_batch(batch: tf.experimental.Optional, *_: Any) -> tf.Tensor:
                 return batch.has_value()
 
             def add(batch: tf.experimental.Optional, sums: Terms, count: tf.Tensor) -> tuple[Any, Terms, tf.Tensor]:
                 values = batch.get_value()
                 inputs, targets = values if isinstance(values, tuple) else (values, values)
-                rows, means = tf.cast(tf.shape(inputs)[0], tf.float64), self._as_it_is(inputs, targets)
+                rows, means = tf.cast(tf.shape(inputs)[0], tf.float64), self._current_terms(inputs, targets)
                 sums = {name: sums[name] + rows * tf.cast(means[name], tf.float64) for name in names}
                 return iterator.get_next_as_optional(), sums, count + rows
 
             zero = tf.constant(0.0, tf.float64)
             _, sums, count = tf.while_loop(
-                is_there, add, (iterator.get_next_as_optional(), dict.fromkeys(names, zero), zero)
+                has_batch, add, (iterator.get_next_as_optional(), dict.fromkeys(names, zero), zero)
             )
             return sums, count
 
-        return tf.function(of_all, autograph=False, reduce_retracing=True)
+        return graph_function(of_all, autograph=False)
 
 
 def _with_loss(terms: dict[str, float]) -> dict[str, float]:

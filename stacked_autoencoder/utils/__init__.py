@@ -1,1 +1,1 @@
-"""Helpers that know nothing of autoencoders."""
+"""Helpers that do not depend on the rest of the package."""

@@ -1,4 +1,4 @@
-"""Errors that callers may want to tell from others, and text from files that is safe to show."""
+"""The exception for folders that cannot be loaded, and text from untrusted files that is safe to print."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ LONGEST_MESSAGE = 2000  # characters
 
 
 def printable(text: object, longest: int = LONGEST_MESSAGE) -> str:
-    """Text in one line, in which every character can be printed, cut to at most `longest` characters.
+    """Returns text as one printable line of at most `longest` characters.
 
-    Names and values in files from others can hold terminal escape sequences, and can be of any length.
+    Names and values in files from other people can contain terminal escape sequences, and can be of any length.
     """
-    shown = " ".join(str(text)[: 2 * longest].split())[: longest + 1]
-    shown = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in shown)
-    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+    line = " ".join(str(text)[: 2 * longest].split())[: longest + 1]
+    line = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
 class LoadError(ValueError):
-    """The folder was not written by `save`, is damaged, or holds something that this package does not open.
+    """Raised when a folder was not written by `save`, is damaged, or contains something that this package cannot open.
 
-    No code from the folder has been run, and no file in it has been changed.
+    No code from the folder was executed, and no file in it was changed.
     """
 
     def __init__(self, message: str) -> None:

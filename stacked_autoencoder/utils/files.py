@@ -1,4 +1,4 @@
-"""Reading and writing files safely: bounded reads of regular files, and writes that are whole or not there at all."""
+"""Safe reading and writing of files: bounded reads of regular files, and atomic writes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from stacked_autoencoder.utils.errors import printable
 
-LONGEST_NAME = "x" * 80  # no file has a longer name, but for those of `save`
+LONGEST_NAME = "x" * 80  # only `save` writes files with longer names
 KINDS_OF_FILE = {
     stat.S_IFDIR: "a directory",
     stat.S_IFIFO: "a named pipe",
@@ -27,13 +27,13 @@ KINDS_OF_FILE = {
 
 
 def problem_with(status: os.stat_result, largest: int) -> str | None:
-    """Why a file must not be opened for reading, `None` if it may be.
+    """Returns the reason why a file must not be opened for reading, `None` if it may be.
 
     Reading a named pipe or a device can block forever or never end, and a sparse file can be of any size.
 
     Args:
-        status: what `os.stat` says of the file.
-        largest: number of bytes that the file may have at most.
+        status: result of `os.stat` for the file.
+        largest: maximum size of the file in bytes.
     """
     if not stat.S_ISREG(status.st_mode):
         return f"it is {KINDS_OF_FILE.get(stat.S_IFMT(status.st_mode), 'a special file')}, not a regular file"
@@ -44,12 +44,12 @@ def problem_with(status: os.stat_result, largest: int) -> str | None:
 
 @contextmanager
 def open_regular(file: str | os.PathLike[str], largest: int) -> Iterator[BinaryIO]:
-    """Opens a regular file of at most `largest` bytes for reading; anything else is refused without opening it.
+    """Opens a regular file of at most `largest` bytes for reading. Other files are refused without opening them.
 
     Raises:
-        OSError: the file is missing, can't be read, isn't a regular file, or is too large.
+        OSError: the file is missing, cannot be read, is not a regular file, or is too large.
     """
-    # Checked before, since opening some devices has effects, and after, since the name may mean another file by then.
+    # Checked before opening, since opening some devices has effects, and after, since the file may have been replaced.
     _refuse(file, problem_with(os.stat(file), largest))
     descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as stream:
@@ -63,19 +63,19 @@ def _refuse(file: str | os.PathLike[str], problem: str | None) -> None:
 
 
 def read_regular(file: str | os.PathLike[str], largest: int) -> bytes:
-    """The content of a regular file of at most `largest` bytes; raises as `open_regular` does."""
+    """Returns the content of a regular file of at most `largest` bytes. Raises the errors of `open_regular`."""
     with open_regular(file, largest) as stream:
         return stream.read(largest)
 
 
 def sha256(file: str | os.PathLike[str], largest: int = 1 << 62) -> str:
-    """SHA-256 of a regular file; raises as `open_regular` does."""
+    """Returns the SHA-256 of a regular file as hexadecimal digits. Raises the errors of `open_regular`."""
     with open_regular(file, largest) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, are on the disk."""
+    """Waits until a file, or the entries of a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -85,14 +85,14 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def replacing(path: Path, reserve: int = 0) -> Iterator[BinaryIO]:
-    """Gives a file to write to, which takes the place of `path` when it is whole on the disk, and goes if it isn't.
+    """Opens a temporary file for writing, which replaces `path` when the block ends without an error.
 
     Args:
-        path: in a folder that is there.
-        reserve: bytes to claim before anything is written, so that a full disk is found at once.
+        path: file to replace. Its folder must exist.
+        reserve: bytes to allocate before anything is written, so that a full disk is noticed at once.
 
     Raises:
-        OSError: what was there is untouched.
+        OSError: the file cannot be written. An existing file at `path` is unchanged.
     """
     with replacing_by(path.with_name(f".{path.name}.{secrets.token_hex(8)}.new"), path, reserve) as stream:
         yield stream
@@ -100,22 +100,22 @@ def replacing(path: Path, reserve: int = 0) -> Iterator[BinaryIO]:
 
 @contextmanager
 def replacing_by(temporary: Path, path: Path, reserve: int = 0) -> Iterator[BinaryIO]:
-    """Does what `replacing` does, by way of a temporary file whose name the caller chooses.
+    """Like `replacing`, with a temporary file whose name the caller chooses.
 
-    The caller can note that name before, and delete exactly this file after a process was killed.
+    The caller can record that name beforehand, and delete exactly this file if the process was killed.
 
     Args:
         temporary: new file in the folder of `path`.
-        path: what to replace.
-        reserve: bytes to claim before anything is written, so that a full disk is found at once.
+        path: file to replace.
+        reserve: bytes to allocate before anything is written, so that a full disk is noticed at once.
 
     Raises:
-        OSError: `temporary` exists, or can't be written. What was at `path` is untouched.
+        OSError: `temporary` exists or cannot be written. An existing file at `path` is unchanged.
     """
-    # `tempfile.mkstemp` would give the file a mode of its own; this way it gets the one that the umask says.
+    # `tempfile.mkstemp` would set the file mode to 0600; this way the umask decides.
     with temporary.open("xb") as stream:
         try:
-            if reserve and hasattr(os, "posix_fallocate"):  # macOS has none
+            if reserve and hasattr(os, "posix_fallocate"):  # not on macOS
                 os.posix_fallocate(stream.fileno(), 0, reserve)
             yield stream
             stream.truncate()
@@ -129,39 +129,39 @@ def replacing_by(temporary: Path, path: Path, reserve: int = 0) -> Iterator[Bina
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Replaces a JSON file, durably. The same content gives the same bytes."""
+    """Replaces a JSON file durably. Equal content is written as equal bytes."""
     with replacing(path) as stream:
         stream.write(json.dumps(content, indent=1).encode())
 
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Keeps other processes from writing to a folder at the same time. The lock goes with its process, however it ends.
+    """Keeps other processes from writing to a folder. The lock ends with this process, even if it is killed.
 
     Raises:
-        RuntimeError: another process has it.
+        RuntimeError: another process holds the lock.
     """
     with ExitStack() as held:
         try:
             held.enter_context(_locked(folder, wait=False))
         except BlockingIOError:
             raise RuntimeError(
-                "Another process is writing to this folder. Wait for it, or give each process a share of its own with "
-                f"`shard=(i, n)`. Received: {str(folder)!r}"
+                "Another process is writing to this folder. Wait until it ends, or give each process its share of the "
+                f"images with `shard=(i, n)`. Received: {str(folder)!r}"
             ) from None
         yield
 
 
 @contextmanager
 def in_turn(folder: Path) -> Iterator[None]:
-    """Waits until no other process is in this place for the same folder."""
+    """Waits until no other process holds the lock of this folder, and holds it during the block."""
     with _locked(folder, wait=True):
         yield
 
 
 @contextmanager
 def _locked(folder: Path, *, wait: bool) -> Iterator[None]:
-    import fcntl  # Windows has none, and can do the rest without
+    import fcntl  # does not exist on Windows, where the rest of the package can be imported
 
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -172,26 +172,27 @@ def _locked(folder: Path, *, wait: bool) -> Iterator[None]:
 
 
 def is_regular(path: str | os.PathLike[str]) -> bool:
-    """Whether a regular file has this name. A link is none, whatever it leads to."""
+    """Whether this path is a regular file. A symbolic link is not, whatever its target."""
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except (OSError, ValueError):
         return False
 
 
-LARGEST_FILE = 1 << 30  # bytes; an uncompressed picture of the default `max_pixels` takes a quarter of it
+LARGEST_FILE = 1 << 30  # bytes; four times an uncompressed picture of the default `max_pixels`
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """A path whose `~` is the home folder."""
+    """Returns a path with `~` replaced by the home folder."""
     return Path(os.path.expanduser(path))
 
 
 def resolved(path: str | os.PathLike[str], argument: str) -> Path:
-    """An absolute path without links, whose `~` is the home folder.
+    """Returns an absolute path without symbolic links, with `~` replaced by the home folder.
 
     Raises:
-        ValueError: it is empty, or not one that a file can have.
+        ValueError: the path is empty or contains a null character.
+        OSError: symbolic links lead to each other.
     """
     text = os.fspath(path)
     if not text or text == b"" or "\0" in str(text):
@@ -199,28 +200,30 @@ def resolved(path: str | os.PathLike[str], argument: str) -> Path:
     try:
         return expanded(path).resolve()
     except RuntimeError as error:  # links that lead to each other
-        raise OSError(f"`{argument}` can't be found: {error}. Received: {argument}={text!r}") from None
+        raise OSError(f"`{argument}` cannot be resolved: {error}. Received: {argument}={text!r}") from None
 
 
 def check_writable(path: str | os.PathLike[str], argument: str, deepest: str = LONGEST_NAME) -> None:
-    """Makes sure that files can be written to a folder, by writing, renaming and deleting some there.
+    """Checks that files can be written to a folder by writing, renaming and deleting a few of them.
 
-    A folder that isn't there is tried below the nearest one that is.
+    If the folder does not exist, this is tried in its nearest parent that exists.
 
     Args:
-        deepest: path of the file with the longest path that will be written, relative to the folder.
+        path: the folder.
+        argument: name of the argument, for messages.
+        deepest: the longest path that will be written, relative to the folder.
 
     Raises:
-        OSError: they can't.
-        ValueError: `path` is not one that a folder can have.
+        OSError: files cannot be written.
+        ValueError: `path` cannot be the path of a folder.
     """
     path = resolved(path, argument)
     try:
         if path.is_file():
             raise OSError("it is a file")
-        str(path).encode("utf-8")  # which TensorFlow asks of all names
-        there = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
-        _try_to_write(there, path.relative_to(there) / deepest)
+        str(path).encode("utf-8")  # TensorFlow requires UTF-8 names
+        existing = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
+        _try_to_write(existing, path.relative_to(existing) / deepest)
     except (OSError, UnicodeError) as error:
         reason = "its name is not UTF-8" if isinstance(error, UnicodeError) else printable(error)
         raise OSError(
@@ -233,17 +236,17 @@ def is_folder(path: Path) -> bool:
 
 
 def make_folders(path: Path) -> list[Path]:
-    """Makes a folder and those above it that are missing; returns the new ones, from the top down."""
-    made = []
+    """Creates a folder and its missing parents. Returns the folders that were created, from the top down."""
+    created = []
     for folder in [folder for folder in (path, *path.parents) if not os.path.lexists(folder)][::-1]:
         try:
             folder.mkdir(parents=True, exist_ok=True)  # another process may have removed its parent meanwhile
-            made.append(folder)
+            created.append(folder)
         except OSError:
-            for each in reversed(made):
+            for each in reversed(created):
                 remove_if_empty(each)
             raise
-    return made
+    return created
 
 
 def remove_if_empty(folder: Path) -> None:
@@ -252,11 +255,11 @@ def remove_if_empty(folder: Path) -> None:
 
 
 def _try_to_write(folder: Path, below: Path) -> None:
-    """Does in a folder what a save does: makes folders, writes, replaces and deletes files.
+    """Creates folders and writes, replaces and deletes files below a folder, as `save` does.
 
     Args:
-        folder: one that is there.
-        below: the path of the file that is to be made in it.
+        folder: an existing folder.
+        below: path of the deepest file to write, relative to the folder.
     """
     trial = folder / f".autoencoder-{secrets.token_hex(16)}"
     deepest = trial / below

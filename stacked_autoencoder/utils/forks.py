@@ -1,24 +1,24 @@
-"""Refuses to compute in a process that was forked from one in which TensorFlow has run: it would hang there.
+"""Refuses to use TensorFlow in a forked process after TensorFlow has run in its parent, since it would hang there.
 
-The threads of TensorFlow are not copied by a fork, and what they held locked stays locked.
+A fork does not copy the threads of TensorFlow, and the locks that they held stay locked.
 """
 
 from __future__ import annotations
 
 import os
 
-_has_run = False  # whether this process, or the one it was forked from, has made a stack
+_has_run = False  # whether this process, or the process it was forked from, has made a stack
 
 
-_is_forked = False  # whether it had when this process was forked
+_is_forked = False  # whether this process was forked after that
 
 
 def check_not_forked() -> None:
-    """Raises `RuntimeError` in a process in which TensorFlow would hang; to be called before it is used."""
+    """Raises `RuntimeError` in a process in which TensorFlow would hang. Call it before TensorFlow is used."""
     global _has_run
     if _is_forked:
         raise RuntimeError(
-            "TensorFlow has run before this process was forked, and would wait forever in it. Start processes with "
+            "TensorFlow has run before this process was forked, so it would hang in this process. Start processes with "
             '`multiprocessing.get_context("spawn")`, and load the stack in each: `Autoencoder.load(path)`. '
             "(`EncodingStore(path)[…]` works in forked processes, too.)"
         )

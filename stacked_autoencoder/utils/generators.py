@@ -1,10 +1,10 @@
-"""`tf.data` pipelines that call Python: their functions and iterators are released in time.
+"""`tf.data` pipelines that call Python functions: releases the functions and iterators in time.
 
-TensorFlow keeps each Python function of a pipeline, and with it all the images that it can reach, as long as the graph
-lives under which it came into the pipeline; the one that is there by default lives until the process ends.
+TensorFlow keeps each Python function of a pipeline, and all images that the function refers to, as long as the graph
+exists in which the pipeline was made. The default graph exists until the process ends.
 
-An iterator over such a pipeline must be gone before the interpreter shuts down. Its destructor waits for threads that
-call Python, and from then on these wait forever: the process would never end.
+An iterator over such a pipeline must be deleted before the interpreter shuts down. Its destructor waits for threads
+that call Python, and these wait forever once the shutdown has begun: the process would never end.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LIBRARIES = ("keras", "tensorflow")  # whose frames may hold iterators
 
 
 class Released:
-    """Calls a function for as long as the dataset lives that it was made for."""
+    """Calls a function until the dataset that uses it is deleted."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function: Callable[..., Any] | None = function
@@ -33,7 +33,7 @@ class Released:
 
     def __call__(self, *arguments: Any) -> Any:
         if self.function is None:
-            raise RuntimeError("The dataset that this function belongs to is gone.")
+            raise RuntimeError("The dataset that this function belongs to no longer exists.")
         return self.function(*arguments)
 
     def release(self) -> None:
@@ -41,54 +41,57 @@ class Released:
         _living.discard(self)
 
 
-_living: set[Released] = set()  # whose dataset, or an iterator over it, is alive
+_living: set[Released] = set()  # functions whose dataset, or an iterator over it, still exists
 
 
 def released(function: Callable[..., Any], make: Callable[[Released], tf.data.Dataset]) -> tf.data.Dataset:
-    """A dataset that calls a function, which goes when it, all that is made of it and their iterators are gone.
+    """Makes a dataset that calls a Python function, and releases the function when the dataset is deleted.
+
+    Datasets derived from it and their iterators keep the function, too.
 
     Args:
-        make: what calls the function → the dataset.
+        function: the Python function.
+        make: receives a callable that calls the function, and returns the dataset.
 
     Example:
         >>> released(check, lambda check: dataset.map(lambda batch: tf.numpy_function(check, [batch], tf.uint8)))
     """
-    held = Released(function)
+    holder = Released(function)
     results: list[tf.data.Dataset | BaseException] = []
 
     def make_in_own_graph() -> None:
-        held.graph = tf.compat.v1.get_default_graph()
+        holder.graph = tf.compat.v1.get_default_graph()
         try:
-            results.append(make(held))
+            results.append(make(holder))
         except BaseException as error:
             results.append(error)
 
-    # Each thread has a default graph of its own, which keeps the function. This one lives as long as `held` has it.
+    # Each thread has a separate default graph, which keeps the function. This graph exists as long as `holder` does.
     thread = threading.Thread(target=make_in_own_graph)
     thread.start()
     thread.join()
     dataset = results.pop()
     if isinstance(dataset, BaseException):
         raise dataset
-    _living.add(held)
-    weakref.finalize(dataset, held.release).atexit = False
+    _living.add(holder)
+    weakref.finalize(dataset, holder.release).atexit = False
     return dataset
 
 
 def generated(generator: Callable[[], Iterator[Any]], signature: Any) -> tf.data.Dataset:
-    """What a generator yields, as `tf.data.Dataset.from_generator` has it."""
-    return released(generator, lambda held: tf.data.Dataset.from_generator(held, output_signature=signature))
+    """Like `tf.data.Dataset.from_generator`, but the generator is released when the dataset is deleted."""
+    return released(generator, lambda holder: tf.data.Dataset.from_generator(holder, output_signature=signature))
 
 
 class _OpenIterator:
-    """An iterator over a dataset that can be closed, whoever else holds this object: generators, and tracebacks."""
+    """An iterator over a dataset that can be closed even while generators or tracebacks refer to it."""
 
     def __init__(self, dataset: tf.data.Dataset) -> None:
         self.iterator: Iterator[Any] | None = dataset.as_numpy_iterator()
         _open.add(self)
 
     def next(self) -> Any:
-        """The next element as numpy arrays; raises `StopIteration` at the end."""
+        """Returns the next element as NumPy arrays. Raises `StopIteration` at the end."""
         try:
             return next(self.iterator)
         except StopIteration:
@@ -105,7 +108,7 @@ _open: weakref.WeakSet[_OpenIterator] = weakref.WeakSet()
 
 
 def iterated(dataset: tf.data.Dataset) -> Iterator[Any]:
-    """The elements of a dataset as numpy arrays; its iterator is gone as soon as they end or something fails."""
+    """Yields the elements of a dataset as NumPy arrays. The iterator is deleted at the end or after an error."""
     iterator = _OpenIterator(dataset)
     try:
         while True:
@@ -120,7 +123,7 @@ def iterated(dataset: tf.data.Dataset) -> Iterator[Any]:
 
 @contextmanager
 def releasing_frames() -> Iterator[None]:
-    """Lets an error out with no iterator in its traceback."""
+    """Removes iterators from the traceback of an error that leaves the block."""
     try:
         yield
     except BaseException as error:
@@ -129,17 +132,17 @@ def releasing_frames() -> Iterator[None]:
 
 
 def release_frames(error: BaseException | None) -> None:
-    """Drops the local variables of Keras's and TensorFlow's functions from a traceback: iterators are among them.
+    """Removes the local variables of Keras and TensorFlow functions, which include iterators, from a traceback.
 
-    An error that nobody catches keeps its traceback until the interpreter shuts down.
+    An error that is not caught keeps its traceback until the interpreter shuts down.
     """
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
+    visited: set[int] = set()
+    while error is not None and id(error) not in visited:
+        visited.add(id(error))
         traceback = error.__traceback__
         while traceback is not None:
             if _is_of_library(traceback.tb_frame):
-                with suppress(RuntimeError):  # it's still running
+                with suppress(RuntimeError):  # the frame is still executing
                     traceback.tb_frame.clear()
             traceback = traceback.tb_next
         error = error.__cause__ or error.__context__
@@ -149,19 +152,21 @@ def _is_of_library(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__")).partition(".")[0] in LIBRARIES
 
 
-@atexit.register  # handlers run before threads can't call Python any more
+@atexit.register  # while threads can still call Python
 def _close_iterators() -> None:
-    """Destroys all iterators over pipelines that call Python, whoever holds them."""
+    """Deletes all iterators over pipelines that call Python, whatever refers to them."""
     if not _living:
         return
     is_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if is_main else None  # interrupted, it would never end
+    before = (
+        signal.signal(signal.SIGINT, signal.SIG_IGN) if is_main else None
+    )  # an interrupt here would keep the process from ending
     for iterator in list(_open):
         iterator.close()
     gc.collect()
     if _living:
-        # Held by a frame or an object of Keras or of the program, which TensorFlow offers no way to close. Their types
-        # are asked, since `isinstance` asks the objects, of which some are proxies of others that are gone.
+        # A frame or an object of Keras or of the program refers to the iterator, which TensorFlow has no way to close.
+        # `type(each)` is used, since `isinstance` would call proxies whose objects no longer exist.
         for iterator in [each for each in gc.get_objects() if issubclass(type(each), tf.data.Iterator)]:
             vars(iterator).clear()
     if before is not None:

@@ -12,12 +12,12 @@ from stacked_autoencoder.utils.value_range import UNKNOWN, Range
 
 Shape = tuple[int | None, ...]
 
-PIXELS = 1 << 22  # in a batch that isn't trained on
-OPEN_SIDE = 512  # what a side is taken for that isn't known
+PIXELS = 1 << 22  # most pixels in a batch outside of training
+OPEN_SIDE = 512  # assumed length of a side of unknown length
 
 
 def joined_neighbours(batches: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
-    """Small batches → as many neighbours of one size as fit into a batch, in order."""
+    """Joins neighbouring batches of one size up to the batch size, and keeps the order."""
     waiting: list[np.ndarray] = []
     for images in batches:
         full = sum(map(len, waiting)) + len(images) > fitting(batch_size, images.shape[1:])
@@ -30,19 +30,23 @@ def joined_neighbours(batches: Iterable[np.ndarray], batch_size: int) -> Iterato
 
 
 def fitting(batch_size: int, shape: Shape) -> int:
-    """How many images of such a shape to take at once: fewer where they are large, as those of an open size may be."""
+    """Returns the batch size for images of this shape: `batch_size`, or fewer if the images are large."""
     return max(1, min(batch_size, PIXELS // math.prod(side or OPEN_SIDE for side in shape[:-1])))
 
 
 def index_batches(
     sizes: Sequence[Shape] | None, count: int, batch_size: int, rng: np.random.Generator | None
 ) -> list[np.ndarray]:
-    """Which images make up each batch: in order, or shuffled within and across sizes.
+    """Plans which images make up each batch: in order, or shuffled within and across sizes.
 
     Args:
-        sizes: of each image, since a batch holds one size; `None` where all are alike.
+        sizes: shape of each image, since a batch holds images of one size; `None` if all are equal.
         count: number of images.
-        rng: shuffles; `None` for the order they have.
+        batch_size: images per batch.
+        rng: generator that shuffles the images; `None` keeps their order.
+
+    Returns:
+        List of int64 arrays of indices, one per batch.
     """
     order = np.arange(count) if rng is None else rng.permutation(count)
     if sizes is None:
@@ -59,12 +63,12 @@ def index_batches(
 
 
 def scaled(images: np.ndarray | tf.Tensor) -> tf.Tensor:
-    """float32, `uint8` as [-1, 1]."""
+    """Converts images to float32. `uint8` is scaled to [-1, 1], floats keep their values."""
     return UNKNOWN.to_level(images)
 
 
 def without_missing(values: np.ndarray | tf.Tensor, replacements: np.ndarray) -> np.ndarray | tf.Tensor:
-    """Puts the number of its channel or column, `replacements` `(channels,)`, in place of each NaN."""
+    """Replaces each NaN by the value of its channel or column in `replacements`, `(channels,)`."""
     if isinstance(values, tf.Tensor):
         return tf.where(tf.math.is_nan(values), tf.constant(replacements, values.dtype), values)
     is_missing = np.isnan(values)
@@ -72,7 +76,7 @@ def without_missing(values: np.ndarray | tf.Tensor, replacements: np.ndarray) ->
 
 
 def pad_by_reflection(images: tf.Tensor, multiple: int) -> tf.Tensor:
-    """Makes height and width of `(N, H, W, C)` multiples of `multiple`, below and on the right."""
+    """Pads height and width of `(N, H, W, C)` to multiples of `multiple`, at the bottom and on the right."""
     if multiple == 1:
         return images
     size = tf.shape(images)[1:3]
@@ -83,30 +87,31 @@ def pad_by_reflection(images: tf.Tensor, multiple: int) -> tf.Tensor:
 
 
 def cropped(images: np.ndarray, shape: Shape) -> np.ndarray:
-    """Takes off what `pad_by_reflection` added to images of such a shape, `None` where all of a side is to stay."""
+    """Removes the padding of `pad_by_reflection` from images that had this shape. `None` keeps the whole side."""
     if images.ndim != 4:
         return images
     return images[:, : shape[0], : shape[1]]
 
 
 def padded_shape(shape: Shape, multiple: int) -> Shape:
-    """What `pad_by_reflection` makes of images of such a shape, `None` where a side is open."""
+    """Returns the shape of images after `pad_by_reflection`. `None` stands for a side of unknown length."""
     if len(shape) != 3:
         return tuple(shape)
     return (*(side if side is None else side + -side % multiple for side in shape[:2]), shape[-1])
 
 
 def times(size: Shape, factor: int) -> Shape:
-    """Height and width of the images behind encodings, `None` where a side is open."""
+    """Returns the height and width of images whose encodings have this size. `None` stands for any length."""
     return tuple(side if side is None else side * factor for side in size)
 
 
 def gather(batches: Iterable[np.ndarray], count: int | None = None) -> np.ndarray | list[np.ndarray]:
-    """One array where all shapes agree, a list of single ones where they don't.
+    """Joins batches into one array if all shapes are equal, into a list of single images otherwise.
 
     Args:
-        count: how many there are in all batches, at most, where all are known to have one shape: they are then taken
-            into one array as they come, which needs half the memory of joining them in the end.
+        batches: arrays `(n, …)`.
+        count: maximum number of images in all batches, if all have one shape. The images are then copied into one
+            array as they arrive, which needs half the memory of joining them at the end.
     """
     batches = iter(batches)
     first = next(batches, None)
@@ -124,7 +129,7 @@ def gather(batches: Iterable[np.ndarray], count: int | None = None) -> np.ndarra
 
 
 def _joined(batches: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
-    if len(batches) == 1 and batches[0].flags.writeable:  # nothing to join, so nothing to copy
+    if len(batches) == 1 and batches[0].flags.writeable:  # no copy needed
         return batches[0]
     if len({batch.shape[1:] for batch in batches}) == 1:
         return np.concatenate(batches)
@@ -132,10 +137,14 @@ def _joined(batches: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
 
 
 def as_shown(images: np.ndarray, value_range: Range) -> np.ndarray:
-    """Images as they are drawn: `(N, H, W, 3)` in [0, 1]. What overshoots the range is cut off; `uint8` is known.
+    """Converts images for drawing: `(N, H, W, 3)` in [0, 1]. Values outside of the range are clipped.
+
+    Args:
+        images: `(N, H, W, 1 or 3)`, floats in `value_range`, or uint8 from 0 to 255.
+        value_range: lowest and highest value of float images.
 
     Raises:
-        ValueError: they have other channels than one or three.
+        ValueError: the number of channels is neither 1 nor 3.
     """
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[-1] not in (1, 3):
@@ -146,7 +155,7 @@ def as_shown(images: np.ndarray, value_range: Range) -> np.ndarray:
 
 
 def mosaic(tiles: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
-    """`(N, H, W, C)` in rows of so many, as one `(…, …, C)`; between them, and what is left, is NaN."""
+    """Arranges `(N, H, W, C)` in rows of `columns` images, as one `(…, …, C)`. Gaps and unused cells are NaN."""
     count, height, width, channels = tiles.shape
     rows = max(1, -(-count // columns))
     placed = np.full((rows * columns, height + gap, width + gap, channels), np.nan, np.float32)
@@ -156,9 +165,9 @@ def mosaic(tiles: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
 
 
 def as_pixels(images: np.ndarray, value_range: Range) -> np.ndarray:
-    """Images as a PNG file holds them; what lies beyond their range is clipped.
+    """Converts images to the integers of a PNG file. Values outside of the range are clipped.
 
-    A range within 0 to 65535 that 8 bits don't hold gives the same numbers as `uint16`. Any other is scaled to `uint8`.
+    A range within 0 to 65535 that 8 bits cannot hold is kept as `uint16`. Any other range is scaled to `uint8`.
     """
     low, high = value_range
     if low >= 0 and 255 < high <= 65535:
@@ -167,7 +176,7 @@ def as_pixels(images: np.ndarray, value_range: Range) -> np.ndarray:
 
 
 def as_bytes(images: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
-    """Floats in a range (what lies beyond is clipped) → `uint8`; `uint8` as it is."""
+    """Scales floats from a range to `uint8` and clips values outside of it. `uint8` is returned unchanged."""
     if images.dtype == np.uint8:
         return images
     low, high = value_range
@@ -175,7 +184,7 @@ def as_bytes(images: np.ndarray, value_range: tuple[float, float]) -> np.ndarray
 
 
 def widened(low: float, high: float) -> tuple[float, float]:
-    """A range of values, made wider around data that are all the same, since images are scaled by its width."""
+    """Returns a range of positive width. If all data are equal, the range is widened, so that it can be a divisor."""
     if low < high:
         return low, high
     return low - max(1.0, abs(low)) / 2, high + max(1.0, abs(high)) / 2

@@ -1,4 +1,4 @@
-"""How much memory this process may still take: on its machine, in its container, and within its job."""
+"""How much memory this process can still allocate: on its machine, in its container, and in its SLURM job."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ MEGABYTE = 1 << 20
 
 
 class _Files(NamedTuple):
-    """Names of a control group's files."""
+    """Names of the files of a control group."""
 
     limit: str
     used: str
-    cached: str  # in `memory.stat`, of what the system gives back before the limit is met
+    cached: str  # entry of `memory.stat`: cache that the system frees before the limit is reached
 
 
 V1 = _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -25,13 +25,13 @@ V2 = _Files("memory.max", "memory.current", "inactive_file")
 
 
 def available_memory(root: Path = Path("/")) -> int:
-    """Bytes that this process may still take.
+    """Returns the number of bytes that this process can still allocate.
 
-    The least of what is free on the machine, in the control groups of the process and all above them (version 1 and
-    2), below its own limit of addresses (`ulimit -v`), and in its share of a SLURM job.
+    This is the minimum of the free memory of the machine, of the control groups of the process and all their parents
+    (versions 1 and 2), of its limit of address space (`ulimit -v`), and of its share of a SLURM job.
 
     Args:
-        root: of the file system, where `proc` and `sys` are.
+        root: root of the file system, which holds `proc` and `sys`.
     """
     known = _number(root / "proc/meminfo", r"MemAvailable:\s+(\d+) kB")
     free = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known is None else known * 1024]
@@ -43,7 +43,7 @@ def available_memory(root: Path = Path("/")) -> int:
 
 
 def _free_in_groups(root: Path) -> Iterator[int]:
-    """What is free in each control group that the process is in."""
+    """Yields the free memory of each control group of the process."""
     for folder, top, names in _groups(root):
         for group in (folder, *folder.parents):
             limit, used = (_number(group / name, r"\A(\d+)\s*\Z") for name in (names.limit, names.used))
@@ -54,7 +54,7 @@ def _free_in_groups(root: Path) -> Iterator[int]:
 
 
 def _groups(root: Path) -> Iterator[tuple[Path, Path, _Files]]:
-    """The folder of the process's group in each hierarchy that counts memory, and the folder that is on top."""
+    """Yields the folder of the group and the top folder, for each hierarchy of groups that limits memory."""
     paths = {}
     for line in _text(root / "proc/self/cgroup").splitlines():  # 0::/path, or 4:memory:/path
         number, controllers, path = line.split(":", 2)
@@ -69,7 +69,7 @@ def _groups(root: Path) -> Iterator[tuple[Path, Path, _Files]]:
         if names in paths:
             mounted, top = map(_unescaped, before.split(" ")[3:5])
             top = root / top.lstrip("/")
-            # A container may see its own group as the top, and its path as that on the machine.
+            # In a container, the top can be the container's group, while the path is the path on the machine.
             path = PurePosixPath(paths[names])
             below = path.relative_to(mounted) if path.is_relative_to(mounted) else PurePosixPath()
             folder = top / below if ".." not in below.parts and (top / below).is_dir() else top
@@ -77,7 +77,7 @@ def _groups(root: Path) -> Iterator[tuple[Path, Path, _Files]]:
 
 
 def _unescaped(path: str) -> str:
-    """A path of `mountinfo`, which writes spaces as `\\040`."""
+    """Decodes a path of `mountinfo`, in which a space is written as `\\040`."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), path)
 
 
@@ -91,16 +91,16 @@ def _limits_of_addresses() -> list[int]:
 
 
 def _limits_of_job() -> list[int]:
-    """What SLURM says of the memory of this node's share of the job, in bytes."""
+    """Returns the memory limits of the job on this node in bytes, from the environment variables of SLURM."""
     node, per_cpu, cpus = (
         int(value) if (value := os.environ.get(name, "")).isdecimal() else 0
         for name in ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE")
     )
-    return [limit * MEGABYTE for limit in (node, per_cpu * cpus) if limit]  # 0 stands for all of the node
+    return [limit * MEGABYTE for limit in (node, per_cpu * cpus) if limit]  # 0 stands for the whole node
 
 
 def _own_memory(root: Path) -> tuple[int, int]:
-    """Bytes of addresses, and of memory, that this process has."""
+    """Returns the address space and the resident memory of this process in bytes."""
     pages = [int(number) for number in re.findall(r"\d+", _text(root / "proc/self/statm"))[:2]]
     size, resident = pages if len(pages) == 2 else (0, 0)
     page = os.sysconf("SC_PAGE_SIZE")
@@ -113,7 +113,7 @@ def _number(file: Path, pattern: str) -> int | None:
 
 
 def _text(file: Path) -> str:
-    """What a file of the system says, nothing if it isn't there or may not be read."""
+    """Returns the text of a system file, or an empty text if it does not exist or cannot be read."""
     with suppress(OSError):
         return file.read_text(encoding="utf-8", errors="replace")
     return ""

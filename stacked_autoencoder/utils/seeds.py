@@ -1,4 +1,4 @@
-"""Random numbers outside of Keras: generators, the order of each epoch, and their state for checkpoints."""
+"""Random numbers outside of Keras: generators, the order of each epoch, and their state in checkpoints."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from stacked_autoencoder.utils.checks import is_number, is_whole, require
 
 
 def rng_of(seed: int | None = None) -> np.random.Generator:
-    """A generator of its own; without a seed numpy's global state decides, which `keras.utils.set_random_seed` sets."""
+    """Returns a generator. Without a seed, the global state of NumPy (`keras.utils.set_random_seed`) decides."""
     return np.random.default_rng(np.random.randint(2**31) if seed is None else seed)
 
 
 class EpochShuffler:
-    """What shuffles each pass over the data: a generator that only a seed and the number of the pass decide.
+    """Makes the generator that shuffles each pass over the data, from a seed and the number of the pass.
 
     Args:
-        seed: `None` for data that keep their order.
-        first: number of the first pass, for training that goes on.
+        seed: `None` keeps the order of the data.
+        first: number of the first pass, for training that is resumed.
     """
 
     def __init__(self, seed: int | None, first: int = 0) -> None:
@@ -30,7 +30,7 @@ class EpochShuffler:
 
     @classmethod
     def drawn(cls, shuffle: bool, first: int) -> EpochShuffler:
-        """With a seed drawn now, not when the data are read, so that `keras.utils.set_random_seed` fixes all orders."""
+        """Draws the seed now, not when the data are read, so that `keras.utils.set_random_seed` fixes all orders."""
         return cls(int(rng_of().integers(2**31)) if shuffle else None, first)
 
     def next(self) -> np.random.Generator | None:
@@ -38,20 +38,20 @@ class EpochShuffler:
         return None if self.seed is None else np.random.default_rng([self.seed, number])
 
 
-# === Random numbers ===
+# === State of the random numbers ===
 
 
 def random_state() -> dict[str, Any]:
-    """Of Python's and of numpy's random numbers, from which all others here are drawn."""
+    """Returns the state of the random numbers of Python and NumPy, which seed all others in this package."""
     name, keys, *rest = np.random.get_state()
     return {"python": random.getstate(), "numpy": [name, keys.tolist(), *rest]}
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Sets what `random_state` has returned, or what JSON has made of it.
+    """Sets the state that `random_state` returned, also after a conversion to JSON and back.
 
     Raises:
-        ValueError: it isn't that; nothing is set.
+        ValueError: it is not such a state. Nothing is changed.
     """
     check_random_state(state)
     version, inner, gauss = state["python"]
@@ -61,7 +61,7 @@ def set_random_state(state: Mapping[str, Any]) -> None:
 
 
 def check_random_state(state: Any) -> None:
-    """Raises `ValueError` if this isn't the state of a Mersenne twister of Python's and one of numpy's."""
+    """Raises `ValueError` unless this is the state of a Mersenne Twister of Python and one of NumPy."""
     words = 624
     try:
         (version, (*inner, position), gauss), (name, keys, *rest) = state["python"], state["numpy"]
@@ -77,5 +77,5 @@ def check_random_state(state: Any) -> None:
             is_number(cached),
         ]
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError("the state of the random numbers isn't whole") from error
-    require(all(fits), "the state of the random numbers isn't one")
+        raise ValueError("the state of the random numbers isn't complete") from error
+    require(all(fits), "the state of the random numbers isn't valid")

@@ -1,6 +1,6 @@
-"""What to do with an array whose shape a model isn't made for: advice that can be pasted.
+"""Advice for an array whose shape does not fit the model, as code that can be pasted.
 
-The code in it calls the array `images`, whatever it holds, and one item of it `image`.
+In this code, `images` is the array, whatever it holds, and `image` is one item of it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ WINDOWS = "np.lib.stride_tricks.sliding_window_view"
 
 
 def other_axes(received: Shape, expected: Shape) -> str:
-    """Advice for an array with too few or too many axes; empty if there is none.
+    """Returns advice for an array with too few or too many axes, or an empty text.
 
     Args:
         received: shape of the whole array.
@@ -24,19 +24,19 @@ def other_axes(received: Shape, expected: Shape) -> str:
     if fits(received, expected):
         return "This looks like a single one: add the batch axis with `image[None]`, or pass a list."
     if channels == 1 and received and fits(received[1:], expected[:-1]):
-        return "The last axis, of one channel or feature, is missing: add it with `images[..., None]`."
+        return "The last axis, for one channel or feature, is missing: add it with `images[..., None]`."
     if rank == 3 and channels == 3 and fits(received[1:], expected[:-1]):
         return (
-            "These look like grey images without a channel axis: make them colour with "
+            "These look like grey images without a channel axis: convert them to colour with "
             "`np.repeat(images[..., None], 3, axis=-1)`, or make the Autoencoder with `shape=(None, None, 1)` and pass "
             "`images[..., None]`."
         )
     if channels == 1 and rank > 1 and fits(received, expected[:-1]):
-        return "This looks like a single one without its last axis: add both with `image[None, ..., None]`."
+        return "This looks like a single item without its last axis: add both axes with `image[None, ..., None]`."
     if len(received) > rank + 1 and fits(received[-rank:], expected):
         return f"There is more than one batch axis: join them with `images.reshape(-1, *images.shape[-{rank}:])`."
     if None not in expected and len(received) > 1 and math.prod(received[1:]) == math.prod(expected):
-        return f"Each holds as many values: `images.reshape({', '.join(map(str, ('len(images)', *expected)))})`."
+        return f"The number of values fits: `images.reshape({', '.join(map(str, ('len(images)', *expected)))})`."
     if rank == 2 and expected[0] is not None and 1 <= len(received) <= 2 and received[0] >= expected[0]:
         if len(received) == 2 and received[1] == channels:
             windows = f"{WINDOWS}(images, {expected[0]}, axis=0).swapaxes(1, 2)"
@@ -49,11 +49,11 @@ def other_axes(received: Shape, expected: Shape) -> str:
 
 
 def other_channels(received: Shape, channels: int, which: str) -> str:
-    """Advice for images with another number of channels.
+    """Returns advice for images with a wrong number of channels, or an empty text.
 
     Args:
-        received: `(H, W, C)` of one image.
-        channels: those that are expected.
+        received: shape `(H, W, C)` of one image.
+        channels: expected number.
         which: `"images"` for a whole array, `"image"` for one of several.
     """
     each = "" if which == "images" else ", each of them"
@@ -69,7 +69,7 @@ def other_channels(received: Shape, channels: int, which: str) -> str:
 
 
 def fits(shape: Shape, expected: Shape) -> bool:
-    """Whether a shape is the expected one, in which `None` stands for any side."""
+    """Whether a shape is the expected one, in which `None` stands for any length."""
     return len(shape) == len(expected) and all(
         wanted in (None, side) for side, wanted in zip(shape, expected, strict=True)
     )

@@ -1,7 +1,7 @@
-"""A temporary folder that goes with its process, however that ends.
+"""A temporary folder that is deleted when its process ends, even if the process is killed.
 
-A small process waits until the pipe from this one closes, as it does when this one ends, killed or not, and then
-deletes the folder. A process that leaves the folder in good order deletes it itself.
+A small helper process waits until the pipe from this process closes, which happens when this process ends, and then
+deletes the folder. A process that ends normally deletes the folder itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import warnings
 import weakref
 from pathlib import Path
 
-# The other signals that end groups of processes are ignored: the helper ends by itself when the pipe closes.
+# Signals that end groups of processes are ignored: the helper ends when the pipe closes.
 HELPER = """
 import os, shutil, signal, sys
 for name in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -34,10 +34,10 @@ if (status.st_dev, status.st_ino) == (device, number):
 
 
 class TemporaryFolder:
-    """A folder of its own, deleted by `close`, or when this process ends.
+    """A new temporary folder, deleted by `close` or when this process ends.
 
     Attributes:
-        path: of the folder.
+        path: path of the folder.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class TemporaryFolder:
         FOLDERS.add(self)
 
     def close(self) -> None:
-        """Deletes the folder, and waits until the helper has ended. A forked process deletes nothing."""
+        """Deletes the folder and waits until the helper has ended. Does nothing in a forked process."""
         if os.getpid() != self.process:
             return
         try:
@@ -64,8 +64,8 @@ class TemporaryFolder:
                 helper.stdin.close()
                 helper.wait()
 
-    def let_go(self) -> None:
-        """In a forked process: the pipe must close when the one that made the folder ends."""
+    def close_pipe(self) -> None:
+        """Closes the pipe in a forked process, so that it closes when the process that made the folder ends."""
         if self.helper is not None:
             self.helper.stdin.close()
 
@@ -74,7 +74,7 @@ class TemporaryFolder:
         arguments = [str(self.path), str(status.st_dev), str(status.st_ino)]
         try:
             if not sys.executable:
-                raise OSError("this Python isn't a program of its own")
+                raise OSError("the Python interpreter has no executable")
             self.helper = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", HELPER, *arguments],
                 stdin=subprocess.PIPE,
@@ -85,22 +85,22 @@ class TemporaryFolder:
             )
         except OSError as error:
             warnings.warn(
-                f"If this process is killed, its temporary encodings stay in {str(self.path)!r}, since the "
-                f"process that would delete them can't be started ({error}): delete that folder then.",
+                f"If this process is killed, its temporary encodings stay in {str(self.path)!r}: delete that folder "
+                f"then. The helper process that would delete it cannot be started ({error}).",
                 stacklevel=2,
             )
             return
-        self.helper.stdout.read(1)  # signals can't end it from here on
+        self.helper.stdout.read(1)  # from here on, the helper ignores signals
         self.helper.stdout.close()
 
 
 FOLDERS: weakref.WeakSet[TemporaryFolder] = weakref.WeakSet()
 
 
-def _let_go() -> None:
+def _close_pipe() -> None:
     for folder in list(FOLDERS):
-        folder.let_go()
+        folder.close_pipe()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
+    os.register_at_fork(after_in_child=_close_pipe)

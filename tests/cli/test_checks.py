@@ -47,7 +47,7 @@ def there(tmp_path_factory):
         ("train photos --save-path m --side 3", 2, "argument --side: expected at least 4, by which this stack divides"),
         ("train photos --save-path m --crop 15 --n-levels 2", 2, "--n-levels 2), received '15'"),
         ("info nothing", 1, "Folder of a saved stack 'nothing' does not exist."),
-        ("info photos", 1, "'photos' contains no autoencoder.json, so it isn't a folder that `train` saved"),
+        ("info photos", 1, "'photos' contains no autoencoder.json, so `train` did not save it"),
         ("evaluate model nothing", 1, "Folder of pictures 'nothing' does not exist."),
         ("encode model photos store --level 2", 2, "argument --level: expected a level index from 0 to 1 (or -1 for"),
         ("encode model photos file", 1, "Store of encodings 'file' is a file. Name a folder."),

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from stacked_autoencoder import Autoencoder, EncodingStore, heads
-from stacked_autoencoder.cli.main import main
+from stacked_autoencoder.cli.main import Terminated, _deferred_signals, _terminated_as_interrupted, main
 from stacked_autoencoder.utils.files import only_writer
 from stacked_autoencoder.utils.images import as_bytes
 from tests.conftest import blobs
@@ -178,7 +178,7 @@ def test_generate_draws_with_a_saved_head(folder, model, tmp_path, run):
     assert np.abs(drawn - expected).max() <= 1
     code, _, told = run("generate", model, tmp_path / "flow.keras", tmp_path / "more", "--level", 0)
     assert code == 1
-    assert "draws encodings of shape 4x4x4, and those of level 0 are 8x8x4: give the --level" in told
+    assert "generates encodings of shape 4x4x4, but encodings of level 0 have shape 8x8x4. Set --level" in told
 
 
 def test_generate_refuses_the_head_of_another_stack(folder, model, tmp_path, run):
@@ -251,7 +251,7 @@ def test_encodings_of_another_stack_are_refused(folder, model, tmp_path, run):
     assert run("train", folder, "--save-path", tmp_path / "m", "--side", 16, "--size", 8, "--epochs", 0)[0] == 0
     code, _, told = run("decode", tmp_path / "m", tmp_path / "enc", tmp_path / "out")
     assert code == 1
-    assert "made by another stack" in told
+    assert "computed by another stack" in told
 
 
 def test_names_that_a_terminal_would_obey_are_told_without_that(tmp_path, run):
@@ -277,8 +277,25 @@ def test_an_interrupt_keeps_what_was_trained(number, what, folder, tmp_path):
     process.send_signal(number)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert told == f"stacked-autoencoder: {what}. The best weights so far are in m; --continue trains them further.\n"
+    way_out = "The best weights so far are saved in m. Use --continue to train them further."
+    assert told == f"stacked-autoencoder: {what}. {way_out}\n"
     assert Autoencoder.load(tmp_path / "m").levels[0].started
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"),
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated), (signal.SIGHUP, Terminated)],
+)
+def test_a_signal_during_the_import_of_tensorflow_waits_until_it_is_over(number, raised):
+    before, steps = signal.getsignal(number), []
+    with pytest.raises(raised), _terminated_as_interrupted():  # noqa: PT012  the order of the steps is what is tested
+        with _deferred_signals():
+            os.kill(os.getpid(), number)
+            time.sleep(0.01)
+            steps.append("imported")
+        steps.append("not reached")
+    assert steps == ["imported"]
+    assert signal.getsignal(number) == before
 
 
 def test_a_stack_that_can_not_be_saved_where_it_was_asked_for_is_saved_elsewhere(folder, tmp_path, run, monkeypatch):
@@ -318,6 +335,22 @@ def test_pictures_of_too_many_pixels_are_told_and_the_limit_can_be_set(model, fo
     assert "16 x 16 pixels" in told
     assert "pixels are more than `--max-pixels 255`" in told
     assert run("encode", model, folder, tmp_path / "store", "--max-pixels", "256")[0] == 0
+
+
+def test_missing_pixels_are_ignored_only_if_that_is_asked_for(tmp_path, run):
+    (tmp_path / "pictures").mkdir()
+    for index, picture in enumerate(blobs(12)):
+        picture[index, 3] = np.nan
+        np.save(tmp_path / "pictures" / f"{index:02d}.npy", picture)
+    words = ["--save-path", tmp_path / "m", "--side", "16", "--size", "4", "--n-out", "4", "--epochs", "1"]
+    words = ["train", tmp_path / "pictures", *words, "--value-range", "-1", "1"]
+    code, _, message = run(*words)
+    assert code == 1
+    assert "`--missing ignore`" in message
+    assert run(*words, "--missing", "ignore")[0] == 0
+    sae = Autoencoder.load(tmp_path / "m")
+    assert sae.missing == "ignore"
+    assert np.isfinite(sae.encode(tmp_path / "pictures")).all()
 
 
 @pytest.mark.slow

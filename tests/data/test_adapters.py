@@ -55,7 +55,7 @@ SAME_IMAGES = {
 
 
 @pytest.mark.parametrize("kind", SAME_IMAGES)
-def test_every_source_gives_the_same_images_in_order(kind):
+def test_every_source_has_the_same_images_in_order(kind):
     source = as_source(SAME_IMAGES[kind](), ANY)
     batches = list(source.in_order(5))
     np.testing.assert_allclose(np.concatenate(batches), SCALED, atol=1e-6)
@@ -107,6 +107,9 @@ def test_value_range_follows_the_data():
     assert as_source(SCALED, ANY).value_range == (-1.0, 1.0)
     assert as_source(np.abs(SCALED), ANY).value_range == (0.0, 1.0)
     assert as_source(SCALED * 50, ANY, values=UNLIMITED).value_range == pytest.approx((-50, 50), rel=0.02)
+    for black in (np.zeros_like(SCALED), np.zeros_like(PIXELS)):  # a range of width 0 would be divided by
+        low, high = as_source(black, ANY, values=UNLIMITED).value_range
+        assert low < high
 
 
 def broken(value):

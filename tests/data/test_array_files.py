@@ -154,7 +154,7 @@ def test_an_alpha_channel_is_one_of_four_where_the_stack_takes_four(tmp_path):
     picture = RNG.integers(0, 256, (8, 8, 4), np.uint8)
     write(tmp_path / "p" / "a.png", picture)
     np.testing.assert_array_equal(seen(tmp_path / "p", 4), [picture])
-    with pytest.raises(ValueError, match=r"4 channels, and the model wants 5"):
+    with pytest.raises(ValueError, match=r"4 channels, and the model was made for 5"):
         seen(tmp_path / "p", 5)
 
 
@@ -174,7 +174,11 @@ WRONG = {
         (0, 4095),
         r"values from 0 to 65535 lie outside of",
     ),
-    "NaN": (lambda p: write(p / "a.npy", np.full((8, 8), np.nan, np.float32)), (0, 1), "lie outside of"),
+    "NaN": (
+        lambda p: write(p / "a.npy", np.full((8, 8), np.nan, np.float32)),
+        (0, 1),
+        'NaN values, which need `missing="ignore"`',
+    ),
     "floats without a range": (
         lambda p: write(p / "a.npy", np.zeros((8, 8), np.float32)),
         None,
@@ -196,7 +200,7 @@ WRONG = {
     "no TIFF": (
         lambda p: (p / "a.tif").write_bytes(b"II*\0nothing"),
         None,
-        r"not a TIFF file|no picture is in this TIFF file",
+        r"not a TIFF file|this TIFF file contains no picture",
     ),
     "too large": (
         lambda p: write(p / "a.npy", np.zeros((100, 100), np.uint8)),

@@ -147,8 +147,8 @@ def test_sparse_rows_are_those_of_the_dense_matrix(make, dtype):
     matrix = np.ceil(DENSE).astype(dtype)
     source, dense = taken(make(matrix), (30,)), taken(matrix.astype(np.float32), (30,))
     for method in ("in_order", "batches"):
-        ours, theirs = (np.concatenate(list(getattr(each, method)(16))) for each in (source, dense))
-        np.testing.assert_array_equal(ours, theirs)
+        sparse, expected = (np.concatenate(list(getattr(each, method)(16))) for each in (source, dense))
+        np.testing.assert_array_equal(sparse, expected)
     assert [block.fingerprint() for block in source.blocks(32)] == [block.fingerprint() for block in dense.blocks(32)]
     assert source.describe() == dense.describe()
 

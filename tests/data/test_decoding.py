@@ -59,7 +59,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_pictures_of_every_kind_are_what_pillow_sees_on_white(tmp_path, name):
+def test_pictures_of_every_kind_are_read_like_by_pillow_on_white(tmp_path, name):
     array, kind, mode = KINDS[name]
     path = save(tmp_path / "picture", array, kind, mode)
     np.testing.assert_array_equal(read(path), by_pillow(path))
@@ -71,7 +71,7 @@ def test_bitmaps_whose_fourth_byte_is_padding_are_not_transparent(tmp_path):
     np.testing.assert_array_equal(read(save(tmp_path / "picture.bmp", padded, "BMP")), COLOURS)
 
 
-def test_an_animation_gives_its_first_frame(tmp_path):
+def test_an_animation_is_read_as_its_first_frame(tmp_path):
     frames = [Image.fromarray(COLOURS), Image.fromarray(COLOURS[::-1].copy())]
     frames[0].save(tmp_path / "picture.gif", save_all=True, append_images=frames[1:])
     np.testing.assert_array_equal(read(tmp_path / "picture.gif"), by_pillow(tmp_path / "picture.gif"))

@@ -71,14 +71,14 @@ def test_folders_right_below_are_labels_when_asked(folder):
     np.testing.assert_array_equal(images.labels, np.array(numbers(images)) % 2)
     assert ImageFolder(folder).labels is None
     Image.fromarray(PIXELS[0]).save(folder / "stray.png")
-    with pytest.raises(ValueError, match=r"isn't in one: stray\.png\. Move it, or leave `labels` out"):
+    with pytest.raises(ValueError, match=r"isn't in one: stray\.png\. Move it, or omit `labels`"):
         ImageFolder(folder, labels=True)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"side": 8, "crop": 8}, r"give one of the two\. Received: side=8, crop=8"),
+        ({"side": 8, "crop": 8}, r"pass only one of the two\. Received: side=8, crop=8"),
         ({"side": 0}, r"`side` must be a whole number of at least 1\. Received: side=0"),
         ({"crop": 2.5}, r"`crop` must be a whole number of at least 1\. Received: crop=2.5"),
         ({"seed": -1}, r"`seed` must be a whole number of at least 0"),
@@ -86,18 +86,18 @@ def test_folders_right_below_are_labels_when_asked(folder):
         ({"max_pixels": 1.5}, r"`max_pixels` must be a whole number of at least 1"),
     ],
 )
-def test_wrong_arguments_are_told(folder, arguments, message):
+def test_wrong_arguments_are_errors(folder, arguments, message):
     with pytest.raises(ValueError, match=message):
         ImageFolder(folder, **arguments)
 
 
 def test_a_folder_that_is_missing_or_empty_and_channels_that_pictures_have_not(tmp_path, folder):
-    with pytest.raises(FileNotFoundError, match=r"isn't there\. Received: '.*none'"):
+    with pytest.raises(FileNotFoundError, match=r"does not exist.*Received: '.*none'"):
         as_source(tmp_path / "none", ANY)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"No pictures \(\.bmp, .*\.webp, \.tif, \.tiff, \.npy\)"):
         as_source(tmp_path / "empty", ANY)
-    with pytest.raises(ValueError, match=r"channels, and the model wants 2"):
+    with pytest.raises(ValueError, match=r"channels, and the model was made for 2"):
         list(as_source(folder, (None, None, 2)).in_order(8))
 
 
@@ -113,9 +113,11 @@ def refuse_to_list(monkeypatch, *names):
     monkeypatch.setattr(os, "scandir", refused)
 
 
-def test_folders_that_cannot_be_listed_are_told_once_when_the_folder_is(folder, monkeypatch):
+def test_folders_that_cannot_be_listed_are_reported_once_when_the_folder_is_opened(folder, monkeypatch):
     refuse_to_list(monkeypatch, "dogs")
-    with pytest.warns(UserWarning, match=r"can't be listed: .*/dogs \(Permission denied\)\. To use") as caught:
+    with pytest.warns(
+        UserWarning, match=r"Skipped folders that cannot be listed: .*/dogs \(Permission denied\)\. To use"
+    ) as caught:
         images = ImageFolder(folder, labels=True)
     assert len(caught) == 1
     assert caught[0].filename == __file__
@@ -138,7 +140,7 @@ def test_many_folders_that_cannot_be_listed_are_counted_and_strange_names_are_pr
 
 def test_a_folder_that_cannot_be_listed_is_an_error(folder, monkeypatch):
     refuse_to_list(monkeypatch, folder.name)
-    expected = r"The folder of pictures can't be listed \(Permission denied\).*pictures'"
+    expected = r"The folder of pictures cannot be listed \(Permission denied\).*pictures'"
     with pytest.raises(PermissionError, match=expected):
         ImageFolder(folder)
     with pytest.raises(PermissionError, match=expected):
@@ -210,10 +212,10 @@ def test_the_model_may_have_one_size_and_its_error_says_how_to_resize(folder):
 
 
 @pytest.mark.parametrize("taken", [{}, {"side": 8}, {"crop": 8}])
-def test_unreadable_pictures_are_skipped_and_told_once(folder, taken):
+def test_unreadable_pictures_are_skipped_and_reported_once(folder, taken):
     broken = spoil(folder, "cats/00.png", "dogs/31.png", "dogs/59.png")  # also the first and the last
     source = as_source(ImageFolder(folder, **taken), ANY)
-    with pytest.warns(UserWarning, match=r"can't be read \(3 of 60 pictures up to now\)") as caught:
+    with pytest.warns(UserWarning, match=r"can't be read \(3 of 60 pictures so far\)") as caught:
         read = sum(map(len, source.in_order(8)))
     assert len(caught) == 1
     for path in broken:
@@ -225,12 +227,12 @@ def test_unreadable_pictures_are_skipped_and_told_once(folder, taken):
         assert source.n_batches(8) == len(list(source.batches(8)))
 
 
-def test_training_goes_on_without_unreadable_pictures_and_tells_of_them(folder):
-    """Also where they make a batch of the validation data vanish, whose number Keras is told."""
+def test_training_continues_without_unreadable_pictures_and_warns(folder):
+    """Also where they make a batch of the validation data vanish, whose number Keras knows."""
     spoil(folder, "cats/00.png", "dogs/59.png")
     images = ImageFolder(folder, side=8)
     sae = Autoencoder(size=4, n_out=4)
-    with pytest.warns(UserWarning, match="2 of 60 pictures up to now") as caught:
+    with pytest.warns(UserWarning, match="2 of 60 pictures so far") as caught:
         (history,) = sae.train(images, epochs=2, validation_data=ImageFolder(folder, side=8), batch_size=59, verbose=0)
     assert len(caught) == 2  # training and validation pictures
     assert len(history.history["val_loss"]) == 2
@@ -268,6 +270,7 @@ with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     source = as_source(images, (None, None, 3))
     count = sum(map(len, source.in_order(64)))
+caught = [warning for warning in caught if issubclass(warning.category, UserWarning)]
 assert len(caught) == 1, caught
 print(len(images), count, source.count(), caught[0].message)
 """
@@ -283,7 +286,7 @@ def test_what_is_no_regular_file_is_never_opened(tmp_path):
         [sys.executable, "-c", READ_IN_TIME], cwd=tmp_path, check=False, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("200 200 200 Skipped, since they can't be read (9 of 209 pictures up to now): ")
+    assert done.stdout.startswith("200 200 200 Skipped, since they can't be read (9 of 209 pictures so far): ")
     for name, reason in {
         "pipe.png": "it is a named pipe, not a regular file",
         "link to pipe.jpg": "it is a named pipe, not a regular file",
@@ -341,13 +344,13 @@ def test_labels_beside_a_folder_follow_the_pictures(folder, sae, tmp_path, as_pa
 
 
 @pytest.mark.parametrize("count", [59, 61])
-def test_other_than_a_label_per_picture_is_told(folder, sae, tmp_path, count):
+def test_a_wrong_number_of_labels_is_an_error(folder, sae, tmp_path, count):
     with pytest.raises(ValueError, match=rf"needs one label per image\. Received: 60 images, {count} labels"):
         sae.encode_to(tmp_path / "store", (ImageFolder(folder), np.arange(count)), verbose=0)
 
 
 @pytest.mark.parametrize("taken", [{}, {"side": 8}, {"crop": 8}])
-def test_pictures_of_too_many_pixels_are_skipped_and_told(folder, taken):
+def test_pictures_of_too_many_pixels_are_skipped_and_reported(folder, taken):
     Image.fromarray(np.zeros((40, 30, 3), np.uint8)).save(folder / "large.png")
     Image.fromarray(np.zeros((40, 30, 3), np.uint8)).save(folder / "large.jpg")
     source = as_source(ImageFolder(folder, max_pixels=40 * 30 - 1, **taken), ANY)
@@ -383,7 +386,7 @@ def test_batches_of_many_sizes_come_one_by_one(tmp_path, monkeypatch):
 
 def test_more_than_a_twentieth_unreadable_is_an_error(folder):
     spoil(folder, *(f"cats/{index:02d}.png" for index in range(0, 8, 2)))
-    expected = r"More than 5% of 60 pictures can't be read: .*cats/00\.png \(Invalid PNG.*Mend or remove them"
+    expected = r"More than 5% of 60 pictures can't be read: .*cats/00\.png \(Invalid PNG.*Repair or remove them"
     with pytest.raises(ValueError, match=expected):
         list(as_source(folder, ANY).in_order(8))
     with pytest.raises(ValueError, match=expected):
@@ -396,13 +399,13 @@ def test_too_many_unreadable_in_batches_read_ahead_are_an_error_as_well(folder):
         with contextlib.suppress(ValueError):  # as in a thread whose batch no one takes
             unreadable.add(row, "Invalid PNG")
     with pytest.raises(ValueError, match="More than 5% of 60 pictures"):
-        unreadable.tell()
+        unreadable.warn()
 
 
-def test_pictures_smaller_than_the_crop_are_told_from_damaged_ones_and_the_advice_works(folder):
+def test_pictures_smaller_than_the_crop_are_reported_apart_from_damaged_ones_and_the_advice_works(folder):
     expected = (
         r"More than 5% of 60 pictures are smaller than the crop: .*\.png \(smaller than `crop=20`: 16 x 24 pixels\).*"
-        r"\. `side=20` instead of `crop` resizes pictures; or give a smaller `crop`\. Received: ImageFolder\(.*crop=20"
+        r"\. Use `side=20` instead of `crop`, which resizes pictures, or a smaller `crop`\. Received: .*crop=20"
     )
     with pytest.raises(ValueError, match=expected):
         list(as_source(ImageFolder(folder, crop=20), ANY).in_order(8))

@@ -48,9 +48,9 @@ def test_links_to_folders_are_followed_and_each_folder_is_listed_once(here):
     assert images.class_names == ["again", "cats", "dogs"]
 
 
-def test_a_link_to_a_folder_that_is_gone_is_told(here):
+def test_a_link_to_a_folder_that_is_gone_is_reported(here):
     (here / "photos" / "birds").symlink_to("nowhere")
-    with pytest.warns(UserWarning, match=r"can't be listed: photos/birds \(No such file or directory\)"):
+    with pytest.warns(UserWarning, match=r"cannot be listed: photos/birds \(No such file or directory\)"):
         assert len(ImageFolder("photos")) == 4
 
 
@@ -75,7 +75,7 @@ def test_files_that_are_no_pictures_are_counted_by_suffix(here):
 def test_pictures_of_kinds_that_cannot_be_read_are_named_once(here, suffix):
     for name in ("e", "cats/f"):
         (here / "photos" / f"{name}{suffix}").write_bytes(b"?")
-    with pytest.warns(UserWarning, match=rf"these kinds can't be read: 2 \{suffix.lower()}\. Convert them") as caught:
+    with pytest.warns(UserWarning, match=rf"formats that can't be read: 2 \{suffix.lower()}\. Convert them") as caught:
         images = ImageFolder("photos")
     assert len(caught) == 1
     assert caught[0].filename == __file__
@@ -86,7 +86,7 @@ def test_a_folder_of_other_kinds_says_what_is_in_it(here):
     (here / "scans").mkdir()
     for index in range(3):
         (here / "scans" / f"{index}.heic").write_bytes(b"?")
-    with pytest.raises(ValueError, match=r"No pictures \(.*\.png.*Of other kinds there are 3 \.heic: convert them"):
+    with pytest.raises(ValueError, match=r"No pictures \(.*\.png.*There are other files, 3 \.heic: convert them"):
         ImageFolder("scans")
 
 
@@ -141,17 +141,33 @@ WRONG_PATHS = {
     "missing": (
         ["photos/cats/a.png", "x.png", "y.png"],
         FileNotFoundError,
-        r"2 of 3 aren't there: 'x\.png', 'y\.png'\. Relative paths begin at '.*'\. Leave out those",
+        r"2 of 3 do not exist: 'x\.png', 'y\.png'\. Relative paths start at '.*'\. Leave out those",
     ),
     "many missing": ([f"{index}.png" for index in range(9)], FileNotFoundError, r"9 of 9.*'2\.png' and 6 more"),
-    "text": (["cat", "dog"], FileNotFoundError, r"A list of text is taken as paths of pictures, and 2 of 2 aren't"),
-    "array of text": (np.array(["a"]), FileNotFoundError, r"A list of text is taken as paths"),
-    "one missing": ("photos/none.png", FileNotFoundError, r"folder or file of pictures isn't there.*none\.png'"),
-    "no picture": ("notes.txt", ValueError, r"1 of 1 files aren't pictures by their names: '.*notes\.txt'.*\.webp"),
-    "some no pictures": (["photos/cats/a.png", "notes.txt"], ValueError, r"1 of 2 files aren't pictures.*'notes\.txt'"),
-    "not only paths": (["photos/cats/a.png", None], ValueError, r"path in every place.*Received: None in place 1"),
-    "twice": (["photos/cats/a.png"] * 2, ValueError, r"1 of these are named more than once: 'a\.png'"),
-    "in its folder": (["photos", "photos/cats/a.png"], ValueError, r"named more than once: 'cats/a\.png'"),
+    "text": (
+        ["cat", "dog"],
+        FileNotFoundError,
+        r"A list of text is read as paths of pictures, but 2 of 2 do not exist",
+    ),
+    "array of text": (np.array(["a"]), FileNotFoundError, r"A list of text is read as paths"),
+    "one missing": (
+        "photos/none.png",
+        FileNotFoundError,
+        r"This folder or file does not exist, and relative paths start at.*none\.png'",
+    ),
+    "no picture": ("notes.txt", ValueError, r"1 of 1 files are not pictures by their names: '.*notes\.txt'.*\.webp"),
+    "some no pictures": (
+        ["photos/cats/a.png", "notes.txt"],
+        ValueError,
+        r"1 of 2 files are not pictures.*'notes\.txt'",
+    ),
+    "not only paths": (
+        ["photos/cats/a.png", None],
+        ValueError,
+        r"must hold only paths\. Leave out.*Received: None at index 1",
+    ),
+    "twice": (["photos/cats/a.png"] * 2, ValueError, r"1 are listed more than once: 'a\.png'"),
+    "in its folder": (["photos", "photos/cats/a.png"], ValueError, r"listed more than once: 'cats/a\.png'"),
 }
 
 
@@ -244,7 +260,7 @@ WRONG_TABLES = {
     "missing files": (
         {},
         {"file": ["cats/a.png", "x.png"]},
-        r"Column 'file' is taken as paths of pictures, and 1 of 2 aren't there: 'x\.png'",
+        r"Column 'file' is read as paths of pictures, but 1 of 2 do not exist: 'x\.png'",
     ),
     "no paths": ({}, {"kind": ["cat", "dog"]}, r"No column of this table holds paths.*from_table.*\['kind'\]"),
     "no label": (
@@ -253,9 +269,13 @@ WRONG_TABLES = {
         r"no label in 1 of 2 rows, first in row 1",
     ),
     "NaN": ({"label": "age"}, {"file": FILES[:2], "age": [np.nan, 1]}, r"no label in 1 of 2 rows, first in row 0"),
-    "mixed": ({"label": "kind"}, {"file": FILES[:2], "kind": ["cat", 3]}, r"all of one kind.*Received: int, str"),
+    "mixed": (
+        {"label": "kind"},
+        {"file": FILES[:2], "kind": ["cat", 3]},
+        r"all be numbers or all be texts.*Received: int, str",
+    ),
     "no table": ({}, 3, r"`table` must be the path of a CSV file, a DataFrame or a dict of columns.*a int"),
-    "two kinds of labels": ({"label": "kind", "labels": True}, COLUMNS, r"give one of the two"),
+    "two kinds of labels": ({"label": "kind", "labels": True}, COLUMNS, r"pass only one of the two.*label='kind'"),
 }
 
 
@@ -271,9 +291,9 @@ def test_wrong_tables_get_an_error_that_says_so(here, kind):
     [
         ("photos/cats/a.png,1\nphotos/cats/b.png,2\n", r"this one holds a picture: insert a line"),
         ("path,label\nphotos/cats/a.png\n", r"2 columns.*Received: 1 values in line 2"),
-        ("path,path\nphotos/cats/a.png,1\n", r"column names in its first line, each another one"),
-        ("path\n", r"a row for each picture below it"),
-        ("", r"a row for each picture below it"),
+        ("path,path\nphotos/cats/a.png,1\n", r"different column names in its first line"),
+        ("path\n", r"one row per picture below it"),
+        ("", r"one row per picture below it"),
     ],
 )
 def test_files_that_are_no_tables_of_pictures(here, text, message):
@@ -284,7 +304,7 @@ def test_files_that_are_no_tables_of_pictures(here, text, message):
 
 def test_tables_that_are_no_text(here):
     Path("t.csv").write_bytes(b"path\n\xff\xfe")
-    with pytest.raises(ValueError, match=r"isn't a CSV file in UTF-8"):
+    with pytest.raises(ValueError, match=r"This is not a CSV file in UTF-8.*Save it as UTF-8"):
         ImageFolder("t.csv")
 
 
@@ -444,21 +464,21 @@ def test_a_split_is_disjoint_complete_and_fixed_by_the_seed(here):
     [
         ({"size": 8}, r"`size` must be `\(height, width\)`\. Received: size=8"),
         ({"size": (8, 0)}, r"`size` must be a whole number of at least 1"),
-        ({"size": (8, 8), "side": 8}, r"stands for `size=\(64, 64\)`: give one"),
+        ({"size": (8, 8), "side": 8}, r"`side=64` means `size=\(64, 64\)`: pass only one"),
         ({"size": (8, 8), "crop": 8}, r"`size` resizes pictures and `crop`.*size=\(8, 8\), crop=8"),
         ({"side": 8, "fit": "cover"}, r"`fit` must be one of crop, pad, stretch\. Received: fit='cover'"),
-        ({"fit": "pad"}, r"give `size=\(height, width\)` as well"),
-        ({"class_names": ["cats"]}, r"give `labels=True` as well"),
-        ({"labels": True, "class_names": []}, r"`class_names` must be a list of names of folders"),
-        ({"labels": True, "class_names": "cats"}, r"`class_names` must be a list of names"),
-        ({"labels": True, "class_names": ["cats", "cats"]}, r"each once"),
+        ({"fit": "pad"}, r"needs `size=\(height, width\)` as well"),
+        ({"class_names": ["cats"]}, r"needs `labels=True` as well"),
+        ({"labels": True, "class_names": []}, r"`class_names` must be a list of different names of folders"),
+        ({"labels": True, "class_names": "cats"}, r"`class_names` must be a list of different names"),
+        ({"labels": True, "class_names": ["cats", "cats"]}, r"different names of folders"),
         ({"labels": True, "class_names": ["Cats"]}, r"No picture is in a folder of.*folders are 'cats', 'dogs'"),
-        ({"validation_split": 0.2}, r"belong together.*subset=None"),
-        ({"subset": "training"}, r"belong together.*validation_split=None"),
-        ({"validation_split": 0.2, "subset": "test"}, r"belong together.*subset='test'"),
-        ({"validation_split": 2, "subset": "training"}, r"must lie between 0 and 1\. Received: validation_split=2"),
+        ({"validation_split": 0.2}, r"must be used together.*subset=None"),
+        ({"subset": "training"}, r"must be used together.*validation_split=None"),
+        ({"validation_split": 0.2, "subset": "test"}, r"must be used together.*subset='test'"),
+        ({"validation_split": 2, "subset": "training"}, r"must be between 0 and 1\. Received: validation_split=2"),
     ],
 )
-def test_arguments_that_cannot_be_are_told(here, arguments, message):
+def test_invalid_arguments_are_errors(here, arguments, message):
     with pytest.raises(ValueError, match=message):
         ImageFolder("photos", **arguments)

@@ -257,8 +257,8 @@ def test_pictures_are_converted_as_those_of_a_folder(mode, channels, tmp_path):
     file = hugging_face(image=[str(tmp_path / "folder" / "0.png")])
     file = file.cast_column("image", pytest.importorskip("datasets").Image())
     for data in (file, torch_data(wrap=lambda *_: image)):
-        ours = next(iter(as_source(data, shape).in_order(1, scale=False)))
-        np.testing.assert_allclose(ours[:1].astype(int), expected, atol=1)
+        actual = next(iter(as_source(data, shape).in_order(1, scale=False)))
+        np.testing.assert_allclose(actual[:1].astype(int), expected, atol=1)
 
 
 @pytest.mark.parametrize("kind", ["rows", "elements"])
@@ -366,7 +366,7 @@ ADVICE = {
     ),
     "Grain, loader without end": (
         lambda tmp: grain_loader(),
-        r"infinite grain DataLoader: give .*`num_epochs=1`",
+        r"infinite grain DataLoader: pass `num_epochs=1`",
         lambda tmp: grain_loader(num_epochs=1),
     ),
     "Hugging Face, two images": (
@@ -383,7 +383,7 @@ ADVICE = {
     ),
     "Hugging Face, splits": (
         lambda tmp: pytest.importorskip("datasets").DatasetDict(train=hugging_face()),
-        r"give one of its splits, `images\[name\]`\. Received: train",
+        r"pass one of its splits, `images\[name\]`\. Received: train",
         lambda tmp: pytest.importorskip("datasets").DatasetDict(train=hugging_face())["train"],
     ),
     "HDF5 file": (
@@ -423,7 +423,7 @@ ADVICE = {
     ),
     "batch of several sizes": (
         lambda tmp: torch_data(4, pieces, collate_fn=lambda batch: ([image for image, _ in batch], LABELS[:4])),
-        r"a batch must have one size: .*leave out the batching",
+        r"a batch must have one size: .*omit the batching",
         lambda tmp: torch_data(wrap=pieces),
     ),
 }
@@ -466,7 +466,7 @@ WRONG = {
     ),
     "another dtype later, in a stream": (
         lambda tmp: torch_data(1, wrap=lambda image, label: (image if label < 105 else image / np.float32(255), label)),
-        r"dtype of the first one.*uint8",
+        r"dtype of the first element.*uint8",
     ),
     "boxes as labels": (
         lambda tmp: torch_data(2, wrap=lambda image, label: (image, [label] * (label % 2 + 1)), collate_fn=collated),

@@ -15,7 +15,7 @@ from tests.data.test_adapters import Batches
 
 QUIET = {"verbose": 0}
 CLEAN = blobs(24, 16)
-INPUTS = np.clip(CLEAN / 2 + 0.25, -1, 1).astype(np.float32)  # each tells its target
+INPUTS = np.clip(CLEAN / 2 + 0.25, -1, 1).astype(np.float32)  # each determines its target
 PIXELS = np.rint((CLEAN + 1) * 127.5).astype(np.uint8)
 ANY = (None, None, 3)
 slices = tf.data.Dataset.from_tensor_slices
@@ -85,7 +85,7 @@ def test_pairs_of_any_kind_stay_in_step(kind):
 
 @pytest.mark.parametrize("kind", ["arrays", "dataset that shuffles itself", "PyDataset", "dataset of unknown sizes"])
 @pytest.mark.parametrize("budget", [None, 0], ids=["in memory", "on disk"])
-def test_the_level_above_sees_encodings_of_inputs_and_restores_those_of_their_targets(kind, budget, monkeypatch):
+def test_the_next_level_trains_on_encodings_of_inputs_and_targets(kind, budget, monkeypatch):
     sae = Autoencoder(levels=[ConvLevel(4, 1, 4), ConvLevel(4, 1, 4)])
     sae.train(CLEAN, epochs=0, levels=[0], **QUIET)
     images, targets = IN_STEP[kind]()
@@ -219,13 +219,15 @@ def test_a_pair_of_which_one_is_unreadable_is_skipped(folders, of):
         np.testing.assert_allclose(inputs, np.clip(targets / 2 + 0.25, -1, 1), atol=0.02)
 
 
-def test_folders_that_are_no_pairs_are_told(folders, tmp_path):
-    with pytest.raises(ValueError, match=r"must have the same `size`, `fit` and `crop`.*side=8"):
+def test_folders_that_are_not_pairs_are_errors(folders, tmp_path):
+    with pytest.raises(ValueError, match=r"with the same `size`, `fit` and `crop`.*side=8"):
         as_pairs(ImageFolder(folders[0], side=8), folders[1], ANY)
-    with pytest.raises(ValueError, match=r"A folder of `images` goes with a folder of targets"):
+    with pytest.raises(ValueError, match=r"If `images` is a folder, the targets must be a folder"):
         as_pairs(folders[0], CLEAN, ANY)
     Image.fromarray(PIXELS[0]).resize((20, 20)).save(folders[1] / "a" / "00.png")
-    with pytest.raises(ValueError, match=r"must have one size.*`ImageFolder\(path, side=…\)`.*00\.bmp and .*00\.png"):
+    with pytest.raises(
+        ValueError, match=r"must have the same size.*`ImageFolder\(path, side=…\)`.*00\.bmp and .*00\.png"
+    ):
         list(as_pairs(*folders, ANY).in_order(5))
     (folders[1] / "b" / "01.png").rename(folders[1] / "b" / "02.png")
     with pytest.raises(ValueError, match=r"same names.*Received: 24 and 24 pictures, of which number 8 is b/01"):
@@ -252,7 +254,7 @@ def test_folders_train_and_fill_a_cache(folders, tmp_path):
 
 @pytest.mark.parametrize("kind", ["tuple of arrays", "tuple of lists", "dataset of images", "dataset of batches"])
 @pytest.mark.parametrize("method", ["encode", "reconstruct", "encode_to"])
-def test_where_there_are_no_targets_pairs_are_told_and_the_advice_works(sae, tmp_path, kind, method):
+def test_methods_without_targets_refuse_pairs_and_the_advice_works(sae, tmp_path, kind, method):
     pairs, _ = IN_STEP[kind]()
     before = [tmp_path / "store"] if method == "encode_to" else []
     options = QUIET if before else {}
@@ -281,7 +283,7 @@ def test_labels_are_not_taken_for_targets(kind):
         assert sum(map(len, pairs.inputs.in_order(8))) == 24
 
 
-def test_labels_of_as_many_values_as_a_vector_are_kept(tmp_path):
+def test_labels_with_the_shape_of_vectors_are_kept(tmp_path):
     vectors, labels = np.random.default_rng(0).normal(size=(2, 24, 4)).astype(np.float32)
     sae = Autoencoder(shape=(4,), levels=[DenseLevel(2)])
     np.testing.assert_array_equal(sae.encode_to(tmp_path / "store", (vectors, labels), **QUIET).labels, labels)
@@ -289,11 +291,26 @@ def test_labels_of_as_many_values_as_a_vector_are_kept(tmp_path):
 
 
 UNLIKE = {
-    "fewer targets": (lambda: (INPUTS, CLEAN[:20]), r"must be as many, and each pair of one size"),
-    "fewer in a dataset": (lambda: (slices(INPUTS), slices(CLEAN[:20])), r"must be as many, and each pair of one size"),
-    "fewer than in batches": (lambda: (slices(INPUTS).batch(5), CLEAN[:20]), r"must be as many, and each pair of one"),
-    "smaller": (lambda: (INPUTS, CLEAN[:, :12]), r"must be as many, and each pair of one size"),
-    "smaller in a dataset": (lambda: (slices(INPUTS), slices(CLEAN[:, :12])), r"must be as many, and each pair of one"),
+    "fewer targets": (
+        lambda: (INPUTS, CLEAN[:20]),
+        r"must have the same number of images, and the two images of each pair the same size",
+    ),
+    "fewer in a dataset": (
+        lambda: (slices(INPUTS), slices(CLEAN[:20])),
+        r"must have the same number of images, and the two images of each pair the same size",
+    ),
+    "fewer than in batches": (
+        lambda: (slices(INPUTS).batch(5), CLEAN[:20]),
+        r"must have the same number of images, and the two",
+    ),
+    "smaller": (
+        lambda: (INPUTS, CLEAN[:, :12]),
+        r"must have the same number of images, and the two images of each pair the same size",
+    ),
+    "smaller in a dataset": (
+        lambda: (slices(INPUTS), slices(CLEAN[:, :12])),
+        r"must have the same number of images, and the two",
+    ),
     "one smaller": (
         lambda: (
             slices(INPUTS).batch(1),
@@ -301,9 +318,12 @@ UNLIKE = {
                 lambda: (image[None] for image in mixed(CLEAN)), output_signature=tf.TensorSpec((None, *ANY))
             ),
         ),
-        r"must be as many in each batch, and each pair of one size.*1 x 16 x 16 x 3 and 1 x 12 x 16 x 3",
+        r"must have the same number of images.*1 x 16 x 16 x 3 and 1 x 12 x 16 x 3",
     ),
-    "batched otherwise": (lambda: (slices(INPUTS).batch(4), slices(CLEAN).batch(6)), r"must be as many"),
+    "batched otherwise": (
+        lambda: (slices(INPUTS).batch(4), slices(CLEAN).batch(6)),
+        r"must have the same number of images",
+    ),
     "pairs and targets": (lambda: (slices((INPUTS, CLEAN)), CLEAN), r"`images` gives pairs"),
     "NaN in targets": (
         lambda: (slices((INPUTS, np.where(np.arange(24) == 7, np.nan, 1)[:, None, None, None] * CLEAN)), None),
@@ -314,7 +334,7 @@ UNLIKE = {
 
 
 @pytest.mark.parametrize("kind", UNLIKE)
-def test_what_cannot_be_pairs_is_told(kind):
+def test_mismatched_pairs_are_errors(kind):
     make, message = UNLIKE[kind]
     images, targets = make()
     with pytest.raises(ValueError, match=f"(?s){message}"):

@@ -40,7 +40,7 @@ def test_without_targets_the_inputs_are_the_targets():
 
 
 @pytest.mark.slow
-def test_a_stack_that_sees_clean_targets_removes_noise():
+def test_a_stack_trained_on_clean_targets_removes_noise():
     sae, blind = (Autoencoder(shape=(8, 8, 1), levels=[ConvLevel(16, 1, 16), DenseLevel([32, 12])]) for _ in range(2))
     valid = NOISY[150:], CLEAN[150:]
     histories = sae.train(NOISY[:150], epochs=15, targets=CLEAN[:150], validation_data=valid, verbose=0)
@@ -56,13 +56,13 @@ def test_a_stack_that_sees_clean_targets_removes_noise():
 @pytest.mark.parametrize(
     ("targets", "options", "message"),
     [
-        (CLEAN[:100], {}, "must be as many, and each pair of one size"),
+        (CLEAN[:100], {}, "must have the same number of images"),
         (CLEAN[:, :6], {}, "made for images of shape"),
-        (tf.data.Dataset.from_tensor_slices(CLEAN[:100]), {}, "must be as many, and each pair of one size"),
+        (tf.data.Dataset.from_tensor_slices(CLEAN[:100]), {}, "must have the same number of images"),
         (CLEAN, {"validation_data": NOISY[:8]}, r"`validation_data` must be a pair \(images, targets\)"),
     ],
 )
-def test_targets_that_do_not_fit_are_told(targets, options, message):
+def test_mismatched_targets_are_errors(targets, options, message):
     sae = Autoencoder(shape=(8, 8, 1), levels=[DenseLevel(4)])
     with pytest.raises(ValueError, match=message):
         sae.train(NOISY, targets=targets, verbose=0, **options)

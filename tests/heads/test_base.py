@@ -113,9 +113,11 @@ def test_a_head_of_another_level_is_told_which():
     sae = stack(n_levels=2)
     assert sae.levels[0].encoding_shape == sae.levels[1].encoding_shape
     head = fitted(heads.VAE, sae.encode(blobs(32, 8, 1), level=0), origin=sae.stack.fingerprint(0))
-    with pytest.raises(ValueError, match=r"encodings of level 0: decode what it draws from this level") as error:
+    with pytest.raises(
+        ValueError, match=r"encodings of level 0\. Decode the generated encodings with `level=0`"
+    ) as error:
         head.check_origin(sae.stack, 1)
-    head.check_origin(sae.stack, int(re.search(r"level (\d)", str(error.value))[1]))
+    head.check_origin(sae.stack, int(re.search(r"`level=(\d)`", str(error.value))[1]))
 
 
 def test_following_what_is_said_of_a_head_of_another_stack_works(tmp_path):
@@ -123,7 +125,7 @@ def test_following_what_is_said_of_a_head_of_another_stack_works(tmp_path):
     head = fitted(heads.VAE, sae.encode_to(tmp_path / "before", images, verbose=0))
     residual = sae.levels[0].encoder.get_layer("residual")
     residual.set_weights([weight + 0.1 for weight in residual.get_weights()])  # as training does
-    with pytest.raises(ValueError, match="encode the images with this stack and fit a head on these encodings"):
+    with pytest.raises(ValueError, match="Encode the images with this stack and fit a head on these encodings"):
         head.check_origin(sae.stack, 0)
     fitted(heads.VAE, sae.encode_to(tmp_path / "after", images, verbose=0)).check_origin(sae.stack, 0)
 

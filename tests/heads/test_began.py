@@ -156,13 +156,13 @@ def test_a_vae_can_be_refined_through_the_decoder(small_stack):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda: BEGAN((None, None, 8)), "`encoding_shape` is the shape of one encoding without open sides"),
+        (lambda: BEGAN((None, None, 8)), "`encoding_shape` must be the shape of one encoding with known sides"),
         (lambda: BEGAN((4,), gamma=1.5), "`gamma` must be between 0 and 1"),
         (lambda: BEGAN((4,), gamma=-0.5), "`gamma` must be a number of at least 0"),
         (lambda: BEGAN((4,), constraint=-1), "`constraint` must be a number of at least 0"),
         (
             lambda: BEGAN((4,)).fit(np.zeros((8, 4)), decoder=keras.Sequential([keras.Input((9,)), layers.Dense(1)])),
-            r"made for encodings of shape \(4,\).*`decoder` of encodings of shape \(9,\)",
+            r"created for encodings of shape \(4,\).*`decoder` of encodings of shape \(9,\)",
         ),
     ],
 )

@@ -61,10 +61,10 @@ def test_a_softmax_on_a_greedy_stack_is_fine_tuned_whole():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (((), 3), "`encoding_shape` is the shape of one encoding"),
-        (((4, None), 3), "`encoding_shape` is the shape of one encoding"),
+        (((), 3), "`encoding_shape` must be the shape of one encoding"),
+        (((4, None), 3), "`encoding_shape` must be the shape of one encoding"),
         (((4,), 1), "`n_classes` must be a whole number of at least 2"),
-        (((4,), 3, (8,), 0.0, np.zeros(4)), "`mean` and `std` go together"),
+        (((4,), 3, (8,), 0.0, np.zeros(4)), "`mean` and `std` must be given together"),
     ],
 )
 def test_wrong_arguments_are_told(arguments, message):

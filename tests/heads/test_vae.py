@@ -156,12 +156,12 @@ def test_arrays_datasets_and_stores_give_the_same_statistics(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda: heads.VAE((None, None, 8)), "`encoding_shape` is the shape of one encoding without open sides"),
+        (lambda: heads.VAE((None, None, 8)), "`encoding_shape` must be the shape of one encoding with known sides"),
         (lambda: heads.VAE((4,), latent_dim=0), "`latent_dim` must be a whole number"),
         (lambda: heads.VAE((4,), beta=-1), "`beta` must be a number of at least 0"),
-        (lambda: heads.VAE((4,)).fit(np.zeros((8, 7, 7, 4))), r"made for encodings of shape \(4,\).*\(7, 7, 4\)"),
-        (lambda: heads.VAE((4,)).encode(np.zeros((8, 5))), r"made for encodings of shape \(4,\)"),
-        (lambda: heads.VAE((4,)).fit(np.zeros((0, 4))), "`x` must hold at least one encoding"),
+        (lambda: heads.VAE((4,)).fit(np.zeros((8, 7, 7, 4))), r"created for encodings of shape \(4,\).*\(7, 7, 4\)"),
+        (lambda: heads.VAE((4,)).encode(np.zeros((8, 5))), r"created for encodings of shape \(4,\)"),
+        (lambda: heads.VAE((4,)).fit(np.zeros((0, 4))), "`x` must contain at least one encoding"),
         (lambda: heads.VAE((4,)).generate(0), "`n` must be a whole number"),
     ],
 )

@@ -114,11 +114,11 @@ def test_saved_and_loaded_it_goes_on(trained, tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda: heads.WGAN((None, None, 8)), "`encoding_shape` is the shape of one encoding without open sides"),
+        (lambda: heads.WGAN((None, None, 8)), "`encoding_shape` must be the shape of one encoding with known sides"),
         (lambda: heads.WGAN((4,), latent_dim=0), "`latent_dim` must be a whole number"),
         (lambda: heads.WGAN((4,), critic_steps=0), "`critic_steps` must be a whole number"),
         (lambda: heads.WGAN((4,), penalty=-1), "`penalty` must be a number of at least 0"),
-        (lambda: heads.WGAN((4,)).fit(np.zeros((8, 7, 7, 4))), r"made for encodings of shape \(4,\).*\(7, 7, 4\)"),
+        (lambda: heads.WGAN((4,)).fit(np.zeros((8, 7, 7, 4))), r"created for encodings of shape \(4,\).*\(7, 7, 4\)"),
     ],
 )
 def test_wrong_inputs(wrong, message):

@@ -169,11 +169,11 @@ def test_folders_that_are_no_stores_are_passed_over(images, tmp_path, what):
 def test_a_full_disk_names_the_folder_and_what_would_fit(images, tmp_path, monkeypatch, is_kept):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     words = (
-        r"encodings of level 0 can't be written to `cache_dir`\. They take 49,152 bytes\. Make room there, choose a "
-        r"`cache_dir` on a larger disk, or give a `memory_budget`"
+        r"could not write the encodings of level 0 to `cache_dir`\. They need 49,152 bytes\. Free disk space, choose a "
+        r"`cache_dir` on a larger disk, or pass a larger `memory_budget`"
         if is_kept
-        else r"to the temporary folder, since `cache_dir` isn't given\. They take 49,152 bytes\. Make room there, set "
-        r"`cache_dir` \(or the environment variable TMPDIR\) to a larger disk, or.*`memory_budget`.*autoencoder-"
+        else r"to the temporary folder, .* without `cache_dir`\. They need 49,152 bytes\. Free disk space, set "
+        r"`cache_dir` \(or the variable TMPDIR\) to a larger disk, or.*`memory_budget`.*autoencoder-"
     )
     options = {"cache_dir": tmp_path} if is_kept else {}
     with files_of_at_most(4000), pytest.raises(OSError, match=words) as caught:
@@ -205,7 +205,7 @@ def test_a_temporary_store_goes_even_when_training_fails(images, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_wrong_arguments_are_told_before_anything_is_trained(images, tmp_path):
+def test_wrong_arguments_raise_an_error_before_anything_is_trained(images, tmp_path):
     (tmp_path / "file").write_text("")
     sae = stack()
     with pytest.raises(OSError, match=r"`cache_dir` can't be written: .*is a file\. Choose another folder"):

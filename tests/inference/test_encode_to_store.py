@@ -129,7 +129,7 @@ def test_labels_beside_any_source_are_kept(sae, tmp_path, kind):
 
 @pytest.mark.parametrize("kind", BESIDE)
 @pytest.mark.parametrize("count", [39, 41])
-def test_other_than_a_label_per_image_is_told(sae, tmp_path, kind, count):
+def test_other_than_a_label_per_image_raises_an_error(sae, tmp_path, kind, count):
     if kind == "store":
         source = sae.encode_to(tmp_path / "below", PIXELS, 0, verbose=0)
         sae = Autoencoder(shape=source.shape[1:], size=4, n_out=4, n_scalings=1, check_range=False)
@@ -201,7 +201,7 @@ def test_labels_that_come_later_are_kept_without_encoding_again(sae, tmp_path, m
     assert store.labels["kind"].tolist() == KINDS
     assert len(calls) == (first == "part of it")
     before = files(path)
-    with pytest.raises(ValueError, match=r"holds labels, and this source gives none.*`EncodingStore\(path\)`"):
+    with pytest.raises(ValueError, match=r"contains labels, but this source has none.*`EncodingStore\(path\)`"):
         sae.encode_to(path, PIXELS, shard_size=12, verbose=0)
     assert files(path) == before
     assert EncodingStore(path).labels["kind"].tolist() == KINDS
@@ -431,10 +431,10 @@ def test_a_file_that_no_line_of_the_log_names_is_not_overwritten(sae, tmp_path, 
     assert len(sae.encode_to(path, PIXELS, shard_size=8, verbose=0)) == 40
 
 
-def test_files_of_a_folder_that_is_a_file_are_told(sae, tmp_path):
+def test_files_of_a_folder_that_is_a_file_raise_an_error(sae, tmp_path):
     (tmp_path / "file").write_text("mine")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(OSError, match=r"`path` must be a folder, and there is a file of this name: choose another"):
+        with pytest.raises(OSError, match=r"`path` must be a folder, but a file has this name\. Choose another"):
             sae.encode_to(path, PIXELS, verbose=0)
 
 
@@ -539,7 +539,7 @@ def test_a_source_that_has_grown_by_images_of_other_sizes_is_gone_on_with(sae, t
     ],
 )
 @pytest.mark.parametrize("kind", ["array", "dataset"])
-def test_labels_that_a_manifest_cannot_hold_are_told(sae, tmp_path, labels, message, kind):
+def test_labels_that_a_manifest_cannot_hold_raise_an_error(sae, tmp_path, labels, message, kind):
     source = (PIXELS, labels) if kind == "array" else tf.data.Dataset.from_tensor_slices((PIXELS, labels)).batch(7)
     with pytest.raises(ValueError, match=message):
         sae.encode_to(tmp_path / "store", source, verbose=0)
@@ -579,14 +579,14 @@ def test_another_encoder_another_source_and_other_arguments_are_refused(sae, tmp
         (sae, PIXELS, {"level": 0}, r"another encoder: encoder .{12}… of level 1\..*of level 0"),
         (sae, PIXELS, {"dtype": "float32"}, r"another `dtype`: 'float16'\..*Received: 'float32'"),
         (sae, PIXELS, {"shard_size": 20}, r"another `shard_size`: 12\..*Received: 20"),
-        (sae, changed, {}, r"another source.*shard 2 was made of others"),
-        (sae, PIXELS[:30], {}, r"another source \(40 images.*shard 2 was made of others.*Received: 30 images"),
-        (sae, PIXELS[:24], {}, r"another source \(40 images.*shard 2 was made of others.*Received: 24 images"),
+        (sae, changed, {}, r"another source.*shard 2 doesn't match"),
+        (sae, PIXELS[:30], {}, r"another source \(40 images.*shard 2 doesn't match.*Received: 30 images"),
+        (sae, PIXELS[:24], {}, r"another source \(40 images.*shard 2 doesn't match.*Received: 24 images"),
         (
             sae,
             turned,
             {},
-            r"come in another order: shard 0.*a dataset of",
+            r"their order have changed: shard 0.*a dataset of",
         ),
     ]
     for stack, images, arguments, message in cases:
@@ -602,15 +602,15 @@ def test_another_encoder_another_source_and_other_arguments_are_refused(sae, tmp
         ({"dtype": "int8"}, r"`dtype` must be one of float16, float32\. Received: dtype='int8'"),
         ({"workers": 0}, r"`workers` must be a whole number of at least 1"),
         ({"shard_size": 0}, r"`shard_size` must be a whole number of at least 1"),
-        ({"shard": (3, 3)}, r"the i-th of n parts, 0 <= i < n\. Received: shard=\(3, 3\)"),
-        ({"shard": (0.5, 3)}, r"the i-th of n parts, 0 <= i < n\. Received: shard=\(0\.5, 3\)"),
-        ({"shard": 2}, r"the i-th of n parts, 0 <= i < n\. Received: shard=2"),
+        ({"shard": (3, 3)}, r"must be \(i, n\) with 0 <= i < n, for part i of n\. Received: shard=\(3, 3\)"),
+        ({"shard": (0.5, 3)}, r"must be \(i, n\) with 0 <= i < n, for part i of n\. Received: shard=\(0\.5, 3\)"),
+        ({"shard": 2}, r"must be \(i, n\) with 0 <= i < n, for part i of n\. Received: shard=2"),
         ({"level": 2}, r"`level` must be an index from 0 to 1"),
         ({"source": tf.data.Dataset.from_tensor_slices(PIXELS).repeat()}, r"infinite dataset: limit it with `\.take"),
         ({"source": (PIXELS, [1, 2])}, r"one label per image\. Received: 40 images, 2 labels"),
     ],
 )
-def test_wrong_arguments_are_told_before_anything_is_written(sae, tmp_path, arguments, message):
+def test_wrong_arguments_raise_an_error_before_anything_is_written(sae, tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         sae.encode_to(tmp_path / "store", **({"source": PIXELS} | arguments), verbose=0)
     assert not (tmp_path / "store").exists()
@@ -626,7 +626,7 @@ def test_numbers_as_users_write_them(sae, tmp_path):
     assert sum(len(batch) for batch in whole.dataset(np.float32(16))) == 40
 
 
-def test_values_that_the_dtype_cannot_hold_are_told(tmp_path):
+def test_values_that_the_dtype_cannot_hold_raise_an_error(tmp_path):
     sae = Autoencoder(size=4, n_out=4, n_scalings=2)
     bias = sae.levels[0].encoder.get_layer("linear").bias
     bias.assign([0, 0, 1e5, 0])
@@ -638,7 +638,7 @@ def test_values_that_the_dtype_cannot_hold_are_told(tmp_path):
         sae.encode_to(tmp_path / "broken", PIXELS, verbose=0)
 
 
-def test_a_full_disk_is_told_and_what_is_whole_stays(sae, tmp_path):
+def test_a_full_disk_raises_an_error_and_what_is_whole_stays(sae, tmp_path):
     """The shard of large images is the first that doesn't fit."""
     images = [blobs(1, side=16 if index < 8 else 256, seed=index)[0] for index in range(12)]
     expected_error = pytest.raises(OSError, match=r"bytes can't be written\. 2 shards are whole; make room and call")
@@ -650,7 +650,7 @@ def test_a_full_disk_is_told_and_what_is_whole_stays(sae, tmp_path):
     assert files(store.path) == files(whole.path)
 
 
-def test_a_second_process_is_told(sae, tmp_path):
+def test_a_second_process_raises_an_error(sae, tmp_path):
     (tmp_path / "store").mkdir()
     with only_writer(tmp_path / "store"), pytest.raises(RuntimeError, match="Another process is writing"):
         sae.encode_to(tmp_path / "store", PIXELS, verbose=0)

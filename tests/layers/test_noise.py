@@ -50,7 +50,9 @@ def test_corruption_is_a_keras_layer_that_saves_with_a_model(kind, tmp_path):
 
 @pytest.mark.parametrize("rate", [-0.1, 1.5, "much", True, None])
 def test_a_rate_that_is_no_share_is_told(rate):
-    with pytest.raises(ValueError, match=r"`rate` is the share of values to change, from 0 to 1\. Received: rate="):
+    with pytest.raises(
+        ValueError, match=r"`rate` must be a number from 0 to 1, the share of values to change\. Received: rate="
+    ):
         Mask(rate)
 
 

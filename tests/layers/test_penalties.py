@@ -49,16 +49,19 @@ def test_it_works_as_any_keras_regularizer(tmp_path):
     ],
 )
 def test_a_code_without_bounds_is_told(level):
-    with pytest.raises(ValueError, match=r'code must lie in \[0, 1\]: take a `DenseLevel\(…, activation="sigmoid"\)`'):
+    with pytest.raises(ValueError, match=r'needs encodings in \[0, 1\].*Use `DenseLevel\(…, activation="sigmoid"\)`'):
         level()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"target": 0}, r"`target` is a mean activity between 0 and 1\. Received: target=0"),
-        ({"target": 1.0}, "`target` is a mean activity"),
-        ({"target": "low"}, "`target` is a mean activity"),
+        (
+            {"target": 0},
+            r"`target` must be a number between 0 and 1, the mean activity of each unit\. Received: target=0",
+        ),
+        ({"target": 1.0}, "`target` must be a number between 0 and 1"),
+        ({"target": "low"}, "`target` must be a number between 0 and 1"),
         ({"weight": -1}, r"`weight` must be a number of at least 0\. Received: weight=-1"),
     ],
 )

@@ -79,7 +79,7 @@ def test_unequal_shapes_are_told():
     encoder = keras.Sequential([keras.Input((12,)), layers.Dense(4, name="down")])
     decoder = keras.Sequential([keras.Input((4,)), layers.Dense(10, name="up")], name="decoder0")
     with pytest.raises(
-        ValueError, match=r"mirrors the encoder.*decoder0's 'up' with a kernel of shape \(4, 10\).*\(4, 12\)"
+        ValueError, match=r"mirrors the encoder.*layer 'up' of decoder0 with a kernel of shape \(4, 10\).*\(4, 12\)"
     ):
         tied(decoder, {"up": encoder.get_layer("down")})
 

@@ -172,7 +172,7 @@ def test_models_are_uncompiled_and_functional():
     [
         (
             {"size": (64, 64, 3)},
-            r"`size` is the width of the network.*`shape=\(height, width, channels\)`.*Received: size=",
+            r"`size` must be one whole number.*`shape=\(height, width, channels\)`.*Received: size=",
         ),
         ({"n_out": 0}, r"`n_out` must be a whole number of at least 1\. Received: n_out=0"),
         ({"n_scalings": -1}, r"`n_scalings` must be a whole number of at least 0"),
@@ -186,9 +186,11 @@ def test_wrong_arguments_are_named(arguments, text):
 
 
 def test_a_vector_needs_a_known_size_and_ends_the_stack():
-    with pytest.raises(ValueError, match=r"`latent_dim=3` ends in a vector.*shape=\(height, width, channels\)"):
+    with pytest.raises(
+        ValueError, match=r"`latent_dim=3` needs images of one known size.*shape=\(height, width, channels\)"
+    ):
         ConvLevel(latent_dim=3).build((None, None, 3))
-    with pytest.raises(ValueError, match="after a level that ends in a vector take a DenseLevel"):
+    with pytest.raises(ValueError, match="use a DenseLevel after a level that outputs vectors"):
         ConvLevel().build((10,))
 
 

@@ -140,10 +140,10 @@ def test_least_squares_finds_a_linear_map_and_is_careful_with_few_samples(count)
     [
         (lambda: DenseLevel([]), "`units` must be at least one whole number"),
         (lambda: DenseLevel([8, 0]), r"`units` must be a whole number of at least 1\. Received: units=0"),
-        (lambda: DenseLevel(8, "rleu"), r"`activation` must be one of Keras's activations: did you mean 'relu'\?"),
-        (lambda: DenseLevel([8, 4], ["relu"]), "`activation` must be one name, or one for each of 2 layers"),
+        (lambda: DenseLevel(8, "rleu"), r"`activation` must be the name of a Keras activation: did you mean 'relu'\?"),
+        (lambda: DenseLevel([8, 4], ["relu"]), "`activation` must be one name, or one name for each of the 2 layers"),
         (lambda: DenseLevel(8, output_activation="sigmoyd"), r"`output_activation`.*did you mean 'sigmoid'\?"),
-        (lambda: DenseLevel(8, lambda x: x), "`activation` must be one of Keras's activations"),
+        (lambda: DenseLevel(8, lambda x: x), "`activation` must be the name of a Keras activation"),
         (lambda: Autoencoder(levels=[DenseLevel(8)]), "A DenseLevel needs inputs of one known size"),
     ],
 )

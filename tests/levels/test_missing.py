@@ -343,7 +343,7 @@ def test_targets_may_be_complete_or_have_gaps(targets):
 @pytest.mark.parametrize("loss", ["cosine_similarity", "kl_divergence", metrics.ssim_loss, metrics.SSIMWithL1(0.5)])
 def test_losses_that_are_not_by_value_are_refused_and_the_advice_works(loss):
     with pytest.raises(
-        ValueError, match=r"computed value by value: take `loss=\"mse\"`, `loss=\"mae\"`.*Received: loss="
+        ValueError, match=r"impossible with this loss\. Use `loss=\"mse\"`, `loss=\"mae\"`.*Received: loss="
     ):
         Autoencoder(levels=[ConvLevel(4, loss=loss)], missing="ignore")
     Autoencoder(levels=[ConvLevel(4, loss="mse"), ConvLevel(4)], missing="ignore")

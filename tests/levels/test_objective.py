@@ -106,17 +106,20 @@ def test_steps_that_do_not_count_change_nothing(loss):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"loss": "mean_squared"}, r"`loss` isn't known: did you mean 'mean_squared_error'\?"),
-        ({"loss": 3}, r"`loss` must be an object, a function or a name\. Received: loss=3"),
-        ({"loss": keras.losses.Huber}, "`loss` must be an object, a function or a name"),
-        ({"loss": lambda y, p: y}, "`loss` is a <lambda>, which `load` couldn't make again"),
-        ({"penalty": "KLSparse"}, r"`penalty` isn't known: did you mean 'KLSparsity'\?"),
-        ({"corruption": "gausian"}, r"`corruption` isn't known.*register_keras_serializable"),
+        ({"loss": "mean_squared"}, r"`loss` is unknown: did you mean 'mean_squared_error'\?"),
+        ({"loss": 3}, r"`loss` must be a name, a function or an object\. .*Received: loss=3"),
+        ({"loss": keras.losses.Huber}, "`loss` must be a name, a function or an object"),
+        ({"loss": lambda y, p: y}, "`loss` is a <lambda>, which `Autoencoder.load` could not recreate"),
+        ({"penalty": "KLSparse"}, r"`penalty` is unknown: did you mean 'KLSparsity'\?"),
+        ({"corruption": "gausian"}, r"`corruption` is unknown.*register_keras_serializable"),
         (
             {"corruption": Unregistered()},
-            "`corruption` is a Unregistered, which `load` couldn't make again.*Register it",
+            "`corruption` is a Unregistered, which `Autoencoder.load` could not recreate.*Register the class",
         ),
-        ({"corruption": keras.layers.Lambda(abs)}, "`corruption` is a Lambda, which `load` couldn't make again"),
+        (
+            {"corruption": keras.layers.Lambda(abs)},
+            "`corruption` is a Lambda, which `Autoencoder.load` could not recreate",
+        ),
         ({"kl_weight": -1}, r"`kl_weight` must be a number of at least 0\. Received: kl_weight=-1"),
         ({"kl_weight": float("nan")}, "`kl_weight` must be a number"),
     ],
@@ -136,7 +139,7 @@ def test_wrong_objectives_are_told(arguments, message):
     ],
 )
 def test_a_strangers_description_makes_nothing_but_what_is_known(description):
-    with pytest.raises(ValueError, match=r"`corruption` (isn't known|must be made with numbers)"):
+    with pytest.raises(ValueError, match=r"`corruption` (is unknown|must have arguments that are numbers)"):
         Objective(corruption=description)
 
 

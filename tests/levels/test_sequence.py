@@ -194,7 +194,7 @@ def test_a_trained_level_that_ends_in_a_vector_is_not_changed():
     sae = built(SequenceLevel(6))
     sae.train(SERIES, epochs=0, verbose=0)
     before = sae.encode(SERIES)
-    with pytest.raises(ValueError, match=r"ends in a vector: make it with `return_sequences=True`"):
+    with pytest.raises(ValueError, match=r"outputs vectors\. Create the lower level with `return_sequences=True`"):
         sae.add(SequenceLevel(4))
     np.testing.assert_array_equal(sae.encode(SERIES), before)
 
@@ -217,14 +217,14 @@ def test_datasets_and_stores_of_sequences(tmp_path):
         (lambda: SequenceLevel(4, target="nxt"), r"`target` must be one of input, next, both: did you mean 'next'\?"),
         (lambda: SequenceLevel(4, cell="ltsm"), r"`cell` must be one of lstm, gru: did you mean 'lstm'\?"),
         (lambda: SequenceLevel([]), "`units` must be at least one whole number"),
-        (lambda: SequenceLevel(4, conditional=True, return_sequences=True), "restores it step by step"),
+        (lambda: SequenceLevel(4, conditional=True, return_sequences=True), "decodes step by step"),
         (
             lambda: built(SequenceLevel(4), shape=(8, 8, 3)),
-            r"sees sequences.*`images\.reshape\(len\(images\), height, -1\)`",
+            r"needs sequences of shape.*`images\.reshape\(len\(images\), height, -1\)`",
         ),
-        (lambda: built(SequenceLevel(4), shape=(None, 3)), "sequences of one known length: pad them.*`mask_value`"),
+        (lambda: built(SequenceLevel(4), shape=(None, 3)), "sequences of one known length.*`mask_value`"),
         (lambda: built(SequenceLevel(4, target="both"), shape=(1, 3)), "at least two steps"),
-        (lambda: built(SequenceLevel(4), ConvLevel(4)), "after a level that ends in a vector take a DenseLevel"),
+        (lambda: built(SequenceLevel(4), ConvLevel(4)), "use a DenseLevel after a level that outputs vectors"),
         (lambda: built(SequenceLevel(4)).train(SERIES[None]), r"must have the shape \(N, timesteps, features\)"),
         (lambda: built(SequenceLevel(4)).train(SERIES[0]), "looks like a single one: add the batch axis"),
         (

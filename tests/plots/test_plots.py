@@ -86,7 +86,7 @@ def test_a_grid_has_all_images_in_their_order(tmp_path):
     several.savefig(tmp_path / "figure.png")
     ax = Figure().subplots()
     assert plots.grid(images, ax=ax) is ax.figure
-    with pytest.raises(ValueError, match=r"`ax` has room for one set of images: leave it out\. Received: 2 sets"):
+    with pytest.raises(ValueError, match=r"`ax` must be left out for several sets of images\. Received: 2 sets"):
         plots.grid({"real": images, "drawn": images}, ax=ax)
 
 
@@ -101,7 +101,7 @@ def test_interpolations_go_in_even_steps_between_encodings(trained, held_out, tm
     left = 16 + 4 + 17  # an original, the space and a step
     np.testing.assert_allclose(picture[17:, left : left + 16], as_shown(middle, (-1, 1))[1], atol=1e-5)
     figure.savefig(tmp_path / "figure.png")
-    with pytest.raises(ValueError, match=r"as many images\. Received: 2 and 1"):
+    with pytest.raises(ValueError, match=r"must have the same length\. Received: 2 and 1"):
         plots.interpolations(sae, first, last[:1])
 
 
@@ -169,9 +169,11 @@ def test_channels_are_drawn_on_one_scale_beside_their_images(trained, held_out, 
 
 def test_channels_of_vectors_are_refused(trained, held_out):
     sae, _ = trained
-    with pytest.raises(ValueError, match=r"must be image-shaped, .* take `latent_plane`\. Received: shape=\(40, 6\)"):
+    with pytest.raises(ValueError, match=r"must have the shape .* use `latent_plane`\. Received: shape=\(40, 6\)"):
         plots.channels(sae.encode(held_out))
-    with pytest.raises(ValueError, match=r"`images` must be as many as encodings\. Received: 1 of 40"):
+    with pytest.raises(
+        ValueError, match=r"`images` and `encodings` must have the same length\. Received: 1 images, 40"
+    ):
         plots.channels(sae.encode(held_out, level=0), held_out[:1])
 
 
@@ -208,9 +210,9 @@ def test_a_latent_plane_of_more_values_is_that_of_the_principal_components():
 
 
 def test_a_latent_plane_needs_labels_and_two_values():
-    with pytest.raises(ValueError, match=r"`labels` must be one for each encoding\. Received: 2 of 3"):
+    with pytest.raises(ValueError, match=r"`labels` must contain one label for each encoding\. Received: 2 labels, 3"):
         plots.latent_plane(np.zeros((3, 2)), [0, 1])
-    with pytest.raises(ValueError, match=r"must have two values or more\. Received: shape=\(3, 1\)"):
+    with pytest.raises(ValueError, match=r"must have at least two values each\. Received: shape=\(3, 1\)"):
         plots.latent_plane(np.zeros((3, 1)), [0, 1, 2])
 
 
@@ -261,9 +263,10 @@ def test_features_of_a_vector_are_whole_images(trained):
 
 def test_what_has_no_filters_or_features_is_told():
     recurrent = Autoencoder(shape=(10, 2), levels=[SequenceLevel(4)])
-    with pytest.raises(ValueError, match=r"must see images by a ConvLevel or a DenseLevel\. Received: SequenceLevel"):
+    with pytest.raises(ValueError, match=r"whose level 0 is a ConvLevel or a DenseLevel\. Received: SequenceLevel"):
         plots.filters(recurrent)
     with pytest.raises(
-        ValueError, match=r"call `train` first\. Received: a stack of shape \(16, 16, 1\), its level 0 un"
+        ValueError,
+        match=r"call `train` first\. Received: an Autoencoder of shape \(16, 16, 1\) with an untrained level 0",
     ):
         plots.features(Autoencoder(shape=(16, 16, 1), size=4))

@@ -164,7 +164,7 @@ def test_what_cant_be_exported_is_told(trained, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     assert default_format() == "litert"
     with pytest.raises(
-        ImportError, match=r'`pip install "stacked_autoencoder\[onnx\]"`.*`format="litert"` needs no extra'
+        ImportError, match=r'`pip install "stacked_autoencoder\[onnx\]"`.*`format="litert"`, which needs no extra'
     ):
         sae.export(tmp_path)
 
@@ -174,7 +174,7 @@ def test_a_full_disk_is_told_and_keeps_the_files_before(trained, tmp_path):
     (tmp_path / "encoder.tflite").write_bytes(b"before")
     with (
         files_of_at_most(2_000),
-        pytest.raises(OSError, match=r"encoder\.tflite and decoder\.tflite couldn't be.*another `path`"),
+        pytest.raises(OSError, match=r"encoder\.tflite and decoder\.tflite could not be.*another `path`"),
     ):
         sae.export(tmp_path, "litert")
     assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [("encoder.tflite", b"before")]

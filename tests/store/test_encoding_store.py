@@ -45,9 +45,9 @@ def mixed(sae, tmp_path_factory):
     return sae.encode_to(path, images, shard_size=3, dtype="float32", verbose=0), sae.encode(images)
 
 
-def assert_same(ours: np.ndarray, expected: np.ndarray) -> None:
+def assert_same(actual: np.ndarray, expected: np.ndarray) -> None:
     """But for the last bit: on some processors it depends on how many images are encoded at once."""
-    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6)
 
 
 KEYS = [
@@ -85,16 +85,19 @@ def test_a_store_says_what_it_holds(written, sae):
         store[50]
 
 
-def test_a_store_of_several_sizes_gives_lists(mixed):
+def test_a_store_of_several_sizes_returns_lists(mixed):
     store, expected = mixed
     assert store.shape == (8, None, None, 4)
-    for ours, theirs in zip(store[:], expected, strict=True):
-        assert_same(ours, theirs)
+    for actual, one in zip(store[:], expected, strict=True):
+        assert_same(actual, one)
     assert_same(store[3], expected[3])
     values = np.concatenate([encoding.reshape(-1, 4) for encoding in expected])
     np.testing.assert_allclose(store.mean, values.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(store.std, values.std(axis=0), rtol=1e-5)
-    with pytest.raises(ValueError, match=r"differ in size: take a list.*Received: shape=\(8, None, None, 4\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"cannot be one array: read them as a list, `store\[:\]`.*Received: shape=\(8, None, None, 4\)",
+    ):
         np.asarray(store)
 
 
@@ -160,14 +163,14 @@ def test_neighbouring_rows_are_read_at_once(written, monkeypatch):
     assert len(reads) == 3
 
 
-def test_reads_that_return_less_than_was_asked_for_are_gone_on_with(written, mixed, monkeypatch):
+def test_incomplete_reads_are_continued(written, mixed, monkeypatch):
     preadv = os.preadv
     monkeypatch.setattr(
         os, "preadv", lambda file, buffers, offset: preadv(file, [memoryview(buffers[0])[:100]], offset)
     )
     assert_same(written[0][5:40], written[1][5:40])
-    for ours, theirs in zip(mixed[0][:], mixed[1], strict=True):
-        assert_same(ours, theirs)
+    for actual, one in zip(mixed[0][:], mixed[1], strict=True):
+        assert_same(actual, one)
 
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda store: pickle.loads(pickle.dumps(store))])
@@ -193,7 +196,9 @@ def test_a_pickled_store_that_was_written_anew_is_refused(sae, copied):
     content = pickle.dumps(EncodingStore(copied))
     shutil.rmtree(copied)
     sae.encode_to(copied, blobs(40, seed=9), shard_size=16, verbose=0)
-    with pytest.raises(ValueError, match=r"isn't the one any more that was pickled or copied: open it with"):
+    with pytest.raises(
+        ValueError, match=r"rewritten since it was pickled or copied: open it again with `EncodingStore\(path\)`"
+    ):
         pickle.loads(content)
 
 
@@ -242,7 +247,7 @@ def test_an_empty_store_ends_and_does_not_repeat(sae, tmp_path):
     assert len(store) == 0
     assert list(store.dataset(4)) == []
     assert store[:].shape == (0, 4, 4, 4)
-    with pytest.raises(ValueError, match=r"`repeat=True` needs at least one encoding, and this store is empty"):
+    with pytest.raises(ValueError, match=r"`repeat=True` needs at least one encoding, but this store is empty"):
         store.dataset(4, repeat=True)
     for size in (0, -1, 2.5):
         with pytest.raises(ValueError, match=r"`batch_size` must be a whole number of at least 1\. Received"):
@@ -257,8 +262,8 @@ def copied(sae, tmp_path):
     return sae.encode_to(tmp_path / "store", blobs(40, seed=2), shard_size=16, verbose=0).path
 
 
-def test_a_missing_and_an_unfinished_store_are_told(tmp_path, copied):
-    with pytest.raises(FileNotFoundError, match=r"no store of encodings here\. Received: '.*nowhere'"):
+def test_a_missing_and_an_unfinished_store_are_reported(tmp_path, copied):
+    with pytest.raises(FileNotFoundError, match=r"no store of encodings here: pass the folder.*Received: '.*nowhere'"):
         EncodingStore(tmp_path / "nowhere")
     (copied / MANIFEST).rename(copied / LOG)
     with pytest.raises(ValueError, match=r"isn't finished: call `encode_to` with the same source"):
@@ -266,10 +271,10 @@ def test_a_missing_and_an_unfinished_store_are_told(tmp_path, copied):
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "{}", '{"format": 1, "shards": []}', '{"format": "new"}'])
-def test_a_manifest_that_is_no_manifest_is_told(copied, damage):
+def test_an_invalid_manifest_is_an_error(copied, damage):
     (copied / MANIFEST).write_text(damage)
     with pytest.raises(
-        ValueError, match=r"manifest\.json isn't one that `encode_to` wrote.*and encode anew\. Received"
+        ValueError, match=r"manifest\.json isn't one that `encode_to` wrote.*and encode again\. Received"
     ):
         EncodingStore(copied)
 
@@ -317,9 +322,9 @@ DAMAGES = {
     "a folder": (lambda shard: (shard.unlink(), shard.mkdir()), "isn't read: it is a directory"),
     "a link": (link_to_itself, "isn't read: it is a link"),
     "a device": (lambda shard: (shard.unlink(), shard.symlink_to("/dev/zero")), "isn't read: it is a link"),
-    "cut short": (lambda shard: os.truncate(shard, 1000), r"has 1,000 bytes where the manifest says 2,176"),
-    "longer": (longer, r"has 2,177 bytes where the manifest says 2,176"),
-    "sparse": (lambda shard: os.truncate(shard, 1 << 40), r"has 1,099,511,627,776 bytes where"),
+    "cut short": (lambda shard: os.truncate(shard, 1000), r"has 1,000 bytes, but the manifest says 2,176"),
+    "longer": (longer, r"has 2,177 bytes, but the manifest says 2,176"),
+    "sparse": (lambda shard: os.truncate(shard, 1 << 40), r"has 1,099,511,627,776 bytes, but"),
     "empty": (lambda shard: shard.write_bytes(b""), "isn't a .npy file of float16"),
     "another": (
         lambda shard: shutil.copy(shard.with_name("00002.npy"), shard),
@@ -327,7 +332,7 @@ DAMAGES = {
     ),
     "float32": (
         lambda shard: np.save(shard, np.zeros((16, 4, 4, 4), np.float32)),
-        r"holds.*float32, where.*\), float16",
+        r"holds.*float32, but.*\), float16",
     ),
     "Fortran": (lambda shard: np.save(shard, np.zeros((16, 4, 4, 4), np.float16, "F")), "isn't a .npy file"),
     "objects": (
@@ -339,7 +344,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_shard_is_told_at_once_and_encoding_again_mends_it(sae, copied, damage):
+def test_a_damaged_shard_is_reported_at_once_and_encoding_again_repairs_it(sae, copied, damage):
     change, message = DAMAGES[damage]
     before = EncodingStore(copied)[:]
     change(copied / "00000.npy")
@@ -355,7 +360,7 @@ def test_a_damaged_shard_is_told_at_once_and_encoding_again_mends_it(sae, copied
     store.verify()
 
 
-def test_a_shard_of_another_shape_is_told(copied):
+def test_a_shard_of_another_shape_is_reported(copied):
     np.save(copied / "00000.npy", np.zeros((16, 4, 4, 5), np.float16))
     with pytest.raises(ValueError, match=r"00000\.npy holds an array of shape \(16, 4, 4, 5\).*\(16, 4, 4, 4\)"):
         EncodingStore(copied)
@@ -378,7 +383,7 @@ CHANGED = (
 
 
 @pytest.mark.parametrize("is_read", [False, True])
-def test_a_file_that_is_cut_short_while_it_is_open_is_told(copied, is_read):
+def test_a_file_that_is_cut_short_while_it_is_open_is_reported(copied, is_read):
     """As a memory map it would end the process."""
     store = EncodingStore(copied)
     if is_read:
@@ -416,7 +421,7 @@ def test_a_store_that_was_read_keeps_its_encodings_or_says_that_they_are_gone(sa
     np.testing.assert_array_equal(store[:], before)  # its files are still open
 
 
-def test_a_manifest_that_changes_while_a_store_is_opened_is_told(copied, monkeypatch):
+def test_a_manifest_that_changes_while_a_store_is_opened_is_reported(copied, monkeypatch):
     check, manifest = EncodingStore._check_shards, copied / MANIFEST
 
     def rewriting(store):
@@ -427,6 +432,8 @@ def test_a_manifest_that_changes_while_a_store_is_opened_is_told(copied, monkeyp
     monkeypatch.setattr(EncodingStore, "_check_shards", rewriting)
     with pytest.raises(ValueError, match=r"A process is writing to this store: open it when `encode_to` has returned"):
         EncodingStore(copied)
+    monkeypatch.undo()
+    assert len(EncodingStore(copied)) == 40  # opened again, as the message advises
 
 
 # === Manifests by others ===
@@ -563,13 +570,13 @@ def test_a_manifest_that_is_no_file_is_not_read(copied, kind):
 def test_a_damaged_manifest_says_how_to_mend_it(sae, copied):
     (copied / MANIFEST).write_text("{")
     for attempt in (EncodingStore, lambda path: sae.encode_to(path, blobs(40, seed=2), shard_size=16, verbose=0)):
-        with pytest.raises(ValueError, match=r"Copy the store again, or delete this folder and encode anew"):
+        with pytest.raises(ValueError, match=r"Copy the store again, or delete this folder and encode again"):
             attempt(copied)
     shutil.rmtree(copied)
     assert len(sae.encode_to(copied, blobs(40, seed=2), shard_size=16, verbose=0)) == 40
 
 
-def test_parts_without_end_and_parts_that_are_none_are_told(copied, tmp_path):
+def test_huge_numbers_of_parts_and_other_stores_are_errors(copied, tmp_path):
     for index, part in enumerate(([0, 10**9], None)):
         folder = tmp_path / f"parts{index}" / "part0"
         shutil.copytree(copied, folder)
@@ -578,18 +585,20 @@ def test_parts_without_end_and_parts_that_are_none_are_told(copied, tmp_path):
     message = r"part1-of-1000000000, part2-.*, part3-.* and 999,999,996 more missing or not finished"
     with pytest.raises(FileNotFoundError, match=message):
         EncodingStore(tmp_path / "parts0")
-    with pytest.raises(ValueError, match=r"several stores, of which not all are parts of one: open each by its own"):
+    with pytest.raises(
+        ValueError, match=r"several stores that are not all parts of one store: open each by its own path"
+    ):
         EncodingStore(tmp_path / "parts1")
 
 
-def test_the_same_part_twice_is_told(sae, tmp_path):
+def test_the_same_part_twice_is_reported(sae, tmp_path):
     sae.encode_to(tmp_path, blobs(20), shard_size=10, shard=(0, 1), verbose=0)
     shutil.copytree(tmp_path / "part0-of-1", tmp_path / "part-again")
-    with pytest.raises(ValueError, match=r"Two parts of this store hold shard 0\. Received"):
+    with pytest.raises(ValueError, match=r"Two parts of this store hold shard 0: move one of them"):
         EncodingStore(tmp_path)
 
 
-def test_parts_of_which_only_some_have_labels_are_told(sae, tmp_path):
+def test_parts_of_which_only_some_have_labels_are_reported(sae, tmp_path):
     images = blobs(20)
     sae.encode_to(tmp_path, images, shard_size=10, shard=(0, 2), verbose=0)
     sae.encode_to(tmp_path, (images, np.arange(20)), shard_size=10, shard=(1, 2), verbose=0)
@@ -597,12 +606,12 @@ def test_parts_of_which_only_some_have_labels_are_told(sae, tmp_path):
         EncodingStore(tmp_path)
 
 
-def test_parts_whose_labels_have_other_names_are_told(sae, tmp_path):
+def test_parts_whose_labels_have_other_names_are_reported(sae, tmp_path):
     images = blobs(20)
     for index, name in enumerate(["age", "kind"]):
         labelled = (images, {name: np.arange(20)})
         sae.encode_to(tmp_path, labelled, shard_size=10, shard=(index, 2), verbose=0)
-    with pytest.raises(ValueError, match=r"the names of their labels differ\. Received: .*'age'.* and .*'kind'"):
+    with pytest.raises(ValueError, match=r"the names of their labels differ\..* Received: .*'age'.* and .*'kind'"):
         EncodingStore(tmp_path)
 
 
@@ -612,3 +621,63 @@ def test_what_a_manifest_says_is_shown_without_terminal_escapes(sae, copied):
     with pytest.raises(ValueError, match="another encoder") as caught:
         sae.encode_to(copied, blobs(40, seed=2), shard_size=16, verbose=0)
     assert "\x1b" not in str(caught.value)
+
+
+# === A store shows itself ===
+
+
+def test_repr_is_a_table_of_properties(written, mixed, copied):
+    store = written[0]
+    size = sum(file.stat().st_size for file in store.path.glob("*.npy"))
+    assert repr(store).splitlines() == [
+        f"EncodingStore({str(store.path)!r})",
+        "  encodings     50",
+        "  shape         (4, 4, 4)",
+        "  dtype         float32",
+        f"  size on disk  {size / 1e3:,.1f} kB",
+        "  level         0",
+        "  labels        int64",
+    ]
+    assert "  shape         (None, None, 4)\n" in repr(mixed[0])
+    assert "  labels        none" in repr(EncodingStore(copied))
+    assert str(store) == repr(store)
+
+
+def test_notebooks_show_the_same_table_in_html(written):
+    store = written[0]
+    page = store._repr_html_()
+    assert page.startswith("<table>")
+    assert page.endswith("</table>")
+    for line in repr(store).splitlines()[1:]:
+        name, value = line.strip().split("  ", 1)
+        assert f">{name}</th>" in page
+        assert f">{value.strip()}</td>" in page
+
+
+LABELS = {
+    "text": (np.array(["a", "b"] * 4), "text"),
+    "two values": (np.zeros((8, 2), np.float32), "float64 of shape (2,)"),
+    "several": ({"age": np.arange(8), "kind": np.array(["a"] * 8)}, "age (int64), kind (text)"),
+    "escapes": ({"<b>\x1b[2J": np.arange(8)}, "<b>\\x1b[2J (int64)"),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_are_described_in_one_line(sae, tmp_path, kind):
+    labels, expected = LABELS[kind]
+    store = sae.encode_to(tmp_path / "<i>", (blobs(8), labels), verbose=0)
+    assert repr(store).endswith(f"  labels        {expected}")
+    assert "<i>" not in store._repr_html_()
+    assert "<b>" not in store._repr_html_()
+
+
+def test_classes_are_named_and_large_stores_have_megabytes(sae, copied):
+    manifest = json.loads((copied / MANIFEST).read_text())
+    for record in manifest["shards"]:
+        record["labels"] = [0] * record["rows"]
+    (copied / MANIFEST).write_text(json.dumps(manifest | {"class_names": ["cats", "dogs", "fish", "owls"]}))
+    store = EncodingStore(copied)
+    assert repr(store).endswith("  labels        int64, 4 classes: cats, dogs, fish and 1 more")
+    shard = store.shards[0]
+    shard.mark = (*shard.mark[:2], 1_234_567_890, shard.mark[3])
+    assert "  size on disk  1,234.6 MB\n" in repr(store)

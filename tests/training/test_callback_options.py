@@ -27,7 +27,7 @@ from keras.callbacks import (
 )
 
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, SequenceLevel
-from stacked_autoencoder.training.callback_options import callbacks_of_levels, writing_apart
+from stacked_autoencoder.training.callback_options import callbacks_of_levels, with_separate_paths
 from tests.conftest import blobs, run_without_this_package, waves
 
 IMAGES = blobs(40, 8, 1)
@@ -125,33 +125,33 @@ def test_a_function_gives_the_callbacks_of_a_level():
 @pytest.mark.parametrize(
     ("callbacks", "text"),
     [
-        ({2: []}, r"`callbacks` are indices of levels that this call trains: 0, 1 .*Received: 2"),
+        ({2: []}, r"`callbacks` must be indices of levels that this call trains: 0, 1 .*Received: 2"),
         ({-3: []}, r"indices of levels that this call trains.*Received: -3"),
         ({"0": []}, r"indices of levels that this call trains.*Received: '0'"),
         ({True: []}, r"indices of levels that this call trains.*Received: True"),
-        ({1: [], -1: []}, r"Two keys of `callbacks` are for level 1: put its callbacks into one list"),
-        (EarlyStopping, r"call the class, `EarlyStopping\(…\)`\. Received"),
-        ([EarlyStopping], r"call the class, `EarlyStopping\(…\)`\. Received"),
+        ({1: [], -1: []}, r"Two keys of `callbacks` mean level 1. Put its callbacks into one list"),
+        (EarlyStopping, r"Pass an instance, `EarlyStopping\(…\)`, instead of the class\. Received"),
+        ([EarlyStopping], r"Pass an instance, `EarlyStopping\(…\)`, instead of the class\. Received"),
         ("early", r"`callbacks` must be a Keras callback, a list of them.*Received: 'early'"),
         ([3], r"`callbacks` must be a Keras callback, a list of them.*Received: 3"),
         (lambda level: "early", r"`callbacks` must be a Keras callback, a list of them.*Received: 'early'"),
     ],
 )
-def test_what_are_no_callbacks_is_told_before_training(callbacks, text):
+def test_what_are_no_callbacks_raises_an_error_before_training(callbacks, text):
     sae = stack()
     with pytest.raises(ValueError, match=f"(?s){text}"):
         train(callbacks, sae=sae)
     assert not sae.levels[0].started
 
 
-def test_callbacks_of_a_level_that_is_not_trained_are_told():
+def test_callbacks_of_a_level_that_is_not_trained_raise_an_error():
     with pytest.raises(ValueError, match=r"levels that this call trains: 0 \(or negative.*Received: 1"):
         train({1: Count()}, levels=[0])
 
 
 @pytest.mark.parametrize("callbacks", [{0: Count()}, lambda level: Count()])
 def test_fine_tuning_has_no_callbacks_of_levels(callbacks):
-    with pytest.raises(ValueError, match=r"`fine_tune` trains all levels at once, so `callbacks` must be one"):
+    with pytest.raises(ValueError, match=r"`fine_tune` trains all levels jointly, so `callbacks` must be one"):
         stack().fine_tune(IMAGES, 1, callbacks=callbacks, verbose=0)
 
 
@@ -272,7 +272,7 @@ def test_no_level_overwrites_the_files_of_another(path, paths, is_factory):
         return ModelCheckpoint(path, save_weights_only=True)
 
     given = callbacks_of_levels(make if is_factory else make(), [0, 1], 2)
-    apart = writing_apart(given)
+    apart = with_separate_paths(given)
     assert [apart[level][0].filepath for level in range(2)] == paths
     assert given[0][0].filepath == path
 
@@ -286,7 +286,7 @@ def test_files_of_all_levels_and_epochs_are_there(tmp_path):
 def test_the_path_of_a_single_level_stays_as_it_is(tmp_path):
     whole = ModelCheckpoint(tmp_path / "best.keras")
     for given in ({1: whole}, {0: whole}):
-        apart = writing_apart(callbacks_of_levels(given, [0, 1], 2))
+        apart = with_separate_paths(callbacks_of_levels(given, [0, 1], 2))
         assert sorted(apart.values(), key=len) == [[], [whole]]
 
 
@@ -307,10 +307,10 @@ def test_joint_training_saves_the_whole_stack(tmp_path):
     np.testing.assert_allclose(model.predict(IMAGES, verbose=0), sae.reconstruct(IMAGES), atol=1e-4)
 
 
-def test_a_path_that_needs_validation_data_is_told_before_training(tmp_path):
+def test_a_path_that_needs_validation_data_raises_an_error_before_training(tmp_path):
     sae, checkpoint = stack(), ModelCheckpoint(str(tmp_path / "{epoch}-{val_loss:.3f}.keras"))
     with pytest.raises(
-        ValueError, match=r"needs `val_loss`, which only validation data give: pass `validation_data=…`"
+        ValueError, match=r"contains `val_loss`, which exists only with validation data\. Pass `validation_data=…`"
     ):
         train(checkpoint, sae=sae, validation_data=None)
     assert not sae.levels[0].started
@@ -414,7 +414,7 @@ def test_progress_nan_and_functions(capsys):
     capsys.readouterr()
 
 
-def test_a_remote_monitor_is_told_of_every_epoch():
+def test_a_remote_monitor_raises_an_error_of_every_epoch():
     told = []
 
     class Server(BaseHTTPRequestHandler):
@@ -449,7 +449,7 @@ def test_tensorboard_has_a_folder_for_each_level(tmp_path):
 @pytest.mark.skipif(has_tensorboard, reason="tensorboard is there")
 def test_tensorboard_names_the_package_that_it_needs_before_training(tmp_path):
     sae = stack()
-    with pytest.raises(ImportError, match=r"needs the package tensorboard: `pip install tensorboard`"):
+    with pytest.raises(ImportError, match=r"needs the package tensorboard\. Install it with `pip install tensorboard`"):
         train(TensorBoard(tmp_path / "logs"), sae=sae)
     assert not sae.levels[0].started
 
@@ -475,5 +475,5 @@ def test_orbax_is_refused(tmp_path):
 
 def test_averaged_weights_are_refused():
     averaging = keras.optimizers.Adam(1e-3, use_ema=True)
-    with pytest.raises(ValueError, match=r"`SwapEMAWeights` can't be used with stacks.*Leave it out"):
+    with pytest.raises(ValueError, match=r"`SwapEMAWeights` can't be used with stacks.*Remove the callback"):
         train(SwapEMAWeights(), optimizer=averaging)

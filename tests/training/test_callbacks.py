@@ -30,5 +30,6 @@ def test_the_line_of_the_bar_is_known_until_it_ends(monkeypatch, capsys):
 
 def test_a_silent_bar_leaves_no_line_open(monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    progress(24, verbose=0)
     progress(24, verbose=2)
     assert not open_line.is_open

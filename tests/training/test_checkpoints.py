@@ -214,52 +214,52 @@ def test_fine_tuning_goes_on_from_the_folder_of_train(undisturbed, tmp_path, mon
     assert again.levels[1].get_state() == whole.levels[1].get_state()  # what its encodings' statistics now are
     finished = stack(seed=10)
     assert_same(finished, whole, (both(finished, images, path), expected))
-    with pytest.raises(ValueError, match=r"another trained before.*Call `fine_tune` as before"):
+    with pytest.raises(ValueError, match=r"different trained before.*Call `fine_tune` with the earlier arguments"):
         finished.fine_tune(images, checkpoint_dir=path)
 
 
 CHANGES = [
-    ({"epochs": [4, 2]}, r"another epochs: epochs was \{\"0\": 3, \"1\": 2\} and is"),
-    ({"batch_size": 4}, "batch_size was 8 and is 4"),
-    ({"learning_rate": 0.02}, "learning_rate was null and is 0.02"),
-    ({"optimizer": "adam"}, "another optimizer"),
-    ({"validation_data": blobs(8, 8, 1)}, "another validation_data"),
-    ({"levels": [0], "epochs": [3]}, "another epochs"),
+    ({"epochs": [4, 2]}, r"different epochs: epochs was \{\"0\": 3, \"1\": 2\} and is now"),
+    ({"batch_size": 4}, "batch_size was 8 and is now 4"),
+    ({"learning_rate": 0.02}, "learning_rate was null and is now 0.02"),
+    ({"optimizer": "adam"}, "different optimizer"),
+    ({"validation_data": blobs(8, 8, 1)}, "different validation_data"),
+    ({"levels": [0], "epochs": [3]}, "different epochs"),
 ]
 
 
-def test_another_call_is_told(tmp_path):
+def test_another_call_raises_an_error(tmp_path):
     images, path = blobs(40, 8, 1), tmp_path / "checkpoints"
     with pytest.raises(Killed):
         train(stack(), images, path, 1)
     for change, words in CHANGES:
-        with pytest.raises(ValueError, match=rf"`checkpoint_dir` holds.*{words}.*another folder to begin anew"):
+        with pytest.raises(ValueError, match=rf"`checkpoint_dir` contains.*{words}.*another folder to start again"):
             train(stack(), images, path, **change)
 
 
-def test_other_images_or_another_stack_are_told(tmp_path):
+def test_other_images_or_another_stack_raise_an_error(tmp_path):
     images, path = blobs(40, 8, 1), tmp_path / "checkpoints"
     with pytest.raises(Killed):
         train(stack(), images, path, 1)
     other = images.copy()
     other[3, 0, 0, 0] += 0.01
-    with pytest.raises(ValueError, match="another images"):
+    with pytest.raises(ValueError, match="different images"):
         train(stack(), other, path)
-    with pytest.raises(ValueError, match="another levels"):
+    with pytest.raises(ValueError, match="different levels"):
         train(Autoencoder(shape=(8, 8, 1), levels=[ConvLevel(3, 1, 4), DenseLevel([6, 3])]), images, path)
     trained = stack()
     train(trained, images, epochs=[0, 0])
-    with pytest.raises(ValueError, match="another trained before"):
+    with pytest.raises(ValueError, match="different trained before"):
         train(trained, images, path)
 
 
-def test_a_folder_that_can_not_be_written_is_told_before_training(tmp_path):
+def test_a_folder_that_can_not_be_written_raises_an_error_before_training(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="`checkpoint_dir` can't be written"):
         train(stack(), blobs(40, 8, 1), tmp_path / "file", 1)
 
 
-def test_a_full_disk_is_told_and_the_same_call_goes_on(tmp_path):
+def test_a_full_disk_raises_an_error_and_the_same_call_goes_on(tmp_path):
     images, path = blobs(40, 8, 1), tmp_path / "checkpoints"
     whole = stack()
     expected = train(whole, images)
@@ -267,7 +267,9 @@ def test_a_full_disk_is_told_and_the_same_call_goes_on(tmp_path):
         train(stack(), images, path, 3)
     (first,) = path.glob("now*")
     before = first.read_bytes()
-    expected_error = pytest.raises(OSError, match=r"bytes couldn't be written to `checkpoint_dir`.*by the same call")
+    expected_error = pytest.raises(
+        OSError, match=r"Could not write [\d,]+ bytes to `checkpoint_dir`.*repeat the same call"
+    )
     with files_of_at_most(len(before) - 1), expected_error:
         train(stack(seed=7), images, path)
     assert first.read_bytes() == before
@@ -384,7 +386,7 @@ def states(sae):
 
 @pytest.mark.parametrize("name", ["start1.npz", "now1.npz", "done0.npz"])
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda value: value.__name__)
-def test_a_damaged_checkpoint_is_refused_in_words(path, name, damage):
+def test_a_damaged_checkpoint_is_refused(path, name, damage):
     damage(path / name)
     sae = stack()
     before = states(sae)
@@ -399,7 +401,7 @@ def test_a_damaged_checkpoint_is_refused_in_words(path, name, damage):
 def test_deleting_what_the_message_names_goes_on(path, names):
     other_bytes(path / names[0])
     sae = stack()
-    with pytest.raises(ValueError, match=f"delete {' and '.join(names)}, and the same call"):
+    with pytest.raises(ValueError, match=f"delete {' and '.join(names)}, and repeat the call"):
         train(sae, blobs(40, 8, 1), path)
     for name in names:
         (path / name).unlink()
@@ -434,7 +436,7 @@ def test_json_that_is_not_ours_is_refused_and_kept(tmp_path, name, text):
     train(sae, images, epochs=[0, 0])
     call = train if name == "train.json" else lambda sae, images, path: sae.fine_tune(images, 1, checkpoint_dir=path)
     with pytest.raises(
-        ValueError, match=rf"{name} in `checkpoint_dir` is damaged.*Give another `checkpoint_dir`"
+        ValueError, match=rf"{name} in `checkpoint_dir` is damaged.*Use another `checkpoint_dir`"
     ) as told:
         call(sae, images, tmp_path)
     assert "\x1b" not in str(told.value)
@@ -451,7 +453,7 @@ def test_a_pipe_in_place_of_json_is_refused(tmp_path):
 def test_files_of_the_users_own_are_kept(tmp_path, name):
     np.savez(tmp_path / name, mine=np.ones(3))
     before = (tmp_path / name).read_bytes()
-    with pytest.raises(ValueError, match=rf"holds {name}, but no train\.json.*Give another folder"):
+    with pytest.raises(ValueError, match=rf"contains {name}, but no train\.json.*Use another folder"):
         train(stack(), blobs(40, 8, 1), tmp_path)
     assert (tmp_path / name).read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == [name]
@@ -479,7 +481,7 @@ class Holds(keras.callbacks.Callback):
 def put_back_into(callback, plain, lists=(), arrays=None):
     keeper = CheckpointCallback(Path("nothing here"), None, [callback])
     keeper.meta, keeper.arrays = {"callbacks": [plain], "lists": [[*lists]]}, arrays or {}
-    keeper._put_back_others()
+    keeper._restore_others()
 
 
 def test_only_numbers_that_a_callback_changes_itself_are_put_back():
@@ -512,7 +514,7 @@ def test_attributes_that_are_never_written_are_refused(plain, lists):
     callback = Holds()
     before = {**vars(callback)}
     arrays = {f"callback0_{name}_0": np.ones(2) for name in lists}
-    with pytest.raises(ValueError, match="of a Holds, which is never written"):
+    with pytest.raises(ValueError, match="of a Holds, which is never saved"):
         put_back_into(callback, {"count": 4, **plain}, lists, arrays)
     assert vars(callback) == before
 
@@ -604,7 +606,9 @@ class Interrupt(keras.callbacks.Callback):
 def test_an_interrupt_leaves_a_usable_model_and_says_how_to_go_on(tmp_path):
     images, sae = blobs(40, 8, 1), Autoencoder(shape=(8, 8, 1), levels=[DenseLevel(4, tied=True)])
     options = {"epochs": 4, "batch_size": 8, "verbose": 0, "validation_data": images}
-    with pytest.raises(KeyboardInterrupt, match=r"Level 0 .* was interrupted.*the same call goes on after the last"):
+    with pytest.raises(
+        KeyboardInterrupt, match=r"Level 0 .* was interrupted.*repeat the call to continue from the checkpoint"
+    ):
         sae.train(images, callbacks=[Interrupt()], checkpoint_dir=tmp_path / "checkpoints", **options)
     assert np.isfinite(sae.evaluate(images))
     encoder, decoder = (model.layers[-2 if model is sae.decoder else -1] for model in (sae.encoder, sae.decoder))

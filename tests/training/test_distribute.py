@@ -191,8 +191,8 @@ def test_two_workers_that_are_killed_go_on(two, tmp_path):
     assert [each["weights"] for each in told] == [each["weights"] for each in expected]
     assert [each["losses"] for each in told] == [each["losses"] for each in expected]
     for each in told:  # the chief looks, and both are told
-        assert "`checkpoint_dir` holds the checkpoints of another call" in each["error"]
-    assert "Another worker failed: what it printed says why" in told[0]["failed"]
+        assert "`checkpoint_dir` contains checkpoints of a call with different batch_size" in each["error"]
+    assert "Another worker failed, so this one stops" in told[0]["failed"]
     assert told[1]["failed"] == "The disk is gone"
 
 

@@ -17,7 +17,7 @@ from tests.conftest import blobs
 def test_a_divergent_run_ends_with_the_start(images, held_out):
     sae = Autoencoder(shape=(16, 16, 3), size=4, n_out=4)
     (history,) = sae.train(images, epochs=0, validation_data=held_out, verbose=0)
-    with pytest.raises(FloatingPointError, match=r"isn't a finite number any more.*lower `learning_rate`"):
+    with pytest.raises(FloatingPointError, match=r"is no longer a finite number.*use a smaller `learning_rate`"):
         sae.train(images, epochs=2, learning_rate=1e6, validation_data=held_out, verbose=0)
     assert sae.evaluate(held_out) == pytest.approx(history.start_loss, rel=1e-5)
 
@@ -105,7 +105,7 @@ def test_an_optimizer_of_the_users_is_used_as_it_is_and_anew_for_every_level(ima
     assert seen[0] is not seen[1]
     assert seen[1].momentum == 0.9
     assert not optimizer.built
-    with pytest.raises(ValueError, match=r"`optimizer` has its own learning rate: leave `learning_rate` out"):
+    with pytest.raises(ValueError, match=r"`learning_rate` can't be combined with `optimizer`.*Remove one of them"):
         sae.train(images, optimizer=optimizer, learning_rate=0.1, verbose=0)
 
 

@@ -60,23 +60,27 @@ def test_mixed_sizes_train_from_a_store(tmp_path):
     assert np.isfinite(sae.evaluate(images))
 
 
-def test_what_a_store_cannot_train_is_told(images, tmp_path):
+def test_what_a_store_cannot_train_raises_an_error(images, tmp_path):
     sae = one_level(images)
     store = sae.encode_to(tmp_path / "store", images, **QUIET)
-    with pytest.raises(ValueError, match=r"`images` is a store of level 0, the last one: `add` a level that can"):
+    with pytest.raises(ValueError, match=r"`images` is a store of level 0, the last one.*Add one with `sae\.add"):
         sae.train(store, epochs=0, **QUIET)
     sae.add(ConvLevel(4, 1, 4))
-    with pytest.raises(ValueError, match=r"`images` is a store of level 0.*Received: levels=\[0, 1\]"):
+    with pytest.raises(ValueError, match=r"`images` is a store with encodings of level 0.*Received: levels=\[0, 1\]"):
         sae.train(store, epochs=0, levels=[0, 1], **QUIET)
-    with pytest.raises(ValueError, match=r"`validation_data` is a store of level 0.*Received: levels=\[0, 1\]"):
+    with pytest.raises(
+        ValueError, match=r"`validation_data` is a store with encodings of level 0.*Received: levels=\[0, 1\]"
+    ):
         sae.train(images, epochs=0, validation_data=store, **QUIET)
     weights = sae.levels[0].encoder.get_weights()
     sae.levels[0].encoder.set_weights([weight + 0.1 for weight in weights])
-    with pytest.raises(ValueError, match=r"`images` is a store of level 0 that another encoder made.*`encode_to` anew"):
+    with pytest.raises(
+        ValueError, match=r"`images` is a store of level 0 that another encoder wrote.*again with `encode_to`"
+    ):
         sae.train(store, epochs=0, **QUIET)
 
 
-def test_a_store_of_a_level_that_was_never_trained_is_told(images, tmp_path):
+def test_a_store_of_a_level_that_was_never_trained_raises_an_error(images, tmp_path):
     sae = Autoencoder(size=4, n_out=4, n_scalings=1)
     store = sae.encode_to(tmp_path / "store", images, **QUIET)
     sae.add(ConvLevel(4, 1, 4))

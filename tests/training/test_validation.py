@@ -41,23 +41,25 @@ def test_the_loss_of_all_is_traced_once(images, monkeypatch):
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_no_validation_data_at_all_are_told(images, known):
+def test_no_validation_data_at_all_raise_an_error(images, known):
     none = tf.data.Dataset.from_tensor_slices(images[:0])
     empty = none if known else none.filter(lambda image: True)
     sae = Autoencoder(shape=SHAPE, levels=[DenseLevel(4)])
-    with pytest.raises(ValueError, match=r"`validation_data` is empty; at least one image.*Received: a dataset of"):
+    with pytest.raises(
+        ValueError, match=r"`validation_data` must contain at least one image.*empty source: a dataset of"
+    ):
         sae.train(images, validation_data=empty, verbose=0)
 
 
-def test_no_validation_data_at_all_are_told_on_devices_too(images):
+def test_no_validation_data_at_all_raise_an_error_on_devices_too(images):
     empty = tf.data.Dataset.from_tensor_slices(images[:0])
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
         sae = Autoencoder(shape=SHAPE, levels=[DenseLevel(4)])
-    with pytest.raises(ValueError, match=r"`validation_data` is empty"):
+    with pytest.raises(ValueError, match="`validation_data` must contain at least one image"):
         sae.train(images, validation_data=empty, verbose=0)
 
 
-def test_a_file_that_breaks_between_epochs_is_told_in_our_words(images):
+def test_a_file_that_breaks_between_epochs_raises_the_original_error(images):
     passes = 0
 
     def pictures():
@@ -71,7 +73,7 @@ def test_a_file_that_breaks_between_epochs_is_told_in_our_words(images):
         sae.train(images, epochs=2, validation_data=valid, verbose=0)
 
 
-def test_callbacks_are_told_when_validation_begins_and_ends(images):
+def test_callbacks_raise_an_error_when_validation_begins_and_ends(images):
     told = []
 
     class Look(keras.callbacks.Callback):

@@ -3,7 +3,7 @@ import sys
 from contextlib import suppress
 
 from stacked_autoencoder.utils import console
-from stacked_autoencoder.utils.console import Progress, open_line
+from stacked_autoencoder.utils.console import Progress, clock, open_line, quotient
 
 
 def shown(monkeypatch, capsys, total, verbose=1, tty=True):
@@ -99,3 +99,8 @@ def test_what_is_printed_beside_a_bar_starts_a_new_line(monkeypatch, capsys):
     open_line.end()
     lines = [each.split("\r")[-1] for each in capsys.readouterr().out.removesuffix("\n").split("\n")]
     assert [each.strip()[:7] for each in lines] == ["[======", "warning", "[======"]
+
+
+def test_durations_and_quotients_as_text():
+    assert [clock(seconds) for seconds in (0.4, 59.6, 3599, 3661)] == ["0:00", "1:00", "59:59", "1:01:01"]
+    assert [quotient(*losses) for losses in ((1, 2), (0, 0), (1, 0))] == ["0.50", "0 / 0", "inf"]

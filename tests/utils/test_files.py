@@ -45,7 +45,7 @@ def test_the_same_json_has_the_same_sum(tmp_path):
     assert json.loads((tmp_path / "a").read_text(encoding="utf-8")) == {"é": [1, 2.5]}
 
 
-def test_a_second_writer_is_told_and_may_write_afterwards(tmp_path):
+def test_a_second_writer_gets_an_error_and_can_write_afterwards(tmp_path):
     with (
         only_writer(tmp_path),
         pytest.raises(RuntimeError, match=r"Another process is writing.*`shard=\(i, n\)`"),

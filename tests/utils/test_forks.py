@@ -45,12 +45,12 @@ CALLS = {
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:.*fork:RuntimeWarning")
 @pytest.mark.parametrize("name", CALLS)
-def test_a_forked_process_is_told_how_to_go_on(name, tmp_path):
+def test_a_forked_process_gets_an_error_with_a_fix(name, tmp_path):
     sae = Autoencoder(shape=(16, 16, 3), size=4, n_out=4, n_scalings=1)
     path = sae.save(tmp_path / "model")
     answer = in_child(lambda: CALLS[name](sae, path))
     assert answer.startswith("RuntimeError: TensorFlow has run before this process was forked"), answer
-    sae.encode(blobs(2))  # the process itself goes on
+    sae.encode(blobs(2))  # the parent process still works
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:.*fork:RuntimeWarning")

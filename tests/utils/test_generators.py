@@ -37,7 +37,7 @@ def test_a_function_goes_with_its_dataset():
     assert [batch.tolist() for batch in batches] == [[0, 1], [2]]
     del batches
     gc.collect()
-    with pytest.raises(RuntimeError, match="The dataset that this function belongs to is gone"):
+    with pytest.raises(RuntimeError, match="The dataset that this function belongs to no longer exists"):
         functions[0]()
 
 

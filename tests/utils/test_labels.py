@@ -20,8 +20,8 @@ WRONG = {
     ),
     "huge numbers": ([10**30, 1], r"must be numbers, booleans or texts.*Received: dtype=object"),
     "no UTF-8": ([b"\xff", b"a"], r"must be UTF-8: decode them.*`\[label\.decode\('latin-1'\) for label in labels\]`"),
-    "names that are numbers": ({1: [1, 2]}, r"names of labels must be texts.*Received: labels of the names \[1\]"),
-    "no names": ({}, r"names of labels must be texts, at least one"),
+    "names that are numbers": ({1: [1, 2]}, r"Names of labels must be texts.*Received: labels with the names \[1\]"),
+    "no names": ({}, r"Names of labels must be texts, at least one"),
     "other names": ([{"a": 1}, {"b": 1}], r"the same names for all.*\{'a': 1\} for image 0, \{'b': 1\} for image 1"),
     "tuples of several lengths": ([(1, 2), (1,)], r"the same names for all.*\(1, 2\) for image 0, \(1,\) for image 1"),
     "too few of a name": ({"a": [1, 2], "b": [1]}, r"one label per image\. Received: 2 images, 1 labels 'b'"),
@@ -29,7 +29,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_are_no_labels_is_told(name):
+def test_invalid_labels_are_errors(name):
     labels, message = WRONG[name]
     with pytest.raises(ValueError, match=message):
         as_labels(labels, 2)
@@ -41,7 +41,10 @@ def test_the_advice_works():
     assert as_labels(dates.astype(str), 2).tolist() == ["2020-01-01", "2020-01-02"]
 
 
-def test_a_text_that_would_fill_the_memory_of_readers_is_told():
+def test_a_text_that_would_fill_the_memory_of_readers_is_reported():
     labels = np.array(["a" * 10**5] + ["b"] * 79)
-    with pytest.raises(ValueError, match=r"labels of shard 3 can't be kept: labels of which one is far longer"):
+    with pytest.raises(ValueError, match=r"labels of shard 3 can't be stored: one label is far longer"):
         labels_record(labels, 3)
+    short = [label[:100] for label in labels.tolist()]  # converted, as the message advises
+    assert labels_record(np.array(short), 3) == {"labels": short}
+    assert labels_record(None, 3) == {}

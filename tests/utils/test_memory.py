@@ -77,7 +77,7 @@ def test_a_limit_of_version_1_that_is_none_counts_for_nothing(root):
     assert available_memory(root) == 1000 * MB
 
 
-def test_a_container_sees_its_own_group_as_the_top(root):
+def test_the_group_of_a_container_is_the_top(root):
     mounted(root, "cgroup", "/docker/0123", top="/docker/0123", where="/sys/fs/cgroup/memory\\040of")
     group(root / "sys/fs/cgroup/memory of", V1, 500, 100)
     assert available_memory(root) == 400 * MB

@@ -104,7 +104,7 @@ def test_another_folder_of_the_same_name_stays(folder):
     temporary.close()
 
 
-def test_a_helper_that_cannot_be_started_is_told(folder, monkeypatch):
+def test_a_helper_that_cannot_be_started_is_reported(folder, monkeypatch):
     monkeypatch.setattr(sys, "executable", "")
     with pytest.warns(
         UserWarning, match=r"If this process is killed, its temporary encodings stay in '.*'.*delete that"

@@ -1,0 +1,64 @@
+"""Every page below `docs/tutorials/` runs as the notebook that the site offers, in a new kernel and an empty folder.
+
+`SMALLER` of `test_docs.py` replaces what would take minutes.
+"""
+
+import importlib.util
+import re
+
+import pytest
+
+from tests.test_docs import FASHION, PAGES, ROOT, SMALLER, empty_folder  # noqa: F401
+
+TUTORIALS = [page for page in PAGES if page.startswith("tutorials/")]
+
+
+@pytest.fixture(scope="module")
+def notebooks():
+    """The module `docs/hooks/notebooks.py`, which also converts the pages when the site is built."""
+    pytest.importorskip("jupytext")
+    pytest.importorskip("nbclient")
+    spec = importlib.util.spec_from_file_location("notebooks", ROOT / "docs" / "hooks" / "notebooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def smaller(page):
+    """The text of a page with the replacements of `SMALLER`."""
+    markdown = PAGES[page]
+    for old, new in SMALLER.get(page, {}).items():
+        assert old in markdown, f"{page} doesn't contain {old!r} any more"
+        markdown = markdown.replace(old, new)
+    return markdown
+
+
+def with_checked_shapes(source):
+    """A cell that also checks comments such as `z = sae.encode(images)  # (64, 4, 4, 32)`."""
+    shapes = re.findall(r"^(\w+) = .*# \((\d[\d, ]*)\)", source, flags=re.MULTILINE)
+    return "\n".join([source, *(f"assert {name}.shape == ({shape},), {name}.shape" for name, shape in shapes)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", TUTORIALS)
+def test_a_tutorial_runs_as_a_notebook(page, notebooks, empty_folder, monkeypatch):  # noqa: F811
+    if "fashion_mnist.load_data" in PAGES[page] and not FASHION.is_dir():
+        pytest.skip("needs Debian's package dataset-fashion-mnist")
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")  # the kernel is one more process
+    notebook = notebooks.to_notebook(smaller(page))
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = with_checked_shapes(cell.source)
+    notebooks.execute(notebook, empty_folder)
+    assert len(notebooks.pictures(notebook)) == len(notebooks.IMAGE.findall(PAGES[page]))
+
+
+@pytest.mark.parametrize("page", TUTORIALS)
+def test_notebooks_have_neither_images_nor_relative_links(page, notebooks):
+    notebook = notebooks.to_notebook(PAGES[page])
+    assert notebook == notebooks.to_notebook(PAGES[page])  # each build of the site writes the same file
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    assert texts[0].startswith("# ")
+    for text in texts:
+        assert "![" not in text
+        assert re.findall(r"\]\((?!https?://)", text) == []
