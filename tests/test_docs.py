@@ -40,10 +40,7 @@ FEWER_CLOTHES = (
     "\nimages, labels, test_images, test_labels = (each[:2000] for each in (images, labels, test_images, test_labels))"
 )
 SMALLER: dict[str, dict[str, str]] = {
-    "how-to/choose-sizes.md": {
-        "count=1000, side=64)  # (1000, 64, 64, 3)": "count=64, side=64)",
-        "epochs=1": "epochs=0",
-    },
+    "how-to/choose-sizes.md": {"count=1000, side=64)  # (1000, 64, 64, 3)": "64, 64)", "epochs=1": "epochs=0"},
     "how-to/train.md": {"epochs=2": "epochs=0", "epochs=[1, 2]": "epochs=1"},
     "tutorials/denoising.md": {
         "images[:20_000]  # (20000, 28, 28, 1)": "images[:64]  # (64, 28, 28, 1)",
