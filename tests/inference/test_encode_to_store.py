@@ -332,7 +332,8 @@ def test_a_folder_with_files_of_others_is_refused(sae, tmp_path, name, part):
     refuse(
         sae,
         tmp_path / "store",
-        r"`path` must be a new or empty folder, or.*files\. The folder contains '.*'\. Choose another folder\. Received: path='[ -~]*'$",
+        r"`path` must be a new or empty folder, or.*The folder contains '.*'\. Choose another folder\. "
+        r"Received: path='[ -~]*'$",
         shard=part,
     )
 
