@@ -269,15 +269,15 @@ def test_statistics_are_those_of_the_encodings(trained, images):
     [
         (
             {"size": (64, 64)},
-            r"`size` is the width of the network.*`shape=\(height, width, channels\)`.*size=\(64, 64\)",
+            r"`size` must be one whole number, the width of the network.*size=\(64, 64\)",
         ),
-        ({"shape": (64, 64)}, r"sees images of shape \(height, width, channels\).*Received: input_shape=\(64, 64\)"),
-        ({"shape": (2, 64, 64, 3)}, r"`shape` is the shape of one image.*Received: shape=\(2, 64, 64, 3\)"),
-        ({"shape": (None, None, None)}, "`shape` is the shape of one image"),
+        ({"shape": (64, 64)}, r"needs inputs of shape \(height, width, channels\).*Received: input_shape=\(64, 64\)"),
+        ({"shape": (2, 64, 64, 3)}, r"`shape` must be the shape of one image.*Received: shape=\(2, 64, 64, 3\)"),
+        ({"shape": (None, None, None)}, "`shape` must be the shape of one image"),
         ({"n_levels": 0}, "`n_levels` must be a whole number"),
-        ({"latent_dim": 4}, "`latent_dim=4` ends in a vector, which needs images of one known size"),
+        ({"latent_dim": 4}, "`latent_dim=4` needs images of one known size"),
         ({"levels": []}, "at least one level"),
-        ({"levels": [3]}, r"A level such as `ConvLevel\(n_out=32\)` was expected\. Received: 3"),
+        ({"levels": [3]}, r"`level` must be a level, such as `ConvLevel\(n_out=32\)`\. Received: level=3"),
         ({"shape": (8, 8, 3), "n_scalings": 2, "n_levels": 2}, "at least 16 pixels high and wide"),
     ],
 )
@@ -301,9 +301,9 @@ def test_wrong_calls_raise_an_error(trained, images):
         (lambda: sae.train(images, epochs=-1, verbose=0), r"`epochs` must be a whole number of at least 0"),
         (lambda: sae.train(images, batch_size=0, verbose=0), "`batch_size` must be a whole number"),
         (lambda: sae.train(images, levels=[5], verbose=0), "`levels` must be an index"),
-        (lambda: sae.train(images, levels=[], verbose=0), r"at least one\. Received: levels=\[\]"),
+        (lambda: sae.train(images, levels=[], verbose=0), r"at least one index.*Received: levels=\[\]"),
         (lambda: sae.add(sae.levels[0]), "in the stack already"),
-        (lambda: sae.add(ConvLevel()), "after a level that ends in a vector take a DenseLevel"),
+        (lambda: sae.add(ConvLevel()), "use a DenseLevel after a level that outputs vectors"),
     ):
         with pytest.raises(ValueError, match=f"(?s){text}"):
             call()

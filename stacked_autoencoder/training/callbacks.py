@@ -37,7 +37,7 @@ class LevelProgress(keras.callbacks.ProgbarLogger):
         self.has_told_time = False
 
     def set_params(self, params: dict[str, Any]) -> None:
-        self.n_epochs = params["epochs"]
+        self.n_epochs, self.n_steps = params["epochs"], params["steps"]
         super().set_params(params | {"epochs": 1})  # for more epochs, Keras prints their number in a line of its own
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -76,7 +76,7 @@ class LevelProgress(keras.callbacks.ProgbarLogger):
 
     def _time_left(self, is_at_end: bool = False) -> str:
         """The estimate as text; empty where nothing has been measured yet."""
-        steps = self.params["steps"]
+        steps = self.n_steps
         if self.time_left is None or not self.steps_measured or steps is None:
             return ""
         done = self.current_epoch * steps + (steps if is_at_end else self.steps_in_epoch)
@@ -87,7 +87,7 @@ class LevelProgress(keras.callbacks.ProgbarLogger):
         """Prints the estimate once within the first epoch, where it takes long."""
         if self.has_told_time or not self.verbose or not self.steps_measured:
             return
-        elapsed, steps = time.monotonic() - self.measured_since, self.params["steps"]
+        elapsed, steps = time.monotonic() - self.measured_since, self.n_steps
         if elapsed < SECONDS_OF_MEASUREMENT or steps is None:
             return
         self.has_told_time = True

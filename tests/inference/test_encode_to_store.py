@@ -332,7 +332,8 @@ def test_a_folder_with_files_of_others_is_refused(sae, tmp_path, name, part):
     refuse(
         sae,
         tmp_path / "store",
-        r"`path` must be a new or empty folder, or.*files: '.*'\. Choose another folder\. Received: path='[ -~]*'$",
+        r"`path` must be a new or empty folder, or.*The folder contains '.*'\. Choose another folder\. "
+        r"Received: path='[ -~]*'$",
         shard=part,
     )
 
@@ -641,7 +642,9 @@ def test_values_that_the_dtype_cannot_hold_raise_an_error(tmp_path):
 def test_a_full_disk_raises_an_error_and_what_is_whole_stays(sae, tmp_path):
     """The shard of large images is the first that doesn't fit."""
     images = [blobs(1, side=16 if index < 8 else 256, seed=index)[0] for index in range(12)]
-    expected_error = pytest.raises(OSError, match=r"bytes can't be written\. 2 shards are whole; make room and call")
+    expected_error = pytest.raises(
+        OSError, match=r"bytes can't be written\. 2 shards are complete; free disk space and call"
+    )
     with files_of_at_most(4000), expected_error:
         sae.encode_to(tmp_path / "store", images, shard_size=4, verbose=0)
     assert sorted(files(tmp_path / "store")) == ["00000.npy", "00001.npy", LOG]
