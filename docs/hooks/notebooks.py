@@ -18,6 +18,7 @@ import nbformat
 
 FOLDER = "tutorials/"  # below docs/
 HOOKS = "hooks/"  # MkDocs would copy this file to the site
+LARGEST_FIGURE = 150_000  # bytes
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 IMAGE = re.compile(r"^!\[.*?\]\((.*?)\)\n+", flags=re.DOTALL | re.MULTILINE)
 RELATIVE_LINK = re.compile(r"\[([^\]]+)\]\((?!https?://)[^)]+\)")
@@ -96,9 +97,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("page", type=Path, help="tutorial to run, a Markdown file")
     parser.add_argument("--notebook", type=Path, help="write the executed notebook to this file as well")
     arguments = parser.parse_args(argv)
-
-    from PIL import Image  # the site is built without it
-
     markdown = arguments.page.read_text(encoding="utf-8")
     notebook = to_notebook(markdown)
     with tempfile.TemporaryDirectory() as folder:
@@ -106,8 +104,18 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.notebook is not None:
         nbformat.write(notebook, arguments.notebook)
     for target, picture in zip(IMAGE.findall(markdown), pictures(notebook), strict=True):
-        # With 256 colours the files are half as large, and look the same.
-        Image.open(BytesIO(picture)).convert("RGB").quantize(256).save(arguments.page.parent / target, optimize=True)
+        save_small(picture, arguments.page.parent / target)
+
+
+def save_small(picture: bytes, path: Path) -> None:
+    """Writes a PNG file with as many colours, 256 at most, as fit into `LARGEST_FIGURE` bytes."""
+    from PIL import Image  # the site is built without it
+
+    image = Image.open(BytesIO(picture)).convert("RGB")
+    for colours in (256, 128, 64, 32):
+        image.quantize(colours).save(path, optimize=True)
+        if path.stat().st_size <= LARGEST_FIGURE:
+            break
 
 
 if __name__ == "__main__":
