@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from tests.test_docs import FASHION, PAGES, ROOT, SMALLER, empty_folder
+from tests.test_docs import FASHION, PAGES, ROOT, SMALLER, empty_folder  # noqa: F401
 
 TUTORIALS = [page for page in PAGES if page.startswith("tutorials/")]
 
@@ -38,7 +38,10 @@ def with_checked_shapes(markdown):
 
     def followed_by_check(block):
         shapes = re.findall(r"^(\w+) = .*# \((\d[\d, ]*)\)", block.group(), flags=re.MULTILINE)
-        checks = "\n".join(f"assert {name}.shape == ({shape},), {name}.shape" for name, shape in shapes)
+        checks = "\n".join(
+            f"assert {name}.shape == {tuple(int(side) for side in shape.split(',') if side.strip())}, {name}.shape"
+            for name, shape in shapes
+        )
         return f"{block.group()}\n```python\n{checks}\n```\n" if shapes else block.group()
 
     return re.sub(r"^```python\n.*?^```\n", followed_by_check, markdown, flags=re.DOTALL | re.MULTILINE)
