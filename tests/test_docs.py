@@ -44,7 +44,7 @@ SMALLER: dict[str, dict[str, str]] = {
     },
     "tutorials/compress-photographs.md": {
         "count=4000": "count=64",
-        "epochs=[3, 6]": "epochs=1",
+        "epochs=[5, 10]": "epochs=1",
         "size=48": "size=8",
     },
     "tutorials/generative-model.md": {

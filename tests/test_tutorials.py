@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from tests.test_docs import FASHION, PAGES, ROOT, SMALLER, empty_folder  # noqa: F401
+from tests.test_docs import FASHION, PAGES, ROOT, SMALLER, empty_folder, snippets  # noqa: F401
 
 TUTORIALS = [page for page in PAGES if page.startswith("tutorials/")]
 
@@ -59,9 +59,11 @@ def test_a_tutorial_runs_as_a_notebook(page, notebooks, empty_folder, monkeypatc
 
 
 @pytest.mark.parametrize("page", TUTORIALS)
-def test_notebooks_have_neither_images_nor_relative_links(page, notebooks):
+def test_notebooks_have_the_code_of_their_page_and_no_relative_links(page, notebooks):
     notebook = notebooks.to_notebook(PAGES[page])
     assert notebook == notebooks.to_notebook(PAGES[page])  # each build of the site writes the same file
+    codes = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    assert codes == [snippet.strip() for snippet in snippets(page)]  # and no others, such as `pip install`
     texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
     assert texts[0].startswith("# ")
     for text in texts:
