@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from tests.test_docs import FASHION, PAGES, ROOT, SMALLER, empty_folder  # noqa: F401
+from tests.test_docs import FASHION, PAGES, ROOT, SMALLER, empty_folder, snippets  # noqa: F401
 
 TUTORIALS = [page for page in PAGES if page.startswith("tutorials/")]
 
@@ -33,10 +33,18 @@ def smaller(page):
     return markdown
 
 
-def with_checked_shapes(source):
-    """A cell that also checks comments such as `z = sae.encode(images)  # (64, 4, 4, 32)`."""
-    shapes = re.findall(r"^(\w+) = .*# \((\d[\d, ]*)\)", source, flags=re.MULTILINE)
-    return "\n".join([source, *(f"assert {name}.shape == ({shape},), {name}.shape" for name, shape in shapes)])
+def with_checked_shapes(markdown):
+    """A page whose comments such as `z = sae.encode(images)  # (64, 4, 4, 32)` are checked by one more block each."""
+
+    def followed_by_check(block):
+        shapes = re.findall(r"^(\w+) = .*# \((\d[\d, ]*)\)", block.group(), flags=re.MULTILINE)
+        checks = "\n".join(
+            f"assert {name}.shape == {tuple(int(side) for side in shape.split(',') if side.strip())}, {name}.shape"
+            for name, shape in shapes
+        )
+        return f"{block.group()}\n```python\n{checks}\n```\n" if shapes else block.group()
+
+    return re.sub(r"^```python\n.*?^```\n", followed_by_check, markdown, flags=re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.slow
@@ -45,18 +53,17 @@ def test_a_tutorial_runs_as_a_notebook(page, notebooks, empty_folder, monkeypatc
     if "fashion_mnist.load_data" in PAGES[page] and not FASHION.is_dir():
         pytest.skip("needs Debian's package dataset-fashion-mnist")
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")  # the kernel is one more process
-    notebook = notebooks.to_notebook(smaller(page))
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.source = with_checked_shapes(cell.source)
+    notebook = notebooks.to_notebook(with_checked_shapes(smaller(page)))
     notebooks.execute(notebook, empty_folder)
     assert len(notebooks.pictures(notebook)) == len(notebooks.IMAGE.findall(PAGES[page]))
 
 
 @pytest.mark.parametrize("page", TUTORIALS)
-def test_notebooks_have_neither_images_nor_relative_links(page, notebooks):
+def test_notebooks_have_the_code_of_their_page_and_no_relative_links(page, notebooks):
     notebook = notebooks.to_notebook(PAGES[page])
     assert notebook == notebooks.to_notebook(PAGES[page])  # each build of the site writes the same file
+    codes = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    assert codes == [snippet.strip() for snippet in snippets(page)]  # and no others, such as `pip install`
     texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
     assert texts[0].startswith("# ")
     for text in texts:

@@ -9,6 +9,7 @@ import argparse
 import base64
 import re
 import tempfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,20 @@ import nbformat
 
 FOLDER = "tutorials/"  # below docs/
 HOOKS = "hooks/"  # MkDocs would copy this file to the site
+LARGEST_FIGURE = 150_000  # bytes
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 IMAGE = re.compile(r"^!\[.*?\]\((.*?)\)\n+", flags=re.DOTALL | re.MULTILINE)
+OTHER_BLOCK = re.compile(r"^```((?!python\n)\w+\n.*?)^```", flags=re.DOTALL | re.MULTILINE)
 RELATIVE_LINK = re.compile(r"\[([^\]]+)\]\((?!https?://)[^)]+\)")
 
 
 def to_notebook(markdown: str) -> nbformat.NotebookNode:
-    """Converts a tutorial: each `python` block becomes a code cell.
+    """Converts a tutorial: each `python` block becomes a code cell, and everything else stays text.
 
     The images of the page are left out, because the code of the notebook draws them. Relative links become plain text.
     """
-    notebook = jupytext.reads(markdown, fmt="md")
+    # Jupytext would also make a cell of a `bash` block, which installs packages.
+    notebook = jupytext.reads(OTHER_BLOCK.sub(r"~~~\1~~~", markdown), fmt="md")
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
     for index, cell in enumerate(notebook.cells):
         cell.id = f"cell-{index}"  # otherwise random: every build of the site would differ
@@ -102,7 +106,18 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.notebook is not None:
         nbformat.write(notebook, arguments.notebook)
     for target, picture in zip(IMAGE.findall(markdown), pictures(notebook), strict=True):
-        (arguments.page.parent / target).write_bytes(picture)
+        save_small(picture, arguments.page.parent / target)
+
+
+def save_small(picture: bytes, path: Path) -> None:
+    """Writes a PNG file with as many colours, 256 at most, as fit into `LARGEST_FIGURE` bytes."""
+    from PIL import Image  # the site is built without it
+
+    image = Image.open(BytesIO(picture)).convert("RGB")
+    for colours in (256, 128, 64):
+        image.quantize(colours).save(path, optimize=True)
+        if path.stat().st_size <= LARGEST_FIGURE:
+            break
 
 
 if __name__ == "__main__":
