@@ -13,10 +13,10 @@ def photographs() -> str:
             if name in designs:
                 row = designs[name]
                 cells = ["" if name != "PCA" else code, DESIGNS[name], f"{row['loss']:.2e}", f"{row['of_pca']:.3g}"]
-                cells += [f"{row['valid']:.2e}", "" if row["worse"] is None else f"{row['worse']:.0%}"]
+                cells.append("" if row["worse"] is None else f"{row['worse']:.0%}")
                 times = if_measured(row["seconds"], "{:.0f} s"), if_measured(row["step_ms"], "{:.0f} ms")
                 rows.append([*cells, *times])
-    header = ["encoding", "design", "test loss", "loss / PCA loss", "validation loss", "tiles worse than PCA"]
+    header = ["encoding", "design", "test loss", "loss / PCA loss", "tiles worse than PCA"]
     return markdown([*header, "training time", "time per step"], rows) + measured("photographs")
 
 
