@@ -267,4 +267,4 @@ def test_tuner(example, tmp_path, capsys):
     best = Autoencoder.load(tmp_path / "best")
     assert best.encoding_shape == (4, 4, 32)
     assert (best.levels[0].size, best.levels[0].n_out) == (rows[0]["size"], rows[0]["n_out"])
-    assert "The best is in" in capsys.readouterr().out
+    assert "Saved the best stack to" in capsys.readouterr().out
