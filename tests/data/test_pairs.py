@@ -168,7 +168,7 @@ def test_stores_of_inputs_and_targets_train_the_level_above(sae, tmp_path):
     ((inputs, targets),) = data.pairs.batches(24)
     np.testing.assert_allclose(inputs, sae.encode(INPUTS, level=0), atol=1e-5)
     np.testing.assert_allclose(targets, sae.encode(CLEAN, level=0), atol=1e-5)
-    with pytest.raises(ValueError, match=r"store of level 0, so its targets must be one of this level, too"):
+    with pytest.raises(ValueError, match=r"store of level 0, so `targets` must be a store of the same level"):
         training_data_of(sae.stack, noisy, CLEAN)
 
 
