@@ -196,6 +196,7 @@ INTERNAL = {
     | {"track", "with_units"},
     "ImageFolder": {"as_call"},
     "LatentHead": {"restored"},
+    "SequenceLevel": {"following", "parts", "values"},
     "Level": {
         "filled",
         "get_state",
