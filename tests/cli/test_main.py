@@ -515,10 +515,10 @@ def test_errors_of_the_library_name_options_of_the_command(folder, model, tmp_pa
     (tmp_path / "store").mkdir()
     with only_writer(tmp_path / "store"):
         told = run("encode", model, folder, tmp_path / "store")[2]
-    assert "give each process a share of its own with `--shard I/N`. Received:" in told
+    assert "give each process its share of the images with `--shard I/N`. Received:" in told
     told = run("encode", model, folder, tmp_path / "labelled", "--labels")[2]
-    assert "`--labels` takes the folders right below" in told
-    assert "leave `--labels` out" in told
+    assert "`--labels` uses the folders directly below" in told
+    assert "omit `--labels`" in told
     told = run("train", folder, "--save-path", tmp_path / "taken" / "m", *SMALL)[2]
     assert "`--save-path` can't be written" in told
     assert "Received: --save-path '" in told

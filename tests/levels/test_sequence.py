@@ -233,7 +233,7 @@ def test_datasets_and_stores_of_sequences(tmp_path):
         ),
         (
             lambda: built(SequenceLevel(4)).train(tempfile.gettempdir()),
-            r"made for sequences \(timesteps, features\): give an array",
+            r"made for sequences \(timesteps, features\): pass an array",
         ),
         (lambda: built(SequenceLevel(4, corruption=Mask(0.1))).encode(SERIES, tile=8), "encodes as vectors.*no tiles"),
     ],
