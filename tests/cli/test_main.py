@@ -525,7 +525,9 @@ def test_errors_of_the_library_name_options_of_the_command(folder, model, tmp_pa
     words = ("train", folder, "--save-path", tmp_path / "m", "--side", 16, *SMALL, "--checkpoint-dir", tmp_path / "c")
     assert run(*words)[0] == 0
     told = run(*words, "--overwrite", "--batch-size", 8)[2]
-    assert told.startswith("stacked-autoencoder: error: `--checkpoint-dir` contains checkpoints of a call with different")
+    assert told.startswith(
+        "stacked-autoencoder: error: `--checkpoint-dir` contains checkpoints of a call with different"
+    )
 
 
 def test_black_pictures_can_be_evaluated(tmp_path, run):
