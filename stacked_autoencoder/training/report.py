@@ -221,7 +221,10 @@ def starts_with_pca(level: Level) -> bool:
         return False
     if level.kind == "conv":
         return level.output_activation == "linear"
-    return level.kind == "dense" and level.get_config().get("activation", "linear") == "linear"
+    if level.kind != "dense":
+        return False
+    config = level.get_config()
+    return {*config["activation"], config["output_activation"]} == {"linear"}
 
 
 def _counted(source: Source, noun: str) -> str:

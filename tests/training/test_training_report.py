@@ -10,7 +10,7 @@ from PIL import Image
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel
 from stacked_autoencoder.data.adapters import as_pairs
 from stacked_autoencoder.training import callbacks as callbacks_module
-from stacked_autoencoder.training.report import TrainingReport
+from stacked_autoencoder.training.report import TrainingReport, starts_with_pca
 from tests.conftest import blobs
 
 
@@ -73,6 +73,13 @@ def test_trained_levels_continue_and_levels_without_pca_have_an_initial_loss(ima
     assert "Compiling" not in printed  # no step is taken
 
 
+def test_only_linear_levels_with_the_mean_squared_error_start_with_pca():
+    linear = [ConvLevel(4), DenseLevel(4, activation=None), DenseLevel([8, 4], activation="linear")]
+    assert all(map(starts_with_pca, linear))
+    others = [ConvLevel(4, loss="mae"), ConvLevel(4, output_activation="sigmoid"), DenseLevel([8, 4])]
+    assert not any(map(starts_with_pca, [*others, DenseLevel(4, activation=None, output_activation="sigmoid")]))
+
+
 def test_levels_from_checkpoints_are_named(images, tmp_path, capsys):
     first = two_levels().train(images, epochs=1, verbose=0, checkpoint_dir=tmp_path)
     second = two_levels().train(images, epochs=1, verbose=1, checkpoint_dir=tmp_path)
@@ -84,17 +91,19 @@ def test_levels_from_checkpoints_are_named(images, tmp_path, capsys):
 
 def test_training_that_continues_within_a_level_names_the_epoch(images, tmp_path, capsys):
     class Stop(keras.callbacks.Callback):
+        def __init__(self, is_on):  # arguments aren't part of checkpoints
+            super().__init__()
+            self.is_on = is_on
+
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 2 and self.is_on:
                 raise RuntimeError("stop")
 
-    callback, sae = Stop(), Autoencoder(shape=(16, 16, 3), size=4, n_out=4)
-    callback.is_on = True
+    sae = Autoencoder(shape=(16, 16, 3), size=4, n_out=4)
     with pytest.raises(RuntimeError, match="stop"):
-        sae.train(images, epochs=3, verbose=0, callbacks=callback, checkpoint_dir=tmp_path)
-    callback, sae = Stop(), Autoencoder(shape=(16, 16, 3), size=4, n_out=4)
-    callback.is_on = False
-    sae.train(images, epochs=3, verbose=2, callbacks=callback, checkpoint_dir=tmp_path)
+        sae.train(images, epochs=3, verbose=0, callbacks=Stop(True), checkpoint_dir=tmp_path)
+    sae = Autoencoder(shape=(16, 16, 3), size=4, n_out=4)
+    sae.train(images, epochs=3, verbose=2, callbacks=Stop(False), checkpoint_dir=tmp_path)
     printed = capsys.readouterr().out
     assert "  Continuing from the checkpoint, at epoch 3." in printed
     assert "epoch 3/3" in printed
@@ -129,7 +138,7 @@ def test_files_of_a_folder_that_are_not_used_are_named(tmp_path, capsys):
 
 def report_of(images, epochs, **options):
     sae = two_levels()
-    return TrainingReport(sae.stack, as_pairs(images, **sae.stack.source_options), None, epochs, 1, **options)
+    return TrainingReport(sae.stack, as_pairs(images, None, **sae.stack.source_options), None, epochs, 1, **options)
 
 
 def test_the_time_left_includes_higher_levels(images):
