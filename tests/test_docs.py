@@ -165,7 +165,9 @@ def test_every_file_that_a_page_names_is_there(page):
 
 def test_the_commands_of_the_pages_are_commands():
     lines = [
-        line for page in PAGES.values() for line in re.findall(r"^stacked-autoencoder (\w.*)$", page, flags=re.MULTILINE)
+        line
+        for page in PAGES.values()
+        for line in re.findall(r"^stacked-autoencoder (\w.*)$", page, flags=re.MULTILINE)
     ]
     assert len(lines) > 10
     for line in lines:
