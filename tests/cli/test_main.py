@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
+from functools import partial
 
 import keras
 import numpy as np
@@ -286,7 +287,10 @@ def test_an_interrupt_keeps_what_was_trained(number, what, folder, tmp_path):
     ("number", "raised"),
     [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated), (signal.SIGHUP, Terminated)],
 )
-def test_a_signal_during_the_import_of_tensorflow_waits_until_it_is_over(number, raised):
+def test_a_signal_during_the_import_of_tensorflow_waits_until_it_is_over(number, raised, request):
+    # A shell that starts tests in the background has them ignore Ctrl-C.
+    request.addfinalizer(partial(signal.signal, number, signal.getsignal(number)))
+    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     before, steps = signal.getsignal(number), []
     with pytest.raises(raised), _terminated_as_interrupted():  # noqa: PT012  the order of the steps is what is tested
         with _deferred_signals():
@@ -537,4 +541,4 @@ def test_black_pictures_can_be_evaluated(tmp_path, run):
     words = ("train", tmp_path / "black", "--valid", tmp_path / "black", "--save-path", tmp_path / "m", "--side", 8)
     code, out, told = run(*words, *SMALL)
     assert (code, told) == (0, "")
-    assert "SSIM is defined for pictures of at least 11x11 pixels." in out
+    assert "of at least 11x11 pixels." in out
