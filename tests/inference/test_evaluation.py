@@ -53,5 +53,5 @@ def test_the_table_explains_pictures_without_an_ssim():
         sae.train(blobs(8, side=side), epochs=0, verbose=0)
         lines[side] = table(sae.evaluate(blobs(8, side=side), return_dict=True))
     assert [cells(line)[-1] for line in lines[8][:2]] == ["SSIM", "nan"]
-    assert lines[8][2:] == ["SSIM is defined for pictures of at least 11x11 pixels."]
+    assert lines[8][2:] == ["SSIM is defined for images of at least 11x11 pixels."]
     assert len(lines[16]) == 2

@@ -152,7 +152,7 @@ def test_tiles_after_more_training_and_one_more_level_are_those_of_the_new_weigh
 def test_a_bilinear_level_says_why_it_has_no_tiles():
     sae = Autoencoder(shape=(16, 16, 3), levels=[ConvLevel(4, 2, 8, upsampling="bilinear")])
     encodings = sae.encode(noise(1, 16, 16, 3), tile=8)  # the encoder has nothing to enlarge
-    with pytest.raises(ValueError, match=r"bilinear UpSampling2D needs.*`tile=None` for whole images"):
+    with pytest.raises(ValueError, match=r"bilinear UpSampling2D needs.*`tile=None` to process whole images"):
         sae.decode(encodings, tile=8)
     assert sae.decode(encodings).shape == (1, 16, 16, 3)
 

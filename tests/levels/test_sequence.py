@@ -229,13 +229,16 @@ def test_datasets_and_stores_of_sequences(tmp_path):
         (lambda: built(SequenceLevel(4)).train(SERIES[0]), "looks like a single one: add the batch axis"),
         (
             lambda: built(SequenceLevel(4)).train(SERIES[:, :9]),
-            r"sequences \(timesteps, features\) of the shape \(10, 2\)",
+            r"sequences \(timesteps, features\) of shape \(10, 2\)",
         ),
         (
             lambda: built(SequenceLevel(4)).train(tempfile.gettempdir()),
             r"made for sequences \(timesteps, features\): pass an array",
         ),
-        (lambda: built(SequenceLevel(4, corruption=Mask(0.1))).encode(SERIES, tile=8), "encodes as vectors.*no tiles"),
+        (
+            lambda: built(SequenceLevel(4, corruption=Mask(0.1))).encode(SERIES, tile=8),
+            "encodes images as vectors.*Remove `tile`",
+        ),
     ],
 )
 def test_wrong_arguments_are_told(make, message):
