@@ -113,9 +113,6 @@ def print_table(title: str, rows: Mapping[str, Mapping[str, float]]) -> None:
         print(f"{name:{width}}{''.join(cells)}")
 
 
-show = print_table  # the name that benchmarks/quality/heads.py uses
-
-
 def _enlarge(images: np.ndarray, factor: int) -> np.ndarray:
     upsample = keras.layers.UpSampling2D(factor, interpolation="bilinear")
     chunks = (images[first : first + CHUNK] for first in range(0, len(images), CHUNK))

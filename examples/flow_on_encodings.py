@@ -1,10 +1,10 @@
 """Flow, a rectified flow, that generates clothes of a given class: on encodings and on pixels.
 
-A stacked autoencoder first encodes 28x28 pixels as 14x14x2 encodings, half as many values. `heads.Flow` (rectified
-flow, Liu et al. 2023) learns to generate encodings, and the decoder turns them into images. The same head is trained on
-pixels for the same time. A classifier of real images, which has never seen a generated one, scores both: by the Fréchet
-distance between its features of generated images and of test images, and by the share of samples that it assigns to the
-class asked for.
+A stacked autoencoder first encodes 28x28 pixels as 14x14x2 encodings, half the number of values. `heads.Flow`
+(rectified flow, Liu et al. 2023) learns to generate encodings, and the decoder turns them into images. The same head is
+trained on pixels for the same time. A classifier of real images, which has never seen a generated one, scores both: by
+the Fréchet distance between its features of generated images and of test images, and by the share of samples that it
+assigns to the class asked for.
 
     python examples/flow_on_encodings.py
 

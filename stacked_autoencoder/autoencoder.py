@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
@@ -230,20 +229,19 @@ class Autoencoder:
         self.stack.summary(print_fn)
 
     def __repr__(self) -> str:
-        return "\n".join([self._headline(), *self._summary_lines()])
+        lines = [self._headline()]
+        self.summary(lines.append)
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        *table, total = self._summary_lines()
-        cells = [re.split(" {2,}", line) for line in table]  # columns are at least two blanks apart
-        rows = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in cells]
-        rows[0] = rows[0].replace("td>", "th>")
-        body = "".join(f"<tr>{row}</tr>" for row in rows)
-        return f"<p>{escape(self._headline())}</p><table>{body}</table><p>{escape(total)}</p>"
-
-    def _summary_lines(self) -> list[str]:
-        lines: list[str] = []
-        self.stack.summary(lines.append)
-        return lines
+        names, *levels = self.stack.summary_table()
+        cells = [
+            [f"<th>{name}</th>" for name in names],
+            *([f"<td>{escape(cell)}</td>" for cell in row] for row in levels),
+        ]
+        rows = "".join(f"<tr>{''.join(row)}</tr>" for row in cells)
+        total = f"Total weights: {self.count_params():,}"
+        return f"<p>{escape(self._headline())}</p><table>{rows}</table><p>{total}</p>"
 
     def _headline(self) -> str:
         trained = [str(index) for index, level in enumerate(self.levels) if level.started]

@@ -11,7 +11,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -136,3 +136,17 @@ def photos(tmp_path):
     os.symlink(tmp_path / "cats" / "3.png", tmp_path / "dogs" / "soft.png")
     (tmp_path / "dogs" / "empty.png").touch()
     return tmp_path
+
+
+def check_advice(mistake: Callable, message: str, remedies: Sequence[Callable]):
+    """Checks that a mistake raises a `ValueError` with a message, and that following its advice works.
+
+    Args:
+        mistake: raises the error.
+        message: regular expression.
+        remedies: calls that follow the advice.
+    """
+    with pytest.raises(ValueError, match=message):
+        mistake()
+    for remedy in remedies:
+        remedy()

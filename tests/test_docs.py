@@ -101,25 +101,47 @@ AFTERWARDS: dict[str, list[str]] = {
 }
 
 
+def blocks(markdown, language="python"):
+    """The code blocks of a page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", markdown, flags=re.DOTALL | re.MULTILINE)
+
+
 def snippets(page, language="python"):
-    return re.findall(rf"^```{language}\n(.*?)^```", PAGES[page], flags=re.DOTALL | re.MULTILINE)
+    return blocks(PAGES[page], language)
 
 
 RUNNABLE = [page for page in PAGES if snippets(page) and not page.startswith("tutorials/")]  # see test_tutorials.py
 
 
+def smaller(page):
+    """The text of a page with the replacements of `SMALLER`."""
+    markdown = PAGES[page]
+    for old, new in SMALLER.get(page, {}).items():
+        assert old in markdown, f"{page} no longer contains {old!r}"
+        markdown = markdown.replace(old, new)
+    return markdown
+
+
+def stated_shapes(block):
+    """Names and shapes in comments of a block, such as `z = sae.encode(images)  # (64, 4, 4, 32)`."""
+    comments = re.findall(r"^(\w+) = .*# \((\d[\d, ]*)\)", block, flags=re.MULTILINE)
+    return [(name, tuple(int(side) for side in shape.split(",") if side.strip())) for name, shape in comments]
+
+
 def run_page(page):
     """Runs the Python blocks of a page in the current folder; returns the names that they define."""
     names = {}
-    smaller = dict(SMALLER.get(page, {}))
-    for number, snippet in enumerate(snippets(page), start=1):
-        for old in [old for old in smaller if old in snippet]:
-            snippet = snippet.replace(old, smaller.pop(old))
-        exec(compile(snippet, f"{page}, snippet {number}", "exec"), names)
-        for name, shape in re.findall(r"^(\w+) = .*# \((\d[\d, ]*)\)", snippet, flags=re.MULTILINE):
-            assert names[name].shape == tuple(int(side) for side in shape.split(",") if side.strip()), name
-    assert not smaller, f"{page} no longer contains {[*smaller]}"
+    for number, block in enumerate(blocks(smaller(page)), start=1):
+        exec(compile(block, f"{page}, block {number}", "exec"), names)
+        for name, shape in stated_shapes(block):
+            assert names[name].shape == shape, name
     return names
+
+
+def needs_fashion_mnist(page):
+    """Skips the test of a page that would have to download Fashion-MNIST."""
+    if "fashion_mnist.load_data" in PAGES[page] and not FASHION.is_dir():
+        pytest.skip("needs Debian's package dataset-fashion-mnist")
 
 
 @pytest.fixture
@@ -137,8 +159,7 @@ def empty_folder(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUNNABLE)
 def test_a_page_runs_on_its_own(page, empty_folder):
-    if "fashion_mnist.load_data" in PAGES[page] and not FASHION.is_dir():
-        pytest.skip("needs Debian's package dataset-fashion-mnist")
+    needs_fashion_mnist(page)
     names = run_page(page)
     for expected in AFTERWARDS.get(page, ()):
         assert eval(expected, names), expected
@@ -168,11 +189,10 @@ def test_the_commands_of_the_pages_are_commands():
         line
         for page in PAGES.values()
         for line in re.findall(r"^stacked-autoencoder (\w.*)$", page, flags=re.MULTILINE)
+        if "[OPTIONS]" not in line  # a usage line of the reference, which has a test
     ]
     assert len(lines) > 10
     for line in lines:
-        if "[OPTIONS]" in line:  # a usage line of the reference, which has a test of its own
-            continue
         words = [word.replace("$SLURM_ARRAY_TASK_ID", "0") for word in shlex.split(line, comments=True)]
         assert parser().parse_args(words).command == words[0]
 

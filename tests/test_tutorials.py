@@ -8,7 +8,15 @@ import re
 
 import pytest
 
-from tests.test_docs import FASHION, PAGES, ROOT, SMALLER, empty_folder, snippets  # noqa: F401
+from tests.test_docs import (
+    PAGES,
+    ROOT,
+    empty_folder,  # noqa: F401
+    needs_fashion_mnist,
+    smaller,
+    snippets,
+    stated_shapes,
+)
 
 TUTORIALS = [page for page in PAGES if page.startswith("tutorials/")]
 
@@ -24,25 +32,12 @@ def notebooks():
     return module
 
 
-def smaller(page):
-    """The text of a page with the replacements of `SMALLER`."""
-    markdown = PAGES[page]
-    for old, new in SMALLER.get(page, {}).items():
-        assert old in markdown, f"{page} doesn't contain {old!r} any more"
-        markdown = markdown.replace(old, new)
-    return markdown
-
-
 def with_checked_shapes(markdown):
-    """A page whose comments such as `z = sae.encode(images)  # (64, 4, 4, 32)` are checked by one more block each."""
+    """A page in which each block is followed by one that checks the shapes in its comments."""
 
-    def followed_by_check(block):
-        shapes = re.findall(r"^(\w+) = .*# \((\d[\d, ]*)\)", block.group(), flags=re.MULTILINE)
-        checks = "\n".join(
-            f"assert {name}.shape == {tuple(int(side) for side in shape.split(',') if side.strip())}, {name}.shape"
-            for name, shape in shapes
-        )
-        return f"{block.group()}\n```python\n{checks}\n```\n" if shapes else block.group()
+    def followed_by_check(match):
+        checks = "\n".join(f"assert {name}.shape == {shape}, {name}.shape" for name, shape in stated_shapes(match[0]))
+        return f"{match[0]}\n```python\n{checks}\n```\n" if checks else match[0]
 
     return re.sub(r"^```python\n.*?^```\n", followed_by_check, markdown, flags=re.DOTALL | re.MULTILINE)
 
@@ -50,8 +45,7 @@ def with_checked_shapes(markdown):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", TUTORIALS)
 def test_a_tutorial_runs_as_a_notebook(page, notebooks, empty_folder, monkeypatch):  # noqa: F811
-    if "fashion_mnist.load_data" in PAGES[page] and not FASHION.is_dir():
-        pytest.skip("needs Debian's package dataset-fashion-mnist")
+    needs_fashion_mnist(page)
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")  # the kernel is one more process
     notebook = notebooks.to_notebook(with_checked_shapes(smaller(page)))
     notebooks.execute(notebook, empty_folder)

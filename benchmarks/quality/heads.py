@@ -153,7 +153,7 @@ def show(rows: list[dict]) -> None:
     for row in rows:
         cells = {title: row[name] for name, title in COLUMNS.items() if row.get(name) is not None}
         printed[f"{row['head']:4}  {row['on']}"] = cells
-    clothes.show("head  on", printed)
+    clothes.print_table("head  on", printed)
 
 
 def main(argv: list[str] | None = None) -> list[dict]:

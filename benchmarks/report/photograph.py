@@ -1,4 +1,4 @@
-"""Draws the picture of the README: a photograph, its reconstruction, and that of PCA with as many values.
+"""Draws the picture of the README: a photograph, its reconstruction, and that of PCA with the same number of values.
 
     python -m benchmarks.report.photograph            # two to four minutes on two cores
 
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
 
 def _draw(panels: dict[str, np.ndarray]) -> Figure:
-    """Pictures side by side below their titles, one pixel each of the figure for a pixel of theirs."""
+    """Draws pictures side by side below their titles, at one pixel of the figure per pixel of the picture."""
     crops = {title: np.round(picture[0][FACE] * 127.5 + 127.5).astype(np.uint8) for title, picture in panels.items()}
     height, width, _ = next(iter(crops.values())).shape
     gap, title_height = 8, 24

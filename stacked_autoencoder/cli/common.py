@@ -11,7 +11,7 @@ from typing import Any
 from stacked_autoencoder.autoencoder import Autoencoder
 from stacked_autoencoder.data.image_folder import ImageFolder
 from stacked_autoencoder.utils.checks import described
-from stacked_autoencoder.utils.console import show
+from stacked_autoencoder.utils.console import shape_text
 
 SHEET = "sheet.png"  # an overview of the pictures, in the same folder
 
@@ -55,7 +55,7 @@ def _check_square(arguments: Namespace, sae: Autoencoder) -> None:
     if any(expected not in (None, square) for expected in (height, width)):
         ways_out = f"Leave out {name}, or use {name} {height}." if height == width else f"Leave out {name}."
         raise ValueError(
-            f"{name} {square} does not fit this stack, which takes pictures of {show((height, width))} pixels. "
+            f"{name} {square} does not fit this stack, which takes pictures of {shape_text((height, width))} pixels. "
             f"{ways_out}"
         )
     below = square - square % sae.factor

@@ -16,7 +16,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from types import FrameType
 from typing import Any
@@ -83,19 +83,44 @@ def _terminated_as_interrupted() -> Iterator[None]:
         signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
         raise Terminated(number)
 
+    with _signal_handler(terminate, TERMINATING):
+        yield
+
+
+@contextmanager
+def _deferred_signals() -> Iterator[None]:
+    """Handles signals that arrive in the block after it.
+
+    An exception that a signal handler raises in the middle of TensorFlow's import can crash the process. A second
+    signal ends the process at once.
+    """
+    received: list[int] = []
+
+    def defer(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    with _signal_handler(defer, [signal.SIGINT, *TERMINATING]):
+        yield
+    for number in received:
+        signal.raise_signal(number)
+
+
+@contextmanager
+def _signal_handler(handler: Callable[[int, FrameType | None], None], numbers: Sequence[int]) -> Iterator[None]:
+    """Sets the handler of signals in the block. Signals that the caller ignores, as `nohup` does, stay ignored."""
     if threading.current_thread() is not threading.main_thread():  # signals are handled in the main thread
         yield
         return
-    # A signal that the caller ignores, as `nohup` does, stays ignored.
-    before = {number: signal.getsignal(number) for number in TERMINATING}
-    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: previous for number, previous in before.items() if previous is not signal.SIG_IGN}
     for number in before:
-        signal.signal(number, terminate)
+        signal.signal(number, handler)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for number, previous in before.items():
+            signal.signal(number, signal.SIG_DFL if previous is None else previous)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -127,34 +152,6 @@ def _run(arguments: argparse.Namespace) -> int:
         )
         return FAILED
     return 0
-
-
-@contextmanager
-def _deferred_signals() -> Iterator[None]:
-    """Handles signals that arrive in the block after it.
-
-    An exception that a signal handler raises in the middle of TensorFlow's import can crash the process. A second
-    signal ends the process at once.
-    """
-    received: list[int] = []
-
-    def defer(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *TERMINATING)}
-    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
-    if threading.current_thread() is not threading.main_thread():  # signals are handled in the main thread
-        handlers = {}
-    for number in handlers:
-        signal.signal(number, defer)
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    for number in received:
-        handlers[number](number, None)
 
 
 @contextmanager

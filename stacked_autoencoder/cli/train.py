@@ -26,7 +26,6 @@ def train(arguments: Namespace, say: Say) -> Result:
         valid = None if arguments.valid is None else pictures_of(arguments.valid, arguments, sae)
     else:
         images, valid = (pictures_of(arguments.folder, arguments, sae, subset) for subset in ("training", "validation"))
-        say(f"{len(images):,} pictures for training, {len(valid):,} for validation")
     sae.summary(say)
     options = {
         "validation_data": valid,

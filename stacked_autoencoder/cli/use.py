@@ -17,7 +17,7 @@ from stacked_autoencoder.inference.evaluation import table
 from stacked_autoencoder.saving.export import default_format
 from stacked_autoencoder.saving.manifest import folder_at, read_manifest
 from stacked_autoencoder.store.encoding_store import EncodingStore
-from stacked_autoencoder.utils.console import Progress, show
+from stacked_autoencoder.utils.console import Progress, shape_text
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.images import as_bytes, as_pixels
 
@@ -28,7 +28,7 @@ def info(arguments: Namespace, say: Say) -> Result:
     sae = Autoencoder.load(arguments.model)
     versions = read_manifest(folder_at(arguments.model))["versions"]
     low, high = sae.value_range
-    say(f"Images {show(sae.shape)}, floats from {low:g} to {high:g}, sides in multiples of {sae.factor}")
+    say(f"Images {shape_text(sae.shape)}, floats from {low:g} to {high:g}, sides in multiples of {sae.factor}")
     sae.summary(say)
     levels = []
     for index, level in enumerate(sae.levels):
@@ -52,7 +52,7 @@ def info(arguments: Namespace, say: Say) -> Result:
 def _info_of_store(store: EncodingStore, say: Say) -> Result:
     result = _about(store)
     say(
-        f"{len(store):,} encodings {show(store.shape[1:])} of level {store.level}, {store.dtype.name}, "
+        f"{len(store):,} encodings {shape_text(store.shape[1:])} of level {store.level}, {store.dtype.name}, "
         f"{result['bytes'] / 1e6:.1f} MB, computed by encoder {printable(store.encoder[:12])}…"
     )
     if store.class_names is not None:
@@ -97,7 +97,8 @@ def encode(arguments: Namespace, say: Say) -> Result:
         raise
     result = _about(store)
     megabytes = result["bytes"] / 1e6
-    say(f"{len(store):,} encodings {show(store.shape[1:])} of level {store.level}, {megabytes:.1f} MB: {store.path}")
+    shape = shape_text(store.shape[1:])
+    say(f"{len(store):,} encodings {shape} of level {store.level}, {megabytes:.1f} MB: {store.path}")
     return result
 
 
@@ -146,11 +147,12 @@ def generate(arguments: Namespace, say: Say) -> Result:
     head, level = keras.models.load_model(arguments.head), sae.stack.index_of(arguments.level)
     if not isinstance(head, Head):
         raise ValueError(f"HEAD must be a saved Flow, VAE, WGAN or BEGAN. Received: a {type(head).__name__}")
-    if head.encoding_shape != sae.levels[level].encoding_shape:
+    encoding_shape = sae.levels[level].encoding_shape
+    if head.encoding_shape != encoding_shape:
         raise ValueError(
-            f"The {type(head).__name__} generates encodings of shape {show(head.encoding_shape)}, but encodings of "
-            f"level {level} have shape {show(sae.levels[level].encoding_shape)}. Set --level to the level that the "
-            "head was trained on."
+            f"The {type(head).__name__} generates encodings of shape {shape_text(head.encoding_shape)}, but encodings "
+            f"of level {level} have shape {shape_text(encoding_shape)}. Set --level to the level that the head was "
+            "trained on."
         )
     head.check_origin(sae.stack, level)
     options = {"labels": arguments.label, "guidance": arguments.guidance}

@@ -18,7 +18,7 @@ from stacked_autoencoder.levels.dense import DenseLevel
 from stacked_autoencoder.levels.sequence import SequenceLevel
 from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.checks import AXES, MISSING, check_size, did_you_mean, whole
-from stacked_autoencoder.utils.console import aligned, show
+from stacked_autoencoder.utils.console import aligned, shape_text
 from stacked_autoencoder.utils.forks import check_not_forked
 from stacked_autoencoder.utils.images import Shape, pad_by_reflection, padded_shape
 from stacked_autoencoder.utils.value_range import Range, ValueRange
@@ -185,15 +185,19 @@ class Stack:
         Args:
             print_fn: function that receives each line.
         """
+        for line in aligned(self.summary_table(), str.ljust):
+            print_fn(line)
+        print_fn(f"Total weights: {self.count_params():,}")
+
+    def summary_table(self) -> list[list[str]]:
+        """Returns the table that `summary` prints: the names of the columns, then one row per level."""
         rows = [["level", "kind", "input", "encoding", "factor", "values", "ratio", "weights"]]
         for index, level in enumerate(self.levels):
-            shapes = (show(level.input_shape), show(level.encoding_shape))
+            shapes = (shape_text(level.input_shape), shape_text(level.encoding_shape))
             values, ratio = self.values_at(index)
             sizes = ("?" if values is None else f"{values:,}", "?" if ratio is None else f"{ratio:.4g}")
             rows.append([str(index), level.kind, *shapes, str(level.factor), *sizes, f"{level.count_params():,}"])
-        for line in aligned(rows, str.ljust):
-            print_fn(line)
-        print_fn(f"Total weights: {self.count_params():,}")
+        return rows
 
     # === Single levels, by index ===
 

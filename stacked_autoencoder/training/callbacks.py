@@ -12,7 +12,7 @@ import numpy as np
 
 from stacked_autoencoder.utils.console import open_line
 
-# In a long epoch the time left is estimated once it has been measured for so long, and if there is so much left.
+# In a long epoch, the time left is printed once: after this many seconds, if at least that many are left.
 SECONDS_OF_MEASUREMENT = 10.0
 SECONDS_WORTH_A_LINE = 60.0
 
@@ -34,7 +34,7 @@ class LevelProgress(keras.callbacks.ProgbarLogger):
         self.first_step = first_step
         self.measured_since: float | None = None
         self.steps_measured = self.steps_in_epoch = 0
-        self.has_told_time = False
+        self.has_printed_time = False
 
     def set_params(self, params: dict[str, Any]) -> None:
         self.n_epochs, self.n_steps = params["epochs"], params["steps"]
@@ -58,7 +58,7 @@ class LevelProgress(keras.callbacks.ProgbarLogger):
         if self.verbose == 1:
             super().on_train_batch_end(batch, logs)
             open_line.begin()
-        self._tell_time()
+        self._print_time_left()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.verbose == 1:
@@ -75,7 +75,7 @@ class LevelProgress(keras.callbacks.ProgbarLogger):
             print(" - ".join(parts), flush=True)
 
     def _time_left(self, is_at_end: bool = False) -> str:
-        """The estimate as text; empty where nothing has been measured yet."""
+        """Returns the estimate as text, which is empty if nothing has been measured yet."""
         steps = self.n_steps
         if self.time_left is None or not self.steps_measured or steps is None:
             return ""
@@ -83,14 +83,14 @@ class LevelProgress(keras.callbacks.ProgbarLogger):
         per_step = (time.monotonic() - self.measured_since) / self.steps_measured
         return self.time_left(per_step, self.n_epochs * steps - done, steps)
 
-    def _tell_time(self) -> None:
-        """Prints the estimate once within the first epoch, where it takes long."""
-        if self.has_told_time or not self.verbose or not self.steps_measured:
+    def _print_time_left(self) -> None:
+        """Prints the estimate once, in the first epoch, if that epoch takes long."""
+        if self.has_printed_time or not self.verbose or not self.steps_measured:
             return
         elapsed, steps = time.monotonic() - self.measured_since, self.n_steps
         if elapsed < SECONDS_OF_MEASUREMENT or steps is None:
             return
-        self.has_told_time = True
+        self.has_printed_time = True
         if elapsed / self.steps_measured * (steps - self.steps_in_epoch) > SECONDS_WORTH_A_LINE:
             left = self._time_left()
             if left:

@@ -68,13 +68,13 @@ class Checkpoints:
             write_json(file, call)
             return
         earlier = _earlier_call(file)
-        different = [name for name in call if call[name] != earlier.get(name)]
+        different = [
+            _difference(name, earlier.get(name), call[name]) for name in call if call[name] != earlier.get(name)
+        ]
         if different:
-            name = different[0]
             raise ValueError(
-                f"`checkpoint_dir` contains checkpoints of a call with different {', '.join(different)}: {name} was "
-                f"{_short(earlier.get(name))} and is now {_short(call[name])}. Call `{method}` with the "
-                "earlier arguments to continue, or use another folder to start again. "
+                f"`checkpoint_dir` contains checkpoints of a call with other arguments: {'; '.join(different)}. Call "
+                f"`{method}` with the earlier arguments to continue, or use another folder to start again. "
                 f"Received: checkpoint_dir={str(self.folder)!r}"
             )
 
@@ -175,6 +175,7 @@ def _earlier_call(file: Path) -> dict[str, Any]:
     try:
         call = json.loads(read_regular(file, LARGEST_CALL))
         require(isinstance(call, dict) and MARK in call, "it doesn't describe a call")
+        require(isinstance(call[MARK], list) and len(call[MARK]) == 2, f"{MARK!r} isn't a pair")
     except Exception as error:  # not JSON, not even text
         raise unusable(file, error) from error
     return call
@@ -268,5 +269,33 @@ def _described(pairs: Pairs) -> list[Any]:
     return [[source.describe(), source.digest()] for source in pairs.sources]
 
 
-def _short(value: Any) -> str:
-    return printable(json.dumps(value), 100)
+def _difference(name: str, earlier: Any, now: Any) -> str:
+    """Says how one value of `described` differs between two calls."""
+    if name == MARK:
+        if earlier[0] == now[0]:
+            return "the stack has other weights"
+        return f"the stack was {_trained(earlier[0])} and is now {_trained(now[0])} before the call"
+    if name == "levels":
+        return "the levels have other arguments"
+    before, after = _shown(earlier), _shown(now)
+    return f"`{name}` has other values" if before == after else f"`{name}` was {before} and is now {after}"
+
+
+def _trained(indices: Sequence[int]) -> str:
+    return f"trained in levels {printable(str(indices), 100)}" if indices else "untrained"
+
+
+def _are_sources(value: Any) -> bool:
+    """Whether this is a value of `_described`."""
+    return isinstance(value, list) and all(isinstance(each, list) and len(each) == 2 for each in value) and bool(value)
+
+
+def _shown(value: Any) -> str:
+    """Shows a value of `described`: data by their description, an optimizer by its name."""
+    if _are_sources(value):
+        return " with ".join(printable(description) for description, _ in value)
+    if isinstance(value, list) and len(value) == 2 and isinstance(value[1], dict):
+        return printable(value[0], 100)
+    if isinstance(value, dict):
+        value = {int(key) if str(key).isdecimal() else key: each for key, each in value.items()}
+    return printable(value, 100)

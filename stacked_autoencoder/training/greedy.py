@@ -158,7 +158,7 @@ def _initialise(
 def _fit_codes(
     stack: Stack, index: int, images: TrainingData, inputs: Source, batch_size: int, most: int | None
 ) -> LinearCode | None:
-    """Initialises a level; returns PCA of the *images* with as many values, if there are images."""
+    """Initialises a level; returns PCA of the *images* with the same number of values, if there are images."""
 
     def stream_of(source: Source, level: Level) -> Stream:
         """Returns the batches that a level receives from a source."""

@@ -15,18 +15,19 @@ from stacked_autoencoder.data.source import Source
 from stacked_autoencoder.distribution import is_chief
 from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.levels.stack import Stack
-from stacked_autoencoder.utils.console import aligned, clock, quotient, show
+from stacked_autoencoder.utils.console import aligned, clock, quotient, shape_text
 from stacked_autoencoder.utils.errors import printable
+from stacked_autoencoder.utils.images import Shape
 
-NOUNS = {3: "images", 2: "sequences", 1: "vectors"}  # by the rank of one of them
+NOUNS = {3: "images", 2: "sequences", 1: "vectors"}  # rank of one example → what users call several
 # A step also has a fixed cost, so the estimate for a small level is at least this share of that for a large one.
 LEAST_SHARE = 0.1
 NAMED = 3  # skipped pictures to name
 
 
 class TrainingReport:
-    """Prints what one call of `train` or `fine_tune` does. With `verbose=0`, it prints nothing; of workers, the chief
-    prints.
+    """Prints what one call of `train` or `fine_tune` does. With `verbose=0`, it prints nothing. With several workers,
+    only the chief prints.
 
     Args:
         stack: the stack to train.
@@ -46,7 +47,7 @@ class TrainingReport:
         epochs: Mapping[int | None, int],
         verbose: int | str,
         *,
-        batch_size: int = 32,
+        batch_size: int,
         first_level: int = 0,
     ) -> None:
         self.stack, self.data, self.validation, self.epochs = stack, data, validation, dict(epochs)
@@ -68,7 +69,7 @@ class TrainingReport:
         if indices:
             what = f"Training level{'s' * (len(indices) > 1)} {_enumerated(indices)}"
         else:
-            shapes = f"{show(self.stack.shape)} -> {show(self.stack.encoding_shape)}"
+            shapes = _shapes(self.stack.shape, self.stack.encoding_shape)
             what = f"Fine-tuning all levels jointly ({shapes})"
         noun = NOUNS[len(self.stack.shape)] if self.first_level == 0 else f"encodings of level {self.first_level - 1}"
         trained_on = _counted(self.data.inputs, noun)
@@ -134,13 +135,13 @@ class TrainingReport:
         level = self.stack.levels[index]
         indices = [*self.epochs]
         position = f", {indices.index(index) + 1} of {len(indices)}" if len(indices) > 1 else ""
-        shapes = f"{show(level.input_shape)} -> {show(level.encoding_shape)}"
+        shapes = _shapes(level.input_shape, level.encoding_shape)
         self.print(f"Level {index}{position}: {shapes}")
         return FitReport(self, index, f"Level {index} ({shapes})")
 
     def all_levels(self) -> FitReport:
         """Starts the report of joint training."""
-        return FitReport(self, None, f"All levels ({show(self.stack.shape)} -> {show(self.stack.encoding_shape)})")
+        return FitReport(self, None, f"All levels ({_shapes(self.stack.shape, self.stack.encoding_shape)})")
 
     def encoding(self, index: int, name: str) -> None:
         """Reports that a level encodes the data for the next one."""
@@ -203,7 +204,7 @@ class FitReport:
         """Adds the losses of a finished training to the table."""
         name, stack = "all" if self.index is None else str(self.index), self.report.stack
         shape = stack.encoding_shape if self.index is None else stack.levels[self.index].encoding_shape
-        self.report.rows.append((name, show(shape), history.start_loss, getattr(history, "best_loss", None)))
+        self.report.rows.append((name, shape_text(shape), history.start_loss, getattr(history, "best_loss", None)))
         self.report.starts_with_pca.append(self.has_pca)
 
     def time_left(self, seconds_per_step: float, steps_left: int, steps: int) -> str:
@@ -230,6 +231,10 @@ def starts_with_pca(level: Level) -> bool:
 def _counted(source: Source, noun: str) -> str:
     count = source.count()
     return f"{noun} (number not known beforehand)" if count is None else f"{count:,} {noun}"
+
+
+def _shapes(inputs: Shape, encodings: Shape) -> str:
+    return f"{shape_text(inputs)} -> {shape_text(encodings)}"
 
 
 def _enumerated(indices: Sequence[int]) -> str:

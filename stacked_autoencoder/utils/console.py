@@ -109,7 +109,7 @@ class Progress:
             open_line.begin()
 
 
-def show(shape: Shape) -> str:
+def shape_text(shape: Shape) -> str:
     """Formats a shape as text, such as 64x64x3, with `?` for `None`."""
     return "x".join("?" if side is None else str(side) for side in shape)
 

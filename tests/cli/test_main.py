@@ -446,7 +446,7 @@ def test_a_split_trains_and_validates_on_other_pictures(folder, tmp_path, run):
     words = ("train", folder, "--side", 16, *SMALL, "--valid-split", 0.25)
     code, out, _ = run(*words, "--save-path", tmp_path / "m")
     assert code == 0
-    assert "18 pictures for training, 6 for validation" in out
+    assert "on 18 images, with 6 validation examples." in out
     assert "loss / PCA loss" in out
 
 
@@ -530,7 +530,8 @@ def test_errors_of_the_library_name_options_of_the_command(folder, model, tmp_pa
     assert run(*words)[0] == 0
     told = run(*words, "--overwrite", "--batch-size", 8)[2]
     assert told.startswith(
-        "stacked-autoencoder: error: `--checkpoint-dir` contains checkpoints of a call with different"
+        "stacked-autoencoder: error: `--checkpoint-dir` contains checkpoints of a call with other arguments: "
+        "`--batch-size`"
     )
 
 

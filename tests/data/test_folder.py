@@ -574,7 +574,9 @@ def test_a_store_keeps_the_names_of_the_classes(folder, sae, tmp_path):
     store = sae.encode_to(tmp_path / "store", images, shard_size=20, verbose=0)
     assert store.class_names == ["fish", "dogs", "cats"]
     assert {store.class_names[label] for label in store.labels[:30]} == {"cats"}
-    with pytest.raises(ValueError, match=r"labels that are numbers of the classes \['fish', 'dogs', 'cats'\]"):
+    with pytest.raises(
+        ValueError, match=r"labels for the classes \['fish', 'dogs', 'cats'\]\. .* with these `class_names`"
+    ):
         sae.encode_to(tmp_path / "store", ImageFolder(folder, side=8, labels=True), shard_size=20, verbose=0)
     again = ImageFolder(folder, side=8, labels=True, class_names=store.class_names)  # as the message advises
     assert sae.encode_to(tmp_path / "store", again, shard_size=20, verbose=0).class_names == store.class_names

@@ -370,7 +370,7 @@ def test_a_checkpoint_knows_inputs_and_targets(folders, tmp_path, name, kind):
         Image.fromarray(255 - np.asarray(Image.open(file))).save(file)
     else:
         given[name] = given[name] / 2
-    with pytest.raises(ValueError, match="checkpoints of another call, with another images"):
+    with pytest.raises(ValueError, match="`images` has other values"):
         Autoencoder(size=4, n_out=4, n_scalings=1).train(**given, **options)
 
 

@@ -59,7 +59,7 @@ def test_a_stack_trained_on_clean_targets_removes_noise():
         (CLEAN[:100], {}, "must have the same number of images"),
         (CLEAN[:, :6], {}, "made for images of shape"),
         (tf.data.Dataset.from_tensor_slices(CLEAN[:100]), {}, "must have the same number of images"),
-        (CLEAN, {"validation_data": NOISY[:8]}, r"`validation_data` must be a pair \(images, targets\)"),
+        (CLEAN, {"validation_data": NOISY[:8]}, r"`validation_data` must be a tuple \(images, targets\)"),
     ],
 )
 def test_mismatched_targets_are_errors(targets, options, message):

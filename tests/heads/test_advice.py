@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from stacked_autoencoder import Autoencoder, heads
-from tests.conftest import blobs
+from tests.conftest import blobs, check_advice
 
 ENCODINGS = np.random.default_rng(0).standard_normal((24, 4), dtype=np.float32)
 LABELS = np.arange(24) % 3
@@ -133,11 +133,7 @@ ROWS = {
 
 @pytest.mark.parametrize("name", ROWS)
 def test_advice_works_when_followed(name):
-    mistake, message, remedies = ROWS[name]
-    with pytest.raises(ValueError, match=message):
-        mistake()
-    for remedy in remedies:
-        remedy()
+    check_advice(*ROWS[name])
 
 
 def test_advice_about_stores_works_when_followed(tmp_path):

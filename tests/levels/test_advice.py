@@ -6,7 +6,7 @@ import pytest
 
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, KLSparsity, Mask, SaltAndPepper, SequenceLevel
 from stacked_autoencoder.levels.objective import BY_VALUE, KNOWN, Objective
-from tests.conftest import waves
+from tests.conftest import check_advice, waves
 
 SERIES = waves(32)  # (32, 10, 2)
 PICTURES = np.random.default_rng(0).uniform(-1, 1, (16, 10, 8)).astype(np.float32)
@@ -276,11 +276,7 @@ ROWS = {
 
 @pytest.mark.parametrize("name", ROWS)
 def test_advice_works_when_followed(name):
-    mistake, message, remedies = ROWS[name]
-    with pytest.raises(ValueError, match=message):
-        mistake()
-    for remedy in remedies:
-        remedy()
+    check_advice(*ROWS[name])
 
 
 def test_what_is_registered_as_advised_loads(tmp_path):

@@ -28,6 +28,6 @@ def test_an_unknown_one_is_told(make):
         make()
 
 
-def test_a_width_besides_is_told():
-    with pytest.raises(ValueError, match=r"Give `size` or `preset`, not both\. Received: size=32, preset='fast'"):
+def test_a_width_beside_a_preset_is_refused():
+    with pytest.raises(ValueError, match=r"`size` can't be combined with `preset`.* Received: size=32, preset='fast'"):
         Autoencoder(size=32, preset="fast")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stacked_autoencoder import Autoencoder, DenseLevel, SequenceLevel, plots
-from tests.conftest import blobs
+from tests.conftest import blobs, check_advice
 
 IMAGES = blobs(6, 8, 1)
 VECTORS = np.random.default_rng(0).normal(size=(6, 3))
@@ -74,8 +74,4 @@ ROWS = {
 
 @pytest.mark.parametrize("name", ROWS)
 def test_advice_works_when_followed(name):
-    mistake, message, remedies = ROWS[name]
-    with pytest.raises(ValueError, match=message):
-        mistake()
-    for remedy in remedies:
-        remedy()
+    check_advice(*ROWS[name])

@@ -214,17 +214,17 @@ def test_fine_tuning_goes_on_from_the_folder_of_train(undisturbed, tmp_path, mon
     assert again.levels[1].get_state() == whole.levels[1].get_state()  # what its encodings' statistics now are
     finished = stack(seed=10)
     assert_same(finished, whole, (both(finished, images, path), expected))
-    with pytest.raises(ValueError, match=r"different trained before.*Call `fine_tune` with the earlier arguments"):
+    with pytest.raises(ValueError, match=r"the stack has other weights; .*Call `fine_tune` with the earlier arguments"):
         finished.fine_tune(images, checkpoint_dir=path)
 
 
 CHANGES = [
-    ({"epochs": [4, 2]}, r"different epochs: epochs was \{\"0\": 3, \"1\": 2\} and is now"),
-    ({"batch_size": 4}, "batch_size was 8 and is now 4"),
-    ({"learning_rate": 0.02}, "learning_rate was null and is now 0.02"),
-    ({"optimizer": "adam"}, "different optimizer"),
-    ({"validation_data": blobs(8, 8, 1)}, "different validation_data"),
-    ({"levels": [0], "epochs": [3]}, "different epochs"),
+    ({"epochs": [4, 2]}, r"`epochs` was \{0: 3, 1: 2\} and is now \{0: 4, 1: 2\}"),
+    ({"batch_size": 4}, r"`batch_size` was 8 and is now 4\."),
+    ({"batch_size": 4, "learning_rate": 0.02}, "`learning_rate` was None and is now 0.02; `batch_size` was 8"),
+    ({"optimizer": "adam"}, r"`optimizer` was None and is now Adam\."),
+    ({"validation_data": blobs(8, 8, 1)}, "`validation_data` was None and is now 8 images of shape"),
+    ({"levels": [0], "epochs": [3]}, r"`epochs` was \{0: 3, 1: 2\} and is now \{0: 3\}"),
 ]
 
 
@@ -243,13 +243,17 @@ def test_other_images_or_another_stack_raise_an_error(tmp_path):
         train(stack(), images, path, 1)
     other = images.copy()
     other[3, 0, 0, 0] += 0.01
-    with pytest.raises(ValueError, match="different images"):
+    with pytest.raises(ValueError, match=r"`images` has other values\."):
         train(stack(), other, path)
-    with pytest.raises(ValueError, match="different levels"):
+    with pytest.raises(ValueError, match="the levels have other arguments"):
         train(Autoencoder(shape=(8, 8, 1), levels=[ConvLevel(3, 1, 4), DenseLevel([6, 3])]), images, path)
+    with pytest.raises(ValueError, match=r"`images` was 40 images .* and is now 39 images"):
+        train(stack(), images[1:], path)
     trained = stack()
     train(trained, images, epochs=[0, 0])
-    with pytest.raises(ValueError, match="different trained before"):
+    with pytest.raises(
+        ValueError, match=r"the stack was untrained and is now trained in levels \[0, 1\] before the call"
+    ):
         train(trained, images, path)
 
 
