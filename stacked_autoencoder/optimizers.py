@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from types import MappingProxyType
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from stacked_autoencoder.utils.checks import SMALLEST
 from stacked_autoencoder.utils.tracing import graph_function
 
 # For Muon's kernels (Liu et al. 2025, section 2.2). Muon's updates have a constant size, so without decay the kernels
 # grow throughout training.
 WEIGHT_DECAY = 0.1
 CLIP = 1.0  # largest global gradient norm, in units of the loss before the first step
+LEAST_NORM = 1e-24  # added to the squared norm of a matrix before a division
 NEWTON_SCHULZ_STEPS = 3  # orthogonal enough for Muon, at little more than half the cost of the usual 5
 
 
@@ -35,6 +37,27 @@ def fixed_rate(optimizer: keras.optimizers.Optimizer) -> float | None:
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # unwraps a `LossScaleOptimizer`
     rate = optimizer.get_config().get("learning_rate")
     return rate if isinstance(rate, float) else None
+
+
+@dataclass(frozen=True)
+class Units:
+    """The unit in which an optimizer moves a variable, so that its steps do not depend on the unit of the data.
+
+    An optimizer with a fixed step size assumes that inputs and outputs of each layer have a mean near 0 and a standard
+    deviation near 1. A layer that reads data of mean `m` and deviation `s`, and writes values of deviation `o`, is
+    trained as if it read `(x - m) / s` and wrote `y / o`. With the kernel `K` and the bias `b` of the layer, that is
+    the kernel `K * s / o` and the bias `(b + m @ K) / o`.
+
+    Attributes:
+        size: the variable in units of the data divided by the variable in normalised units: `o / s` for a kernel, `o`
+            for a bias. A number, or an array that broadcasts to the variable.
+        mean: mean of the inputs `m`, an array that broadcasts to the kernel; `None` if it does not matter.
+        bias: the bias of the layer, if there is a `mean`.
+    """
+
+    size: float | np.ndarray = 1.0
+    mean: np.ndarray | None = None
+    bias: keras.Variable | None = None
 
 
 # A variable, its momentum, and Adam's velocity (`None` for variables that Muon updates).
@@ -105,6 +128,10 @@ class ConvMuon(keras.optimizers.Optimizer):
         """Returns the factor on the learning rate of a variable."""
         return self.adam_lr_ratio if self.uses_adam(variable) else 1.0
 
+    def units_of(self, variable: keras.Variable) -> Units:
+        """Returns the units in which a variable moves."""
+        return Units()
+
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Creates the momentum, and Adam's velocity, of each variable to train."""
         if self.built:
@@ -137,6 +164,7 @@ class ConvMuon(keras.optimizers.Optimizer):
             gradients = [tf.convert_to_tensor(gradient) for gradient, _ in pairs]
             if context is not None and context.num_replicas_in_sync > 1:
                 gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+            gradients = self.normalised(gradients, [variable for _, variable in pairs])
             if self.global_clipnorm:
                 gradients, _ = tf.clip_by_global_norm(gradients, self.global_clipnorm)
             rate = tf.cast(self.learning_rate, tf.float32)
@@ -144,23 +172,37 @@ class ConvMuon(keras.optimizers.Optimizer):
             powers = [tf.pow(self.adam_beta_1, step), tf.pow(self.adam_beta_2, step)]  # once for all variables
             for gradient, (_, variable) in zip(gradients, pairs, strict=True):
                 _, momentum, velocity = self.slots[id(variable)]
-                scale = self.learning_rate_scale(variable)
-                arguments = [gradient, rate if scale == 1.0 else rate * scale, momentum.value]
+                scale, units = self.learning_rate_scale(variable), self.units_of(variable)
+                arguments = [gradient, rate if scale == 1.0 else rate * scale, units.size, momentum.value]
                 if velocity is None:
                     move = self._muon_step
                 else:
                     move, arguments = self._adam_step, [*arguments, velocity.value, *powers]
+                if units.mean is not None:
+                    move, arguments = partial(_step_about_mean, move, units.mean), [units.bias.value, *arguments]
                 # Each device updates its copy of the variable and of the slots.
                 strategy.extended.update(variable.value, move, args=tuple(arguments), group=False)
                 if variable.constraint is not None:
                     variable.assign(variable.constraint(variable))
         self.iterations.assign_add(1)
 
+    def normalised(self, gradients: Sequence[tf.Tensor], variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
+        """Returns the gradients with respect to the variables in normalised units."""
+        of_variable = {id(variable): gradient for variable, gradient in zip(variables, gradients, strict=True)}
+        result = []
+        for variable, gradient in zip(variables, gradients, strict=True):
+            units = self.units_of(variable)
+            if units.mean is not None:
+                gradient = gradient - units.mean * _of_inputs(of_variable[id(units.bias)])
+            result.append(gradient if isinstance(units.size, float) and units.size == 1.0 else gradient * units.size)
+        return result
+
     def _adam_step(
         self,
         variable: tf.Variable,
         gradient: tf.Tensor,
         learning_rate: tf.Tensor,
+        size: float,
         momentum: tf.Variable,
         velocity: tf.Variable,
         power_1: tf.Tensor,
@@ -174,7 +216,7 @@ class ConvMuon(keras.optimizers.Optimizer):
             v=velocity.handle,
             beta1_power=cast(power_1),
             beta2_power=cast(power_2),
-            lr=cast(learning_rate),
+            lr=cast(learning_rate * size),
             beta1=cast(self.adam_beta_1),
             beta2=cast(self.adam_beta_2),
             epsilon=cast(self.epsilon),
@@ -182,11 +224,17 @@ class ConvMuon(keras.optimizers.Optimizer):
         )
 
     def _muon_step(
-        self, variable: tf.Variable, gradient: tf.Tensor, learning_rate: tf.Tensor, momentum: tf.Variable
+        self,
+        variable: tf.Variable,
+        gradient: tf.Tensor,
+        learning_rate: tf.Tensor,
+        size: float | np.ndarray,
+        momentum: tf.Variable,
     ) -> None:
         """Updates a kernel, with weight decay."""
         # As tensors, since a traced function keeps all other arguments in memory.
         tensors = [tf.convert_to_tensor(value) for value in (variable, gradient, momentum, learning_rate)]
+        tensors.append(tf.cast(size, variable.dtype))
         moved, moment = muon_step_of_shape(tuple(variable.shape))(
             *tensors,
             momentum=self.momentum,
@@ -216,6 +264,21 @@ def _accepted(kind: type[ConvMuon], config: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name in names}
 
 
+def _of_inputs(bias: tf.Tensor) -> tf.Tensor:
+    """Returns the part of a bias that is added to the product of inputs and kernel: a GRU has a second bias."""
+    return bias if len(bias.shape) == 1 else bias[0]
+
+
+def _step_about_mean(
+    move: Callable[..., None], mean: np.ndarray, variable: tf.Variable, bias: tf.Variable, *arguments: Any
+) -> None:
+    """Moves a kernel and changes the bias, so that the outputs for the mean of the inputs stay the same."""
+    before = tf.identity(variable)
+    move(variable, *arguments)
+    shift = tf.reduce_sum(mean * (variable - before), axis=list(range(len(variable.shape) - 1)))
+    bias.assign_sub(shift if len(bias.shape) == 1 else tf.stack([shift, tf.zeros_like(shift)]))
+
+
 @cache
 def muon_step_of_shape(shape: tuple[int, ...]) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
     """Returns `muon_step` as a graph for kernels of one shape.
@@ -231,6 +294,7 @@ def muon_step(
     gradient: tf.Tensor,
     moment: tf.Tensor,
     learning_rate: tf.Tensor,
+    size: tf.Tensor,
     *,
     momentum: float,
     nesterov: bool,
@@ -239,7 +303,7 @@ def muon_step(
     steps: int,
     factors: tuple[float, float, float],
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns a kernel and its momentum after one step."""
+    """Returns a kernel and its momentum after one step. `size` is that of its `Units`."""
     moment = momentum * moment + gradient
     direction = gradient + momentum * moment if nesterov else moment
     matrix = ops.reshape(direction, (-1, direction.shape[-1]))
@@ -247,7 +311,7 @@ def muon_step(
     rate = learning_rate if rms_rate is None else learning_rate * rms_rate * math.sqrt(max(matrix.shape))
     update = ops.reshape(orthogonalised(matrix, steps, factors, rate), kernel.shape)
     decayed = (1.0 - learning_rate * weight_decay) * kernel if weight_decay else kernel
-    return decayed - update, moment
+    return decayed - size * update, moment
 
 
 def orthogonalised(
@@ -271,7 +335,7 @@ def orthogonalised(
     """
     is_tall = matrix.shape[0] >= matrix.shape[1]
     gram = tf.matmul(matrix, matrix, transpose_a=is_tall, transpose_b=not is_tall)
-    normalised = 1.0 / (tf.linalg.trace(gram) + SMALLEST**2)  # the 1e-7 that Keras adds can exceed the norm
+    normalised = 1.0 / (tf.linalg.trace(gram) + LEAST_NORM)  # the 1e-7 that Keras adds can exceed the norm
     gram = normalised * gram
     factor = product = _factor(gram, *factors)
     for _ in range(steps - 1):
@@ -297,14 +361,28 @@ class LevelMuon(ConvMuon):
     Args:
         learning_rate: a number or a schedule.
         scales: `id` of a variable that Adam updates → factor on its learning rate. Adam also updates biases.
-        unit: the loss before the first step. Losses range from 1e-5 to 1, so epsilon and the limit of the gradient's
-            norm are multiples of it.
+        unit: the loss before the first step, by which gradients are divided. Losses depend on the unit of the data and
+            on how well PCA describes them.
+        units: `id` of a variable → its `Units`.
     """
 
-    def __init__(self, learning_rate: LearningRate, *, scales: dict[int, float], unit: float) -> None:
+    def __init__(
+        self,
+        learning_rate: LearningRate,
+        *,
+        scales: Mapping[int, float],
+        unit: float,
+        units: Mapping[int, Units] = MappingProxyType({}),
+    ) -> None:
         # Always the same name, since TensorFlow never frees some of the memory of each new name.
-        super().__init__(learning_rate, epsilon=1e-7 * unit, global_clipnorm=CLIP * unit, name="level_muon")
-        self.scales = scales
+        super().__init__(learning_rate, global_clipnorm=CLIP, name="level_muon")
+        self.scales, self.unit, self.units = MappingProxyType(dict(scales)), unit, MappingProxyType(dict(units))
+
+    def units_of(self, variable: keras.Variable) -> Units:
+        return self.units.get(id(variable), Units())
+
+    def normalised(self, gradients: Sequence[tf.Tensor], variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
+        return [gradient / self.unit for gradient in super().normalised(gradients, variables)]
 
     def uses_adam(self, variable: keras.Variable) -> bool:
         return len(variable.shape) < 2 or id(variable) in self.scales

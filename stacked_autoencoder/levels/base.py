@@ -130,6 +130,17 @@ class Level(ABC):
         """Returns the tied layers: name of the decoder's layer → the encoder's layer that provides its kernel."""
         return {}
 
+    def input_layers(self) -> list[tuple[keras.layers.Layer, int]]:
+        """Returns the layers, or cells, whose kernels multiply the inputs of the level.
+
+        With each, the number of leading rows of the kernel that multiply something else.
+        """
+        return []
+
+    def reconstruction_layers(self) -> list[keras.layers.Layer]:
+        """Returns the layers whose outputs are reconstructions, or summands of them."""
+        return [self.decoder.get_layer(name) for name in self.output_layers[1]]
+
     def sizes(self, input_shape: Shape) -> set[int]:
         """Returns side lengths that must occur among the shapes of the decoder's weights.
 

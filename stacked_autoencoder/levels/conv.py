@@ -190,6 +190,9 @@ class ConvLevel(Level):
             pairs |= {f"double{stage}": f"halve{stage}" for stage in range(1, len(self.widths))}
         return {up: self.encoder.get_layer(down) for up, down in pairs.items()}
 
+    def input_layers(self) -> list[tuple[layers.Layer, int]]:
+        return [(self.encoder.get_layer(name), 0) for name in ("patchify", "linear")]
+
     def build(self, input_shape: Shape, index: int = 0) -> None:
         if len(input_shape) != 3:
             raise ValueError(

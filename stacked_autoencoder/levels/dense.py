@@ -131,6 +131,12 @@ class DenseLevel(Level):
     def tied_layers(self) -> dict[str, layers.Layer]:
         return {layer.name: layer for layer in self._encoder_layers()} if self.tied else {}
 
+    def input_layers(self) -> list[tuple[layers.Layer, int]]:
+        return [(self.encoder.get_layer("dense0"), 0)]
+
+    def reconstruction_layers(self) -> list[layers.Layer]:
+        return [self.decoder.get_layer("dense0")] if self.output_activation == "linear" else []
+
     def build(self, input_shape: Shape, index: int = 0) -> None:
         if None in input_shape:
             raise ValueError(
@@ -232,7 +238,7 @@ class DenseLevel(Level):
         elif self.tied:
             gains = 1 / np.sqrt(SLOPES.get(activation, 1.0))
         else:
-            gains = 1 / rms if is_last or activation in SATURATING else 1.0
+            gains = 1 / rms  # so that the values of each layer are of order 1, in any unit of the data
         components = components * gains
         if activation == "linear" and (units == n_components or self.objective.kl_weight > 0):
             return np.pad(components, ((0, 0), (0, units - n_components)))

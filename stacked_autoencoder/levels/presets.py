@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# `python -m benchmarks.presets` measures the cost and the loss of each preset.
+# `python -m benchmarks --only presets` measures the cost and the loss of each preset.
 PRESETS: dict[str, dict[str, int | None]] = {
     "fast": {"size": 32, "depth": 1},
     "balanced": {"size": 64, "depth": None},

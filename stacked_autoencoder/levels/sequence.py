@@ -163,6 +163,18 @@ class SequenceLevel(Level):
         self.return_sequences = True
         self.build(self.input_shape, self.index)
 
+    def input_layers(self) -> list[tuple[layers.Layer, int]]:
+        first = self.encoder.get_layer(f"{self.cell}0")
+        readers = [(first.cell, 0), (self.encoder.get_layer("linear"), 0)]
+        if self.conditional:  # the decoder also reads its previous output, behind the encoding
+            decoders = [model for name, model in self.models().items() if name != "encoder"]
+            readers += [(model.get_layer(f"cell{len(self.units) - 1}"), self.units[-1]) for model in decoders]
+        return readers
+
+    def reconstruction_layers(self) -> list[layers.Layer]:
+        decoders = [model for name, model in self.models().items() if name != "encoder"]
+        return [model.get_layer(name) for model in decoders for name in self.output_layers[1]]
+
     def sizes(self, input_shape: Shape) -> set[int]:
         """Returns the size of a sequence if the decoder is unrolled: it must occur among the shapes of its weights."""
         return {math.prod(input_shape)} if self.conditional else set()  # which is built step by step
@@ -233,7 +245,9 @@ class SequenceLevel(Level):
         self.encoder.get_layer("linear").set_weights([down, -code.mean @ down])
         self.decoder.get_layer("linear").set_weights([code.components.T / scale, code.mean])
         sample = self._sample(stream)
-        self._normalise_features(sample)
+        for layer, first in self.input_layers():
+            if layer is not self.encoder.get_layer("linear"):
+                self._normalise_features(layer, first, sample)
         if self.target != "input":
             predictor = self.decoder if self.target == "next" else self.predictor
             encodings, targets = self.encode(delayed(sample)).astype(np.float64), self._linear_view(sample)
@@ -258,17 +272,23 @@ class SequenceLevel(Level):
                 break
         return np.concatenate(batches)
 
-    def _normalise_features(self, sample: np.ndarray) -> None:
-        """Scales the first recurrent layer as if every feature had mean 0 and variance 1."""
+    def _normalise_features(self, layer: layers.Layer, first: int, sample: np.ndarray) -> None:
+        """Scales a recurrent layer, or cell, as if every feature had mean 0 and variance 1.
+
+        Args:
+            layer: the layer.
+            first: number of rows of its kernel that multiply something else. They come first.
+            sample: sequences.
+        """
         steps = sample[np.asarray(self._is_not_padding(sample))].astype(np.float64)
-        layer = self.encoder.get_layer(f"{self.cell}0")
-        kernel, recurrent, bias = layer.get_weights()
+        kernel, bias = np.asarray(layer.kernel), np.asarray(layer.bias)
         deviation = steps.std(axis=0)
         largest = max(deviation.max(), np.sqrt(SMALLEST))
-        kernel = kernel / np.where(deviation > CONSTANT * largest, deviation, largest)[:, None]
-        shift = steps.mean(axis=0) @ kernel
-        bias = bias - (np.stack([shift, 0 * shift]) if bias.ndim == 2 else shift)  # a GRU also has a recurrent bias
-        layer.set_weights([kernel, recurrent, bias])
+        scaled = kernel[first:] / np.where(deviation > CONSTANT * largest, deviation, largest)[:, None]
+        shift = steps.mean(axis=0) @ scaled
+        layer.kernel.assign(np.concatenate([kernel[:first], scaled]))
+        # A GRU also has a recurrent bias.
+        layer.bias.assign(bias - (np.stack([shift, 0 * shift]) if bias.ndim == 2 else shift))
 
 
 def _one_of(argument: str, value: Any, known: Any) -> str:

@@ -260,7 +260,8 @@ def did_you_mean(name: Any, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}? " if near else ""
 
 
-SMALLEST = 1e-12  # lower bound of a variance before a division
+# Lower bound of a variance before a division. Far below the variance of data in any unit, which may be 1e-12.
+SMALLEST = 1e-30
 
 
 # === Checks of values in files ===
