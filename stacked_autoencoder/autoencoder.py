@@ -39,7 +39,7 @@ class Autoencoder:
     """A stack of levels that compresses images to small, image-shaped encodings and reconstructs them.
 
     ```
-    images ──level 0──▶ encodings ──level 1──▶ smaller encodings … ──▶ vectors, with `latent_dim`
+    images ─level 0─▶ encodings ─level 1─▶ smaller encodings … ─▶ vectors (with `latent_dim`)
     ```
 
     Each level has one encoder and one decoder. Level 0 encodes images, and level `k` encodes the encodings of level
@@ -73,19 +73,20 @@ class Autoencoder:
             returns values on this scale. By default, `uint8` images are scaled to [-1, 1], and float images must
             already be in [-1, 1].
         missing: how to treat NaN and masked values of `numpy.ma` arrays. `"error"` raises an error. `"ignore"` treats
-            them as missing values, of which images, vectors and sequences may have any number. Level 0 receives
-            `levels[0].fill_values` in their place: the mean of each channel or column over the values of the training
-            data that are present, measured before the closed-form initialisation. Missing values don't count in the
-            loss of level 0, in that of `fine_tune` and in the results of `evaluate`. Higher levels receive complete
-            encodings. The saved `encoder0`, and models that `export` writes, don't fill in missing values. Infinite
-            values always raise an error.
+            them as missing values; images, vectors and sequences can have any number of them. Level 0 receives
+            `levels[0].fill_values` in their place: the mean of each channel or column, computed from the training data
+            without missing values, before the closed-form initialisation. Missing values don't count in the loss of
+            level 0, the loss of `fine_tune` and the results of `evaluate`. Higher levels receive complete encodings.
+            The saved `encoder0`, and models that `export` writes, don't fill in missing values. Infinite values always
+            raise an error.
 
     Attributes:
         stack: the levels as a `Stack` object, for functions of this package.
 
     Raises:
         ValueError: an argument is invalid, or arguments contradict each other.
-        FileNotFoundError, LoadError: with `load=True`, as in `Autoencoder.load`.
+        FileNotFoundError: with `load=True`, as in `Autoencoder.load`.
+        LoadError: with `load=True`, as in `Autoencoder.load`.
 
     Example:
         >>> sae = Autoencoder(size=64, n_out=32, n_scalings=2, n_levels=2)
@@ -166,10 +167,10 @@ class Autoencoder:
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """The value range of images, `(low, high)`: of those that you pass, and of those that `decode` returns.
+        """The value range `(low, high)` of the images that you pass and of the images that `decode` returns.
 
-        It is the argument `value_range`, or else the range of the images that level 0 was trained on. In the second
-        case, you can assign (-1, 1) or (0, 1) if the training images covered only a part of the range.
+        It is the argument `value_range`. Without this argument, it is the range of the images that level 0 was trained
+        on, and you can assign (-1, 1) or (0, 1) if the training images covered only a part of the range.
         """
         return self.stack.value_range
 
@@ -276,9 +277,9 @@ class Autoencoder:
 
         Levels that have never been trained are initialised with PCA of their input, computed in closed form. Trained
         levels continue from their current weights. For each level, `train` keeps the weights with the lowest loss on
-        the validation data, the initial weights included. So with the mean squared error as its loss, a new linear or
-        convolutional level never reconstructs its own input worse than PCA on these data. That doesn't hold for the
-        reconstruction of images by several levels: `evaluate(…, return_dict=True)` measures it.
+        the validation data, including the initial weights. A new convolutional or linear level with the mean squared
+        error as its loss therefore never reconstructs the validation data worse than PCA of its input. This doesn't
+        hold for the images that several levels reconstruct together: `evaluate(…, return_dict=True)` measures those.
 
         Retraining a level changes its encodings, so train the levels above it again, and re-encode anything you stored.
 
@@ -319,11 +320,12 @@ class Autoencoder:
             cache_dir: folder for encodings that don't fit into memory. Each combination of encoder and images has a
                 folder there, which later calls reuse. The encodings stay until you delete them. By default they are
                 written to a temporary folder.
-            memory_budget: most bytes of encodings of one level to keep in memory; by default half of the free memory.
+            memory_budget: maximum number of bytes of encodings of one level to keep in memory; by default half of the
+                free memory.
             checkpoint_dir: folder for checkpoints, which are written after each epoch, and every five minutes within
-                longer ones. After an interruption, the same call continues from the last checkpoint, and has the same
-                result as without the interruption. The exception is a `tf.data.Dataset` that shuffles in a new order
-                each time it is read. With checkpoints of another call, an error is raised.
+                longer ones. After an interruption, the same call continues from the last checkpoint and has the same
+                result as an uninterrupted call, unless `images` is a `tf.data.Dataset` that shuffles in a new order
+                each time it is read. If the folder contains the checkpoints of another call, an error is raised.
 
         Returns:
             One Keras `History` per trained level. It also has `start_loss`, the loss before the first step, and
@@ -333,7 +335,7 @@ class Autoencoder:
             ValueError: the images don't fit the model, or there are none; a callback can't be used; or `checkpoint_dir`
                 contains the checkpoints of another call.
             ImportError: a callback needs a package that isn't installed.
-            FloatingPointError: the loss is no longer a finite number. The best weights from before are restored.
+            FloatingPointError: the loss is no longer a finite number. The best previous weights are restored.
             NotImplementedError: the loss can't be computed on several devices.
 
         A stack that was created in the scope of a `tf.distribute.MirroredStrategy` or `MultiWorkerMirroredStrategy` is
@@ -405,7 +407,7 @@ class Autoencoder:
             ValueError: the images don't fit the model; a level has never been trained; a callback can't be used; or
                 `checkpoint_dir` contains the checkpoints of another call.
             ImportError: a callback needs a package that isn't installed.
-            FloatingPointError: the loss is no longer a finite number. The best weights from before are restored.
+            FloatingPointError: the loss is no longer a finite number. The best previous weights are restored.
             NotImplementedError: the loss can't be computed on several devices.
 
         Example:
@@ -483,7 +485,7 @@ class Autoencoder:
                 are numbers, booleans or strings, up to 128 values per image. For several labels by name, pass a dict or
                 tuple of arrays, or a dict or tuple of values for each image.
             level: level index (0 is the first; default: the last).
-            shard_size: encodings per file; by default as many as need 32 MB, at most 1,024.
+            shard_size: encodings per file; by default as many as fit into 32 MB, at most 1,024.
             dtype: `"float16"`, with a relative rounding error of 0.0005, or `"float32"`.
             workers: number of pictures of a folder to decode at the same time; chosen automatically by default.
             shard: `(i, n)` encodes only part i of n, into a separate folder below `path`. So n processes or machines
@@ -534,8 +536,9 @@ class Autoencoder:
             tile: side in pixels of the tiles in which an image is decoded, as in `encode`.
 
         Returns:
-            `(N, H, W, C)` float32 on the scale of `value_range`. Values aren't clipped, so they may leave the range.
-            The images are cropped to the `shape` of the model where it is fixed. A list of arrays if the sizes differ.
+            `(N, H, W, C)` float32 on the scale of `value_range`. Values aren't clipped, so they can lie outside of the
+            range. The images are cropped to the `shape` of the model where it is fixed. A list of arrays if the sizes
+            differ.
 
         Raises:
             ValueError: the encodings don't have the shape of this level, or `tile` was given for a level whose
@@ -552,7 +555,7 @@ class Autoencoder:
     def reconstruct(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
         """Encodes images and decodes them again.
 
-        If the stack predicts sequences, each step is predicted from the steps before it, and the first is copied.
+        If the stack predicts sequences, each step is predicted from the steps before it, and the first step is copied.
 
         Args:
             images: images, in any form that `train` accepts.
@@ -575,7 +578,7 @@ class Autoencoder:
 
         Args:
             n: number of images.
-            seed: seed of the random numbers; by default those of numpy.
+            seed: seed of the random numbers; by default they depend on NumPy's global random state.
 
         Returns:
             `(n, *shape)` float32, as `decode` returns them.
@@ -608,7 +611,8 @@ class Autoencoder:
         """Measures the mean squared error of the whole stack, or the error budget of all levels.
 
         Errors are measured on the scale of level 0: `uint8` images, and images with a `value_range`, are scaled to
-        [-1, 1]. The mean is over all values, whatever the batches.
+        [-1, 1]; with `value_range=(0, 1)`, the scale is [0, 1]. The mean is taken over all values and does not depend
+        on the sizes of the batches.
 
         Args:
             images: images, in any form that `train` accepts.
@@ -621,14 +625,14 @@ class Autoencoder:
             a dict of floats:
 
             - `loss`: mean squared error of the level, between its input and its output;
-            - `full_loss`: mean squared error between images and images decoded from this level;
+            - `full_loss`: mean squared error between images and their reconstructions from the encodings of this level;
             - `psnr` (dB) and `ssim`: quality of the decoded images, averaged over images;
             - `pca_loss`: mean squared error of PCA of the images with the same number of values, fitted to the training
               data;
             - `values`: number of values per image in the encoding;
-            - `ratio`: values in the image per value in the encoding.
+            - `ratio`: number of values of the image divided by the number of values of its encoding.
 
-            Numbers that aren't defined are NaN. Missing values don't count; `ssim` is averaged over complete images.
+            Values that aren't defined are NaN. Missing values don't count; `ssim` is averaged over complete images.
 
         Raises:
             ValueError: the images don't fit the model.
@@ -654,11 +658,12 @@ class Autoencoder:
     def save(self, path: str | os.PathLike[str] | None = None) -> Path:
         """Saves the stack as `encoder<i>/`, `decoder<i>/` and `autoencoder.json`, atomically.
 
-        If several workers train together, only the chief writes, and the others don't wait for it.
+        If several workers train together, only the chief (the worker with index 0) writes, and the other workers don't
+        wait for it.
 
         Args:
             path: the folder; by default `save_path`. A stack in this folder is replaced once the new one is complete.
-                Other files beside a stack don't change. A folder that contains other files and no stack is refused.
+                Other files next to the stack stay unchanged. A folder that contains files but no stack raises an error.
 
         Returns:
             The folder, as an absolute path.
@@ -712,8 +717,8 @@ class Autoencoder:
 
         Returns:
             Paths of the two files: `encoder.onnx` and `decoder.onnx`, or `encoder.tflite` and `decoder.tflite`. Their
-            inputs are named `images` and `encodings`. Both are float32 batches of any size, and images have the scale
-            of level 0 and sides that are multiples of `factor`.
+            inputs are named `images` and `encodings`. Both inputs are float32 batches of any size. Images must have the
+            scale of level 0 and sides that are multiples of `factor`.
 
         Raises:
             ValueError: `format` isn't known, or a level can't be exported.

@@ -26,8 +26,8 @@ class ReconstructionImages(keras.callbacks.Callback):
 
     Each picture shows the original images above their reconstructions. TensorBoard lists one picture per trained level,
     named `level 0`, `level 1`, …, or `all levels` in `fine_tune`. The step of a picture is the number of epochs since
-    the call began; step 0 shows the level before the first step of training. TensorBoard doesn't have to be installed
-    where you train.
+    the start of the call; step 0 shows the level before the first training step. The machine that trains does not need
+    TensorBoard.
 
     Args:
         sae: the `Autoencoder` that is trained with this callback.

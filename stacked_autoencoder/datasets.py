@@ -77,7 +77,7 @@ def load_photographs(subset: str = "training") -> list[np.ndarray]:
 
 
 def save_photographs(folder: str | os.PathLike[str]) -> Path:
-    """Copies all eight photographs to a folder, to try code that reads a folder of pictures.
+    """Copies all eight photographs to a folder, as a sample for code that reads a folder of pictures.
 
     Args:
         folder: path of the folder. It is created if it does not exist. Files with the same names are overwritten.
@@ -136,7 +136,7 @@ def open_picture(path: str | os.PathLike[str]) -> np.ndarray:
 def random_crops(
     pictures: Sequence[np.ndarray], count: int, side: int, seed: int = 0, swap_colours: bool = True
 ) -> np.ndarray:
-    """Cuts random square crops out of pictures, the same number of each picture.
+    """Cuts random square crops out of pictures, about the same number from each picture.
 
     A crop is a random square of one to two times `side`, resized to `side`, rotated by a multiple of 90 degrees and
     mirrored at random.
@@ -146,8 +146,8 @@ def random_crops(
         count: total number of crops.
         side: height and width of a crop.
         seed: seed of all random choices.
-        swap_colours: whether to permute the colour channels of half of the crops (red for blue, …), since a few
-            pictures contain only some of all colours.
+        swap_colours: whether to permute the colour channels at random for half of the crops. Use it if there are only a
+            few pictures, which show only some of all colours.
 
     Returns:
         uint8 array `(count, side, side, 3)` with values from 0 to 255.

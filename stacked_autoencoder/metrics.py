@@ -243,7 +243,7 @@ def frechet_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
 def kernel_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
     """Computes the squared maximum mean discrepancy between two sets of features, with a cubic kernel.
 
-    The kernel is `(x·y / features + 1)^3`, so that the distance compares moments up to the third. Unlike the Fréchet
+    The kernel is `(x·y / features + 1)^3`, so the distance compares moments up to the third. Unlike the Fréchet
     distance, the estimate is unbiased, and sets of different sizes can be compared. Computed from features of the
     Inception network, it is called KID.
 
@@ -252,7 +252,7 @@ def kernel_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
         features_b: `(M, features)`, from the same model.
 
     Returns:
-        A float. For samples of the same distribution it is 0 on average, so that it can be negative.
+        A float. For samples of the same distribution it is 0 on average, so it can be negative.
 
     Raises:
         ValueError: an array doesn't have 2 axes, has fewer than 2 rows, or contains NaN or infinity; or the numbers of

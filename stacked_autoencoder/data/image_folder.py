@@ -41,9 +41,10 @@ PAGES = ("bands", "pictures")
 class ImageFolder:
     """A folder of pictures. Pass it to any method that accepts images.
 
-    The path of a folder means the same as `ImageFolder(path)`: pictures keep their sizes, which may differ. They are
-    JPEG, PNG, WebP, BMP, GIF (first frame), TIFF or NumPy files. They are turned upright according to their EXIF
-    orientation and converted to the channels of the model: grey or colour, with an alpha channel blended onto white.
+    You can pass a path instead of `ImageFolder(path)`: in both cases pictures keep their sizes, which may differ.
+    Supported formats are JPEG, PNG, WebP, BMP, GIF (first frame), TIFF and NumPy files. Pictures are turned upright
+    according to their EXIF orientation and converted to the channels of the model: grey or colour, with an alpha
+    channel blended onto white.
 
     Pictures are read when they are needed, as uint8 (0 to 255), and scaled to the value range of the stack, by default
     [-1, 1]. A stack with a `value_range` of more than 8 bits, such as `(0, 65535)`, reads them as float32 and keeps
@@ -60,8 +61,9 @@ class ImageFolder:
             folders, or a DataFrame with a column of paths. `~` is the home folder.
         side: short for `size=(side, side)`.
         crop: side of a square that is cut out of each picture at a random position. Each epoch of `train` uses other
-            positions. Elsewhere, `seed` decides the position, so that encodings are reproducible.
-        labels: whether the first folder below `path` is the label of a picture, as its index in `class_names`.
+            positions. Elsewhere, `seed` determines the position, so that encodings are reproducible.
+        labels: whether the name of the first folder below `path` is the label of a picture, stored as an index into
+            `class_names`.
         seed: seed of the crops and of `validation_split`.
         max_pixels: maximum height times width of a picture before it is resized or cropped, `None` for no limit.
             Larger pictures count as unreadable and are never decoded, since a small file can contain a picture that
@@ -73,8 +75,8 @@ class ImageFolder:
             folders are left out and counted in `ignored`. A class without pictures keeps its number. For a test set,
             pass `class_names=train_folder.class_names`.
         validation_split: share of the pictures in the validation set, between 0 and 1. Each subset has at least one
-            picture. `seed` and the name of a picture decide its subset. If links give a file several names, all of them
-            are in the same subset.
+            picture. `seed` and the name of a picture determine its subset. If links give a file several names, all of
+            them are in the same subset.
         subset: `"training"` or `"validation"`, required with `validation_split`.
         augment: Keras layer for augmentation, such as `keras.layers.RandomFlip("horizontal")`. `train` and `fine_tune`
             apply it to the pictures; `encode`, `evaluate` and validation do not. It is called with `training=True` on
@@ -92,9 +94,9 @@ class ImageFolder:
         labels: array `(N,)`, one label for each of `names`: the index of its folder in `class_names` (int64), or the
             value in a column of the table; a dict `{column: (N,)}` for several columns; `None` without labels.
         class_names: names of the classes in the order of their labels; `None` without `labels=True`.
-        skipped: dict name → reason, of the pictures that are known to be unreadable.
-        ignored: dict of what is not used → count: suffixes of files that are not pictures (`{".txt": 2}`), and folders
-            that are not in `class_names` (`{"birds/": 7}`).
+        skipped: dict from the name of each picture that is known to be unreadable to the reason.
+        ignored: dict with the numbers of files that are not used: by suffix for files that are not pictures
+            (`{".txt": 2}`), and by folder for folders that are not in `class_names` (`{"birds/": 7}`).
 
     Raises:
         FileNotFoundError: the folder, or a file of a list or table, does not exist.
@@ -193,13 +195,14 @@ class ImageFolder:
         root: AnyPath | None = None,
         **options: Any,
     ) -> ImageFolder:
-        """Makes an `ImageFolder` of the pictures in a column of a table, in the order of its rows.
+        """Creates an `ImageFolder` of the pictures in a column of a table, in the order of its rows.
 
         Args:
             table: path of a CSV file with column names in its first line; a DataFrame, or a dict of columns.
             path: name of the column of paths, by default the first one that holds paths of existing files.
-            label: name of the column of labels, numbers or texts; or a list of names, so that `labels` is a dict.
-            root: folder that relative paths start at; by default the folder of the CSV file, else the current folder.
+            label: name of the column of labels, numbers or strings; or a list of names, so that `labels` is a dict.
+            root: folder that relative paths start from; by default the folder of the CSV file, or the current folder
+                for other tables.
             options: other arguments of `ImageFolder`.
 
         Returns:
@@ -223,23 +226,25 @@ class ImageFolder:
 
     @property
     def side(self) -> int | None:
-        """Side of the squares that the pictures are cropped and resized to, `None` if they are not."""
+        """Side of the squares that the pictures are resized to, or `None` if they are not resized to squares."""
         is_square = self.size is not None and self.size[0] == self.size[1] and self.fit == "crop"
         return self.size[0] if is_square else None
 
     @property
     def names(self) -> list[str]:
+        """List of the paths of all readable pictures, relative to `path`."""
         return [name for name in self.files if name not in self.skipped] if self.skipped else self.files
 
     @property
     def labels(self) -> Labels | None:
+        """The labels of `names`, or `None` without labels."""
         if not self.skipped:
             return self._labels
         return labels_at(self._labels, [row for row, name in enumerate(self.files) if name not in self.skipped])
 
     @property
     def all_labels(self) -> Labels | None:
-        """The labels of `files`, including skipped pictures."""
+        """The labels of all pictures, including skipped ones, or `None` without labels."""
         return self._labels
 
     def __len__(self) -> int:

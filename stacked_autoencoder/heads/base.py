@@ -38,7 +38,7 @@ class Head(keras.Model, ABC):
     encodings. The networks receive standardised encodings. Generated encodings are scaled back.
 
     There is only one standard deviation because encodings are isometric: the same error then has the same effect on the
-    image in every channel. With a standard deviation per channel, the weakest channels, which encode the finest
+    image in every channel. With one standard deviation per channel, the weakest channels, which encode the finest
     details, would count as much as all others (Fashion-MNIST, `Flow` after one minute: Fréchet distance 26 instead of
     20).
 
@@ -95,11 +95,11 @@ class Head(keras.Model, ABC):
     def check_origin(self, stack: Stack, level: int) -> None:
         """Checks that the head was fitted on encodings of this level of this stack.
 
-        Emits a `UserWarning` if that is unknown.
+        If the `origin` of the head is unknown, it emits a `UserWarning`.
 
         Args:
-            stack: the stack that is to decode the generated encodings.
-            level: index of the level that is to decode them.
+            stack: `sae.stack` of the Autoencoder that decodes the generated encodings.
+            level: index of the level that decodes them.
 
         Raises:
             ValueError: the head was fitted on encodings of another stack or level.
@@ -186,7 +186,7 @@ class Head(keras.Model, ABC):
     def fit(
         self, x: Any = None, y: Any = None, batch_size: int = 128, *, origin: str | None = None, **options: Any
     ) -> keras.callbacks.History:
-        """Trains the head. Works as `keras.Model.fit`, with a default optimizer if you have not called `compile`.
+        """Trains the head, as `keras.Model.fit` does, with a default optimizer if you have not called `compile`.
 
         The first call measures mean and standard deviation of the encodings and initialises weights in closed form.
 
@@ -194,8 +194,8 @@ class Head(keras.Model, ABC):
             x: encodings: array `(N, *encoding_shape)`, `tf.data.Dataset` of batches, `PyDataset`, or `EncodingStore`.
             y: labels `(N,)`, only for heads that use labels.
             batch_size: encodings per training step. Ignored for datasets.
-            origin: fingerprint of the encoder that made the encodings, `sae.stack.fingerprint(level)`. A store provides
-                it.
+            origin: fingerprint of the encoder that made the encodings, `sae.stack.fingerprint(level)`. With a store,
+                leave it out: the store contains it.
             options: further arguments of `keras.Model.fit`, such as `epochs`, `validation_data` or `callbacks`.
                 `validation_data` may be an `EncodingStore`.
 
@@ -203,9 +203,9 @@ class Head(keras.Model, ABC):
             `keras.callbacks.History`.
 
         Raises:
-            ValueError: the encodings have another shape than `encoding_shape`, or there are none; the head uses no
-                labels, or needs other ones; `sample_weight` or `class_weight` is set; a number is not a positive whole
-                number; or `origin` differs from the store's.
+            ValueError: the encodings have another shape than `encoding_shape`, or there are none; labels are missing,
+                unexpected or invalid; `sample_weight` or `class_weight` is set; a number is not a positive whole
+                number; or `origin` is not the encoder of the store.
         """
         batch_size = None if batch_size is None else positive_int("batch_size", batch_size)
         for name, least in (("epochs", 0), ("steps_per_epoch", 1)):

@@ -29,17 +29,18 @@ class BEGAN(Adversarial):
     """Boundary equilibrium GAN: generates encodings that an autoencoder reconstructs as well as real ones.
 
     ```
-    encodings ────────────▶ encoder ─▶ decoder ─▶ error of real encodings: the discriminator reduces it
-    draws ─▶ generator ───▶ encoder ─▶ decoder ─▶ error of generated encodings: the discriminator increases it (times k)
-                                                  and the generator reduces it
+    encodings ──────────▶ encoder ─▶ decoder ─▶ error of real encodings
+    draws ─▶ generator ─▶ encoder ─▶ decoder ─▶ error of generated encodings
     ```
 
-    The discriminator is a level with closed-form initialisation, trained on encodings. The equilibrium term `k` keeps
-    the error of generated encodings at `gamma` times the error of real ones, so that neither network wins.
+    The discriminator, an encoder and a decoder, is a level with closed-form initialisation. It is trained to reduce the
+    error of real encodings and to increase the error of generated ones, weighted by `k`. The generator is trained to
+    reduce the error of generated encodings. The equilibrium term `k` keeps this error at `gamma` times the error of
+    real encodings, so that neither network dominates.
 
-    Nothing in this objective rewards variety. The additional `constraint` preserves it: it keeps the discriminator's
-    code of each generated encoding close to its initial code, when the generator was a Gaussian model of the encodings.
-    Samples are sharp after a few thousand steps with small batches. Rare kinds of encodings may be missing.
+    This objective does not reward variety. The argument `constraint` preserves it: it keeps the discriminator's code
+    of each generated encoding close to the code at initialisation, when the generator is a Gaussian model of the
+    encodings. Samples are sharp after a few thousand steps with small batches. Rare kinds of encodings may be missing.
 
     Args:
         encoding_shape: shape of one encoding without the batch axis, `sae.encoding_shape`. All sides must be known.
@@ -47,8 +48,8 @@ class BEGAN(Adversarial):
             discriminator's code.
         gamma: between 0 and 1. Lower values give sharper but less varied samples.
         constraint: weight of the mean squared distance between the codes of generated encodings and their initial
-            codes, relative to the variance of these. 0 is the objective of the paper. With large values, samples stay
-            as blurred as those of the Gaussian model.
+            codes, relative to the variance of the initial codes. 0 is the objective of the paper. With large values,
+            samples stay as blurred as those of the Gaussian model.
         width: filters of the networks, and a quarter of the units of dense layers.
 
     Attributes:
@@ -108,14 +109,14 @@ class BEGAN(Adversarial):
         decoder: keras.Model | None = None,
         **options: Any,
     ) -> keras.callbacks.History:
-        """Trains the head. The default batch size is small, because the number of steps matters more than their noise.
+        """Trains the head. The default batch size is small: many steps matter more than low noise in each step.
 
         Args:
             x: encodings: array `(N, *encoding_shape)`, `tf.data.Dataset` of batches, `PyDataset`, or `EncodingStore`.
             y: not used; must be `None`.
             batch_size: encodings per training step. Ignored for datasets.
             decoder: `sae.decoder`, to measure errors in decoded images instead of encodings, in this call only. It is
-                not trained. Each step then also takes the time of decoding.
+                not trained. Each step then takes longer, by the time of decoding.
             options: further arguments of `Head.fit`, such as `epochs`, `validation_data`, `callbacks` or `origin`.
 
         Returns:
@@ -129,7 +130,7 @@ class BEGAN(Adversarial):
             return super().fit(x, y, batch_size, **options)
 
     def default_optimizer(self) -> keras.optimizers.Optimizer:
-        """Returns Adam with a learning rate of 5e-4."""
+        """Returns Adam with a learning rate of 5e-4 and `beta_1=0.5`."""
         return keras.optimizers.Adam(LEARNING_RATE, beta_1=0.5)
 
     def _build_level(self) -> Level:

@@ -30,15 +30,15 @@ def classifier(
 
     It is a Functional Keras model. Vectors and sequences pass through dense layers. Image-shaped encodings pass through
     3x3 convolutions, each followed by 2x2 max pooling while a side is larger than 8, and a dense layer of 128 units. If
-    sides are open, global average pooling replaces the flattening.
+    height or width is `None`, global average pooling replaces the flattening.
 
     Args:
         encoding_shape: shape of one encoding without the batch axis, `sae.encoding_shape`. Height and width may be
             `None`.
         n_classes: number of classes, at least 2.
         hidden: numbers of units (or filters) of the hidden layers, `()` for a single softmax layer. By default one
-            dense layer of 128 units for vectors and sequences; for images, convolutions of 64 filters, as many as it
-            takes to reduce the sides to 8, at least two.
+            dense layer of 128 units for vectors and sequences; for images, at least two convolutions of 64 filters, and
+            more if they are needed to reduce the sides to 8.
         dropout: share of values that are set to zero before each dense layer in training, from 0 to 1.
         mean: `(channels,)`, mean of the encodings, such as `sae.levels[-1].mean`. With `mean` and `std`, the model
             standardises encodings first.
@@ -60,7 +60,7 @@ def classifier(
     Example:
         >>> head = heads.classifier(sae.encoding_shape, 10)
         >>> head.fit(sae.encode(images), labels, epochs=5)
-        >>> whole = keras.Sequential([sae.encoder, head])       # from images; compile it to fine-tune encoder and head
+        >>> whole = keras.Sequential([sae.encoder, head])  # compile it to fine-tune both
     """
     if len(encoding_shape) not in (1, 2, 3) or encoding_shape[-1] is None:
         raise ValueError(

@@ -42,21 +42,22 @@ class Flow(Head):
 
     ```
     noise at time 0 ─▶ + velocity / steps ─▶ … ─▶ encodings at time 1
-                            │
-         velocity(values, time, class) = velocity of a Gaussian (closed form) + network (trained)
+                           │
+    velocity(values, time, class) = velocity of a Gaussian (closed form) + network (trained)
     ```
 
     The velocity of a Gaussian with the mean and covariance of the encodings is known in closed form. The network adds
     the rest and outputs zero before training, so the head initially draws from that Gaussian (with one mean per class
     if there are classes). `generate` uses weights that are averaged over the last training steps.
 
-    For the same number of values, encodings with many pixels and few channels are learnt faster, because convolutions
-    learn from every pixel (Fashion-MNIST after two minutes: Fréchet distance 7 for 14x14x2, 15 for 7x7x8).
+    For the same number of values, training is faster with many pixels and few channels, because convolutions learn from
+    every pixel (Fashion-MNIST after two minutes: Fréchet distance 7 for 14x14x2, 15 for 7x7x8).
 
     Args:
         encoding_shape: shape of one encoding without the batch axis, `sae.encoding_shape`. All sides must be known.
         n_classes: number of classes, or `None`. With classes, train with `fit(encodings, labels)` and choose the class
-            in `generate`. One in ten encodings is trained without its label, so that you can also generate any class.
+            in `generate`. In training, one in ten encodings has no label, so that you can also generate encodings
+            without choosing a class.
         width: filters of the convolutions. Dense layers have eight times as many units.
         depth: number of residual blocks of the dense and of the convolutional network.
 
@@ -220,7 +221,7 @@ class Flow(Head):
         Args:
             n: number of encodings.
             seed: seed of the noise. By default numpy's global random state is used.
-            labels: class of all encodings, or `(n,)` classes. `None` generates any class.
+            labels: class of all encodings, or `(n,)` classes. With `None`, no class is chosen.
             guidance: strength of classifier-free guidance, 1 for none. Above 1, up to about 3, samples show their class
                 more clearly and vary less.
             steps: number of integration steps. More steps are slower and more accurate.
@@ -262,7 +263,7 @@ class Flow(Head):
 
     @property
     def generator(self) -> keras.Model:
-        """`unrolled()`: the generator as one Keras model, with the default settings."""
+        """The generator as one Keras model with the default settings, as `unrolled` returns it."""
         return self.unrolled()
 
     def unrolled(self, steps: int = STEPS, sampler: str = "heun") -> keras.Model:
@@ -277,7 +278,7 @@ class Flow(Head):
 
         Returns:
             `keras.Model` from standard normal noise `(N, *encoding_shape)` to encodings `(N, *encoding_shape)`. With
-            classes, the second input is labels `(N,)`; the label `n_classes` stands for any class.
+            classes, the second input is labels `(N,)`; the label `n_classes` means that no class is chosen.
 
         Raises:
             ValueError: `steps` is not a positive whole number, or `sampler` is unknown.

@@ -27,23 +27,25 @@ class VAE(LatentHead):
     """Variational autoencoder of encodings: generates encodings by decoding draws from a standard normal distribution.
 
     ```
-    standardised ─┬─▶ linear ──────────(+)─▶ mean, variance ─▶ draw ─┬─▶ linear ──────────(+)─▶ reconstruction
-                  └─▶ network (zeros) ──┘                            └─▶ network (zeros) ──┘
+    standardised encoding ─┬─▶ linear ──────────(+)─▶ mean, variance ─▶ draw
+                           └─▶ network (zeros) ──┘
+    draw ─┬─▶ linear ──────────(+)─▶ reconstruction
+          └─▶ network (zeros) ──┘
     ```
 
     The linear paths are initialised as probabilistic PCA, the optimal linear model of this kind, in closed form. The
     last layers of the networks are initialised with zeros. This avoids posterior collapse, in which a randomly
     initialised VAE may ignore its latent values for a long time.
 
-    The noise of the decoder has the size of its error, which balances the two terms of the loss without a weight to
-    tune. The loss per value is the logarithm of the root mean squared error of the batch plus `beta` times the
-    divergence.
+    The variance of the decoder's noise is set to its mean squared error, which balances the two terms of the loss
+    without a weight to tune. The loss per value is the logarithm of the root mean squared error of the batch, plus
+    `beta` times the Kullback-Leibler divergence.
 
     Args:
         encoding_shape: shape of one encoding without the batch axis, `sae.encoding_shape`. All sides must be known.
         latent_dim: number of latent values from which one encoding is generated.
         beta: weight of the divergence from the standard normal distribution. 1 gives the evidence lower bound.
-        width: units, or filters, of the networks.
+        width: size of the networks. Convolutions have `width / 2` filters, and dense layers mainly `2 * width` units.
 
     Input shape:
         `(N, *encoding_shape)`, float32.
@@ -127,15 +129,15 @@ class VAE(LatentHead):
         decoder: keras.Model | None = None,
         **options: Any,
     ) -> keras.callbacks.History:
-        """Trains the head.
+        """Trains the head, as `Head.fit` does. With `decoder`, the loss compares decoded images.
 
         Args:
             x: encodings: array `(N, *encoding_shape)`, `tf.data.Dataset` of batches, `PyDataset`, or `EncodingStore`.
             y: not used; must be `None`.
             batch_size: encodings per training step. Ignored for datasets.
             decoder: `sae.decoder`, to measure errors in decoded images instead of encodings, in this call only. It is
-                not trained. Use it if the decoder does not preserve distances. Each step then also takes the time of
-                decoding.
+                not trained. Use it if the decoder does not preserve distances. Each step then takes longer, by the time
+                of decoding.
             options: further arguments of `Head.fit`, such as `epochs`, `validation_data`, `callbacks` or `origin`.
 
         Returns:
@@ -186,7 +188,7 @@ class VAE(LatentHead):
         return self.posterior.predict(np.asarray(self.standardised(encodings)), verbose=0)[0]
 
     def interpolate(self, first: np.ndarray, last: np.ndarray, n: int = 8) -> np.ndarray:
-        """Interpolates between two encodings, in even steps between their latent values.
+        """Interpolates between two encodings, in equal steps between their latent values.
 
         Args:
             first: `(*encoding_shape)`, one encoding.

@@ -32,8 +32,8 @@ class WGAN(Adversarial):
                                   └─▶ sae.decoder (frozen) ─▶ images
     ```
 
-    Both networks are trained on encodings and never receive images. The linear path of the generator is initialised as
-    probabilistic PCA, so the generator is a Gaussian model of the encodings before training.
+    The generator and the critic are trained on encodings and never receive images. The linear path of the generator is
+    initialised as probabilistic PCA, so the generator is a Gaussian model of the encodings before training.
 
     Args:
         encoding_shape: shape of one encoding without the batch axis, `sae.encoding_shape`. All sides must be known.

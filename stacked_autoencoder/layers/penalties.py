@@ -13,7 +13,7 @@ EDGE = 1e-6  # smallest distance of a mean activity from 0 and 1, where the dive
 
 @keras.saving.register_keras_serializable("stacked_autoencoder")
 class KLSparsity(keras.regularizers.Regularizer):
-    """Keras regularizer that gives each unit a small mean activity: the penalty of sparse autoencoders.
+    """Keras regularizer that keeps the mean activity of each unit near a small target, for sparse autoencoders.
 
     The penalty is the Kullback-Leibler divergence between the target and the mean activity of each unit:
 

@@ -37,7 +37,7 @@ class Level(ABC):
     You can pickle and copy a level. The copy builds its models from the same arguments and gets the same weights.
 
     Args:
-        loss, penalty, corruption, kl_weight: as in `Objective`.
+        loss, penalty, corruption, kl_weight: as in `DenseLevel`.
 
     Attributes:
         encoder: `keras.Model` from inputs `(N, *input_shape)` to encodings `(N, *encoding_shape)`.
@@ -53,12 +53,12 @@ class Level(ABC):
             that you can always divide by it.
         fill_values: `(channels,)` float64, values that replace NaN in the inputs: the mean of each channel of the
             training data, or 0 before training. `None` unless missing values are allowed.
-        linear_code: PCA of the *images* with the same number of values. The error budget compares the level with it.
-        objective: the `Objective`: loss, penalty, corruption and `kl_weight`. The saved Keras models do not contain it.
+        linear_code: PCA of the *images* with the same number of values, from which `evaluate` computes `pca_loss`.
+        objective: loss, penalty, corruption and `kl_weight` as one object. The saved Keras models do not contain it.
         posterior: `keras.Model` with two outputs, mean and log-variance of the encodings. `None` if `kl_weight` is 0.
         output_layers: two tuples, names of the layers that compute the output of the encoder and of the decoder. With
             two names (`linear` and `residual`), a layer named `encoding` or `decoding` adds their outputs. Inference
-            skips the residual path as long as all its last weights are zero.
+            skips the residual path as long as all weights of its last layer are zero.
     """
 
     kind: str
@@ -108,13 +108,13 @@ class Level(ABC):
                 repeatedly.
 
         Returns:
-            The PCA of whole inputs, or of patches of them. `None` if there is no PCA that the level can be compared
-            with.
+            The PCA of whole inputs or of their patches, with which the error budget compares the level. `None` if there
+            is no such PCA.
         """
 
     @abstractmethod
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments of the constructor as plain values. They recreate the level."""
+        """Returns the arguments of the constructor as plain values, from which the level can be created again."""
 
     @property
     def is_within_unit_interval(self) -> bool:
@@ -159,7 +159,7 @@ class Level(ABC):
             above: the level that is added on top.
 
         Raises:
-            ValueError: this level cannot be changed any more.
+            ValueError: this level can no longer be changed.
         """
 
     def encoder_inputs(self, inputs: Any) -> Any:

@@ -33,17 +33,17 @@ class ConvLevel(Level):
     Use it for images and for image-shaped encodings of another level. With `latent_dim`, the level outputs a vector.
 
     ```
-    image ─┬─ linear: one convolution, kernel = stride = factor ───────────────────────────(+)─▶ encoding
-           └─ patchify ─▶ blocks (─▶ halve ─▶ blocks …) ─▶ tanh ─▶ 1x1 convolution ─────────┘
-    encoding ─┬─ linear: one transposed convolution, kernel = stride = factor ─────────────(+)─▶ image
-              └─ 3x3 ─▶ blocks (─▶ double ─▶ blocks …) ─▶ tanh ─▶ transposed convolution ───┘
+    image ─┬─ linear: one convolution, kernel = stride = factor ────────────(+)─▶ encoding
+           └─ patchify ─▶ blocks (─▶ halve ─▶ blocks …) ─▶ tanh ─▶ 1x1 conv ─┘
+    encoding ─┬─ linear: one transposed convolution, kernel = stride = factor ────(+)─▶ image
+              └─ 3x3 ─▶ blocks (─▶ double ─▶ blocks …) ─▶ tanh ─▶ transposed conv ─┘
     ```
 
     The upper line of each pair is the linear path, the lower one the residual path. The linear paths are initialised
-    with PCA, computed in closed form from the input of the level: PCA of patches, or of whole inputs with `latent_dim`.
-    The last layer of each residual path is initialised with zeros. Before training the level therefore computes PCA.
-    With validation data, `Autoencoder.train` keeps the weights with the lowest validation loss. The validation loss of
-    the level, measured on the input of the level, is therefore never higher than the PCA loss.
+    with PCA, computed in closed form from the input of the level: PCA of patches or, with `latent_dim`, of whole
+    inputs. The last layer of each residual path is initialised with zeros, so before training the level computes PCA.
+    `Autoencoder.train` keeps the weights with the lowest validation loss. With the mean squared error as the loss, the
+    validation loss of the level, measured on the input of the level, is therefore never higher than that of PCA.
 
     Unless `kl_weight` is set, the components of the initial linear paths are orthonormal up to one scale factor.
     Distances between encodings are then proportional to distances between images (encodings are isometric).
@@ -53,15 +53,16 @@ class ConvLevel(Level):
     its contribution is bounded, also for images unlike the training data.
 
     Args:
-        n_out: features per pixel (channels) of the encoding.
+        n_out: features per pixel of the encoding, the number of its channels.
         n_scalings: number of times that height and width are halved. The factor is `2**n_scalings`.
         size: width of the residual paths, in filters per convolution. With a factor of 16 or more, the residual path
-            has several resolutions. The first is an eighth of the input's, and the width doubles with each halving.
+            has several resolutions. The first is an eighth of that of the input, and the width doubles with each
+            halving.
         depth: number of residual blocks per resolution, in the encoder and in the decoder. The default is 3 for a
             factor of 8, where a block is cheap and there is only one resolution, and 1 otherwise.
         activation: name of a Keras activation, applied before each convolution of a block. `silu` reaches nearly the
             loss of `gelu` (within 1 %) at a third of its cost on a CPU. `relu` and `elu` learn less per step.
-        latent_dim: if set, the level outputs a vector of this many values. Needs inputs of one known size.
+        latent_dim: if set, the level outputs a vector with this number of values. It needs inputs of one known size.
         output_activation: name of a Keras activation of the reconstruction. Use `"sigmoid"` for images in [0, 1]
             together with `loss="binary_crossentropy"`.
         upsampling: `None`, `"nearest"` or `"bilinear"`. By default the residual path of the decoder ends in a

@@ -40,17 +40,18 @@ class DenseLevel(Level):
     size.
 
     ```
-    image ─▶ flatten ─▶ Dense units[0] ─▶ … ─▶ Dense units[-1] = encoding ─▶ … ─▶ Dense units[0] ─▶ Dense ─▶ image
+    image ─▶ flatten ─▶ Dense units[0] ─▶ … ─▶ Dense units[-1] = encoding
+    encoding ─▶ … ─▶ Dense units[0] ─▶ Dense ─▶ reshape ─▶ image
     ```
 
     `DenseLevel([100, 30])` is one level with two layers. `levels=[DenseLevel(100), DenseLevel(30)]` is a stack of two
     levels, trained one after the other.
 
     The level is initialised in closed form, close to PCA of the same size: each layer computes the principal components
-    of its input in the range where its activation is about linear, and least squares fits the decoder.
+    of its input, in the range where its activation is approximately linear. The decoder is fitted by least squares.
 
     Args:
-        units: numbers of units of the encoder's layers, from input to encoding. One number for a single layer.
+        units: numbers of units of the encoder's layers, from input to encoding, or one number for a single layer.
         activation: name of a Keras activation for all layers except the decoder's last, or a list of names, one for
             each of `units`. `None` is linear. With `kl_weight`, the encoding is always linear.
         output_activation: name of a Keras activation of the decoder's last layer. Use `"sigmoid"` for images in [0, 1]
@@ -60,12 +61,13 @@ class DenseLevel(Level):
             contains copies of the kernels.
         penalty: Keras regularizer of the encodings, computed per image; or `KLSparsity`, which needs encodings in [0,
             1].
-        corruption: Keras layer that is applied to the inputs in training, such as `Mask(0.3)`. The loss compares with
-            the clean inputs. Validation data is corrupted as well, because the level learns to repair. `evaluate`
-            measures without corruption.
-        kl_weight: if above 0, the level is a variational autoencoder: in training the encoding is drawn from a normal
-            distribution, and its divergence from the standard normal distribution is added to the loss with this
-            weight, per image and divided by the number of input values. The saved encoder outputs the mean.
+        corruption: Keras layer that is applied to the inputs in training, such as `Mask(0.3)`. The loss compares the
+            output with the clean inputs. Validation data is corrupted as well, so that the validation loss measures how
+            well the level removes the corruption. `evaluate` measures without corruption.
+        kl_weight: if above 0, the level is a variational autoencoder. In training, the encoding is drawn from a normal
+            distribution. The Kullback-Leibler divergence of this distribution from the standard normal distribution,
+            per image and divided by the number of input values, is added to the loss with this weight. The saved
+            encoder outputs the mean.
 
     Input shape:
         `(N, …)`, float32, of one known size. Images and sequences are flattened.

@@ -31,20 +31,23 @@ class SequenceLevel(Level):
     Use it for time series and other sequences of one known length.
 
     ```
-    x_1 … x_T ─┬─▶ linear ────────────────────(+)─▶ encoding ─┬─▶ linear ──────────────────────(+)─▶ x_1 … x_T
-               └─▶ LSTM ─▶ Dense (zeros) ──────┘              └─▶ LSTM ─▶ Dense (zeros) ─▶ flip ┘
+    x_1 … x_T ─┬─▶ linear ────────────────(+)─▶ encoding
+               └─▶ LSTM ─▶ Dense (zeros) ──┘
+    encoding ─┬─▶ linear ────────────────────────(+)─▶ x_1 … x_T
+              └─▶ LSTM ─▶ Dense (zeros) ─▶ flip ──┘
     ```
 
     The linear paths are initialised with PCA of the sequences, computed in closed form (of single steps if the encoding
     is a sequence). The last Dense layers are initialised with zeros, so before training the level computes PCA of the
-    same size. The first recurrent layer of the encoder is scaled as if every feature had mean 0 and variance 1.
+    same size. The weights of the encoder's first recurrent layer are scaled as if every feature had mean 0 and
+    variance 1.
 
     `SequenceLevel([64, 16])` is one level with two recurrent layers. `levels=[SequenceLevel(64), SequenceLevel(16)]` is
     a stack of two levels. The lower level then encodes each sequence as a sequence.
 
     Args:
-        units: numbers of units of the encoder's recurrent layers, from input to encoding. One number for a single
-            layer. The last one is the size of the encoding.
+        units: numbers of units of the encoder's recurrent layers, from input to encoding, or one number for a single
+            layer. The last number is the size of the encoding.
         target: `"input"` reconstructs the sequence. `"next"` predicts: the encoder receives the sequence delayed by one
             step, and the decoder outputs the sequence. `"both"` does both, with a second decoder, `predictor`.
         reverse: whether the recurrent layers of the decoder generate steps from the last to the first. The output is
@@ -54,8 +57,8 @@ class SequenceLevel(Level):
         cell: `"lstm"` or `"gru"`.
         return_sequences: whether the encoding is a sequence of the same length. Set automatically when you put another
             SequenceLevel on top.
-        mask_value: marks padding. Steps whose features all have this value are skipped and do not count in the loss.
-            Must be a finite number; for NaN see `missing` of `Autoencoder`.
+        mask_value: value that marks padding. Steps whose features all have this value are skipped and do not count in
+            the loss. It must be a finite number; for NaN see the argument `missing` of `Autoencoder`.
         loss, penalty, corruption: as in `DenseLevel`.
 
     Attributes:
@@ -69,7 +72,7 @@ class SequenceLevel(Level):
         mean square of the encoding values is 1.
 
     Raises:
-        ValueError: an argument is not one of its values, or the inputs are not sequences of one known length.
+        ValueError: an argument is invalid, or the inputs are not sequences of one known length.
 
     Example:
         >>> sae = Autoencoder(shape=(24, 1), levels=[SequenceLevel(16, target="both")])

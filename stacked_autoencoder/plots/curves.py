@@ -25,8 +25,8 @@ def loss_curves(
 ) -> Figure | SubFigure:
     """Plots training and validation loss of each level over the epochs.
 
-    Each level has its own panel, because the losses have different units. A dashed line marks the loss before training,
-    which for a new level is that of the closed-form initialisation with PCA.
+    Each level has its own panel, because the losses of different levels are not comparable. A dashed line marks the
+    loss before training. For a new level, this is the loss of the closed-form initialisation with PCA.
 
     Args:
         histories: list of `History`, as `Autoencoder.train` returns it.

@@ -23,7 +23,7 @@ LINEAR = ("linear", "dense0")  # names of the layers whose kernels act on the im
 
 
 def filters(sae: Autoencoder, n: int = 32, ax: Axes | None = None) -> Figure | SubFigure:
-    """Plots the first kernels of level 0 as pictures. Mid-grey is zero, and all share one scale.
+    """Plots the first kernels of level 0 as pictures. Mid-grey is zero, and all pictures share one scale.
 
     For a `ConvLevel` these are the kernels of the linear path, which are initialised with the principal components of
     patches, the strongest first. For a `DenseLevel` they are the kernels of the first layer. Kernels of higher levels
@@ -58,11 +58,12 @@ def filters(sae: Autoencoder, n: int = 32, ax: Axes | None = None) -> Figure | S
 
 
 def features(sae: Autoencoder, level: int | None = None, n: int = 32, ax: Axes | None = None) -> Figure | SubFigure:
-    """Plots the effect of each feature of an encoding on the image. Mid-grey is no effect, and all share one scale.
+    """Plots the effect of each feature of an encoding on the image, as one picture per feature.
 
-    The effect is the difference between two decoded images, divided by the standard deviation of the feature: one with
-    the mean encoding, and one with the feature increased by its standard deviation at one pixel. The picture shows the
-    area of that pixel with half its size around it.
+    For each feature, two encodings are decoded: the mean encoding, and the mean encoding with the feature increased by
+    its standard deviation at one pixel. The effect is the difference between the two images, divided by the standard
+    deviation. The picture shows the image area of that pixel, with a margin of half its size. Mid-grey is no effect,
+    and all pictures share one scale.
 
     Args:
         sae: trained `Autoencoder` for images of one or three channels.

@@ -118,7 +118,7 @@ def interpolations(
 ) -> Figure | SubFigure:
     """Plots interpolations between pairs of images, one row per pair, with the original images at both ends.
 
-    The steps are even steps between the encodings of the two images.
+    The images are decoded from equal steps between the encodings of the two original images.
 
     Args:
         sae: `Autoencoder` that encodes and decodes.
@@ -126,7 +126,7 @@ def interpolations(
         last: `(N, H, W, C)`, last images of the rows.
         n: number of decoded images per row, including both ends; at least 2.
         level: level index of the encodings; by default the last level.
-        head: a `heads.VAE` trained on these encodings. The steps are then even steps between its latent values.
+        head: a `heads.VAE` trained on these encodings. The steps are then equal steps between its latent values.
         ax: matplotlib axes to draw into; by default a new figure.
 
     Returns:

@@ -39,9 +39,9 @@ class EncodingStore:
     `Autoencoder.encode_to` writes a store and returns it. Index a store like an array to read encodings into memory,
     pass it to `train` and to heads, or use `dataset` to train any Keras model on it.
 
-    Opening a store checks that all its files exist and have the right size, but reads no encodings. If the files
-    change later, reading raises an error: open the store again. Stores can be pickled and copied; the copy opens the
-    folder again. Several threads can read from one store.
+    When a store is opened, it checks that all its files exist and have the right size, but reads no encodings. If the
+    files change later, reading raises an error. Open the store again in this case. Stores can be pickled and copied;
+    the copy opens the folder again. Several threads can read from one store.
 
     In a terminal and in a notebook, a store is shown as a table of its properties.
 
@@ -52,14 +52,14 @@ class EncodingStore:
         path: path of the folder.
         level: index of the level that made the encodings.
         encoder: SHA-256 of the weights and arguments of all levels that made the encodings.
-        multiple: height and width of the images were padded to multiples of this number.
+        multiple: number to whose multiples the height and width of the images were padded.
         shape: `(N, *encoding_shape)`, with `None` for a side whose length varies.
         dtype: `float16` or `float32`.
-        mean: float64 array `(channels,)`, the mean of the encodings, for models that need standardised inputs.
-        std: float64 array `(channels,)`, their standard deviation.
+        mean: float64 array `(channels,)`, mean of each channel, for models that need standardised inputs.
+        std: float64 array `(channels,)`, standard deviation of each channel.
         names: list of `N` paths of the images, relative to the folder that was encoded, or `None`.
         labels: array `(N, …)`, a dict of such arrays, or `None`.
-        class_names: names of the classes that integer `labels` stand for, or `None`.
+        class_names: names of the classes, in the order of the integer `labels`, or `None`.
 
     Raises:
         FileNotFoundError: there is no store at `path`, or a part is missing.
@@ -130,6 +130,7 @@ class EncodingStore:
         ]
 
     def __len__(self) -> int:
+        """Returns the number of encodings."""
         return int(self._ends[-1])
 
     @cached_property
@@ -140,9 +141,9 @@ class EncodingStore:
 
     @cached_property
     def labels(self) -> Labels | None:
-        """Array `(N, …)` with the label of each image, `None` without labels.
+        """Array `(N, …)` with the label of each image, or `None` without labels.
 
-        Several labels per image are a dict of such arrays by name.
+        If images have several labels, it is a dict from name to such an array.
         """
         columns = self._listed("named_labels")
         if columns:
@@ -202,7 +203,7 @@ class EncodingStore:
 
         Returns:
             `tf.data.Dataset` of float32 batches `(batch_size, *encoding_shape)`, or of `(encodings, labels)` if the
-            store has labels. Several labels per image are a dict by name.
+            store has labels. If images have several labels, `labels` is a dict by name.
 
         Raises:
             ValueError: `batch_size` is not a positive whole number, or `repeat=True` and the store is empty.
