@@ -193,7 +193,9 @@ class Autoencoder:
         """All encoders as one Keras model, from images to encodings of the last level.
 
         Its input is float32 images on the scale of level 0, whose sides are multiples of `factor`. The model shares its
-        weights with the levels, so a model that contains it can fine-tune them.
+        weights with the levels, so a model that contains it can fine-tune them. It is the same object at each access,
+        until `add` changes the stack. `sae.encoder.trainable = False` freezes the encoders of all levels, and `True`
+        unfreezes them.
         """
         return self.stack.encoder
 

@@ -385,7 +385,7 @@ class LevelMuon(ConvMuon):
         return [gradient / self.unit for gradient in super().normalised(gradients, variables)]
 
     def uses_adam(self, variable: keras.Variable) -> bool:
-        return len(variable.shape) < 2 or id(variable) in self.scales
+        return len(variable.shape) < 2 or variable.name == "bias" or id(variable) in self.scales  # a GRU has two biases
 
     def learning_rate_scale(self, variable: keras.Variable) -> float:
         return self.scales.get(id(variable), 1.0)

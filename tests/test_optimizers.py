@@ -5,16 +5,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stacked_autoencoder import ConvLevel
 from stacked_autoencoder.optimizers import (
     WEIGHT_DECAY,
     ConvMuon,
     LevelMuon,
+    Units,
     WarmCosine,
     muon_step_of_shape,
     orthogonalised,
 )
-from stacked_autoencoder.training.fit import step_scales
 
 
 class AllMuon(ConvMuon):
@@ -129,13 +128,40 @@ def test_only_muons_kernels_decay():
     np.testing.assert_array_equal(bias.numpy(), 1)
 
 
-def test_step_scales_are_those_of_the_layers_that_write_an_output(images):
-    level = ConvLevel(n_out=4, size=4)
-    level.build((16, 16, 3))
-    level.adapt(lambda: iter([images]))
-    scales = step_scales([level], images, 0.01)
-    assert len(scales) == 8  # kernel and bias of linear and residual, both ways
-    relative = 0.1 / images.std()
-    for model, spread in ((level.encoder, level.encode(images).std()), (level.decoder, images.std())):
-        kernel = model.get_layer("residual").kernel
-        assert scales[id(kernel)] == pytest.approx(relative * spread, rel=1e-5)
+@pytest.mark.parametrize("kind", ["muon", "adam"])
+@pytest.mark.parametrize("biases", [1, 2], ids=["one bias", "a GRU's biases"])
+def test_a_layer_moves_as_if_its_data_were_normalised(kind, biases):
+    """Steps on data of mean 50, deviation 1000 and outputs of deviation 0.01, against steps on normalised data."""
+    rng = np.random.default_rng(0)
+    inputs, targets = rng.standard_normal((64, 3)), rng.standard_normal((64, 2))
+    mean, deviation, written = np.array([50.0, -20.0, 0.0]), 1000.0, 0.01
+
+    def trained(inputs, targets, kernel, bias, size, **units):
+        kernel, bias = keras.Variable(kernel.astype(np.float32)), keras.Variable(bias.astype(np.float32), name="bias")
+        scales = {id(kernel): 0.5} if kind == "adam" else {}
+        if units:
+            units = {id(kernel): Units(size, units["mean"], bias), id(bias): Units(written)}
+        optimizer = LevelMuon(0.05, scales=scales, unit=np.mean(np.square(targets)), units=units)
+        x, y = (tf.constant(each, tf.float32) for each in (inputs, targets))
+        for _ in range(8):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(tf.square(x @ kernel + tf.reduce_sum(tf.reshape(bias, (biases, 2)), 0) - y))
+            optimizer.apply(tape.gradient(loss, [kernel.value, bias.value]), [kernel, bias])
+        return kernel.numpy(), bias.numpy()
+
+    start, zeros = rng.standard_normal((3, 2)), np.zeros((biases, 2)[biases == 1 :])
+    kernel, bias = trained(inputs, targets, start, zeros, 1.0)
+    shift = np.zeros_like(zeros)
+    shift.reshape(biases, 2)[0] = -(mean / deviation) @ start * written
+    raw_kernel, raw_bias = trained(
+        mean + deviation * inputs,
+        written * targets,
+        start * written / deviation,
+        zeros + shift,
+        written / deviation,
+        mean=mean.astype(np.float32)[:, None],
+    )
+    np.testing.assert_allclose(raw_kernel * deviation / written, kernel, rtol=1e-3, atol=1e-4)
+    moved = raw_bias / written
+    moved.reshape(biases, 2)[0] += mean / written @ raw_kernel
+    np.testing.assert_allclose(moved, bias, rtol=1e-3, atol=1e-4)

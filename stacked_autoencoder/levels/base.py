@@ -137,6 +137,14 @@ class Level(ABC):
         """
         return []
 
+    def unit(self, deviation: float) -> float:
+        """Returns the size of the kernels that write reconstructions, and the inverse size of those that read inputs.
+
+        Args:
+            deviation: standard deviation of the inputs.
+        """
+        return deviation
+
     def reconstruction_layers(self) -> list[keras.layers.Layer]:
         """Returns the layers whose outputs are reconstructions, or summands of them."""
         return [self.decoder.get_layer(name) for name in self.output_layers[1]]

@@ -136,6 +136,11 @@ class DenseLevel(Level):
     def input_layers(self) -> list[tuple[layers.Layer, int]]:
         return [(self.encoder.get_layer("dense0"), 0)]
 
+    def unit(self, deviation: float) -> float:
+        # The kernels of the initialisation are orthogonal in this unit. With the standard deviation instead, the loss
+        # after three epochs on Fashion-MNIST is 1 % (one hidden layer) or 5 % (two) higher.
+        return 1.0 if self.tied else deviation * math.sqrt(math.prod(self.input_shape) / self.units[0])
+
     def reconstruction_layers(self) -> list[layers.Layer]:
         return [self.decoder.get_layer("dense0")] if self.output_activation == "linear" else []
 

@@ -62,6 +62,10 @@ class Stack:
         else:
             self.values = ValueRange.given(value_range, check_range, missing)
         self.levels: list[Level] = []
+        self._chains: dict[tuple[int, ...], keras.Model] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_chains": {}}  # Keras would pickle their weights again
 
     @property
     def value_range(self) -> Range:
@@ -88,7 +92,7 @@ class Stack:
         """All encoders as one Keras model, from images to the encodings of the last level.
 
         Height and width of the images must be multiples of `factor`. The model shares its weights with the levels, so
-        you can fine-tune them in a larger model.
+        you can fine-tune them in a larger model. It is the same object at each access, until a level is added.
         """
         return self.encoder_to(len(self.levels) - 1)
 
@@ -104,11 +108,17 @@ class Stack:
 
     def encoder_to(self, level: int) -> keras.Model:
         """Returns the encoders from level 0 to `level` as one Keras model."""
-        return chain([each.encoder for each in self.levels[: level + 1]])
+        return self._chain([each.encoder for each in self.levels[: level + 1]])
 
     def decoder_from(self, level: int) -> keras.Model:
         """Returns the decoders from `level` to level 0 as one Keras model."""
-        return chain([each.decoder for each in self.levels[level::-1]])
+        return self._chain([each.decoder for each in self.levels[level::-1]])
+
+    def _chain(self, models: list[keras.Model]) -> keras.Model:
+        key = tuple(map(id, models))  # of models that the chain refers to, so they stay unique
+        if key not in self._chains:
+            self._chains[key] = chain(models)
+        return self._chains[key]
 
     def add(self, level: Level) -> None:
         """Adds a level on top. `train(images, levels=[-1])` then trains only this level.
@@ -140,6 +150,7 @@ class Stack:
         level.fill_values = np.zeros(self.shape[-1]) if sees_gaps else None
         level.build(self._input_shape_for(level), len(self.levels))
         self.levels.append(level)
+        self._chains.clear()
 
     def count_params(self) -> int:
         """Returns the number of weights of all levels."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,13 +18,14 @@ from stacked_autoencoder.inference.evaluation import without_masked
 from stacked_autoencoder.layers.tied import copy_out
 from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.metrics import squared_error
-from stacked_autoencoder.optimizers import PEAK_LEARNING_RATE, LearningRate, LevelMuon, Units, WarmCosine, fixed_rate
+from stacked_autoencoder.optimizers import PEAK_LEARNING_RATE, LearningRate, LevelMuon, WarmCosine, fixed_rate
 from stacked_autoencoder.training.callback_options import Callbacks, close_files, keep_written_rows
 from stacked_autoencoder.training.callbacks import LevelProgress, RestoreBestWeights, TerminateOnNaN, Validate
 from stacked_autoencoder.training.checkpoint_callback import CheckpointCallback
 from stacked_autoencoder.training.loop import run_epochs
 from stacked_autoencoder.training.model import ReconstructionModel
 from stacked_autoencoder.training.report import FitReport
+from stacked_autoencoder.training.units import check_units, step_scales
 from stacked_autoencoder.training.validation import LossEvaluator
 from stacked_autoencoder.utils.checks import SMALLEST, positive_int, positive_number
 from stacked_autoencoder.utils.generators import releasing_frames
@@ -125,6 +126,7 @@ def fit(
     most = min(max(steps // 4, LEAST_SAMPLE), SAMPLE) if validation is None else 1
     sample = list(data.batches(batch_size, shuffle=True, most=most))
     check_targets(levels[0], data, sample)
+    check_units(levels[0], np.concatenate([inputs for inputs, _ in sample]))
     measure = partial(evaluator, sample) if validation is None else partial(evaluator.of_all, validation, batch_size)
     start_loss = measure()["loss"]
     if validation is not None:
@@ -244,71 +246,3 @@ def optimizer_for(
     """
     scales, units = step_scales(levels, inputs, max(error, SMALLEST))
     return LevelMuon(learning_rate, scales=scales, unit=max(error if loss is None else loss, SMALLEST), units=units)
-
-
-def step_scales(levels: Sequence[Level], inputs: np.ndarray, error: float) -> tuple[dict[int, float], dict[int, Units]]:
-    """Returns what makes the steps of the optimizer independent of the unit of the data and of the size of the error.
-
-    Adam moves every weight by about the learning rate, whatever the loss. After the closed-form initialisation, the
-    error may be a hundredth of the signal, and unscaled steps of the output layers would change the output by more
-    than that. With scaled ones, the residual paths can learn at full speed.
-
-    Args:
-        levels: neighbouring levels, the lowest first.
-        inputs: one batch of inputs of the first level.
-        error: mean squared error of the levels before the first step.
-
-    Returns:
-        `id` of each variable of an output layer → factor on its learning rate, which is proportional to the error
-        before the first step; and `id` of each variable that reads or writes data → its units.
-    """
-    scales: dict[int, float] = {}
-    units: dict[int, Units] = {}
-    relative = None
-    for level in levels:
-        encodings = level.encode(inputs)
-        mean, deviation = _moments(inputs)
-        if relative is None:
-            relative = float(np.sqrt(error)) / deviation
-        for layer in map(level.encoder.get_layer, level.output_layers[0]):
-            units |= {id(variable): Units(_moments(encodings)[1]) for variable in layer.trainable_variables}
-        for layer in level.reconstruction_layers():
-            units |= {id(variable): Units(deviation) for variable in layer.trainable_variables}
-        for model, names in zip((level.encoder, level.decoder), level.output_layers, strict=True):
-            for layer in map(model.get_layer, names):
-                scales |= {id(variable): relative for variable in layer.trainable_variables}
-        for layer, first in level.input_layers():
-            units |= _units_of_reader(layer, first, mean, deviation, units)
-        inputs = encodings
-    return scales, units
-
-
-def _moments(values: np.ndarray) -> tuple[np.ndarray, float]:
-    """Returns the mean of each channel, and the standard deviation of all values about it (1 if it is 0)."""
-    rows = values.reshape(-1, values.shape[-1])
-    mean = rows.mean(axis=0, dtype=np.float64)
-    return mean, float(np.sqrt(np.mean(np.square(rows - mean)))) or 1.0
-
-
-def _units_of_reader(
-    layer: keras.layers.Layer, first: int, mean: np.ndarray, deviation: float, units: Mapping[int, Units]
-) -> dict[int, Units]:
-    """Returns the units of kernel and bias of a layer, or cell, that reads the inputs of a level.
-
-    Args:
-        layer: the layer.
-        first: number of rows of the kernel that read something else. They come first.
-        mean, deviation: of the inputs.
-        units: the units of layers that write data, which may include this one.
-    """
-    written = units.get(id(layer.kernel), Units()).size
-    repeats = (layer.kernel.shape[-2] - first) // len(mean)
-    centre = np.concatenate([np.zeros(first), np.tile(mean, repeats)]).astype(np.float32)[:, None]
-    if first:
-        size = np.concatenate([np.ones(first), np.full(len(centre) - first, 1 / deviation)])
-        size = (written * size).astype(np.float32)[:, None]
-    else:
-        size = written / deviation
-    if layer.bias is None or not layer.bias.trainable:
-        return {id(layer.kernel): Units(size)}
-    return {id(layer.kernel): Units(size, centre, layer.bias), id(layer.bias): Units(written)}

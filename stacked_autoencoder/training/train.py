@@ -66,6 +66,7 @@ def train(
             f"Received: epochs={epochs!r}"
         )
     epochs_of = dict(zip(chosen, each, strict=True))
+    _check_not_frozen(stack, chosen)
     callbacks = callbacks_of_levels(options.callbacks, chosen, len(stack.levels))
     check_callbacks(callbacks, options.optimizer, has_validation=validation is not None)
     if cache_dir is not None:
@@ -120,6 +121,11 @@ def fine_tune(
         raise ValueError(
             f"`fine_tune` needs trained levels, and level {unstarted[0]} has never been trained. Call `train` first; "
             "`train(images, epochs=0)` only computes the closed-form initialisation."
+        )
+    if not any(model.trainable_weights for level in stack.levels for model in level.models().values()):
+        raise ValueError(
+            "All levels are frozen, so `fine_tune` has nothing to train. Set `sae.encoder.trainable = True` or "
+            "`sae.decoder.trainable = True` first. Received: encoders and decoders without trainable weights"
         )
     pairs = as_pairs(images, targets, **stack.source_options)
     validation = None
@@ -193,6 +199,19 @@ def _check_trainable(stack: Stack, chosen: Sequence[int], given: Mapping[str, Tr
             f"Level {max(chosen)} is trained on the encodings of the levels below it, and level {untrained[0]} "
             f"hasn't been trained yet. Include {untrained[0]} in `levels`. Received: levels={list(chosen)}"
         )
+
+
+def _check_not_frozen(stack: Stack, chosen: Sequence[int]) -> None:
+    """Raises `ValueError` if an encoder or decoder that would be trained is frozen."""
+    for index in chosen:
+        for name, model in stack.levels[index].models().items():
+            if not model.trainable_weights:
+                raise ValueError(
+                    f"Level {index} can't be trained, because its {name} is frozen. Set "
+                    f"`sae.levels[{index}].{name}.trainable = True` first, or leave the level out of `levels`. "
+                    "`fine_tune` trains only what isn't frozen. "
+                    f"Received: levels={list(chosen)}, and a frozen {name} in level {index}"
+                )
 
 
 def _checkpoints_of(

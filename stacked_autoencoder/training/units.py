@@ -1,0 +1,138 @@
+"""The units of data: what the optimizer needs, so that it learns equally well in each, and warnings about them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+
+from stacked_autoencoder.levels.base import Level
+from stacked_autoencoder.optimizers import Units
+
+# A column whose standard deviation is a smaller share of the largest is less than a ten-thousandth of the loss.
+LEAST_DEVIATION = 1e-2
+# Standard deviations for which the activations of a tied level work.
+TIED_DEVIATIONS = (1e-2, 1e2)
+NAMED = 5  # columns to name in a warning
+
+
+def step_scales(levels: Sequence[Level], inputs: np.ndarray, error: float) -> tuple[dict[int, float], dict[int, Units]]:
+    """Returns what makes the steps of the optimizer independent of the unit of the data and of the size of the error.
+
+    Adam moves every weight by about the learning rate, whatever the loss. After the closed-form initialisation, the
+    error may be a hundredth of the signal, and unscaled steps of the output layers would change the output by more
+    than that. With scaled ones, the residual paths can learn at full speed.
+
+    Args:
+        levels: neighbouring levels, the lowest first.
+        inputs: one batch of inputs of the first level.
+        error: mean squared error of the levels before the first step.
+
+    Returns:
+        `id` of each variable of an output layer → factor on its learning rate, which is proportional to the error
+        before the first step; and `id` of each variable that reads or writes data → its units.
+    """
+    scales: dict[int, float] = {}
+    units: dict[int, Units] = {}
+    relative = None
+    for level in levels:
+        encodings = level.encode(inputs)
+        mean, deviation = _moments(level, inputs)
+        if relative is None:
+            relative = float(np.sqrt(error)) / deviation
+        for layer in map(level.encoder.get_layer, level.output_layers[0]):
+            units |= {id(variable): Units(float(encodings.std()) or 1.0) for variable in layer.trainable_variables}
+        unit = level.unit(deviation)
+        for layer in level.reconstruction_layers():
+            units |= {id(variable): Units(unit) for variable in layer.trainable_variables}
+        for model, names in zip((level.encoder, level.decoder), level.output_layers, strict=True):
+            for layer in map(model.get_layer, names):
+                scales |= {id(variable): relative for variable in layer.trainable_variables}
+        for layer, first in level.input_layers():
+            units |= _units_of_reader(layer, first, mean, unit, units)
+        inputs = encodings
+    return scales, units
+
+
+def check_units(level: Level, inputs: np.ndarray) -> None:
+    """Warns if the inputs of a level have units that it can't learn well.
+
+    Args:
+        level: the level. Only level 0 is checked, whose inputs come from the user.
+        inputs: some of its inputs.
+    """
+    if level.index > 0:
+        return
+    inputs = level.filled(inputs)
+    if len(level.input_shape) < 3:
+        _check_columns(_deviations(level, inputs))
+    deviation, (least, most) = _moments(level, inputs)[1], TIED_DEVIATIONS
+    if level.tied_layers() and not least <= deviation <= most:
+        warnings.warn(
+            "`tied=True` needs inputs with a standard deviation near 1, because a kernel that is used in both "
+            "directions can't change the unit of its inputs. Divide the inputs by their standard deviation, or leave "
+            f"`tied` out. Received: inputs with a standard deviation of {deviation:.3g}",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _check_columns(deviations: np.ndarray) -> None:
+    """Warns about columns that hardly contribute to the loss, because they vary much less than others."""
+    weak = np.flatnonzero((deviations > 0) & (deviations < LEAST_DEVIATION * deviations.max()))
+    if weak.size:
+        named = ", ".join(map(str, weak[:NAMED])) + (f" and {weak.size - NAMED} more" if weak.size > NAMED else "")
+        warnings.warn(
+            f"Columns {named} of `images` (counted from 0) vary less than a hundredth as much as column "
+            f"{deviations.argmax()}, so they hardly contribute to the loss. If they matter, standardise all columns "
+            "first, for example with `normalization = keras.layers.Normalization()`, `normalization.adapt(images)` and "
+            f"`normalization(images).numpy()`. Received: standard deviations from {deviations[weak].min():.3g} to "
+            f"{deviations.max():.3g}",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _moments(level: Level, inputs: np.ndarray) -> tuple[np.ndarray, float]:
+    """Returns the mean of each channel, and the standard deviation of all values about it (1 if it is 0)."""
+    rows, is_there = _rows(level, inputs)
+    mean = rows.mean(axis=0, dtype=np.float64, where=is_there)
+    return mean, float(np.sqrt(np.mean(np.square(rows - mean), where=is_there))) or 1.0
+
+
+def _deviations(level: Level, inputs: np.ndarray) -> np.ndarray:
+    """Returns the standard deviation of each channel."""
+    rows, is_there = _rows(level, inputs)
+    return rows.std(axis=0, dtype=np.float64, where=is_there)
+
+
+def _rows(level: Level, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns inputs as `(rows, channels)`, and which values are not padding."""
+    return tuple(np.asarray(each).reshape(-1, inputs.shape[-1]) for each in (inputs, level.is_there(inputs)))
+
+
+def _units_of_reader(
+    layer: keras.layers.Layer, first: int, mean: np.ndarray, unit: float, units: Mapping[int, Units]
+) -> dict[int, Units]:
+    """Returns the units of kernel and bias of a layer, or cell, that reads the inputs of a level.
+
+    Args:
+        layer: the layer.
+        first: number of rows of the kernel that read something else. They come first.
+        mean: mean of each channel of the inputs.
+        unit: inverse size of the kernel.
+        units: the units of layers that write data, which may include this one.
+    """
+    written = units.get(id(layer.kernel), Units()).size
+    repeats = (layer.kernel.shape[-2] - first) // len(mean)
+    centre = np.concatenate([np.zeros(first), np.tile(mean, repeats)]).astype(np.float32)[:, None]
+    if first:
+        size = np.concatenate([np.ones(first), np.full(len(centre) - first, 1 / unit)])
+        size = (written * size).astype(np.float32)[:, None]
+    else:
+        size = written / unit
+    if layer.bias is None or not layer.bias.trainable:
+        return {id(layer.kernel): Units(size)}
+    return {id(layer.kernel): Units(size, centre, layer.bias), id(layer.bias): Units(written)}
