@@ -140,6 +140,9 @@ EXACT_UP_TO = 4096  # values per patch: the moment matrix takes 8 * 4096**2 byte
 WORK = 1e11  # multiplications to spend on second moments, a few seconds on a laptop
 READING = 500  # multiplications that take as long as reading one value
 FEWEST = 20_000  # least number of patches to read, of any size
+DUAL_VALUES = 5e7  # values of patches to keep for the Gram matrix: 200 MB
+ROUNDING = 1e-12  # share of the largest eigenvalue of a Gram matrix below which an eigenvalue is a rounding error
+COLUMNS = 1 << 16  # columns of the patches that are multiplied at once, in float64
 TOLERANCE = 1e-4  # the range finder stops when the loss falls by less than this share
 
 
@@ -166,6 +169,8 @@ class LinearFit:
         # A value near the mean. Moments about it are more precise than moments about 0.
         self.near = patches.mean(axis=0, dtype=np.float64)
         self._moments: tuple[np.ndarray, np.ndarray] | None = None
+        self._sums: np.ndarray | None = None
+        self._kept: np.ndarray | None = None  # the patches, if they are few
 
     def code(self, n: int, *, channel_mean: bool = False) -> LinearCode:
         """Returns PCA of the patches with `n` components.
@@ -175,7 +180,12 @@ class LinearFit:
             channel_mean: whether to subtract one mean per channel instead of one per value of a patch. That is optimal
                 for a decoder that is a single transposed convolution, which has one bias per channel.
         """
-        fit = self._exact if self.patch <= EXACT_UP_TO else self._range_finder
+        if self.patch <= EXACT_UP_TO:
+            fit = self._exact
+        else:
+            if self._sums is None:
+                self._sums = self._read_sums()
+            fit = self._range_finder if self._kept is None else self._dual
         return fit(min(n, self.patch), channel_mean).widened(n)
 
     def _centred(self) -> Iterator[np.ndarray]:
@@ -221,17 +231,54 @@ class LinearFit:
         mean = second[-1, :-1]
         return mean + self.near, second[:-1, :-1] - np.outer(mean, mean)
 
-    def _range_finder(self, n: int, channel_mean: bool) -> LinearCode:
+    def _read_sums(self) -> np.ndarray:
+        """Returns `(patch + 2,)`: the sum of each value, the sum of all squares, and the number of patches.
+
+        Keeps the patches if there are fewer than values in a patch, and if they fit into memory.
+        """
+        most, kept = min(self.patch, DUAL_VALUES / self.patch), []
+
         def sums() -> np.ndarray:
-            """Returns `(patch + 2,)`: the sum of each value, the sum of all squares, and the number of patches."""
             summed = np.zeros(self.patch + 2)
             for patches in self._centred():
                 summed[:-2] += patches.sum(axis=0)
                 summed[-2] += np.sum(np.square(patches))
                 summed[-1] += len(patches)
+                if self.stream.readers == 1 and summed[-1] <= most:
+                    kept.append(patches.astype(np.float32))
+                else:
+                    kept.clear()
             return summed
 
         summed = self.stream.summed(sums)
+        if kept:
+            self._kept = np.concatenate(kept)
+        return summed
+
+    def _dual(self, n: int, channel_mean: bool) -> LinearCode:
+        """Computes PCA from the Gram matrix of the patches, which is smaller than their covariance.
+
+        Reference:
+            Turk and Pentland 1991, "Eigenfaces for recognition", section "Calculating eigenfaces".
+        """
+        patches, blocks = self._kept, [slice(at, at + COLUMNS) for at in range(0, self.patch, COLUMNS)]
+        mean = self._sums[:-2] / self._sums[-1]
+        centre = self._flat(mean + self.near) - self.near if channel_mean else mean
+        gram = np.zeros((len(patches), len(patches)))
+        for block in blocks:
+            centred = patches[:, block] - centre[block]
+            gram += centred @ centred.T
+        power = float(np.trace(gram)) / len(patches)
+        energies, vectors = leading_eigenvectors(gram, min(n, len(patches)))
+        is_kept = energies > ROUNDING * energies[0]  # directions of rounding errors aren't components
+        weights = np.where(is_kept, vectors, 0.0) / np.sqrt(np.where(is_kept, energies, 1.0))
+        components = np.concatenate([(patches[:, block] - centre[block]).T @ weights for block in blocks])
+        variances = np.where(is_kept, energies, 0.0) / len(patches)
+        residual = max(power - float(variances.sum()), 0.0) / self.patch
+        return LinearCode(centre + self.near, components, variances, residual)
+
+    def _range_finder(self, n: int, channel_mean: bool) -> LinearCode:
+        summed = self._sums
         mean, square, count = summed[:-2] / summed[-1], summed[-2], summed[-1]
         centre = self._flat(mean + self.near) - self.near if channel_mean else mean
         power = square / count - float((2 * mean - centre) @ centre)

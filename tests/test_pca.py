@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from stacked_autoencoder.pca import fit_linear_code, leading_eigenvectors, to_patches
+from stacked_autoencoder import pca
+from stacked_autoencoder.pca import LinearFit, fit_linear_code, leading_eigenvectors, to_patches
 from tests.conftest import blobs
 
 
@@ -40,3 +41,31 @@ def test_whitened_values_are_about_equally_strong_and_noise_stays_weak():
     np.testing.assert_allclose(stds[:9], 1, atol=0.05)
     assert np.all(np.diff(stds) < 1e-6)
     assert stds[-1] < 0.2
+
+
+@pytest.mark.parametrize("channel_mean", [False, True])
+def test_few_large_images_have_the_pca_of_their_covariance(monkeypatch, channel_mean):
+    images = blobs(24, 16) + np.linspace(0, 1, 16)[:, None, None]
+    expected = LinearFit(lambda: iter([images]), None).code(6, channel_mean=channel_mean)
+    monkeypatch.setattr(pca, "EXACT_UP_TO", 100)
+    fit = LinearFit(lambda: iter([images[:10], images[10:]]), None)
+    code = fit.code(6, channel_mean=channel_mean)
+    assert fit._kept is not None
+    np.testing.assert_allclose(code.mean, expected.mean, atol=1e-7)
+    np.testing.assert_allclose(code.variances, expected.variances, rtol=1e-5)
+    np.testing.assert_allclose(np.abs(np.sum(code.components * expected.components, axis=0)), 1, rtol=1e-5)
+    assert code.residual == pytest.approx(expected.residual, rel=1e-5)
+    monkeypatch.setattr(pca, "DUAL_VALUES", 20 * 768)
+    other = LinearFit(lambda: iter([images[:10], images[10:]]), None)
+    assert other.code(6, channel_mean=channel_mean).residual == pytest.approx(expected.residual, rel=1e-3)
+    assert other._kept is None
+
+
+def test_few_images_have_no_more_components_than_their_differences(monkeypatch):
+    monkeypatch.setattr(pca, "EXACT_UP_TO", 100)
+    images = blobs(4, 16)
+    code = LinearFit(lambda: iter([images]), None).code(8)
+    strengths = np.square(code.components).sum(axis=0)
+    np.testing.assert_allclose(strengths, [1, 1, 1, 0, 0, 0, 0, 0], atol=1e-5)
+    assert code.residual == pytest.approx(0, abs=1e-9)
+    np.testing.assert_allclose(code.restored(to_patches(images, None)), to_patches(images, None), atol=1e-5)
