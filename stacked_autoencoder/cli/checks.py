@@ -81,13 +81,15 @@ def _check_training(arguments: Namespace) -> None:
 def _check_square(arguments: Namespace, n_levels: int) -> None:
     """Refuses pictures that are smaller than the factor of a new stack."""
     n_scalings = 2 if arguments.n_scalings is None else arguments.n_scalings
+    if arguments.latent_dim is not None:
+        n_levels = max(1, n_levels - 1)  # a level that encodes encodings as vectors takes them in any size
+    factor = 2 ** (n_scalings * n_levels)
     for name in ("side", "crop"):
         square = getattr(arguments, name)
-        if square is not None and square < 2 ** (n_scalings * n_levels):
+        if square is not None and square < factor:
             arguments.refuse(
-                f"argument --{name}: expected at least {2 ** (n_scalings * n_levels)}, by which this stack divides "
-                f"height and width (2 to the power of --n-scalings {n_scalings} times --n-levels {n_levels}), received "
-                f"'{square}'"
+                f"argument --{name}: expected at least {factor}, by which this stack divides height and width "
+                f"(2 to the power of --n-scalings {n_scalings}, for each of {n_levels} levels), received '{square}'"
             )
 
 

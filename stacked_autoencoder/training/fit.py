@@ -126,7 +126,7 @@ def fit(
     most = min(max(steps // 4, LEAST_SAMPLE), SAMPLE) if validation is None else 1
     sample = list(data.batches(batch_size, shuffle=True, most=most))
     check_targets(levels[0], data, sample)
-    check_units(levels[0], np.concatenate([inputs for inputs, _ in sample]))
+    check_units(levels[0], [inputs for inputs, _ in sample])
     measure = partial(evaluator, sample) if validation is None else partial(evaluator.of_all, validation, batch_size)
     start_loss = measure()["loss"]
     if validation is not None:

@@ -56,20 +56,22 @@ def step_scales(levels: Sequence[Level], inputs: np.ndarray, error: float) -> tu
     return scales, units
 
 
-def check_units(level: Level, inputs: np.ndarray) -> None:
+def check_units(level: Level, batches: Sequence[np.ndarray]) -> None:
     """Warns if the inputs of a level have units that it can't learn well.
 
     Args:
         level: the level. Only level 0 is checked, whose inputs come from the user.
-        inputs: some of its inputs.
+        batches: some of its inputs.
     """
-    if level.index > 0:
-        return
-    inputs = level.filled(inputs)
-    if len(level.input_shape) < 3:
-        _check_columns(_deviations(level, inputs))
-    deviation, (least, most) = _moments(level, inputs)[1], TIED_DEVIATIONS
-    if level.tied_layers() and not least <= deviation <= most:
+    if level.index == 0 and len(level.input_shape) < 3:
+        _check_columns(level, np.concatenate([level.filled(batch) for batch in batches]))
+    if level.index == 0 and level.tied_layers():
+        _check_unit_of_tied(_moments(level, level.filled(batches[0]))[1])
+
+
+def _check_unit_of_tied(deviation: float) -> None:
+    least, most = TIED_DEVIATIONS
+    if not least <= deviation <= most:
         warnings.warn(
             "`tied=True` needs inputs with a standard deviation near 1, because a kernel that is used in both "
             "directions can't change the unit of its inputs. Divide the inputs by their standard deviation, or leave "
@@ -79,15 +81,17 @@ def check_units(level: Level, inputs: np.ndarray) -> None:
         )
 
 
-def _check_columns(deviations: np.ndarray) -> None:
+def _check_columns(level: Level, inputs: np.ndarray) -> None:
     """Warns about columns that hardly contribute to the loss, because they vary much less than others."""
+    rows, is_there = _rows(level, inputs)
+    deviations = rows.std(axis=0, dtype=np.float64, where=is_there)
     weak = np.flatnonzero((deviations > 0) & (deviations < LEAST_DEVIATION * deviations.max()))
     if weak.size:
         named = ", ".join(map(str, weak[:NAMED])) + (f" and {weak.size - NAMED} more" if weak.size > NAMED else "")
         warnings.warn(
-            f"Columns {named} of `images` (counted from 0) vary less than a hundredth as much as column "
-            f"{deviations.argmax()}, so they hardly contribute to the loss. If they matter, standardise all columns "
-            "first, for example with `normalization = keras.layers.Normalization()`, `normalization.adapt(images)` and "
+            f"Some columns of `images` vary less than a hundredth as much as column {deviations.argmax()}, so they "
+            f"hardly contribute to the loss: {named} (counted from 0). If they matter, standardise all columns first, "
+            "for example with `normalization = keras.layers.Normalization()`, `normalization.adapt(images)` and "
             f"`normalization(images).numpy()`. Received: standard deviations from {deviations[weak].min():.3g} to "
             f"{deviations.max():.3g}",
             UserWarning,
@@ -100,12 +104,6 @@ def _moments(level: Level, inputs: np.ndarray) -> tuple[np.ndarray, float]:
     rows, is_there = _rows(level, inputs)
     mean = rows.mean(axis=0, dtype=np.float64, where=is_there)
     return mean, float(np.sqrt(np.mean(np.square(rows - mean), where=is_there))) or 1.0
-
-
-def _deviations(level: Level, inputs: np.ndarray) -> np.ndarray:
-    """Returns the standard deviation of each channel."""
-    rows, is_there = _rows(level, inputs)
-    return rows.std(axis=0, dtype=np.float64, where=is_there)
 
 
 def _rows(level: Level, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -342,7 +342,7 @@ def test_the_advice_of_warnings_about_folders_works(here, monkeypatch):
     with pytest.warns(UserWarning, match=r"make the folders readable"):
         assert len(ImageFolder("photos")) == 4
     monkeypatch.undo()
-    os.chdir(here)
+    monkeypatch.chdir(here)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(ImageFolder("photos")) == 7

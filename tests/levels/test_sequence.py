@@ -45,6 +45,7 @@ def test_the_start_is_the_linear_code(conditional):
     assert np.square(sae.encode(SERIES)).mean() == pytest.approx(1, rel=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:Some columns of `images` vary less:UserWarning")
 @pytest.mark.parametrize("rounding", [0.0, 1e-7])
 def test_a_feature_that_does_not_change_is_not_blown_up(rounding):
     sequences = waves(64)
@@ -55,6 +56,7 @@ def test_a_feature_that_does_not_change_is_not_blown_up(rounding):
     assert 0 < np.abs(kernel[2]).max() < 1
 
 
+@pytest.mark.filterwarnings("ignore:Some columns of `images` vary less:UserWarning")
 def test_recurrent_layers_see_every_feature_alike():
     """Whatever its unit: features a thousand times as large, and far from zero, give the same states."""
     states = []
