@@ -270,7 +270,7 @@ def test_statistics_are_those_of_the_encodings(trained, images):
             {"size": (64, 64)},
             r"`size` must be one whole number, the width of the network.*size=\(64, 64\)",
         ),
-        ({"shape": (64, 64)}, r"needs inputs of shape \(height, width, channels\).*Received: input_shape=\(64, 64\)"),
+        ({"shape": (64, 64)}, r"`shape=\(height, width, channels\)` for images.*Received: shape=\(64, 64\)"),
         ({"shape": (2, 64, 64, 3)}, r"`shape` must be the shape of one image.*Received: shape=\(2, 64, 64, 3\)"),
         ({"shape": (None, None, None)}, "`shape` must be the shape of one image"),
         ({"n_levels": 0}, "`n_levels` must be a whole number"),

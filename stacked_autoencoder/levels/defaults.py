@@ -29,7 +29,17 @@ def default_levels(
         shape: shape of one image.
         n_out, n_scalings, n_levels, latent_dim: as in `Autoencoder`.
         size, depth: as in `ConvLevel`.
+
+    Raises:
+        ValueError: the shape is not that of an image, or an argument is invalid.
     """
+    if len(shape) != 3:
+        kind, level = ("sequences", "SequenceLevel(16)") if len(shape) == 2 else ("vectors", "DenseLevel(16)")
+        raise ValueError(
+            f"`shape` is the shape of {kind}, and the default levels are convolutional levels, which need images. Pass "
+            f"`levels=[{level}]`, or `shape=(height, width, channels)` for images, with one channel if they are grey. "
+            f"Received: shape={tuple(shape)}"
+        )
     levels = [ConvLevel(n_out, n_scalings, size, depth) for _ in range(n_levels)]
     if latent_dim is not None:
         if n_levels > 1:

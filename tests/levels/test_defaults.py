@@ -2,7 +2,7 @@
 
 import pytest
 
-from stacked_autoencoder import Autoencoder
+from stacked_autoencoder import Autoencoder, DenseLevel, SequenceLevel
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,10 @@ def test_vectors_of_inputs_that_are_not_halved_have_deep_networks():
 def test_image_shaped_levels_have_the_given_factor():
     sae = Autoencoder(size=4, n_out=8, n_scalings=3, n_levels=2)
     assert [level.factor for level in sae.levels] == [8, 8]
+
+
+@pytest.mark.parametrize(("shape", "level"), [((1024, 1), SequenceLevel), ((64,), DenseLevel)])
+def test_other_shapes_need_levels_and_the_advice_works(shape, level):
+    with pytest.raises(ValueError, match=rf"Pass `levels=\[{level.__name__}\(16\)\]`.*Received: shape="):
+        Autoencoder(shape=shape)
+    assert Autoencoder(shape=shape, levels=[level(16)]).encoding_shape == (16,)
