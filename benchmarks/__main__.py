@@ -35,6 +35,7 @@ BENCHMARKS = {
     "colours": ["--minutes=0.02", "--count=2000"],
     "fashion": ["--minutes=0.02", "--count=2000"],
     "kinds": ["--only=tied", "--epochs=1"],
+    "units": ["--only=dense", "--count=500", "--epochs=1"],
     "pretraining": ["--count=500", "--epochs=1"],
     "heads": ["--only=VAE", "--minutes=0.02", "--count=1000", "--samples=100"],
     "began_step": ["--side=32", "--filters=16", "--rounds=2"],

@@ -228,7 +228,9 @@ class Autoencoder:
         """Prints a table with one row per level.
 
         The columns are: level index, kind, shape of the input and of the encoding (`?` for an open side), factor,
-        values per image, ratio of values in the image to values in the encoding, and number of weights.
+        values per image, ratio of values in the image to values in the encoding, network, and number of weights. The
+        network is the number of residual blocks per resolution and their filters, or the units of dense and recurrent
+        layers.
 
         Args:
             print_fn: called with each line of text.

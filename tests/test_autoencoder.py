@@ -35,7 +35,8 @@ def test_shapes_down_a_stack():
     assert sae.count_params() == sae.encoder.count_params() + sae.decoder.count_params()
     lines = []
     sae.summary(lines.append)
-    assert lines[3].split() == ["2", "conv", "4x4x6", "10", "1", "10", "1229", f"{sae.levels[2].count_params():,}"]
+    weights = f"{sae.levels[2].count_params():,}"
+    assert lines[3].split() == ["2", "conv", "4x4x6", "10", "1", "10", "1229", "3", "blocks", "of", "4", weights]
 
 
 def test_every_level_starts_at_pca_of_what_it_sees(images, held_out):

@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks import __main__ as every_benchmark
 from benchmarks.harness import clocks, data, designs, operations, profiling
 from benchmarks.harness.clocks import Curve
-from benchmarks.quality import classifiers, colours, fashion, kinds, photographs, presets, pretraining
+from benchmarks.quality import classifiers, colours, fashion, kinds, photographs, presets, pretraining, units
 from benchmarks.quality import heads as heads_benchmark
 from benchmarks.report import pictures, results
 from benchmarks.speed import began_step, encoding, fit, greedy, levels, loaders, memory, roofline, scaling
@@ -311,6 +311,15 @@ def test_kinds(clothes_there, tmp_path, capsys):
     assert all(0 < row["loss"] < 0.1 for row in rows)
     assert json.loads((tmp_path / "rows.json").read_text()) == rows
     assert "published" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_units(clothes_there, monkeypatch, tmp_path):
+    monkeypatch.setattr(units, "UNITS", [(1, 0), (1e6, 100)])
+    rows = units.main(["--only", "dense", "--count", "600", "--epochs", "1", "--json", str(tmp_path / "rows.json")])
+    assert [row["design"] for row in rows] == ["unit 1, offset +0", "unit 1e+06, offset +100"]
+    assert rows[1]["of_pca"] == pytest.approx(rows[0]["of_pca"], rel=0.05)
+    assert json.loads((tmp_path / "rows.json").read_text()) == rows
 
 
 @pytest.mark.slow

@@ -126,6 +126,11 @@ class Level(ABC):
         """Whether the loss of a batch is the mean of the losses of its images."""
         return not isinstance(self.objective.penalty, KLSparsity) and self.fill_values is None
 
+    @property
+    def network(self) -> str:
+        """Size of the networks, for `Autoencoder.summary`."""
+        return ""
+
     def tied_layers(self) -> dict[str, keras.layers.Layer]:
         """Returns the tied layers: name of the decoder's layer → the encoder's layer that provides its kernel."""
         return {}

@@ -185,6 +185,11 @@ class ConvLevel(Level):
             config["upsampling"] = self.upsampling
         return config | ({"tied": True} if self.tied else {})
 
+    @property
+    def network(self) -> str:
+        blocks = "1 block" if self.depth == 1 else f"{self.depth} blocks"
+        return f"{blocks} of {'-'.join(map(str, self.widths))}"
+
     def tied_layers(self) -> dict[str, layers.Layer]:
         if not self.tied:
             return {}

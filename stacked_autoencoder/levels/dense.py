@@ -130,6 +130,10 @@ class DenseLevel(Level):
             **self.objective.get_config(),
         }
 
+    @property
+    def network(self) -> str:
+        return f"dense {'-'.join(map(str, self.units))}"
+
     def tied_layers(self) -> dict[str, layers.Layer]:
         return {layer.name: layer for layer in self._encoder_layers()} if self.tied else {}
 

@@ -130,6 +130,10 @@ class SequenceLevel(Level):
         names = ("units", "target", "reverse", "conditional", "cell", "return_sequences", "mask_value")
         return {name: getattr(self, name) for name in names} | self.objective.get_config()
 
+    @property
+    def network(self) -> str:
+        return f"{self.cell} {'-'.join(map(str, self.units))}"
+
     # === Models ===
 
     def build(self, input_shape: Shape, index: int = 0) -> None:

@@ -202,12 +202,14 @@ class Stack:
 
     def summary_table(self) -> list[list[str]]:
         """Returns the table that `summary` prints: the names of the columns, then one row per level."""
-        rows = [["level", "kind", "input", "encoding", "factor", "values", "ratio", "weights"]]
+        rows = [["level", "kind", "input", "encoding", "factor", "values", "ratio", "network", "weights"]]
         for index, level in enumerate(self.levels):
             shapes = (shape_text(level.input_shape), shape_text(level.encoding_shape))
             values, ratio = self.values_at(index)
             sizes = ("?" if values is None else f"{values:,}", "?" if ratio is None else f"{ratio:.4g}")
-            rows.append([str(index), level.kind, *shapes, str(level.factor), *sizes, f"{level.count_params():,}"])
+            rows.append(
+                [str(index), level.kind, *shapes, str(level.factor), *sizes, level.network, f"{level.count_params():,}"]
+            )
         return rows
 
     # === Single levels, by index ===
