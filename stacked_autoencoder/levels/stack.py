@@ -191,7 +191,7 @@ class Stack:
         """Prints one line per level.
 
         The columns are: input shape, encoding shape, factor, values per image, ratio (values of the image divided by
-        values of the encoding), and number of weights.
+        values of the encoding), network, and number of weights.
 
         Args:
             print_fn: function that receives each line.
