@@ -227,6 +227,7 @@ INTERNAL = {
         "get_state",
         "get_training_weights",
         "get_weights",
+        "input_layers",
         "is_image",
         "is_judged_by_image",
         "is_there",
@@ -235,13 +236,15 @@ INTERNAL = {
         "measure",
         "measure_fill_values",
         "models",
+        "network",
         "rebuild",
+        "reconstruction_layers",
         "set_state",
         "set_training_weights",
         "set_weights",
         "sizes",
     }
-    | {"statistics"},
+    | {"statistics", "unit"},
 }
 
 

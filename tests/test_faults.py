@@ -27,10 +27,10 @@ def test_nothing_is_lost_and_nothing_is_run(job, count, tmp_path, capsys):
     else:
         assert row["changed"] >= 0.9 * count  # hypothesis may find no more new examples
         assert row["stack, bytes of h5: refused"] > row["stack, bytes of h5: loaded"] > 0
-        assert row["stack, attacks in weights: refused"] > 5
-        assert row["stack, attacks in config.json: loaded"] > 3
-        assert row["store, values in manifest.json: refused"] > 5
-        assert row["checkpoints, arrays of npz: refused"] > 5
+        assert row["stack, attacks in weights: refused"] > 2
+        assert row["stack, attacks in config.json: loaded"] > 1
+        assert row["store, values in manifest.json: refused"] > 2
+        assert row["checkpoints, arrays of npz: refused"] > 2
     assert f"{job}, " in capsys.readouterr().out
 
 

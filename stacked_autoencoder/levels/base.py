@@ -143,7 +143,7 @@ class Level(ABC):
         return []
 
     def unit(self, deviation: float) -> float:
-        """Returns the size of the kernels that write reconstructions, and the inverse size of those that read inputs.
+        """Returns the size of the kernels that write reconstructions.
 
         Args:
             deviation: standard deviation of the inputs.

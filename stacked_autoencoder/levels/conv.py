@@ -59,8 +59,7 @@ class ConvLevel(Level):
             has several resolutions. The first is an eighth of that of the input, and the width doubles with each
             halving.
         depth: number of residual blocks per resolution, in the encoder and in the decoder. The default is 3 for a
-            factor of 8, where a block is cheap and there is only one resolution, and for vectors of inputs that are not
-            halved; 1 otherwise.
+            factor of 8, where a block is cheap and there is only one resolution, and 1 otherwise.
         activation: name of a Keras activation, applied before each convolution of a block. `silu` reaches nearly the
             loss of `gelu` (within 1 %) at a third of its cost on a CPU. `relu` and `elu` learn less per step.
         latent_dim: if set, the level outputs a vector with this number of values. It needs inputs of one known size.
@@ -130,8 +129,7 @@ class ConvLevel(Level):
         self.n_scalings = positive_int("n_scalings", n_scalings, least=0)
         self.size = positive_int("size", size)
         if depth is None:
-            is_cheap = self.factor == LARGEST_PATCH or (latent_dim is not None and self.factor == 1)
-            depth = 3 if is_cheap else 1
+            depth = 3 if self.factor == LARGEST_PATCH else 1
         self.depth = positive_int("depth", depth, least=0)
         self.activation = activation_name("activation", activation)
         self.output_activation = activation_name("output_activation", output_activation)

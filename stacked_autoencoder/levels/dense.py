@@ -138,7 +138,8 @@ class DenseLevel(Level):
         return {layer.name: layer for layer in self._encoder_layers()} if self.tied else {}
 
     def input_layers(self) -> list[tuple[layers.Layer, int]]:
-        return [(self.encoder.get_layer("dense0"), 0)]
+        # A tied kernel reads and writes data, so it has no unit.
+        return [] if self.tied else [(self.encoder.get_layer("dense0"), 0)]
 
     def unit(self, deviation: float) -> float:
         # The kernels of the initialisation are orthogonal in this unit. With the standard deviation instead, the loss

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -51,7 +52,7 @@ def step_scales(levels: Sequence[Level], inputs: np.ndarray, error: float) -> tu
             for layer in map(model.get_layer, names):
                 scales |= {id(variable): relative for variable in layer.trainable_variables}
         for layer, first in level.input_layers():
-            units |= _units_of_reader(layer, first, mean, unit, units)
+            units |= _units_of_reader(layer, first, mean, deviation, units)
         inputs = encodings
     return scales, units
 
@@ -112,25 +113,30 @@ def _rows(level: Level, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _units_of_reader(
-    layer: keras.layers.Layer, first: int, mean: np.ndarray, unit: float, units: Mapping[int, Units]
+    layer: keras.layers.Layer, first: int, mean: np.ndarray, deviation: float, units: Mapping[int, Units]
 ) -> dict[int, Units]:
     """Returns the units of kernel and bias of a layer, or cell, that reads the inputs of a level.
+
+    A kernel with more inputs than outputs is measured in units of an orthogonal matrix: the inputs have few principal
+    components, so steps of the size of single inputs would be too large.
 
     Args:
         layer: the layer.
         first: number of rows of the kernel that read something else. They come first.
         mean: mean of each channel of the inputs.
-        unit: inverse size of the kernel.
+        deviation: standard deviation of the inputs.
         units: the units of layers that write data, which may include this one.
     """
     written = units.get(id(layer.kernel), Units()).size
+    rows, outputs = math.prod(layer.kernel.shape[:-1]), layer.kernel.shape[-1]
+    unit = deviation * math.sqrt(max(1.0, (rows - first) / outputs))
     repeats = (layer.kernel.shape[-2] - first) // len(mean)
     centre = np.concatenate([np.zeros(first), np.tile(mean, repeats)]).astype(np.float32)[:, None]
+    size = written / unit
     if first:
-        size = np.concatenate([np.ones(first), np.full(len(centre) - first, 1 / unit)])
-        size = (written * size).astype(np.float32)[:, None]
-    else:
-        size = written / unit
+        own = np.full(len(centre), written)
+        own[first:] /= unit
+        size = own.astype(np.float32)[:, None]
     if layer.bias is None or not layer.bias.trainable:
         return {id(layer.kernel): Units(size)}
     return {id(layer.kernel): Units(size, centre, layer.bias), id(layer.bias): Units(written)}

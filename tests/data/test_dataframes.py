@@ -128,6 +128,7 @@ def test_a_table_for_a_stack_of_images_gets_the_reshaping_that_works():
     assert len(taken(frame, (48,))) == 5
 
 
+@pytest.mark.filterwarnings("ignore:Some columns of `images` vary less:UserWarning")
 def test_a_stack_trains_on_a_table_with_empty_cells():
     sae = Autoencoder(shape=(6,), levels=[DenseLevel(4)], missing="ignore")
     (history,) = sae.train(with_gaps(), epochs=2, verbose=0)

@@ -60,7 +60,7 @@ def test_output_layers_take_steps_proportional_to_the_error(images):
         assert scales[id(kernel)] == pytest.approx(0.1 / deviation, rel=1e-5)
         assert units[id(kernel)].size == pytest.approx(spread, rel=1e-5)
     patchify = level.encoder.get_layer("patchify")
-    assert units[id(patchify.kernel)].size == pytest.approx(1 / deviation, rel=1e-5)
+    assert units[id(patchify.kernel)].size == pytest.approx(1 / deviation / np.sqrt(4 * 4 * 3 / 4), rel=1e-5)
     np.testing.assert_allclose(units[id(patchify.kernel)].mean[:, 0], images.mean(axis=(0, 1, 2)), rtol=1e-4)
 
 
