@@ -13,9 +13,7 @@ VECTORS = IMAGES.reshape(288, 64) + IMAGES.reshape(288, 64)[::-1] ** 2
 KINDS = {
     "conv": (lambda: [ConvLevel(4, 2, size=16)], IMAGES),
     "conv vector": (lambda: [ConvLevel(latent_dim=6, n_scalings=1, size=16)], IMAGES),
-    "dense": (lambda: [DenseLevel([32, 6])], VECTORS),
-    "dense tanh": (lambda: [DenseLevel([32, 6], activation=["tanh", "linear"])], VECTORS),
-    "two dense": (lambda: [DenseLevel([32, 12]), DenseLevel(4)], VECTORS),
+    "dense": (lambda: [DenseLevel([32, 12], activation=["tanh", "relu"]), DenseLevel(4)], VECTORS),
     "lstm": (lambda: [SequenceLevel(8)], SERIES),
     "conditional gru": (lambda: [SequenceLevel([12, 8], conditional=True, target="both", cell="gru")], SERIES),
 }
