@@ -51,8 +51,8 @@ class Autoencoder:
         size: width of the networks, the number of filters per convolution (not the size of the images); 64 by default.
             It can't be combined with `preset`.
         n_out: features per pixel of each encoding, the number of its channels.
-        n_scalings: number of times that each level halves height and width. A level has the factor `2**n_scalings`. A
-            level that encodes encodings as vectors (`latent_dim`) halves them only while a side is larger than 8.
+        n_scalings: number of times that each level halves height and width. A level has the factor `2**n_scalings`.
+            With `latent_dim` and several levels, the last level halves its input only while a side is larger than 8.
         n_levels: number of levels.
         latent_dim: if given, the last level encodes each image as a vector of this length.
         shape: shape of one image, `(height, width, channels)`, with `None` for a side that may differ between images.

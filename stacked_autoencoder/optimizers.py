@@ -44,9 +44,9 @@ class Units:
     """The unit in which an optimizer moves a variable, so that its steps do not depend on the unit of the data.
 
     An optimizer with a fixed step size assumes that inputs and outputs of each layer have a mean near 0 and a standard
-    deviation near 1. A layer that reads data of mean `m` and deviation `s`, and writes values of deviation `o`, is
-    trained as if it read `(x - m) / s` and wrote `y / o`. With the kernel `K` and the bias `b` of the layer, that is
-    the kernel `K * s / o` and the bias `(b + m @ K) / o`.
+    deviation near 1. Therefore, a layer that reads data `x` of mean `m` and deviation `s`, and outputs `y` of deviation
+    `o`, is trained as if it read `(x - m) / s` and output `y / o`. If the layer has the kernel `K` and the bias `b`,
+    that layer has the kernel `K * s / o` and the bias `(b + m @ K) / o`.
 
     Attributes:
         size: the variable in units of the data divided by the variable in normalised units: `o / s` for a kernel, `o`
@@ -194,7 +194,7 @@ class ConvMuon(keras.optimizers.Optimizer):
             units = self.units_of(variable)
             if units.mean is not None:
                 gradient = gradient - units.mean * _of_inputs(of_variable[id(units.bias)])
-            result.append(gradient if isinstance(units.size, float) and units.size == 1.0 else gradient * units.size)
+            result.append(gradient * units.size)
         return result
 
     def _adam_step(
@@ -361,8 +361,8 @@ class LevelMuon(ConvMuon):
     Args:
         learning_rate: a number or a schedule.
         scales: `id` of a variable that Adam updates → factor on its learning rate. Adam also updates biases.
-        unit: the loss before the first step, by which gradients are divided. Losses depend on the unit of the data and
-            on how well PCA describes them.
+        start_loss: the loss before the first step, by which gradients are divided. Losses depend on the unit of the
+            data and on how well PCA describes them.
         units: `id` of a variable → its `Units`.
     """
 
@@ -371,18 +371,19 @@ class LevelMuon(ConvMuon):
         learning_rate: LearningRate,
         *,
         scales: Mapping[int, float],
-        unit: float,
+        start_loss: float,
         units: Mapping[int, Units] = MappingProxyType({}),
     ) -> None:
         # Always the same name, since TensorFlow never frees some of the memory of each new name.
         super().__init__(learning_rate, global_clipnorm=CLIP, name="level_muon")
-        self.scales, self.unit, self.units = MappingProxyType(dict(scales)), unit, MappingProxyType(dict(units))
+        self.start_loss = start_loss
+        self.scales, self.units = MappingProxyType(dict(scales)), MappingProxyType(dict(units))
 
     def units_of(self, variable: keras.Variable) -> Units:
         return self.units.get(id(variable), Units())
 
     def normalised(self, gradients: Sequence[tf.Tensor], variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
-        return [gradient / self.unit for gradient in super().normalised(gradients, variables)]
+        return [gradient / self.start_loss for gradient in super().normalised(gradients, variables)]
 
     def uses_adam(self, variable: keras.Variable) -> bool:
         return len(variable.shape) < 2 or variable.name == "bias" or id(variable) in self.scales  # a GRU has two biases

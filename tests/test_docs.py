@@ -223,6 +223,7 @@ INTERNAL = {
     "LatentHead": {"restored"},
     "SequenceLevel": {"following", "parts", "values"},
     "Level": {
+        "decoders",
         "filled",
         "get_state",
         "get_training_weights",
@@ -239,12 +240,13 @@ INTERNAL = {
         "network",
         "rebuild",
         "reconstruction_layers",
+        "reconstruction_unit",
         "set_state",
         "set_training_weights",
         "set_weights",
         "sizes",
     }
-    | {"statistics", "unit"},
+    | {"statistics"},
 }
 
 

@@ -38,7 +38,7 @@ def test_the_schedule_warms_up_and_ends_at_zero():
 
 def test_biases_and_layers_that_write_an_output_take_adams_steps_scaled():
     free, held = keras.Variable(np.zeros(3, np.float32)), keras.Variable(np.zeros((3, 3), np.float32))
-    optimizer = LevelMuon(0.1, scales={id(held): 0.01}, unit=1.0)
+    optimizer = LevelMuon(0.1, scales={id(held): 0.01}, start_loss=1.0)
     optimizer.apply([tf.ones(3), tf.ones((3, 3))], [free, held])
     np.testing.assert_allclose(free.numpy(), -0.1, rtol=1e-4)
     np.testing.assert_allclose(held.numpy(), -0.001, rtol=1e-4)
@@ -48,7 +48,7 @@ def test_biases_and_layers_that_write_an_output_take_adams_steps_scaled():
 def test_kernels_move_by_a_nearly_orthogonal_matrix(size):
     kernel = keras.Variable(np.zeros((3, 3, 2, 4), np.float32))
     gradient = np.random.default_rng(0).standard_normal((18, 4)) * [10, 3, 1, 0.3]  # directions unlike in strength
-    optimizer = LevelMuon(0.1, scales={}, unit=1000.0)
+    optimizer = LevelMuon(0.1, scales={}, start_loss=1000.0)
     optimizer.apply([tf.constant(size * gradient.reshape(3, 3, 2, 4), tf.float32)], [kernel])
     moved = kernel.numpy().reshape(18, 4)
     strengths = np.linalg.svd(moved, compute_uv=False) / (0.1 * 0.2 * np.sqrt(18))
@@ -59,7 +59,7 @@ def test_kernels_move_by_a_nearly_orthogonal_matrix(size):
 @pytest.mark.parametrize("size", [0.0, 1e-25, 1e-21, 1e-18])
 def test_kernels_with_next_to_no_gradient_hardly_move(size):
     kernel = keras.Variable(np.ones((3, 4), np.float32))
-    optimizer = LevelMuon(0.1, scales={}, unit=1.0)
+    optimizer = LevelMuon(0.1, scales={}, start_loss=1.0)
     optimizer.apply([tf.fill((3, 4), tf.constant(size, tf.float32))], [kernel])
     np.testing.assert_allclose(kernel.numpy(), 1 - 0.1 * WEIGHT_DECAY, rtol=1e-5)
 
@@ -114,14 +114,14 @@ def test_muons_step_is_traced_once_for_kernels_of_a_shape():
         return muon_step_of_shape((3, 3, 2, 7)).experimental_get_tracing_count()
 
     kernels = [keras.Variable(np.zeros((3, 3, 2, 7), np.float32)) for _ in range(3)]
-    assert step_all(LevelMuon(0.1, scales={}, unit=1.0), kernels) == 1
-    assert step_all(LevelMuon(0.2, scales={}, unit=0.1), kernels) == 1
+    assert step_all(LevelMuon(0.1, scales={}, start_loss=1.0), kernels) == 1
+    assert step_all(LevelMuon(0.2, scales={}, start_loss=0.1), kernels) == 1
     assert step_all(ConvMuon(0.1), kernels) == 1
 
 
 def test_only_muons_kernels_decay():
     kernel, end, bias = (keras.Variable(np.ones(shape, np.float32)) for shape in ((3, 3), (3, 3), (3,)))
-    optimizer = LevelMuon(0.1, scales={id(end): 1.0}, unit=1.0)
+    optimizer = LevelMuon(0.1, scales={id(end): 1.0}, start_loss=1.0)
     optimizer.apply([tf.zeros((3, 3)), tf.zeros((3, 3)), tf.zeros(3)], [kernel, end, bias])
     np.testing.assert_allclose(kernel.numpy(), 1 - 0.1 * WEIGHT_DECAY, rtol=1e-6)
     np.testing.assert_array_equal(end.numpy(), 1)
@@ -141,7 +141,7 @@ def test_a_layer_moves_as_if_its_data_were_normalised(kind, biases):
         scales = {id(kernel): 0.5} if kind == "adam" else {}
         if units:
             units = {id(kernel): Units(size, units["mean"], bias), id(bias): Units(written)}
-        optimizer = LevelMuon(0.05, scales=scales, unit=np.mean(np.square(targets)), units=units)
+        optimizer = LevelMuon(0.05, scales=scales, start_loss=np.mean(np.square(targets)), units=units)
         x, y = (tf.constant(each, tf.float32) for each in (inputs, targets))
         for _ in range(8):
             with tf.GradientTape() as tape:

@@ -82,7 +82,7 @@ def _check_square(arguments: Namespace, n_levels: int) -> None:
     """Refuses pictures that are smaller than the factor of a new stack."""
     n_scalings = 2 if arguments.n_scalings is None else arguments.n_scalings
     if arguments.latent_dim is not None:
-        n_levels = max(1, n_levels - 1)  # a level that encodes encodings as vectors takes them in any size
+        n_levels = max(1, n_levels - 1)  # the last of several levels then takes inputs of any size
     factor = 2 ** (n_scalings * n_levels)
     for name in ("side", "crop"):
         square = getattr(arguments, name)

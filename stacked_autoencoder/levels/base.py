@@ -142,8 +142,8 @@ class Level(ABC):
         """
         return []
 
-    def unit(self, deviation: float) -> float:
-        """Returns the size of the kernels that write reconstructions.
+    def reconstruction_unit(self, deviation: float) -> float:
+        """Returns the `Units.size` of the layers that output reconstructions.
 
         Args:
             deviation: standard deviation of the inputs.
@@ -152,7 +152,7 @@ class Level(ABC):
 
     def reconstruction_layers(self) -> list[keras.layers.Layer]:
         """Returns the layers whose outputs are reconstructions, or summands of them."""
-        return [self.decoder.get_layer(name) for name in self.output_layers[1]]
+        return [model.get_layer(name) for model in self.decoders() for name in self.output_layers[1]]
 
     def sizes(self, input_shape: Shape) -> set[int]:
         """Returns side lengths that must occur among the shapes of the decoder's weights.
@@ -164,6 +164,10 @@ class Level(ABC):
     def models(self) -> dict[str, keras.Model]:
         """Returns the models that are saved, by name."""
         return {"encoder": self.encoder, "decoder": self.decoder}
+
+    def decoders(self) -> list[keras.Model]:
+        """Returns the models that are saved, except the encoder."""
+        return [model for name, model in self.models().items() if name != "encoder"]
 
     def prepare_for(self, above: Level) -> None:  # noqa: B027  most levels need no change
         """Prepares this level for another level on top of it, where that is necessary.

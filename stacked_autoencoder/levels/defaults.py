@@ -5,10 +5,10 @@ from __future__ import annotations
 from stacked_autoencoder.levels.conv import ConvLevel
 from stacked_autoencoder.utils.images import Shape
 
-# Largest side of the features from which a level computes a vector. With smaller features, the loss is higher: 0.0101
-# instead of 0.0074 on Fashion-MNIST with 30 values.
+# The last level of several, with `latent_dim`, halves its input only while a side is larger than this. On Fashion-MNIST
+# with 30 values, the loss after three epochs is then 0.0073 instead of 0.0105.
 VECTOR_SIDE = 8
-VECTOR_DEPTH = 3  # residual blocks of a vector level on encodings that are not halved, where a block is cheap
+VECTOR_DEPTH = 3  # its residual blocks if it halves nothing, since a block is cheap then
 
 
 def default_levels(
@@ -23,9 +23,9 @@ def default_levels(
 ) -> list[ConvLevel]:
     """Creates the levels of a stack.
 
-    All levels have the same width. Image-shaped levels divide height and width by `2**n_scalings`. A level that encodes
-    encodings as vectors halves height and width only as long as they are larger than `VECTOR_SIDE`, and has more blocks
-    if it halves nothing.
+    All levels have the same width. Each divides height and width by `2**n_scalings`. With `latent_dim` and several
+    levels, however, the last level halves its input only while a side is larger than `VECTOR_SIDE`, and has more
+    residual blocks if it halves nothing.
 
     Args:
         shape: shape of one image.
@@ -42,14 +42,15 @@ def default_levels(
             f"`levels=[{level}]`, or `shape=(height, width, channels)` for images, with one channel if they are grey. "
             f"Received: shape={tuple(shape)}"
         )
-    levels = [ConvLevel(n_out, n_scalings, size, depth) for _ in range(n_levels)]
+    n_images = n_levels - (latent_dim is not None)  # levels with image-shaped encodings
+    levels = [ConvLevel(n_out, n_scalings, size, depth) for _ in range(n_images)]
     if latent_dim is not None:
-        if n_levels > 1:
-            factor = levels[0].factor ** (n_levels - 1)
+        if levels:
+            factor = levels[0].factor ** n_images
             n_scalings = _halvings([-(-side // factor) for side in shape[:-1] if side is not None])
             if depth is None and n_scalings == 0:
                 depth = VECTOR_DEPTH
-        levels[-1] = ConvLevel(n_out, n_scalings, size, depth, latent_dim=latent_dim)
+        levels.append(ConvLevel(n_out, n_scalings, size, depth, latent_dim=latent_dim))
     return levels
 
 

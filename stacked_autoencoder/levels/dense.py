@@ -141,7 +141,7 @@ class DenseLevel(Level):
         # A tied kernel reads and writes data, so it has no unit.
         return [] if self.tied else [(self.encoder.get_layer("dense0"), 0)]
 
-    def unit(self, deviation: float) -> float:
+    def reconstruction_unit(self, deviation: float) -> float:
         # The kernels of the initialisation are orthogonal in this unit. With the standard deviation instead, the loss
         # after three epochs on Fashion-MNIST is 1 % (one hidden layer) or 5 % (two) higher.
         return 1.0 if self.tied else deviation * math.sqrt(math.prod(self.input_shape) / self.units[0])

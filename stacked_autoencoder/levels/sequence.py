@@ -171,16 +171,14 @@ class SequenceLevel(Level):
         self.build(self.input_shape, self.index)
 
     def input_layers(self) -> list[tuple[layers.Layer, int]]:
-        first = self.encoder.get_layer(f"{self.cell}0")
-        readers = [(first.cell, 0), (self.encoder.get_layer("linear"), 0)]
-        if self.conditional:  # the decoder also reads its previous output, behind the encoding
-            decoders = [model for name, model in self.models().items() if name != "encoder"]
-            readers += [(model.get_layer(f"cell{len(self.units) - 1}"), self.units[-1]) for model in decoders]
-        return readers
+        return [*self._recurrent_input_layers(), (self.encoder.get_layer("linear"), 0)]
 
-    def reconstruction_layers(self) -> list[layers.Layer]:
-        decoders = [model for name, model in self.models().items() if name != "encoder"]
-        return [model.get_layer(name) for model in decoders for name in self.output_layers[1]]
+    def _recurrent_input_layers(self) -> list[tuple[layers.Layer, int]]:
+        cells = [(self.encoder.get_layer(f"{self.cell}0").cell, 0)]
+        if self.conditional:  # each step of the decoder reads the encoding, then the previous step
+            last = f"cell{len(self.units) - 1}"
+            cells += [(decoder.get_layer(last), self.units[-1]) for decoder in self.decoders()]
+        return cells
 
     def sizes(self, input_shape: Shape) -> set[int]:
         """Returns the size of a sequence if the decoder is unrolled: it must occur among the shapes of its weights."""
@@ -252,9 +250,7 @@ class SequenceLevel(Level):
         self.encoder.get_layer("linear").set_weights([down, -code.mean @ down])
         self.decoder.get_layer("linear").set_weights([code.components.T / scale, code.mean])
         sample = self._sample(stream)
-        for layer, first in self.input_layers():
-            if layer is not self.encoder.get_layer("linear"):
-                self._normalise_features(layer, first, sample)
+        self._normalise_features(sample)
         if self.target != "input":
             predictor = self.decoder if self.target == "next" else self.predictor
             encodings, targets = self.encode(delayed(sample)).astype(np.float64), self._linear_view(sample)
@@ -279,23 +275,19 @@ class SequenceLevel(Level):
                 break
         return np.concatenate(batches)
 
-    def _normalise_features(self, layer: layers.Layer, first: int, sample: np.ndarray) -> None:
-        """Scales a recurrent layer, or cell, as if every feature had mean 0 and variance 1.
-
-        Args:
-            layer: the layer.
-            first: number of rows of its kernel that multiply something else. They come first.
-            sample: sequences.
-        """
+    def _normalise_features(self, sample: np.ndarray) -> None:
+        """Scales the recurrent layers that read sequences as if every feature had mean 0 and variance 1."""
         steps = sample[np.asarray(self._is_not_padding(sample))].astype(np.float64)
-        kernel, bias = np.asarray(layer.kernel), np.asarray(layer.bias)
-        deviation = steps.std(axis=0)
+        mean, deviation = steps.mean(axis=0), steps.std(axis=0)
         largest = max(deviation.max(), np.sqrt(SMALLEST))
-        scaled = kernel[first:] / np.where(deviation > CONSTANT * largest, deviation, largest)[:, None]
-        shift = steps.mean(axis=0) @ scaled
-        layer.kernel.assign(np.concatenate([kernel[:first], scaled]))
-        # A GRU also has a recurrent bias.
-        layer.bias.assign(bias - (np.stack([shift, 0 * shift]) if bias.ndim == 2 else shift))
+        divisor = np.where(deviation > CONSTANT * largest, deviation, largest)[:, None]
+        for cell, first in self._recurrent_input_layers():
+            kernel, bias = np.asarray(cell.kernel), np.asarray(cell.bias)
+            scaled = kernel[first:] / divisor
+            shift = mean @ scaled
+            cell.kernel.assign(np.concatenate([kernel[:first], scaled]))
+            # A GRU also has a recurrent bias.
+            cell.bias.assign(bias - (np.stack([shift, 0 * shift]) if bias.ndim == 2 else shift))
 
 
 def _one_of(argument: str, value: Any, known: Any) -> str:

@@ -39,6 +39,7 @@ from stacked_autoencoder.utils.seeds import check_random_state
 
 ALL = "_all"  # replaces the level index in the names of files
 NPZ = {"train": re.compile(r"(start|now|done)\d+\.npz"), "fine_tune": re.compile(rf"(start|now|done){ALL}\.npz")}
+DATA = ("images", "validation_data")  # keys of `described`
 MARK = "trained before"  # a key that only the JSON of `described` has
 LARGEST_CALL = 1 << 24  # bytes
 LINEAR = ("mean", "components", "variances", "residual")
@@ -274,28 +275,23 @@ def _difference(name: str, earlier: Any, now: Any) -> str:
     if name == MARK:
         if earlier[0] == now[0]:
             return "the stack has other weights"
-        return f"the stack was {_trained(earlier[0])} and is now {_trained(now[0])} before the call"
+        return f"the stack was {_trained(earlier[0])} when that call began and is now {_trained(now[0])}"
     if name == "levels":
         return "the levels have other arguments"
-    before, after = _shown(earlier), _shown(now)
+    before, after = _shown(name, earlier), _shown(name, now)
     return f"`{name}` has other values" if before == after else f"`{name}` was {before} and is now {after}"
 
 
 def _trained(indices: Sequence[int]) -> str:
-    return f"trained in levels {printable(str(indices), 100)}" if indices else "untrained"
+    return f"trained in levels {printable(indices, 100)}" if indices else "untrained"
 
 
-def _are_sources(value: Any) -> bool:
-    """Whether this is a value of `_described`."""
-    return isinstance(value, list) and all(isinstance(each, list) and len(each) == 2 for each in value) and bool(value)
-
-
-def _shown(value: Any) -> str:
-    """Shows a value of `described`: data by their description, an optimizer by its name."""
-    if _are_sources(value):
-        return " with ".join(printable(description) for description, _ in value)
-    if isinstance(value, list) and len(value) == 2 and isinstance(value[1], dict):
+def _shown(name: str, value: Any) -> str:
+    """Shows a value of `described`: data by their description, an optimizer by its name. Files may hold anything."""
+    if name in DATA and isinstance(value, list) and all(isinstance(each, list) and each for each in value):
+        return " with ".join(printable(source[0]) for source in value)
+    if name == "optimizer" and isinstance(value, list) and value:
         return printable(value[0], 100)
-    if isinstance(value, dict):
-        value = {int(key) if str(key).isdecimal() else key: each for key, each in value.items()}
+    if name == "epochs" and isinstance(value, dict):
+        return printable({int(key) if key.isdecimal() else key: each for key, each in value.items()}, 100)
     return printable(value, 100)

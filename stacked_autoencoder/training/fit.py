@@ -25,7 +25,7 @@ from stacked_autoencoder.training.checkpoint_callback import CheckpointCallback
 from stacked_autoencoder.training.loop import run_epochs
 from stacked_autoencoder.training.model import ReconstructionModel
 from stacked_autoencoder.training.report import FitReport
-from stacked_autoencoder.training.units import check_units, step_scales
+from stacked_autoencoder.training.units import check_units, scales_and_units
 from stacked_autoencoder.training.validation import LossEvaluator
 from stacked_autoencoder.utils.checks import SMALLEST, positive_int, positive_number
 from stacked_autoencoder.utils.generators import releasing_frames
@@ -244,5 +244,6 @@ def optimizer_for(
         learning_rate: a number or a schedule.
         loss: loss of the levels before the first step; by default `error`.
     """
-    scales, units = step_scales(levels, inputs, max(error, SMALLEST))
-    return LevelMuon(learning_rate, scales=scales, unit=max(error if loss is None else loss, SMALLEST), units=units)
+    start_loss = max(error if loss is None else loss, SMALLEST)
+    scales, units = scales_and_units(levels, inputs, max(error, SMALLEST))
+    return LevelMuon(learning_rate, scales=scales, start_loss=start_loss, units=units)

@@ -19,7 +19,9 @@ TIED_DEVIATIONS = (1e-2, 1e2)
 NAMED = 5  # columns to name in a warning
 
 
-def step_scales(levels: Sequence[Level], inputs: np.ndarray, error: float) -> tuple[dict[int, float], dict[int, Units]]:
+def scales_and_units(
+    levels: Sequence[Level], inputs: np.ndarray, error: float
+) -> tuple[dict[int, float], dict[int, Units]]:
     """Returns what makes the steps of the optimizer independent of the unit of the data and of the size of the error.
 
     Adam moves every weight by about the learning rate, whatever the loss. After the closed-form initialisation, the
@@ -45,7 +47,7 @@ def step_scales(levels: Sequence[Level], inputs: np.ndarray, error: float) -> tu
             relative = float(np.sqrt(error)) / deviation
         for layer in map(level.encoder.get_layer, level.output_layers[0]):
             units |= {id(variable): Units(float(encodings.std()) or 1.0) for variable in layer.trainable_variables}
-        unit = level.unit(deviation)
+        unit = level.reconstruction_unit(deviation)
         for layer in level.reconstruction_layers():
             units |= {id(variable): Units(unit) for variable in layer.trainable_variables}
         for model, names in zip((level.encoder, level.decoder), level.output_layers, strict=True):

@@ -224,6 +224,10 @@ CHANGES = [
     ({"batch_size": 4, "learning_rate": 0.02}, "`learning_rate` was None and is now 0.02; `batch_size` was 8"),
     ({"optimizer": "adam"}, r"`optimizer` was None and is now Adam\."),
     ({"validation_data": blobs(8, 8, 1)}, "`validation_data` was None and is now 8 images of shape"),
+    (
+        {"callbacks": lambda index: [keras.callbacks.History(), keras.callbacks.LambdaCallback()][:: 1 - 2 * index]},
+        r"`callbacks` was \['KillAfter'\] and is now \[\['History', 'LambdaCallback'\], \['LambdaCallback', '",
+    ),
     ({"levels": [0], "epochs": [3]}, r"`epochs` was \{0: 3, 1: 2\} and is now \{0: 3\}"),
 ]
 
@@ -252,7 +256,7 @@ def test_other_images_or_another_stack_raise_an_error(tmp_path):
     trained = stack()
     train(trained, images, epochs=[0, 0])
     with pytest.raises(
-        ValueError, match=r"the stack was untrained and is now trained in levels \[0, 1\] before the call"
+        ValueError, match=r"the stack was untrained when that call began and is now trained in levels \[0, 1\]"
     ):
         train(trained, images, path)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, SequenceLevel
-from stacked_autoencoder.training.units import step_scales
+from stacked_autoencoder.training.units import scales_and_units
 from tests.conftest import blobs, waves
 
 IMAGES, SERIES = blobs(288, 8, 1), waves(288)
@@ -50,7 +50,7 @@ def test_output_layers_take_steps_proportional_to_the_error(images):
     level = ConvLevel(n_out=4, size=4)
     level.build((16, 16, 3))
     level.adapt(lambda: iter([images]))
-    scales, units = step_scales([level], images, 0.01)
+    scales, units = scales_and_units([level], images, 0.01)
     assert len(scales) == 8  # kernel and bias of linear and residual, both ways
     deviation = np.sqrt(np.mean(np.square(images - images.mean(axis=(0, 1, 2)))))
     for model, spread in ((level.encoder, level.encode(images).std()), (level.decoder, deviation)):
