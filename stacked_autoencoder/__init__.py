@@ -6,6 +6,7 @@ Public names are imported on first use, so that `import stacked_autoencoder` alo
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from stacked_autoencoder.utils.allocator import keep_freed_memory
 from stacked_autoencoder.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from stacked_autoencoder.levels.sequence import SequenceLevel
     from stacked_autoencoder.store.encoding_store import EncodingStore
     from stacked_autoencoder.utils.errors import LoadError
+
+keep_freed_memory()
 
 __all__ = [
     "Autoencoder",

@@ -1,7 +1,6 @@
-"""Principal component analysis (PCA) of streams of images (Pearson 1901; Eckart and Young 1936), and least squares.
+"""Principal component analysis (PCA) of streams of images (Pearson 1901; Eckart and Young 1936).
 
-`fit_linear_code` computes PCA of a stream of images or of their patches. `least_squares` fits a linear map to pairs of
-samples.
+`fit_linear_code` computes PCA of a stream of images or of their patches.
 """
 
 from __future__ import annotations
@@ -137,7 +136,7 @@ def rotate(small: np.ndarray, basis: np.ndarray, n: int) -> tuple[np.ndarray, np
 
 
 EXACT_UP_TO = 4096  # values per patch: the moment matrix takes 8 * 4096**2 bytes = 134 MB
-WORK = 1e11  # multiplications to spend on second moments, a few seconds on a laptop
+WORK = 5e10  # multiplications to spend on second moments, a few seconds on a laptop
 READING = 500  # multiplications that take as long as reading one value
 FEWEST = 20_000  # least number of patches to read, of any size
 DUAL_VALUES = 5e7  # values of patches to keep for the Gram matrix: 200 MB
@@ -310,12 +309,3 @@ class LinearFit:
 def fit_linear_code(stream: BatchFunction, factor: int | None, n: int) -> LinearCode:
     """Returns PCA with `n` components of the patches of a stream of images; see `LinearFit`."""
     return LinearFit(stream, factor).code(n)
-
-
-def least_squares(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """Returns the least-squares linear map between centred samples, `(inputs, outputs)`, with a small ridge penalty."""
-    centred = inputs - inputs.mean(axis=0)
-    square = centred.T @ centred
-    ridge = np.trace(square) / len(inputs)  # the mean square of a sample, so that it matters only for few samples
-    square[np.diag_indices_from(square)] += max(ridge, SMALLEST)
-    return np.linalg.solve(square, centred.T @ (outputs - outputs.mean(axis=0)))

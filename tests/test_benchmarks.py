@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from benchmarks import __main__ as every_benchmark
-from benchmarks.harness import clocks, data, designs, operations, profiling
+from benchmarks.harness import clocks, data, designs, measures, operations, profiling, taef2
 from benchmarks.harness.clocks import Curve
 from benchmarks.quality import classifiers, colours, fashion, kinds, photographs, presets, pretraining, units
 from benchmarks.quality import heads as heads_benchmark
@@ -30,10 +30,11 @@ def pixels(count, side, seed=0):
 def tiny(monkeypatch):
     monkeypatch.setattr(data, "training_crops", lambda count=64, swap_colours=True, side=64: pixels(count, side))
     monkeypatch.setattr(data, "validation_tiles", lambda: pixels(8, 64, seed=1))
-    monkeypatch.setattr(data, "test_tiles", lambda folder: pixels(8, 64, seed=2))
+    monkeypatch.setattr(data, "test_pictures", lambda folder: [pixels(4, 64, seed=2), pixels(4, 64, seed=3)])
     for module in (designs, photographs):
         monkeypatch.setattr(module, "SIZE", 4)
-    monkeypatch.setattr(designs, "FASHION_SIZE", 4)
+    for arguments in (*designs.PHOTOGRAPHS.values(), designs.FASHION):
+        monkeypatch.setitem(arguments, "size", 4)
 
 
 @pytest.fixture
@@ -54,12 +55,15 @@ def test_photographs(tmp_path, capsys):
     file, code = tmp_path / "rows.json", "4x4x32"
     options = ["--minutes", "0.02", "--longer-minutes", "0.03", "--count", "64", "--json", str(file)]
     rows = photographs.main(["--codes", code, "--longer", code, *options])
-    assert [line["design"] for line in rows] == ["PCA", "usual design", "ours", "ours, longer"]
-    assert {line["values"] for line in rows} == {4 * 4 * 32}
-    pca, usual, mine, longer = rows
-    assert max(mine["valid"], longer["valid"]) <= 1.01 * pca["valid"]  # the start, and `train` keeps what is best there
-    assert mine["loss"] != mine["valid"]  # another set of pictures
+    assert [line["design"] for line in rows] == ["PCA", "closed form", "usual design", "ours", "ours, longer"]
+    pca, start, usual, mine, longer = rows
+    assert (pca["of_pca"], pca["worst"], pca["worse"], pca["valid"]) == (1, 1, 0, 1)
+    assert start["valid"] < 1.05
+    assert max(mine["valid"], longer["valid"]) <= 1.01 * start["valid"]  # `train` keeps what is best there
+    assert mine["worst"] >= mine["of_pca"] > 0
     assert 0 <= mine["worse"] <= 1
+    assert 0 < pca["sharpness"] < 1
+    assert pca["ssim"] > usual["ssim"]
     assert usual["step_ms"] > 0
     assert json.loads(file.read_text()) == rows
     assert "usual design" in capsys.readouterr().out
@@ -105,7 +109,7 @@ def test_roofline(monkeypatch, capsys):
 def test_the_twin_in_pytorch_computes_what_ours_does(code):
     torch_twin = pytest.importorskip("benchmarks.harness.torch_twin", reason="needs PyTorch", exc_type=ImportError)
     images = np.random.default_rng(0).uniform(-1, 1, (8, 64, 64, 3)).astype(np.float32)  # no code restores noise
-    sae = Autoencoder(shape=(64, 64, 3), levels=[photographs.level_for(code)])
+    sae = Autoencoder(shape=(64, 64, 3), levels=[designs.level_for(code)])
     sae.train(images, epochs=1, verbose=0)
     net = torch_twin.twin(sae.levels[0])
     encodings = torch_twin.encoding(net, images)().permute(0, 2, 3, 1).numpy()
@@ -251,24 +255,75 @@ def test_crops_with_and_without_swapped_colours(monkeypatch):
     assert kept["loss"] != swapped["loss"]
 
 
-def test_tiles_on_which_a_level_is_worse_than_pca_are_counted():
+def test_measures_compare_with_pca_by_picture_and_by_tile():
+    pictures = [pixels(4, 16, seed=1), pixels(2, 16, seed=2)]
     sae = Autoencoder(shape=(16, 16, 3), levels=[ConvLevel(4, 2, 4)])
     sae.train(pixels(64, 16), epochs=0, verbose=0)
-    tiles = pixels(8, 16, seed=1)
-    residual = sae.levels[0].decoder.get_layer("residual")
-    residual.set_weights([residual.get_weights()[0], np.full(3, 0.5)])  # every pixel is off by a half
-    assert designs.share_worse_than_pca(sae, tiles) == 1
-    residual.set_weights([residual.get_weights()[0], np.zeros(3)])
-    sae.levels[0].linear_code.components[:] = 0  # now PCA loses everything
-    assert designs.share_worse_than_pca(sae, tiles) == 0
+    pca = measures.pca_of(sae)
+    found = measures.measures(pca, pca, pictures)
+    assert (found["of_pca"], found["worst"], found["worse"]) == (1, 1, 0)
+    every = np.concatenate(pictures)
+    assert found["loss"] == pytest.approx(sae.evaluate(every, return_dict=True)[0]["pca_loss"], rel=1e-4)
+
+    def off_on_the_second(images):
+        return pca(images) + (0.5 if len(images) == 2 else 0.0)
+
+    found = measures.measures(off_on_the_second, pca, pictures)
+    assert found["worse"] == pytest.approx(1 / 3)
+    assert found["worst"] > found["of_pca"] > 1
+    assert found["sharpness"] == pytest.approx(measures.measures(pca, pca, pictures)["sharpness"])  # no edges
+
+
+def test_the_laplacian_is_the_energy_of_edges():
+    flat, edge = np.zeros((1, 5, 5, 1), np.float32), np.zeros((1, 5, 5, 1), np.float32)
+    edge[:, 2, 2] = 1
+    assert measures.laplacian_energy(flat + 0.3) == pytest.approx(0, abs=1e-9)
+    assert measures.laplacian_energy(edge) == 4**2 + 4  # the pixel, and its four neighbours
+
+
+@pytest.mark.slow
+def test_taef2_reads_its_weights_by_name(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch", reason="needs PyTorch", exc_type=ImportError)
+    nn = torch.nn
+
+    class PooledBlock(nn.Module):
+        def __init__(self):
+            super().__init__()
+            convolutions = [nn.Conv2d(8, 8, 3, padding=1) for _ in range(3)]
+            self.conv = nn.Sequential(convolutions[0], nn.ReLU(), convolutions[1], nn.ReLU(), convolutions[2])
+            up, down = nn.Conv2d(8, 16, 1, bias=False), nn.Conv2d(16, 8, 1, bias=False)
+            self.pool = nn.Sequential(up, nn.GroupNorm(4, 16), nn.ReLU(), down)
+
+        def forward(self, values):
+            values = values + self.pool(values)
+            return torch.relu(values + self.conv(values))
+
+    first, halve, last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, 2, 1, bias=False), nn.Conv2d(8, 32, 3, 1, 1)
+    networks = {"encoder": nn.Sequential(first, halve, PooledBlock(), last)}
+    first, last = nn.Conv2d(32, 4, 3, padding=1), nn.Conv2d(4, 3, 3, padding=1)
+    networks["decoder"] = nn.Sequential(nn.Tanh(), first, nn.ReLU(), nn.UpsamplingNearest2d(scale_factor=2), last)
+    for name, network in networks.items():
+        torch.save({key: value.half() for key, value in network.state_dict().items()}, tmp_path / name)
+        network.load_state_dict(torch.load(tmp_path / name, weights_only=True))  # rounded
+    monkeypatch.setattr(taef2, "ENCODER", ["conv", "halve", "pooled block", "conv"])
+    monkeypatch.setattr(taef2, "DECODER", ["limit", "conv", "relu", "double", "conv"])
+    monkeypatch.setattr(taef2, "LIMIT", 1.0)
+    encoder, decoder = taef2.taef2(tmp_path / "encoder", tmp_path / "decoder")
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 8, 8, 3)).astype(np.float32)
+    with torch.no_grad():
+        encodings = networks["encoder"](torch.tensor((images.transpose(0, 3, 1, 2) + 1) / 2))
+        restored = 2 * networks["decoder"](encodings).clamp(0, 1) - 1
+    np.testing.assert_allclose(encoder(images), encodings.permute(0, 2, 3, 1), atol=1e-4)
+    np.testing.assert_allclose(decoder(encoder(images)), restored.permute(0, 2, 3, 1), atol=1e-4)
 
 
 @pytest.mark.slow
 def test_fashion_mnist(monkeypatch):
     images = (blobs(320, 28, channels=1) + 1) / 2
     monkeypatch.setattr(fashion, "fashion_mnist", lambda: (images[:256], images[256:]))
-    rows = fashion.main(["--minutes", "0.02", "0.03", "--count", "128"])
-    assert len(rows) == 2 + 2 * 2
+    rows = fashion.main(["--minutes", "0.02", "--count", "128"])
+    names = ["PCA", "textbook dense 100-30", "greedy", "greedy, then fine_tune", "joint"]
+    assert [line["design"] for line in rows] == names
     assert all(0 < line["loss"] < 0.5 for line in rows)
     assert all(line["of_pca"] < 1.1 for line in rows[2:])
 

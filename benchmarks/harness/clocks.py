@@ -66,9 +66,9 @@ class Curve(keras.callbacks.Callback):
 class OverTime(keras.optimizers.schedules.LearningRateSchedule):
     """The learning rate of `train` over time instead of steps, because the number of steps is not known beforehand."""
 
-    def __init__(self, limit: TimeLimit) -> None:
+    def __init__(self, limit: TimeLimit, peak: float = PEAK_LEARNING_RATE) -> None:
         self.limit = limit
-        self.over_steps = WarmCosine(PEAK_LEARNING_RATE, SCHEDULE_STEPS)
+        self.over_steps = WarmCosine(peak, SCHEDULE_STEPS)
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         return self.over_steps(SCHEDULE_STEPS * self.limit.elapsed)

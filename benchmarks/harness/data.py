@@ -36,7 +36,7 @@ TEST_SIDE = 512  # of the shorter side, as in the other sets; at full size, phot
 
 
 def add_test_photographs(parser: argparse.ArgumentParser) -> None:
-    """Adds the argument for the folder of `test_tiles`."""
+    """Adds the argument for the folder of `test_pictures`."""
     text = "the folder usr/share/wallpapers of Debian's package plasma-workspace-wallpapers"
     parser.add_argument("--test-photographs", type=Path, default=DEBIAN_PHOTOGRAPHS, help=text)
 
@@ -61,8 +61,8 @@ def validation_tiles() -> np.ndarray:
     return tiles([photograph(name) for name in HELD_OUT], SIDE)
 
 
-def test_tiles(folder: Path) -> np.ndarray:
-    """`(N, 64, 64, 3)` uint8, from eleven photographs by other photographers and cameras, in `folder`."""
+def test_pictures(folder: Path) -> list[np.ndarray]:
+    """The tiles `(N, 64, 64, 3)` uint8 of eleven photographs by other photographers and cameras, in `folder`."""
     paths = [folder / name / TEST_FILE for name in TEST]
     if not all(path.is_file() for path in paths):
         raise SystemExit(
@@ -75,8 +75,14 @@ def test_tiles(folder: Path) -> np.ndarray:
         picture = Image.fromarray(open_picture(path))
         shrink = TEST_SIDE / min(picture.size)
         size = tuple(round(side * shrink) for side in picture.size)
-        pictures.append(np.asarray(picture.resize(size, Image.Resampling.LANCZOS)))
-    return tiles(pictures, SIDE)
+        picture = np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
+        pictures.append(tiles([picture], SIDE))
+    return pictures
+
+
+def test_tiles(folder: Path) -> np.ndarray:
+    """All tiles of `test_pictures`, `(N, 64, 64, 3)` uint8."""
+    return np.concatenate(test_pictures(folder))
 
 
 def fashion_mnist() -> tuple[np.ndarray, np.ndarray]:

@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from benchmarks.harness.clocks import OverTime, TimeLimit
-from benchmarks.harness.table import row
-from stacked_autoencoder import Autoencoder, ConvLevel
-from stacked_autoencoder.pca import to_patches
+from benchmarks.harness.clocks import OverTime, TimeLimit, step_times
+from stacked_autoencoder import Autoencoder, ConvLevel, Level
 from stacked_autoencoder.training.fit import optimizer_for
 from stacked_autoencoder.training.model import ReconstructionModel
 from stacked_autoencoder.utils.images import scaled
@@ -23,22 +23,35 @@ def steps_per_validation(count: int, batch_size: int = BATCH) -> int:
     return min(VALIDATE_EVERY, count // batch_size)
 
 
-def train_levels(
-    levels: Sequence[ConvLevel],
+# The arguments of `Autoencoder` in the benchmarks of quality. All other arguments are the defaults.
+PHOTOGRAPHS: dict[str, dict[str, Any]] = {"16x16x32": {}, "8x8x32": {"n_scalings": 3}, "4x4x32": {"n_levels": 2}}
+FASHION: dict[str, Any] = {"shape": (28, 28, 1), "n_out": 8, "n_levels": 2, "latent_dim": 30}
+
+
+def new_stack(**arguments: Any) -> Autoencoder:
+    """A stack with reproducible initial weights."""
+    keras.utils.set_random_seed(0)
+    return Autoencoder(**arguments)
+
+
+def stack_for(code: str) -> Autoencoder:
+    """The stack for encodings of this size of 64x64x3 photographs."""
+    return new_stack(shape=(64, 64, 3), **PHOTOGRAPHS[code])
+
+
+def train_stack(
+    sae: Autoencoder,
     images: np.ndarray,
     valid: np.ndarray,
     seconds: float,
     batch_size: int = BATCH,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> tuple[Autoencoder, float]:
-    """Trains a stack of one or two levels for `seconds`; returns it and the seconds it took.
+) -> float:
+    """Trains a stack of one or two levels for `seconds`; returns the seconds it took.
 
-    With two levels, the first one gets little of the time. The second level causes most of the loss, and the further
-    the first is trained away from PCA, the more an error in its encodings costs in the image.
+    With two levels, the first one gets little of the time, because the second level causes most of the loss.
     """
-    shares = [1.0] if len(levels) == 1 else [0.05, 0.95]
-    keras.utils.set_random_seed(0)
-    sae = Autoencoder(shape=images.shape[1:], levels=levels)
+    shares = [1.0] if len(sae.levels) == 1 else [0.05, 0.95]
     began = time.perf_counter()
     for index, share in enumerate(shares):
         limit = TimeLimit(share * seconds)
@@ -55,7 +68,32 @@ def train_levels(
             callbacks=[limit, *callbacks],
             verbose=2,
         )
-    return sae, time.perf_counter() - began
+    return time.perf_counter() - began
+
+
+def train_jointly(
+    sae: Autoencoder, images: np.ndarray, valid: np.ndarray, seconds: float, batch_size: int = BATCH, peak: float = 0.01
+) -> float:
+    """Trains all levels of a stack jointly for `seconds`; returns the seconds it took.
+
+    Args:
+        peak: the highest learning rate.
+    """
+    began = time.perf_counter()
+    limit = TimeLimit(seconds)
+    if not all(level.started for level in sae.levels):
+        sae.train(images, epochs=0, verbose=0)
+    sae.fine_tune(
+        images,
+        epochs=10_000,
+        validation_data=valid,
+        batch_size=batch_size,
+        steps_per_epoch=steps_per_validation(len(images), batch_size),
+        learning_rate=OverTime(limit, peak),
+        callbacks=[limit],
+        verbose=2,
+    )
+    return time.perf_counter() - began
 
 
 def as_if_trained(sae: Autoencoder) -> None:
@@ -66,21 +104,20 @@ def as_if_trained(sae: Autoencoder) -> None:
             bias.assign(bias + 1e-6)
 
 
-def reconstruction(sae: Autoencoder, images: np.ndarray) -> keras.Model:
-    """The Keras model that `train` fits, to measure its training step."""
-    model = ReconstructionModel(sae.levels)
-    model.compile(optimizer=optimizer_for(sae.levels, scaled(images).numpy(), 1.0, 1e-4))
+def reconstruction(levels: Sequence[Level], inputs: np.ndarray) -> keras.Model:
+    """The Keras model that `train` fits, to measure its training step. `inputs` is a batch of the first level."""
+    model = ReconstructionModel(levels)
+    model.compile(optimizer=optimizer_for(levels, scaled(inputs).numpy(), 1.0, 1e-4))
     model.optimizer.build(model.trainable_variables)
     return model
 
 
-def share_worse_than_pca(sae: Autoencoder, tiles: np.ndarray) -> float:
-    """The share of `tiles` on which a stack of one level has a higher loss than PCA with the same number of values."""
-    images, level = scaled(tiles).numpy(), sae.levels[0]
-    ours = np.mean(np.square(sae.reconstruct(tiles) - images), axis=(1, 2, 3))
-    patches = (to_patches(image[None], level.factor).astype(np.float64) for image in images)
-    pca = [level.linear_code.squared_error(rows) / rows.size for rows in patches]
-    return float(np.mean(ours > pca))
+def step_of_last_level(sae: Autoencoder, images: np.ndarray) -> float:
+    """Seconds of a training step of the last level of a stack, which sees the encodings of a batch of images."""
+    inputs = scaled(images).numpy()
+    for level in sae.levels[:-1]:
+        inputs = level.encode(inputs)
+    return step_times({"step": reconstruction(sae.levels[-1:], inputs)}, tf.constant(inputs))["step"]
 
 
 CODES = {"16x16x32": 2, "8x8x32": 3, "4x4x32": 4}  # encoding of a 64x64x3 image → `n_scalings`
@@ -90,41 +127,6 @@ SIZE = 64
 
 def level_for(code: str) -> ConvLevel:
     return ConvLevel(N_OUT, CODES[code], SIZE)
-
-
-def budgets_of(sae: Autoencoder, *sets: np.ndarray) -> list[dict]:
-    """The error budget of a stack of one level on each set of tiles."""
-    return [sae.evaluate(tiles, return_dict=True)[0] for tiles in sets]
-
-
-def photographs_row(
-    code: str, design: str, sae: Autoencoder, test: np.ndarray, budgets: list[dict], seconds: float, step: float = 0.0
-) -> dict:
-    """The row of a stack of one level, from its error budgets on the test set and the validation set."""
-    of_test, of_validation = budgets
-    return row(
-        "photographs",
-        code,
-        int(of_test["values"]),
-        design,
-        of_test["full_loss"],
-        of_test["pca_loss"],
-        seconds,
-        step,
-        valid=of_validation["full_loss"],
-        worse=share_worse_than_pca(sae, test),
-    )
-
-
-FASHION_SIZE = 64
-
-
-def fashion_levels() -> list[ConvLevel]:
-    """Levels for Fashion-MNIST: nearly all weights are in the second, which causes nearly all of the loss."""
-    return [
-        ConvLevel(14, 2, FASHION_SIZE // 4, depth=0),
-        ConvLevel(n_scalings=0, size=FASHION_SIZE, depth=3, latent_dim=30),
-    ]
 
 
 HALVINGS = (2, 1, 1)  # of `greedy_stack`: 128x128x3 to 8x8x32

@@ -8,20 +8,23 @@ colours, and with swapped channels in half of them.
 
 from pathlib import Path
 
-from benchmarks.harness import data, table
-from benchmarks.harness.designs import budgets_of, level_for, photographs_row, train_levels
+from benchmarks.harness import data, measures, table
+from benchmarks.harness.designs import stack_for, train_stack
 
 CODE = "8x8x32"
 
 
 def compare_colours(minutes: float, count: int, test_folder: Path) -> list[dict]:
-    test, valid = data.test_tiles(test_folder), data.validation_tiles()
+    test, valid = data.test_pictures(test_folder), data.validation_tiles()
     rows = []
     for swapped in (False, True):
         images = data.training_crops(count, swap_colours=swapped)
-        sae, took = train_levels([level_for(CODE)], images, valid, 60 * minutes)
-        budgets = budgets_of(sae, test, valid)
-        rows.append(photographs_row(CODE, f"colours {'swapped' if swapped else 'kept'}", sae, test, budgets, took))
+        sae = stack_for(CODE)
+        taken = train_stack(sae, images, valid, 60 * minutes)
+        design = f"colours {'swapped' if swapped else 'kept'}"
+        rows.append(
+            measures.row(CODE, design, sae.reconstruct, measures.pca_of(sae), test=test, valid=valid, seconds=taken)
+        )
     return rows
 
 
@@ -32,7 +35,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
     data.add_test_photographs(parser)
     arguments = parser.parse_args(argv)
     rows = compare_colours(arguments.minutes, arguments.count, arguments.test_photographs)
-    table.show(rows)
+    measures.show(rows)
     return table.write(rows, arguments.json)
 
 

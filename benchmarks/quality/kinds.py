@@ -11,14 +11,14 @@ costs loss, so the sparse networks use the penalty weights of the book.
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 
 from benchmarks.harness import table
 from benchmarks.harness.data import fashion_mnist
-from benchmarks.harness.designs import fashion_levels
-from stacked_autoencoder import Autoencoder, DenseLevel, KLSparsity, Level
+from benchmarks.harness.designs import FASHION, new_stack
+from stacked_autoencoder import DenseLevel, KLSparsity
 
 SPARSE = {"units": [100, 300], "activation": ["relu", "sigmoid"]}
 
@@ -27,24 +27,29 @@ class Kind(NamedTuple):
     """A network and its training.
 
     Attributes:
+        arguments: creates the arguments of `Autoencoder`.
         published: published validation loss of the same kind with the same number of values.
         epochs: epochs of all levels, or of each.
         tuned: epochs of `fine_tune` at the end.
     """
 
-    levels: Callable[[], list[Level]]
+    arguments: Callable[[], dict[str, Any]]
     published: float
     epochs: int | list[int]
     batch_size: int
     tuned: int = 0
 
 
+def dense(level: DenseLevel) -> dict[str, Any]:
+    return {"shape": (28, 28, 1), "levels": [level]}
+
+
 KINDS = {
-    "tied": Kind(lambda: [DenseLevel([100, 30], tied=True)], 0.0133, 8, 32),
-    "convolutional": Kind(fashion_levels, 0.0121, [3, 10], 64, tuned=2),
-    "L1": Kind(lambda: [DenseLevel(**SPARSE, penalty=keras.regularizers.L1(1e-4))], 0.0111, 8, 32),
-    "KL": Kind(lambda: [DenseLevel(**SPARSE, penalty=KLSparsity(target=0.1, weight=0.05))], 0.0099, 8, 32),
-    "dropout": Kind(lambda: [DenseLevel([100, 30], corruption=keras.layers.Dropout(0.5))], 0.0166, 20, 64),
+    "tied": Kind(lambda: dense(DenseLevel([100, 30], tied=True)), 0.0133, 8, 32),
+    "convolutional": Kind(lambda: FASHION, 0.0121, [3, 10], 64, tuned=2),
+    "L1": Kind(lambda: dense(DenseLevel(**SPARSE, penalty=keras.regularizers.L1(1e-4))), 0.0111, 8, 32),
+    "KL": Kind(lambda: dense(DenseLevel(**SPARSE, penalty=KLSparsity(target=0.1, weight=0.05))), 0.0099, 8, 32),
+    "dropout": Kind(lambda: dense(DenseLevel([100, 30], corruption=keras.layers.Dropout(0.5))), 0.0166, 20, 64),
 }
 
 
@@ -54,8 +59,7 @@ def compare_kinds(names: list[str], epochs: int | None = None) -> list[dict]:
     rows = []
     for name in names:
         kind = KINDS[name]
-        keras.utils.set_random_seed(0)
-        sae = Autoencoder(shape=(28, 28, 1), levels=kind.levels())
+        sae = new_stack(**kind.arguments())
         began = time.perf_counter()
         options = {"validation_data": valid, "batch_size": kind.batch_size, "verbose": 2}
         sae.train(images, epochs=epochs or kind.epochs, **options)

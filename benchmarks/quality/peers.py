@@ -27,7 +27,16 @@ from sklearn.decomposition import PCA
 
 from benchmarks.harness import data, table, torch_twin
 from benchmarks.harness.clocks import Curve, reached_after
-from benchmarks.harness.designs import BATCH, CODES, N_OUT, SIZE, level_for, steps_per_validation, train_levels
+from benchmarks.harness.designs import (
+    BATCH,
+    CODES,
+    N_OUT,
+    SIZE,
+    level_for,
+    new_stack,
+    steps_per_validation,
+    train_stack,
+)
 from benchmarks.harness.rivals import dense_code, keras_blog, train_plain, usual_design
 from stacked_autoencoder.pca import to_patches
 from stacked_autoencoder.utils.images import scaled
@@ -48,10 +57,10 @@ def fit_pca(code: str, images: np.ndarray, valid: np.ndarray) -> Curve:
 
 def train_level(code: str, images: np.ndarray, valid: np.ndarray, seconds: float) -> Curve:
     curve = Curve()
-    sae, _ = train_levels([level_for(code)], images, valid, seconds, callbacks=[curve])
-    # Before its first step, a level computes PCA.
-    start = {"seconds": curve.start, "loss": sae.evaluate(valid, return_dict=True)[0]["pca_loss"]}
-    curve.rows.insert(0, start)
+    sae = new_stack(shape=images.shape[1:], levels=[level_for(code)])
+    sae.train(images, epochs=0, validation_data=valid, verbose=0)
+    curve.add(sae.evaluate(valid))
+    train_stack(sae, images, valid, max(seconds - curve.seconds, 0.1), callbacks=[curve])
     return curve
 
 

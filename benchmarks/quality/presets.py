@@ -14,8 +14,8 @@ import numpy as np
 
 from benchmarks.harness import data, table
 from benchmarks.harness.clocks import best_times, step_times
-from benchmarks.harness.designs import BATCH, CODES, N_OUT, reconstruction, train_levels
-from stacked_autoencoder import Autoencoder, ConvLevel
+from benchmarks.harness.designs import BATCH, CODES, N_OUT, new_stack, reconstruction, train_stack
+from stacked_autoencoder import Autoencoder
 from stacked_autoencoder.levels.presets import PRESETS
 from stacked_autoencoder.utils.images import scaled
 
@@ -29,8 +29,8 @@ def compare_presets(
     rows = []
     for name in names:
         for each in minutes:
-            level = ConvLevel.preset(name, n_out=N_OUT, n_scalings=CODES[code])
-            sae, seconds = train_levels([level], images, valid, 60 * each)
+            sae = new_stack(shape=images.shape[1:], preset=name, n_out=N_OUT, n_scalings=CODES[code])
+            seconds, level = train_stack(sae, images, valid, 60 * each), sae.levels[0]
             budget = sae.evaluate(test, return_dict=True)[0]
             row = {"preset": name, "code": code, "size": level.size, "depth": level.depth, "minutes": each}
             row |= {"loss": budget["full_loss"], "of_pca": budget["full_loss"] / budget["pca_loss"], "seconds": seconds}
@@ -41,7 +41,7 @@ def compare_presets(
 
 def costs(sae: Autoencoder, images: np.ndarray, rounds: int) -> dict[str, float]:
     """Microseconds per image of a training step and of encoding."""
-    step = step_times({"step": reconstruction(sae, images[:BATCH])}, scaled(images[:BATCH]), rounds)["step"]
+    step = step_times({"step": reconstruction(sae.levels, images[:BATCH])}, scaled(images[:BATCH]), rounds)["step"]
     batch = scaled(images[:ENCODED])
     encode = best_times({"encode": lambda: sae.levels[0].encode(batch)}, rounds)["encode"]
     return {"train_us": 1e6 * step / BATCH, "encode_us": 1e6 * encode / ENCODED}

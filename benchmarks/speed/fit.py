@@ -36,7 +36,7 @@ def compare(code: str, level: ConvLevel, batch_size: int, rounds: int, steps: in
     for _ in range(rounds):
         sae.train(images, epochs=4, batch_size=batch_size, verbose=0, callbacks=[clock])
         batch = images[:batch_size]
-        bare = step_times({"bare": reconstruction(sae, batch)}, scaled(batch), rounds=3, steps=steps)["bare"]
+        bare = step_times({"bare": reconstruction(sae.levels, batch)}, scaled(batch), rounds=3, steps=steps)["bare"]
         ratios.append(min(clock.epochs[1:]) / steps / bare)  # the first epoch also compiles
         epochs.append(min(clock.whole_epochs[1:]) / steps / bare)
     row = {"code": code, "batch": batch_size, "ratio": statistics.median(ratios), "epoch": statistics.median(epochs)}

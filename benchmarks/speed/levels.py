@@ -31,7 +31,9 @@ def compare_steps(side: int, size: int, batch_size: int, rounds: int) -> list[di
     for level, seen in zip(sae.levels, inputs, strict=True):  # separately, because other levels would empty the caches
         alone = Autoencoder(shape=level.input_shape, levels=[ConvLevel(32, 2, size)], check_range=False)
         alone.train(np.asarray(seen), epochs=0, verbose=0)
-        times.append(step_times({"step": reconstruction(alone, np.asarray(seen))}, seen, rounds, steps=4)["step"])
+        times.append(
+            step_times({"step": reconstruction(alone.levels, np.asarray(seen))}, seen, rounds, steps=4)["step"]
+        )
     return [
         {"part": "steps", "what": f"level {index}", "ms": 1000 * taken, "times": times[0] / taken}
         for index, taken in enumerate(times)

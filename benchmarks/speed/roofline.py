@@ -40,7 +40,7 @@ def compare_with_machine(code: str, images: np.ndarray, batch_size: int, rounds:
     keras.utils.set_random_seed(0)
     sae, whole = Autoencoder(shape=images.shape[1:], levels=[level_for(code)]), scaled(images)
     sae.train(images, epochs=0, verbose=0)
-    level, step = sae.levels[0], tf.function(reconstruction(sae, images).train_step)
+    level, step = sae.levels[0], tf.function(reconstruction(sae.levels, images).train_step)
     batch = whole[:batch_size]
     there_and_back = keras.Sequential([level.encoder, patch_by_patch(level.decoder)])
     matrix = tf.random.normal((MATRIX, MATRIX), seed=0)

@@ -40,7 +40,7 @@ def measure(level: ConvLevel, side: int, rounds: int) -> dict:
     as_if_trained(sae)
     matrix = tf.random.normal((MATRIX, MATRIX), seed=0)
     jobs = {"matrix": lambda: tf.matmul(matrix, matrix).numpy(), "encode": partial(level.encode, batch)}
-    times = best_times(jobs, rounds) | step_times({"train": reconstruction(sae, images)}, batch, rounds)
+    times = best_times(jobs, rounds) | step_times({"train": reconstruction(sae.levels, images)}, batch, rounds)
     rate, count = 2 * MATRIX**3 / times["matrix"], len(images)
     operations = {"train": training_operations(level), "encode": forward_operations(level.encoder)}
     moved = {"train": training_bytes(level), "encode": forward_bytes(level.encoder)}
@@ -74,7 +74,7 @@ def over_levels(rounds: int) -> list[dict]:
         alone = Autoencoder(shape=level.input_shape, check_range=False)
         alone.train(seen.numpy(), epochs=0, verbose=0)
         times = best_times({"encode": partial(level.encode, seen)}, rounds)
-        times |= step_times({"train": reconstruction(alone, seen.numpy())}, seen, rounds)
+        times |= step_times({"train": reconstruction(alone.levels, seen.numpy())}, seen, rounds)
         train, encode = train + times["train"], encode + times["encode"]
         row = {"axis": "levels", "value": index + 1, "batch": len(images)}
         rows.append(row | {"train_us": 1e6 * train / len(images), "encode_us": 1e6 * encode / len(images)})

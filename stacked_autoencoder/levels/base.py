@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from stacked_autoencoder.distribution import BatchFunction
+from stacked_autoencoder.distribution import BatchFunction, Stream
 from stacked_autoencoder.layers.patches import patch_by_patch
 from stacked_autoencoder.layers.penalties import KLSparsity
 from stacked_autoencoder.levels.inference import Inference
@@ -111,6 +111,21 @@ class Level(ABC):
             The PCA of whole inputs or of their patches, with which the error budget compares the level. `None` if there
             is no such PCA.
         """
+
+    @property
+    def neighbour_layer(self) -> keras.layers.Layer | None:
+        """The last layer of the residual path that `read_neighbours` initialises; `None` if the level has none."""
+        return None
+
+    def read_neighbours(self, stream: Stream) -> None:
+        """Improves the decoder after `adapt`, so that it computes each patch of an image from 3x3 encodings.
+
+        With zeros as weights of `neighbour_layer`, the decoder is again that of PCA.
+
+        Args:
+            stream: batches of the same inputs as for `adapt`.
+        """
+        raise NotImplementedError(f"The decoder of a {type(self).__name__} doesn't read neighbouring encodings.")
 
     @abstractmethod
     def get_config(self) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
-from stacked_autoencoder.distribution import BatchFunction
+from stacked_autoencoder.distribution import BatchFunction, Stream
+from stacked_autoencoder.least_squares import NeighbourRegression
 from stacked_autoencoder.levels.activations import INVERSES, activation_name
 from stacked_autoencoder.levels.base import EXACT, LOG_VARIANCE, Level
 from stacked_autoencoder.levels.presets import preset_named
@@ -41,9 +43,11 @@ class ConvLevel(Level):
 
     The upper line of each pair is the linear path, the lower one the residual path. The linear paths are initialised
     with PCA, computed in closed form from the input of the level: PCA of patches or, with `latent_dim`, of whole
-    inputs. The last layer of each residual path is initialised with zeros, so before training the level computes PCA.
-    `Autoencoder.train` keeps the weights with the lowest validation loss. With the mean squared error as the loss, the
-    validation loss of the level, measured on the input of the level, is therefore never higher than that of PCA.
+    inputs. The last layer of each residual path is initialised with zeros, so the level computes PCA. If the residual
+    path has one resolution, its decoder then also reads neighbouring encodings: `Autoencoder.train` sets it to the best
+    linear prediction of the errors of PCA, computed in closed form, unless the validation loss is lower without it.
+    `train` keeps the weights with the lowest validation loss. With the mean squared error as the loss, the validation
+    loss of the level, measured on the input of the level, is therefore never higher than that of PCA.
 
     Unless `kl_weight` is set, the components of the initial linear paths are orthonormal up to one scale factor.
     Distances between encodings are then proportional to distances between images (encodings are isometric).
@@ -96,7 +100,7 @@ class ConvLevel(Level):
     Reference:
         He et al. 2016, "Identity mappings in deep residual networks" (arXiv:1603.05027), for the residual blocks. Zhang
         et al. 2019, "Fixup initialization" (arXiv:1901.09321), section 3, for the layers that are initialised with
-        zeros.
+        zeros; Izenman 1975, "Reduced-rank regression for the multivariate linear model", for the initial decoder.
     """
 
     kind = "conv"
@@ -241,6 +245,30 @@ class ConvLevel(Level):
         self.started = True
         return unconstrained
 
+    @property
+    def neighbour_layer(self) -> layers.Layer | None:
+        has_one_resolution = self.latent_dim is None and self.upsampling is None and len(self.widths) == 1
+        has_plain_loss = self.objective.is_plain and self.output_activation == "linear" and self.fill_values is None
+        return self.decoder.get_layer("residual") if has_one_resolution and has_plain_loss else None
+
+    def read_neighbours(self, stream: Stream) -> None:
+        height, width, channels, _ = self.neighbour_layer.kernel.shape
+        regression = NeighbourRegression(self.factor, self.n_out, height * width * channels)
+
+        def samples() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for images in stream.own():
+                encodings = self.encode(images)
+                yield encodings, images - self.decode(encodings)
+
+        regression.add(samples(), stream)
+        maps = regression.maps(self.widths[0])
+        if maps is None:
+            return
+        into, out = maps
+        # `tanh` hardly changes such small features.
+        _set_filters(self.decoder.get_layer("widen"), WIDEN_RMS * into)
+        _set_filters(self.neighbour_layer, out.T / WIDEN_RMS)
+
     def _gains(self, variances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the factors of the components in the encoder and in the decoder."""
         ones, power = np.ones_like(variances), float(np.mean(variances))
@@ -306,6 +334,13 @@ class ConvLevel(Level):
         unit_vectors = np.eye(self.latent_dim + 1, self.latent_dim, dtype=np.float32)  # the last row is the zero vector
         values = features(self.decoder(unit_vectors)).numpy().astype(np.float32).reshape(len(unit_vectors), -1)
         return values[:-1] - values[-1], values[-1]
+
+
+def _set_filters(layer: layers.Layer, matrix: np.ndarray) -> None:
+    """Replaces the first entries along the last axis of a kernel, whose other axes are the rows of the matrix."""
+    kernel, *bias = layer.get_weights()
+    kernel[..., : matrix.shape[1]] = matrix.reshape(*kernel.shape[:-1], -1)
+    layer.set_weights([kernel, *bias])
 
 
 def conv_encoder(level: ConvLevel, name: str) -> keras.Model:

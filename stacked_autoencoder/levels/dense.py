@@ -11,6 +11,7 @@ import numpy as np
 
 from stacked_autoencoder.distribution import BatchFunction
 from stacked_autoencoder.layers.penalties import KLSparsity
+from stacked_autoencoder.least_squares import least_squares
 from stacked_autoencoder.levels.activations import (
     INVERSES,
     SATURATING,
@@ -20,7 +21,7 @@ from stacked_autoencoder.levels.activations import (
     apply,
 )
 from stacked_autoencoder.levels.base import EXACT, LOG_VARIANCE, Level
-from stacked_autoencoder.pca import LinearCode, fit_linear_code, least_squares, variational_gains
+from stacked_autoencoder.pca import LinearCode, fit_linear_code, variational_gains
 from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.checks import SMALLEST, positive_ints
 from stacked_autoencoder.utils.images import Shape

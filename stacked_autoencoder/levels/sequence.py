@@ -11,8 +11,9 @@ import numpy as np
 from keras import ops
 
 from stacked_autoencoder.distribution import BatchFunction
+from stacked_autoencoder.least_squares import least_squares
 from stacked_autoencoder.levels.base import EXACT, Level
-from stacked_autoencoder.pca import LinearCode, fit_linear_code, least_squares
+from stacked_autoencoder.pca import LinearCode, fit_linear_code
 from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.checks import SMALLEST, did_you_mean, positive_ints
 from stacked_autoencoder.utils.images import Shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -128,10 +128,10 @@ def fit(
     check_targets(levels[0], data, sample)
     check_units(levels[0], [inputs for inputs, _ in sample])
     measure = partial(evaluator, sample) if validation is None else partial(evaluator.of_all, validation, batch_size)
-    start_loss = measure()["loss"]
+    start_loss, pca_loss = _choose_start(levels, measure)
     if validation is not None:
         check_same_range(data.inputs, validation.inputs)
-    report.measured(start_loss)
+    report.measured(start_loss, pca_loss)
     if options.optimizer is None:
         learning_rate = PEAK_LEARNING_RATE if options.learning_rate is None else options.learning_rate
         if not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
@@ -194,6 +194,25 @@ def fit(
     history.start_loss, history.best_loss = start_loss, float(best.best)
     report.finished(history)
     return history
+
+
+def _choose_start(levels: Sequence[Level], measure: Callable[[], dict[str, float]]) -> tuple[float, float]:
+    """Lets a new level start as PCA, if its decoder from neighbouring encodings has a higher loss.
+
+    Returns:
+        The loss before the first step, and the loss with PCA's decoder. They are the same for most levels.
+    """
+    start_loss = measure()["loss"]
+    layer = levels[0].neighbour_layer
+    is_new = len(levels) == 1 and levels[0].mean is None  # also if training continues from a checkpoint
+    if not is_new or layer is None or not any(map(np.any, layer.get_weights())):
+        return start_loss, start_loss
+    weights = layer.get_weights()
+    layer.set_weights([np.zeros_like(weight) for weight in weights])
+    pca_loss = measure()["loss"]
+    if start_loss < pca_loss:
+        layer.set_weights(weights)
+    return min(start_loss, pca_loss), pca_loss
 
 
 def computes_in_float16(levels: Sequence[Level]) -> bool:

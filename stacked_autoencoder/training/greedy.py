@@ -168,6 +168,8 @@ def _fit_codes(
 
     level = stack.levels[index]
     code = level.adapt(stream_of(inputs, level))
+    if level.neighbour_layer is not None and images.pairs.targets is None:
+        level.read_neighbours(stream_of(inputs, level))
     if index == 0:  # its input is the image
         return code
     if images.level > 0:

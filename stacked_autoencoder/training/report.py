@@ -176,7 +176,7 @@ class FitReport:
 
     def __init__(self, report: TrainingReport, index: int | None, title: str) -> None:
         self.report, self.index, self.title = report, index, title
-        self.has_pca = False
+        self.has_pca, self.pca_loss = False, None
 
     def initialising(self, level: Level) -> None:
         """Reports that a new level is about to be initialised."""
@@ -184,11 +184,18 @@ class FitReport:
         name = "PCA of its input" if self.has_pca else "the closed-form initialisation"
         self.report.print(f"  Computing {name} ...")
 
-    def measured(self, loss: float) -> None:
-        """Reports the loss before the first step, and that the step is compiled next."""
+    def measured(self, loss: float, pca_loss: float) -> None:
+        """Reports the loss before the first step, and that the step is compiled next.
+
+        Args:
+            loss: the loss before the first step.
+            pca_loss: the loss with PCA's decoder.
+        """
+        self.pca_loss = pca_loss
         name = "PCA loss" if self.has_pca else "Loss before training"
+        improved = f", with a decoder that reads neighbouring encodings {loss:.3e}" if loss < pca_loss else ""
         compiling = " Compiling the training step ..." if self.report.epochs[self.index] else ""
-        self.report.print(f"  {name} on {self.report.measured_on}: {loss:.3e}.{compiling}")
+        self.report.print(f"  {name} on {self.report.measured_on}: {pca_loss:.3e}{improved}.{compiling}")
 
     def resumed(self, epoch: int, step: int) -> None:
         """Reports that training continues within a level."""
@@ -204,7 +211,8 @@ class FitReport:
         """Adds the losses of a finished training to the table."""
         name, stack = "all" if self.index is None else str(self.index), self.report.stack
         shape = stack.encoding_shape if self.index is None else stack.levels[self.index].encoding_shape
-        self.report.rows.append((name, shape_text(shape), history.start_loss, getattr(history, "best_loss", None)))
+        reference = history.start_loss if self.pca_loss is None else self.pca_loss
+        self.report.rows.append((name, shape_text(shape), reference, getattr(history, "best_loss", None)))
         self.report.starts_with_pca.append(self.has_pca)
 
     def time_left(self, seconds_per_step: float, steps_left: int, steps: int) -> str:
@@ -217,7 +225,7 @@ class FitReport:
 
 
 def starts_with_pca(level: Level) -> bool:
-    """Returns whether the initial loss of a level is that of PCA: the level is linear then, and the loss is the MSE."""
+    """Returns whether a level is initialised with PCA, without activation at the output, and its loss is the MSE."""
     if not level.objective.is_plain or level.fill_values is not None:
         return False
     if level.kind == "conv":

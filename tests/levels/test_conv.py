@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from stacked_autoencoder import ConvLevel
+from stacked_autoencoder.distribution import Stream
 from stacked_autoencoder.levels.conv import WIDEN_RMS_OF_VECTORS
 from stacked_autoencoder.pca import fit_linear_code, to_patches
 from tests.conftest import blobs
@@ -199,3 +200,45 @@ def test_a_bilinear_level_needs_a_known_size():
         ConvLevel(upsampling="bilinear").build((None, None, 3))
     with pytest.raises(ValueError, match=r'`upsampling` must be None, "nearest" or "bilinear"'):
         ConvLevel(upsampling="cubic")
+
+
+def loss_of(level, images):
+    return np.mean(np.square(level.decode(level.encode(images)) - images))
+
+
+@pytest.mark.parametrize("level", [ConvLevel(8, 2, 8), ConvLevel(6, 3, 16), ConvLevel(4, 1, 8, tied=True)])
+def test_a_decoder_of_neighbouring_encodings_is_better_than_pca(level):
+    images, held_out = blobs(200, 32), blobs(40, 32, seed=1)
+    started(level, images)
+    pca, encodings = loss_of(level, held_out), level.encode(held_out)
+    level.read_neighbours(Stream(lambda _: iter([images])))
+    assert loss_of(level, held_out) < 0.95 * pca
+    np.testing.assert_array_equal(level.encode(held_out), encodings)  # only the decoder changes
+    weights = level.neighbour_layer.get_weights()
+    level.neighbour_layer.set_weights([np.zeros_like(weight) for weight in weights])
+    assert loss_of(level, held_out) == pytest.approx(pca, rel=1e-5)
+
+
+def test_a_decoder_of_few_images_stays_that_of_pca():
+    images = blobs(2, 32)
+    level = started(ConvLevel(8, 2, 8), images)
+    pca = loss_of(level, images)
+    level.read_neighbours(Stream(lambda _: iter([images])))
+    assert loss_of(level, images) == pca
+
+
+@pytest.mark.parametrize(
+    "level",
+    [
+        ConvLevel(n_scalings=4, size=4),
+        ConvLevel(latent_dim=3, size=4),
+        ConvLevel(upsampling="nearest", size=4),
+        ConvLevel(output_activation="sigmoid", size=4),
+        ConvLevel(loss="mae", size=4),
+        ConvLevel(corruption=keras.layers.GaussianNoise(0.1), size=4),
+        ConvLevel(kl_weight=0.1, size=4),
+    ],
+)
+def test_other_levels_have_no_decoder_of_neighbouring_encodings(level):
+    level.build((16, 16, 3))
+    assert level.neighbour_layer is None

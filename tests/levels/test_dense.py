@@ -4,7 +4,8 @@ import pytest
 
 from stacked_autoencoder import Autoencoder, DenseLevel
 from stacked_autoencoder.layers.penalties import divergence
-from stacked_autoencoder.pca import fit_linear_code, least_squares
+from stacked_autoencoder.least_squares import least_squares
+from stacked_autoencoder.pca import fit_linear_code
 from stacked_autoencoder.training.model import ReconstructionModel
 from tests.conftest import blobs
 

@@ -173,3 +173,29 @@ def test_rates_that_optimizers_bring_along_must_be_positive(images):
     for rate in (-1.0, float("nan")):
         with pytest.raises(ValueError, match=r"`optimizer\.learning_rate` must be a finite number above 0"):
             sae.train(images, optimizer=keras.optimizers.Adam(rate), verbose=0)
+
+
+def noise(count):
+    return np.random.default_rng(0).normal(0, 0.2, (count, 16, 16, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("validation", "is_better"), [(blobs(40, seed=1), True), (noise(40), False)])
+def test_a_new_level_starts_with_the_better_decoder(validation, is_better, capsys):
+    sae = Autoencoder(shape=(16, 16, 3), size=4, n_out=4, check_range=False)
+    (history,) = sae.train(blobs(200), epochs=0, validation_data=validation)
+    assert ("with a decoder that reads neighbouring encodings" in capsys.readouterr().out) == is_better
+    assert np.any(sae.levels[0].decoder.get_layer("residual").kernel) == is_better
+    budget = sae.evaluate(validation, return_dict=True)[0]
+    assert (history.start_loss < 0.98 * budget["pca_loss"]) == is_better
+    assert sae.evaluate(validation) == pytest.approx(history.start_loss, rel=1e-5)
+
+
+def test_a_trained_level_keeps_its_decoder():
+    """A decoder that is worse on other validation data is not replaced by that of PCA."""
+    images = blobs(200)
+    sae = Autoencoder(shape=(16, 16, 3), size=4, n_out=4, check_range=False)
+    sae.train(images, epochs=0, verbose=0)
+    before = sae.levels[0].decoder.get_weights()
+    sae.train(images, epochs=0, validation_data=noise(40), verbose=0)
+    for weight, old in zip(sae.levels[0].decoder.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, old)
