@@ -12,6 +12,7 @@ from stacked_autoencoder.utils.checks import SMALLEST
 
 SIDE = 3  # of the neighbourhoods, in encodings
 WORK = 2e10  # multiplications to spend, a second on a laptop
+MOST_INPUTS = 2304  # values in a neighbourhood, those of 256 features; more would take a minute
 FEWEST = 10  # neighbourhoods per coefficient of one value; with fewer, the result describes the sample only
 RIDGE = 1e-2  # penalty, as a share of the mean square of a sample: the details in an encoding vary little
 LEAST_POWER = 1e-9  # of a feature, as a share of that of the strongest; weaker ones are rounding errors
@@ -71,7 +72,7 @@ class NeighbourRegression:
             samples: pairs of encodings `(N, h, w, n)` and errors `(N, h * factor, w * factor, channels)`.
             stream: the stream that the samples were computed from.
         """
-        most = WORK / self.sums.size / stream.readers
+        most = max(WORK / self.sums.size, 2 * FEWEST * len(self.sums)) / stream.readers
 
         def totals() -> np.ndarray:
             sums, count = np.zeros_like(self.sums), 0
@@ -87,13 +88,14 @@ class NeighbourRegression:
         self.sums, self.count = summed[:-1].reshape(self.sums.shape), summed[-1]
 
     def maps(self, rank: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Returns the maps from neighbourhoods to features and from features to patches; `None` for too few samples.
+        """Returns the maps from neighbourhoods to features and from features to patches.
 
         Args:
             rank: largest number of features.
 
         Returns:
-            Arrays `(9 * n, features)` and `(features, patch)`. All features have the mean square 1.
+            Arrays `(9 * n, features)` and `(features, patch)`. All features have the mean square 1. `None` if there are
+            too few samples, or no errors that neighbours predict.
         """
         inputs = len(self.sums)
         if self.count < FEWEST * inputs:
@@ -104,5 +106,7 @@ class NeighbourRegression:
         into = coefficients @ directions
         power = np.sum(into * (squares @ into), axis=0) / self.count
         is_there = power > LEAST_POWER * max(power[0], SMALLEST)
+        if not is_there.any():
+            return None
         size = np.sqrt(power[is_there])
         return into[:, is_there] / size, directions[:, is_there].T * size[:, None]

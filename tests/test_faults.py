@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("job", "count"), [("saving", 20), ("encoding", 5), ("mutations", 200)])
+@pytest.mark.parametrize(("job", "count"), [("saving", 20), ("encoding", 5), ("mutations", 120)])
 def test_nothing_is_lost_and_nothing_is_run(job, count, tmp_path, capsys):
     (row,) = faults.main(["--only", job, "--count", str(count), "--json", str(tmp_path / "rows.json")])
     if job == "saving":

@@ -35,24 +35,20 @@ def row(
     pca: float,
     seconds: float = 0.0,
     step: float = 0.0,
-    valid: float | None = None,
-    worse: float | None = None,
 ) -> dict:
     result = {"data": source, "code": code, "values": values, "design": design, "loss": loss, "of_pca": loss / pca}
-    valid = loss if valid is None else valid
-    return result | {"valid": valid, "worse": worse, "seconds": seconds, "step_ms": 1000 * step}
+    return result | {"seconds": seconds, "step_ms": 1000 * step}
 
 
 def show(rows: list[dict]) -> None:
-    """Prints losses: of the test set and of the validation set, in total and divided by the PCA loss."""
+    """Prints losses, also divided by the PCA loss."""
     print(
         f"\n{'data':13} {'encoding':13} {'values':>6}  {'design':23} {'loss':>9} {'loss / PCA loss':>16}"
-        f" {'validation loss':>16} {'worse than PCA':>15} {'time (s)':>9} {'step (ms)':>10}"
+        f" {'time (s)':>9} {'step (ms)':>10}"
     )
     for line in rows:
-        worse = "" if line["worse"] is None else f"{line['worse']:.1%}"
         seconds, step = (f"{line[name]:.1f}" if line[name] else "" for name in ("seconds", "step_ms"))
         print(
             f"{line['data']:13} {line['code']:13} {line['values']:6}  {line['design']:23} {line['loss']:9.2e}"
-            f" {line['of_pca']:16.3f} {line['valid']:16.2e} {worse:>15} {seconds:>9} {step:>10}".rstrip()
+            f" {line['of_pca']:16.3f} {seconds:>9} {step:>10}".rstrip()
         )

@@ -5,12 +5,15 @@ TYPICAL = "typical convolutional autoencoder"
 
 DESIGNS = {  # of the photographs and Fashion-MNIST tables, in the order of their rows
     "PCA": "PCA",
+    "closed form": f"{OURS}, not trained (`epochs=0`)",
     "ours": OURS,
     "ours, longer": f"{OURS}, 20 minutes",
+    "TAEF2": "TAEF2, pretrained",
     "usual design": TYPICAL,
     "textbook dense 100-30": "textbook dense autoencoder",
-    "two greedy levels": f"{OURS}, greedy",
-    "… and fine_tune": f"{OURS}, greedy, then `fine_tune`",
+    "greedy": f"{OURS}, greedy",
+    "greedy, then fine_tune": f"{OURS}, greedy, then `fine_tune`",
+    "joint": f"{OURS}, joint",
 }
 PEERS = {  # the strongest first
     "ours": OURS,

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from stacked_autoencoder.distribution import BatchFunction, Stream
-from stacked_autoencoder.least_squares import NeighbourRegression
+from stacked_autoencoder.least_squares import MOST_INPUTS, SIDE, NeighbourRegression
 from stacked_autoencoder.levels.activations import INVERSES, activation_name
 from stacked_autoencoder.levels.base import EXACT, LOG_VARIANCE, Level
 from stacked_autoencoder.levels.presets import preset_named
@@ -247,6 +247,8 @@ class ConvLevel(Level):
 
     @property
     def neighbour_layer(self) -> layers.Layer | None:
+        if SIDE**2 * self.n_out > MOST_INPUTS:
+            return None
         has_one_resolution = self.latent_dim is None and self.upsampling is None and len(self.widths) == 1
         has_plain_loss = self.objective.is_plain and self.output_activation == "linear" and self.fill_values is None
         return self.decoder.get_layer("residual") if has_one_resolution and has_plain_loss else None

@@ -191,11 +191,14 @@ class FitReport:
             loss: the loss before the first step.
             pca_loss: the loss with PCA's decoder.
         """
-        self.pca_loss = pca_loss
-        name = "PCA loss" if self.has_pca else "Loss before training"
-        improved = f", with a decoder that reads neighbouring encodings {loss:.3e}" if loss < pca_loss else ""
+        text = f"Loss before training on {self.report.measured_on}: {loss:.3e}"
+        if self.has_pca:
+            self.pca_loss = pca_loss
+            text = f"PCA loss on {self.report.measured_on}: {pca_loss:.3e}"
+            if loss < pca_loss:
+                text += f", with a decoder that reads neighbouring encodings {loss:.3e}"
         compiling = " Compiling the training step ..." if self.report.epochs[self.index] else ""
-        self.report.print(f"  {name} on {self.report.measured_on}: {pca_loss:.3e}{improved}.{compiling}")
+        self.report.print(f"  {text}.{compiling}")
 
     def resumed(self, epoch: int, step: int) -> None:
         """Reports that training continues within a level."""

@@ -227,6 +227,13 @@ def test_a_decoder_of_few_images_stays_that_of_pca():
     assert loss_of(level, images) == pca
 
 
+@pytest.mark.parametrize("images", [np.zeros((40, 32, 32, 3), np.float32), np.tile(blobs(1, 4), (40, 8, 8, 1))])
+def test_a_decoder_without_errors_stays_that_of_pca(images):
+    level = started(ConvLevel(8, 2, 8), images)
+    level.read_neighbours(Stream(lambda _: iter([images])))
+    assert loss_of(level, images) < 1e-9
+
+
 @pytest.mark.parametrize(
     "level",
     [
@@ -237,6 +244,7 @@ def test_a_decoder_of_few_images_stays_that_of_pca():
         ConvLevel(loss="mae", size=4),
         ConvLevel(corruption=keras.layers.GaussianNoise(0.1), size=4),
         ConvLevel(kl_weight=0.1, size=4),
+        ConvLevel(n_out=257, size=4),  # a least-squares problem that takes too long
     ],
 )
 def test_other_levels_have_no_decoder_of_neighbouring_encodings(level):
