@@ -30,7 +30,7 @@ from stacked_autoencoder.training import train as training
 from stacked_autoencoder.training.callback_options import Callbacks
 from stacked_autoencoder.training.distribute import in_scope
 from stacked_autoencoder.training.fit import FitOptions
-from stacked_autoencoder.utils.checks import positive_int
+from stacked_autoencoder.utils.checks import positive_int, positive_ints
 from stacked_autoencoder.utils.files import expanded, resolved
 from stacked_autoencoder.utils.images import Shape
 
@@ -283,11 +283,12 @@ class Autoencoder:
     ) -> list[keras.callbacks.History]:
         """Trains the levels one after the other, each on the encodings of the level below, which are computed once.
 
-        Levels that have never been trained are initialised with PCA of their input, computed in closed form. Trained
-        levels continue from their current weights. For each level, `train` keeps the weights with the lowest loss on
-        the validation data, including the initial weights. A new convolutional or linear level with the mean squared
-        error as its loss therefore never reconstructs the validation data worse than PCA of its input. This doesn't
-        hold for the images that several levels reconstruct together: `evaluate(…, return_dict=True)` measures those.
+        Levels that have never been trained are initialised in closed form, with PCA of their input and, if possible, a
+        decoder that reads neighbouring encodings. Trained levels continue from their current weights. For each level,
+        `train` keeps the weights with the lowest loss on the validation data, including the initial weights. A new
+        convolutional or linear level with the mean squared error as its loss therefore never reconstructs the
+        validation data worse than PCA of its input. This doesn't hold for the images that several levels reconstruct
+        together: `evaluate(…, return_dict=True)` measures those.
 
         Retraining a level changes its encodings, so train the levels above it again, and re-encode anything you stored.
 
@@ -437,14 +438,18 @@ class Autoencoder:
     # === Encoding and decoding ===
 
     @overload
-    def encode(self, images: np.ndarray, level: int | None = None, *, tile: Tile = "auto") -> np.ndarray: ...
+    def encode(
+        self, images: np.ndarray, level: int | None = None, *, tile: Tile = "auto", n_out: int | None = None
+    ) -> np.ndarray: ...
 
     @overload
     def encode(
-        self, images: Images, level: int | None = None, *, tile: Tile = "auto"
+        self, images: Images, level: int | None = None, *, tile: Tile = "auto", n_out: int | None = None
     ) -> np.ndarray | list[np.ndarray]: ...
 
-    def encode(self, images: Images, level: int | None = None, *, tile: Tile = "auto") -> np.ndarray | list[np.ndarray]:
+    def encode(
+        self, images: Images, level: int | None = None, *, tile: Tile = "auto", n_out: int | None = None
+    ) -> np.ndarray | list[np.ndarray]:
         """Encodes images, in memory.
 
         Args:
@@ -455,18 +460,21 @@ class Autoencoder:
                 encodings are the same within 1e-4. `None` processes whole images, and `"auto"` uses tiles for images of
                 more than four million pixels. With tiles, a memory-mapped array (`np.load(…, mmap_mode="r")`) isn't
                 read as a whole.
+            n_out: number of features to keep, the leading ones; by default all. Levels start as PCA, so their features
+                are ordered by importance. `decode` accepts encodings that were cut.
 
         Returns:
-            `(N, *encoding_shape)` float32 encodings of that level; a list of arrays if the sizes of the images differ.
+            `(N, *encoding_shape)` float32 encodings of that level, with `n_out` features; a list of arrays if the sizes
+            of the images differ.
 
         Raises:
-            ValueError: the images don't fit the model, `level` doesn't exist, or `tile` was given for a level whose
-                encodings are vectors.
+            ValueError: the images don't fit the model, `level` or `n_out` is out of range, or `tile` was given for a
+                level whose encodings are vectors.
 
         Example:
             >>> encodings = sae.encode(images)              # images: (N, 64, 64, 3); encodings: (N, 4, 4, 32)
         """
-        return codec.encode(self.stack, images, level, tile)
+        return codec.encode(self.stack, images, level, tile, n_out)
 
     def encode_to(
         self,
@@ -539,7 +547,8 @@ class Autoencoder:
         """Decodes encodings of a level to images.
 
         Args:
-            encodings: `(N, *encoding_shape)` of that level, or a list of encodings of different sizes.
+            encodings: `(N, *encoding_shape)` of that level, or a list of encodings of different sizes. They may have
+                fewer features, as `encode(…, n_out=…)` returns them. The mean of each missing feature is used instead.
             level: level index of the encodings (0 is the first; default: the last).
             tile: side in pixels of the tiles in which an image is decoded, as in `encode`.
 
@@ -555,12 +564,16 @@ class Autoencoder:
         return codec.decode(self.stack, encodings, level, tile)
 
     @overload
-    def reconstruct(self, images: np.ndarray, level: int | None = None) -> np.ndarray: ...
+    def reconstruct(self, images: np.ndarray, level: int | None = None, *, n_out: int | None = None) -> np.ndarray: ...
 
     @overload
-    def reconstruct(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]: ...
+    def reconstruct(
+        self, images: Images, level: int | None = None, *, n_out: int | None = None
+    ) -> np.ndarray | list[np.ndarray]: ...
 
-    def reconstruct(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
+    def reconstruct(
+        self, images: Images, level: int | None = None, *, n_out: int | None = None
+    ) -> np.ndarray | list[np.ndarray]:
         """Encodes images and decodes them again.
 
         If the stack predicts sequences, each step is predicted from the steps before it, and the first step is copied.
@@ -568,6 +581,7 @@ class Autoencoder:
         Args:
             images: images, in any form that `train` accepts.
             level: level index (0 is the first; default: the last).
+            n_out: number of leading features of the encodings to use, as in `encode`; by default all.
 
         Returns:
             `(N, H, W, C)` float32 on the scale of `value_range`, not clipped, with the sizes of the images. A list of
@@ -576,7 +590,7 @@ class Autoencoder:
         Raises:
             ValueError: the images don't fit the model.
         """
-        return codec.reconstruct(self.stack, images, level)
+        return codec.reconstruct(self.stack, images, level, n_out)
 
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         """Generates images: draws encodings of the last level from the standard normal distribution and decodes them.
@@ -615,8 +629,20 @@ class Autoencoder:
     @overload
     def evaluate(self, images: Images, *, targets: Images | None = None, return_dict: bool) -> float | Budget: ...
 
-    def evaluate(self, images: Images, *, targets: Images | None = None, return_dict: bool = False) -> float | Budget:
-        """Measures the mean squared error of the whole stack, or the error budget of all levels.
+    @overload
+    def evaluate(
+        self, images: Images, *, targets: Images | None = None, return_dict: bool = False, n_out: Sequence[int]
+    ) -> Budget: ...
+
+    def evaluate(
+        self,
+        images: Images,
+        *,
+        targets: Images | None = None,
+        return_dict: bool = False,
+        n_out: Sequence[int] | None = None,
+    ) -> float | Budget:
+        """Measures the mean squared error of the whole stack, the error budget of all levels, or the loss of cut codes.
 
         Errors are measured on the scale of level 0: `uint8` images, and images with a `value_range`, are scaled to
         [-1, 1]; with `value_range=(0, 1)`, the scale is [0, 1]. The mean is taken over all values and does not depend
@@ -627,6 +653,8 @@ class Autoencoder:
             targets: what to compare the reconstructions with, as in `train`; by default the images, or the second
                 element of pairs.
             return_dict: whether to return the error budget.
+            n_out: numbers of features, such as `[4, 8, 16, 32]`. The last level is measured with each of them, as with
+                `encode(…, n_out=…)`.
 
         Returns:
             The mean squared error as a float. With `return_dict=True` the error budget, a dict from each level index to
@@ -640,6 +668,9 @@ class Autoencoder:
             - `values`: number of values per image in the encoding;
             - `ratio`: number of values of the image divided by the number of values of its encoding.
 
+            With `n_out`, a dict from each number of features, sorted, to a dict of floats with the keys `full_loss`,
+            `psnr`, `ssim`, `pca_loss`, `values` and `ratio`.
+
             Values that aren't defined are NaN. Missing values don't count; `ssim` is averaged over complete images.
 
         Raises:
@@ -647,7 +678,11 @@ class Autoencoder:
 
         Example:
             >>> sae.evaluate(images, return_dict=True)[0]["psnr"]   # of level 0, in dB
+            >>> rates = sae.evaluate(images, n_out=[8, 16, 32])
+            >>> rates[8]["full_loss"] / rates[8]["pca_loss"]        # below 1 is better than PCA with 8 features
         """
+        if n_out is not None:
+            return evaluation.rate_distortion(self.stack, images, positive_ints("n_out", n_out), targets)
         if return_dict:
             return evaluation.error_budget(self.stack, images, targets)
         return evaluation.mean_squared_error(self.stack, images, targets)

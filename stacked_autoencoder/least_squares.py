@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -12,10 +13,12 @@ from stacked_autoencoder.utils.checks import SMALLEST
 
 SIDE = 3  # of the neighbourhoods, in encodings
 WORK = 2e10  # multiplications to spend, a second on a laptop
-MOST_INPUTS = 2304  # values in a neighbourhood, those of 256 features; more would take a minute
-FEWEST = 10  # neighbourhoods per coefficient of one value; with fewer, the result describes the sample only
-RIDGE = 1e-2  # penalty, as a share of the mean square of a sample: the details in an encoding vary little
-LEAST_POWER = 1e-9  # of a feature, as a share of that of the strongest; weaker ones are rounding errors
+MAX_INPUTS = 1152  # values of a neighbourhood, those of 128 features; more would take many seconds
+MAX_PATCH = 4096  # values of a patch, as for the moment matrix of PCA
+CHUNK = 1 << 15  # neighbourhoods that are held in memory at once
+MIN_SAMPLES = 10  # neighbourhoods per value of a neighbourhood; with fewer, the result describes the sample only
+RIDGE = 1e-2  # penalty, as a share of the mean square of a neighbourhood; small, since fine details vary little
+MIN_SHARE = 1e-9  # of a feature's mean square in that of the strongest one; less is a rounding error
 
 
 def least_squares(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
@@ -60,53 +63,63 @@ class NeighbourRegression:
     """
 
     def __init__(self, factor: int, n: int, patch: int) -> None:
-        self.factor = factor
-        inputs = SIDE**2 * n
-        self.sums = np.zeros((inputs, inputs + patch))  # products of neighbourhoods with neighbourhoods and with errors
+        self.factor, self.inputs, self.patch = factor, SIDE**2 * n, patch
         self.count = 0.0
+        self.squares = np.zeros((self.inputs, self.inputs))  # sums of products of neighbourhoods
+        self.products = np.zeros((self.inputs, patch))  # sums of products of neighbourhoods and errors
 
-    def add(self, samples: Iterable[tuple[np.ndarray, np.ndarray]], stream: Stream) -> None:
-        """Adds samples until the work is done. All processes that share the stream get the sums of all.
+    @staticmethod
+    def is_feasible(n: int, patch: int) -> bool:
+        """Returns whether the problem can be solved in seconds."""
+        return SIDE**2 * n <= MAX_INPUTS and patch <= MAX_PATCH
+
+    def measure(self, samples: Iterable[tuple[np.ndarray, np.ndarray]], stream: Stream) -> None:
+        """Computes the sums from as many samples as a second allows. Processes that share the stream add their sums.
 
         Args:
             samples: pairs of encodings `(N, h, w, n)` and errors `(N, h * factor, w * factor, channels)`.
             stream: the stream that the samples were computed from.
         """
-        most = max(WORK / self.sums.size, 2 * FEWEST * len(self.sums)) / stream.readers
+        enough = max(WORK / (self.inputs * (self.inputs + self.patch)), 2 * MIN_SAMPLES * self.inputs) / stream.readers
 
-        def totals() -> np.ndarray:
-            sums, count = np.zeros_like(self.sums), 0
+        def sums() -> np.ndarray:
+            squares, products, count = np.zeros_like(self.squares), np.zeros_like(self.products), 0
             for encodings, errors in samples:
-                windows = neighbourhoods(encodings)
-                sums += windows.T @ np.concatenate([windows, to_patches(errors, self.factor)], axis=1)
-                count += len(windows)
-                if count >= most:
+                per_image = max(1, math.prod(encodings.shape[1:3]))
+                step = max(1, CHUNK // per_image)
+                for start in range(0, len(encodings), step):
+                    windows = neighbourhoods(encodings[start : start + step])
+                    squares += windows.T @ windows
+                    products += windows.T @ to_patches(errors[start : start + step], self.factor)
+                    count += len(windows)
+                if count >= enough:
                     break
-            return np.append(sums, count)
+            return np.concatenate([squares.ravel(), products.ravel(), [count]])
 
-        summed = stream.summed(totals)
-        self.sums, self.count = summed[:-1].reshape(self.sums.shape), summed[-1]
+        summed = stream.summed(sums)
+        self.count = summed[-1]
+        self.squares = summed[: self.squares.size].reshape(self.squares.shape)
+        self.products = summed[self.squares.size : -1].reshape(self.products.shape)
 
-    def maps(self, rank: int) -> tuple[np.ndarray, np.ndarray] | None:
+    def maps(self, rank: int, least: float = 0.0) -> tuple[np.ndarray, np.ndarray] | None:
         """Returns the maps from neighbourhoods to features and from features to patches.
 
         Args:
             rank: largest number of features.
+            least: mean square that the predicted error of a patch must have, to tell errors from rounding.
 
         Returns:
             Arrays `(9 * n, features)` and `(features, patch)`. All features have the mean square 1. `None` if there are
             too few samples, or no errors that neighbours predict.
         """
-        inputs = len(self.sums)
-        if self.count < FEWEST * inputs:
+        if self.count < MIN_SAMPLES * self.inputs:
             return None
-        squares, products = self.sums[:, :inputs], self.sums[:, inputs:]
-        coefficients = _solve(squares, products, RIDGE * np.trace(squares) / self.count)
-        _, directions = leading_eigenvectors(coefficients.T @ squares @ coefficients, min(rank, products.shape[1]))
-        into = coefficients @ directions
-        power = np.sum(into * (squares @ into), axis=0) / self.count
-        is_there = power > LEAST_POWER * max(power[0], SMALLEST)
-        if not is_there.any():
+        coefficients = _solve(self.squares, self.products, RIDGE * np.trace(self.squares) / self.count)
+        predicted = coefficients.T @ self.squares @ coefficients / self.count  # second moments
+        powers, directions = leading_eigenvectors(predicted, min(rank, self.patch))
+        is_strong = (powers > MIN_SHARE * powers[0]) & (powers > least)
+        if not is_strong.any():
             return None
-        size = np.sqrt(power[is_there])
-        return into[:, is_there] / size, directions[:, is_there].T * size[:, None]
+        size = np.sqrt(powers[is_strong])
+        directions = directions[:, is_strong]
+        return coefficients @ directions / size, directions.T * size[:, None]

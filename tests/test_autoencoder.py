@@ -39,7 +39,7 @@ def test_shapes_down_a_stack():
     assert lines[3].split() == ["2", "conv", "4x4x6", "10", "1", "10", "1229", "3", "blocks", "of", "4", weights]
 
 
-def test_every_level_starts_at_pca_of_what_it_sees(images, held_out):
+def test_every_level_starts_at_pca_of_what_it_sees_or_better(images, held_out):
     sae = Autoencoder(shape=(16, 16, 3), size=4, n_out=8, n_scalings=1, n_levels=3, latent_dim=6)
     sae.train(images, epochs=0, verbose=0)
     seen, seen_held_out = images, held_out
@@ -47,7 +47,11 @@ def test_every_level_starts_at_pca_of_what_it_sees(images, held_out):
     for index, (level, factor) in enumerate(zip(sae.levels, (2, 2, None), strict=True)):
         code = fit_linear_code(lambda seen=seen: iter([seen]), factor, level.encoding_shape[-1])
         patches = to_patches(seen_held_out, factor)
-        assert budget[index]["loss"] == pytest.approx(code.squared_error(patches) / patches.size, rel=0.01)
+        pca_loss = code.squared_error(patches) / patches.size
+        if level.neighbour_layer is None:
+            assert budget[index]["loss"] == pytest.approx(pca_loss, rel=0.01)
+        else:
+            assert budget[index]["loss"] < 0.99 * pca_loss
         seen, seen_held_out = level.encode(seen), level.encode(seen_held_out)
 
 

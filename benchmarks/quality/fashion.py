@@ -1,12 +1,12 @@
 """Loss on Fashion-MNIST with 30 values per image: PCA, a textbook network and this library.
 
-    python -m benchmarks.quality.fashion                    # 5 minutes of training each: half an hour
+    python -m benchmarks.quality.fashion                    # 5 minutes of training each: 20 minutes
     python -m benchmarks.quality.fashion --minutes 15
 
 28x28 images in [0, 1]. The loss is measured on the validation set, which also selects the weights to keep. The
 textbook network has the dense layers 784-100-30-100-784 (Géron, "Hands-On Machine Learning", chapter 17). The stack of
 this library has two levels, `Autoencoder(shape=(28, 28, 1), n_out=8, n_levels=2, latent_dim=30)`. It is trained in
-three ways: greedily, greedily with `fine_tune` in the last third of the time, and jointly from the closed-form
+three ways: greedily, greedily with `fine_tune` in the last 35 % of the time, and jointly from the closed-form
 initialisation. All designs are trained on the same images for the same time. The learning rate of this library falls
 to zero over that time.
 """

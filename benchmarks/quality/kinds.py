@@ -40,16 +40,20 @@ class Kind(NamedTuple):
     tuned: int = 0
 
 
-def dense(level: DenseLevel) -> dict[str, Any]:
+def dense_arguments(level: DenseLevel) -> dict[str, Any]:
     return {"shape": (28, 28, 1), "levels": [level]}
 
 
 KINDS = {
-    "tied": Kind(lambda: dense(DenseLevel([100, 30], tied=True)), 0.0133, 8, 32),
+    "tied": Kind(lambda: dense_arguments(DenseLevel([100, 30], tied=True)), 0.0133, 8, 32),
     "convolutional": Kind(lambda: FASHION, 0.0121, [3, 10], 64, tuned=2),
-    "L1": Kind(lambda: dense(DenseLevel(**SPARSE, penalty=keras.regularizers.L1(1e-4))), 0.0111, 8, 32),
-    "KL": Kind(lambda: dense(DenseLevel(**SPARSE, penalty=KLSparsity(target=0.1, weight=0.05))), 0.0099, 8, 32),
-    "dropout": Kind(lambda: dense(DenseLevel([100, 30], corruption=keras.layers.Dropout(0.5))), 0.0166, 20, 64),
+    "L1": Kind(lambda: dense_arguments(DenseLevel(**SPARSE, penalty=keras.regularizers.L1(1e-4))), 0.0111, 8, 32),
+    "KL": Kind(
+        lambda: dense_arguments(DenseLevel(**SPARSE, penalty=KLSparsity(target=0.1, weight=0.05))), 0.0099, 8, 32
+    ),
+    "dropout": Kind(
+        lambda: dense_arguments(DenseLevel([100, 30], corruption=keras.layers.Dropout(0.5))), 0.0166, 20, 64
+    ),
 }
 
 

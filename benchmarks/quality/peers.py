@@ -58,8 +58,8 @@ def fit_pca(code: str, images: np.ndarray, valid: np.ndarray) -> Curve:
 def train_level(code: str, images: np.ndarray, valid: np.ndarray, seconds: float) -> Curve:
     curve = Curve()
     sae = new_stack(shape=images.shape[1:], levels=[level_for(code)])
-    sae.train(images, epochs=0, validation_data=valid, verbose=0)
-    curve.add(sae.evaluate(valid))
+    (history,) = sae.train(images, epochs=0, validation_data=valid, verbose=0)
+    curve.add(history.start_loss)
     train_stack(sae, images, valid, max(seconds - curve.seconds, 0.1), callbacks=[curve])
     return curve
 

@@ -6,8 +6,8 @@
 
 64x64x3 images in [-1, 1]. All designs are measured on eleven test photographs, which are used neither for training nor
 for model selection: mean squared error, structural similarity (SSIM), and sharpness, the share of the Laplacian energy
-that is kept. "worst picture" is the loss divided by that of PCA, on the picture where this is highest; "worse tiles" is
-the share of tiles with a loss above that of PCA. The validation loss is measured on two other photographs, which select
+that is kept. "highest" is the highest loss of a picture, divided by that of PCA; "worse tiles" is the share of tiles
+with a loss above that of PCA. The validation loss is measured on two other photographs, which select
 the weights to keep for every design. The defaults of this library were chosen with these two and with the photographs
 of Debian's package lomiri-wallpapers-16.04.
 
@@ -57,13 +57,14 @@ def compare_photographs(
     test, valid, images = data.test_pictures(test_folder), data.validation_tiles(), data.training_crops(count)
     rows = []
     for code in codes:
-        sae = stack_for(code)
+        initialised = stack_for(code)
         began = time.perf_counter()
-        sae.train(images, epochs=0, validation_data=valid, verbose=0)
+        initialised.train(images, epochs=0, validation_data=valid, verbose=0)
         taken = time.perf_counter() - began
-        pca = measures.pca_of(sae)
+        pca = measures.pca_of(initialised)
         compared = partial(measures.row, code, pca=pca, test=test, valid=valid)
-        found = [compared("PCA", pca), compared("closed form", sae.reconstruct, seconds=taken)]
+        found = [compared("PCA", pca), compared("closed form", initialised.reconstruct, seconds=taken)]
+        sae = stack_for(code)
         taken = train_stack(sae, images, valid, 60 * minutes)
         keras.utils.set_random_seed(0)
         usual = usual_design(images.shape[1:], CODES[code], N_OUT, SIZE)

@@ -9,6 +9,7 @@ from benchmarks.report.markdown import markdown, measured
 
 TABLES: dict[str, Callable[[], str]] = {
     "photographs": quality.photographs,
+    "taef2": quality.taef2,
     "photographs_short": quality.photographs_short,
     "fashion": quality.fashion,
     "kinds": quality.kinds,

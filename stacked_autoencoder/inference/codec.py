@@ -10,6 +10,7 @@ import numpy as np
 
 from stacked_autoencoder.data.adapters import Images, as_source
 from stacked_autoencoder.inference.tiling import decode_tiles, default_side, encode_tiles, tiler
+from stacked_autoencoder.inference.truncation import checked_n_out, completed, is_cut
 from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.levels.stack import BATCH, Stack
 from stacked_autoencoder.utils.checks import check_encodings, described, positive_int
@@ -22,10 +23,11 @@ Tile = int | Literal["auto"] | None
 
 
 def encode(
-    stack: Stack, images: Images, level: int | None = None, tile: Tile = "auto"
+    stack: Stack, images: Images, level: int | None = None, tile: Tile = "auto", n_out: int | None = None
 ) -> np.ndarray | list[np.ndarray]:
     level = stack.index_of(level)
-    return _map_batches(stack, images, lambda batch: encode_batch(stack, batch, level, tile, stack.values))
+    n_out = checked_n_out(stack, level, n_out)
+    return _map_batches(stack, images, lambda batch: encode_batch(stack, batch, level, tile, stack.values)[..., :n_out])
 
 
 def decode(
@@ -41,21 +43,25 @@ def decode(
         count = len(array)
         batches = [array[start : start + step] for start in range(0, max(1, count), step)]
     shapes = [other.encoding_shape for other in stack.levels]
+    batches = [completed(stack, batch, level) if is_cut(stack, batch, level) else batch for batch in batches]
     for batch in batches:
         check_encodings(batch.shape, shapes, level)
     decoded = (cropped(decode_batch(stack, batch, level, tile), stack.shape) for batch in batches)
     return gather(map(stack.values.from_level, decoded), count)
 
 
-def reconstruct(stack: Stack, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
+def reconstruct(
+    stack: Stack, images: Images, level: int | None = None, n_out: int | None = None
+) -> np.ndarray | list[np.ndarray]:
     level = stack.index_of(level)
+    n_out = checked_n_out(stack, level, n_out)
 
     def reconstruct_images(batch: np.ndarray) -> np.ndarray:
         if len(stack.shape) == 3:  # large images are scaled tile by tile
-            values = reconstruct_batch(stack, batch, level, stack.values)
+            values = reconstruct_batch(stack, batch, level, stack.values, n_out)
         else:
             inputs = stack.levels[0].encoder_inputs(stack.values.to_level(batch).numpy())
-            values = reconstruct_batch(stack, inputs, level)
+            values = reconstruct_batch(stack, inputs, level, n_out=n_out)
         return stack.values.from_level(values)
 
     return _map_batches(stack, images, reconstruct_images)
@@ -121,7 +127,9 @@ def decode_batch(stack: Stack, encodings: np.ndarray, level: int, tile: Tile = "
     return encodings
 
 
-def reconstruct_batch(stack: Stack, images: np.ndarray, level: int, values: ValueRange = UNLIMITED) -> np.ndarray:
+def reconstruct_batch(
+    stack: Stack, images: np.ndarray, level: int, values: ValueRange = UNLIMITED, n_out: int | None = None
+) -> np.ndarray:
     """Encodes and decodes a batch; the result has the shape of the images and the scale of the input of level 0.
 
     Args:
@@ -129,8 +137,10 @@ def reconstruct_batch(stack: Stack, images: np.ndarray, level: int, values: Valu
         images: `(N, H, W, C)`.
         level: index of the level.
         values: the value range of the images; by default they are already scaled for level 0.
+        n_out: number of leading features to keep of each encoding; by default all.
     """
     encodings = encode_batch(stack, images, level, "auto", values)
+    encodings = completed(stack, encodings[..., :n_out], level)
     return cropped(decode_batch(stack, encodings, level, "auto"), images.shape[1:])
 
 

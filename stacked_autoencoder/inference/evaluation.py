@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stacked_autoencoder.data.adapters import Images, as_pairs
-from stacked_autoencoder.inference.codec import reconstruct_batch
+from stacked_autoencoder.inference.codec import decode_batch, encode_batch, reconstruct_batch
+from stacked_autoencoder.inference.truncation import checked_n_out, completed
 from stacked_autoencoder.levels.stack import BATCH, Stack
 from stacked_autoencoder.metrics import SSIM_WINDOW, Mean, psnr, squared_error, ssim
-from stacked_autoencoder.pca import to_patches
+from stacked_autoencoder.pca import LinearCode, to_patches
 from stacked_autoencoder.utils.console import aligned, quotient
 from stacked_autoencoder.utils.images import Range, cropped
 
@@ -59,27 +60,60 @@ def error_budget(stack: Stack, images: Images, targets: Images | None = None) ->
             mean["loss"].add(*squared_error(*without_masked(level, level_expected, decoded)))
             for lower in reversed(levels[:index]):
                 decoded = lower.decode(decoded)
-            decoded = cropped(decoded, batch.shape[1:])
-            mean["full_loss"].add(*squared_error(*without_masked(levels[0], expected, decoded)))
-            if batch.ndim == 4:
-                quality = _quality if levels[0].fill_values is None else _quality_with_missing
-                for name, values in quality(expected, decoded, stack.values.level_ends).items():
-                    mean[name].add(values.sum(), len(values))
+            _add_quality(stack, mean, expected, cropped(decoded, batch.shape[1:]))
             mean["values"].add(encodings.size, len(batch))
             mean["ratio"].add(batch.size / encodings.size * len(batch), len(batch))
-            code = level.linear_code
-            if code is not None:
+            if level.linear_code is not None:
                 side = factor if level.is_image else None
-                patches = to_patches(levels[0].filled(padded), side).astype(np.float64)
-                if expected is batch and levels[0].fill_values is None:
-                    mean["pca_loss"].add(code.squared_error(patches), patches.size)
-                else:
-                    targets = to_patches(padded if expected is batch else padded_expected, side).astype(np.float64)
-                    errors = (targets - code.restored(patches))[~np.isnan(targets)]
-                    mean["pca_loss"].add(float(np.sum(np.square(errors))), errors.size)
+                mean["pca_loss"].add(*_pca_error(stack, level.linear_code, side, padded, padded_expected))
             level_expected = encodings if expected is batch else level.encode(level.encoder_inputs(level_expected))
             inputs = encodings
     return {index: {name: row[name].value for name in names} for index, row in enumerate(means)}
+
+
+def _pca_error(
+    stack: Stack, code: LinearCode, side: int | None, inputs: np.ndarray, expected: np.ndarray
+) -> tuple[float, int]:
+    """Returns the sum of squared errors of PCA of padded images, and the number of values."""
+    level = stack.levels[0]
+    patches = to_patches(level.filled(inputs), side).astype(np.float64)
+    if expected is inputs and level.fill_values is None:
+        return code.squared_error(patches), patches.size
+    targets = to_patches(expected, side).astype(np.float64)
+    errors = (targets - code.restored(patches))[~np.isnan(targets)]
+    return float(np.sum(np.square(errors))), errors.size
+
+
+def rate_distortion(stack: Stack, images: Images, n_out: Sequence[int], targets: Images | None = None) -> Budget:
+    """Measures the stack with fewer features; `Autoencoder.evaluate` documents the columns."""
+    index, level = len(stack.levels) - 1, stack.levels[-1]
+    side = stack.factor if level.is_image else None
+    names = ("full_loss", "psnr", "ssim", "pca_loss", "values", "ratio")
+    means = {checked_n_out(stack, index, n): {name: Mean() for name in names} for n in n_out}
+    for batch, expected in _pairs(stack, images, targets):
+        padded = stack.pad(batch)
+        padded_expected = padded if expected is batch else stack.pad(expected)
+        encodings = encode_batch(stack, stack.levels[0].encoder_inputs(batch), index)
+        for n, mean in means.items():
+            decoded = decode_batch(stack, completed(stack, encodings[..., :n], index), index)
+            _add_quality(stack, mean, expected, cropped(decoded, batch.shape[1:]))
+            count = encodings[..., :n].size
+            mean["values"].add(count, len(batch))
+            mean["ratio"].add(batch.size / count * len(batch), len(batch))
+            if level.linear_code is not None:
+                code = level.linear_code.leading(n)
+                mean["pca_loss"].add(*_pca_error(stack, code, side, padded, padded_expected))
+    return {n: {name: row[name].value for name in names} for n, row in sorted(means.items())}
+
+
+def _add_quality(stack: Stack, mean: dict[str, Mean], expected: np.ndarray, decoded: np.ndarray) -> None:
+    """Adds the full loss and the quality of a batch of decoded images."""
+    first = stack.levels[0]
+    mean["full_loss"].add(*squared_error(*without_masked(first, expected, decoded)))
+    if expected.ndim == 4:
+        quality = _quality if first.fill_values is None else _quality_with_missing
+        for name, values in quality(expected, decoded, stack.values.level_ends).items():
+            mean[name].add(values.sum(), len(values))
 
 
 def _quality(images: np.ndarray, decoded: np.ndarray, value_range: Range) -> dict[str, np.ndarray]:

@@ -114,10 +114,10 @@ class Level(ABC):
 
     @property
     def neighbour_layer(self) -> keras.layers.Layer | None:
-        """The last layer of the residual path that `read_neighbours` initialises; `None` if the level has none."""
+        """The last layer that `initialise_neighbour_decoder` sets; `None` if the level has no such initialisation."""
         return None
 
-    def read_neighbours(self, stream: Stream) -> None:
+    def initialise_neighbour_decoder(self, stream: Stream) -> None:
         """Improves the decoder after `adapt`, so that it computes each patch of an image from 3x3 encodings.
 
         With zeros as weights of `neighbour_layer`, the decoder is again that of PCA.

@@ -9,10 +9,11 @@ import keras
 import numpy as np
 
 from stacked_autoencoder.distribution import BatchFunction, Stream
-from stacked_autoencoder.least_squares import MOST_INPUTS, SIDE, NeighbourRegression
+from stacked_autoencoder.least_squares import NeighbourRegression
 from stacked_autoencoder.levels.activations import INVERSES, activation_name
 from stacked_autoencoder.levels.base import EXACT, LOG_VARIANCE, Level
 from stacked_autoencoder.levels.presets import preset_named
+from stacked_autoencoder.metrics import Mean
 from stacked_autoencoder.pca import WHITENING_FLOOR, LinearCode, LinearFit, variational_gains
 from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.checks import positive_int
@@ -29,6 +30,9 @@ WIDEN_RMS = 0.1
 WIDEN_RMS_OF_VECTORS = 0.5
 
 
+ROUNDING = 1e-12  # of the mean square of the inputs; smaller errors of float32 are rounding
+
+
 class ConvLevel(Level):
     """Convolutional level: divides height and width by `2**n_scalings` and outputs `n_out` features per pixel.
 
@@ -43,11 +47,11 @@ class ConvLevel(Level):
 
     The upper line of each pair is the linear path, the lower one the residual path. The linear paths are initialised
     with PCA, computed in closed form from the input of the level: PCA of patches or, with `latent_dim`, of whole
-    inputs. The last layer of each residual path is initialised with zeros, so the level computes PCA. If the residual
-    path has one resolution, its decoder then also reads neighbouring encodings: `Autoencoder.train` sets it to the best
-    linear prediction of the errors of PCA, computed in closed form, unless the validation loss is lower without it.
-    `train` keeps the weights with the lowest validation loss. With the mean squared error as the loss, the validation
-    loss of the level, measured on the input of the level, is therefore never higher than that of PCA.
+    inputs. The last layers of the residual paths are initialised with zeros, except in a decoder whose residual path
+    has one resolution: there, `Autoencoder.train` initialises the residual path so that it predicts the errors of PCA
+    from neighbouring encodings, unless the validation loss is lower without it. `train` keeps the weights with the
+    lowest validation loss. With the mean squared error as the loss, the validation loss of the level, measured on the
+    input of the level, is therefore never higher than that of PCA.
 
     Unless `kl_weight` is set, the components of the initial linear paths are orthonormal up to one scale factor.
     Distances between encodings are then proportional to distances between images (encodings are isometric).
@@ -247,29 +251,29 @@ class ConvLevel(Level):
 
     @property
     def neighbour_layer(self) -> layers.Layer | None:
-        if SIDE**2 * self.n_out > MOST_INPUTS:
+        if self.decoder is None or self.latent_dim is not None or self.upsampling is not None or len(self.widths) > 1:
             return None
-        has_one_resolution = self.latent_dim is None and self.upsampling is None and len(self.widths) == 1
         has_plain_loss = self.objective.is_plain and self.output_activation == "linear" and self.fill_values is None
-        return self.decoder.get_layer("residual") if has_one_resolution and has_plain_loss else None
+        is_feasible = NeighbourRegression.is_feasible(self.n_out, self.factor**2 * self.input_shape[-1])
+        return self.decoder.get_layer("residual") if has_plain_loss and is_feasible else None
 
-    def read_neighbours(self, stream: Stream) -> None:
-        height, width, channels, _ = self.neighbour_layer.kernel.shape
-        regression = NeighbourRegression(self.factor, self.n_out, height * width * channels)
+    def initialise_neighbour_decoder(self, stream: Stream) -> None:
+        regression = NeighbourRegression(self.factor, self.n_out, self.factor**2 * self.input_shape[-1])
+        variance = Mean()
 
         def samples() -> Iterator[tuple[np.ndarray, np.ndarray]]:
             for images in stream.own():
                 encodings = self.encode(images)
+                variance.add(np.square(images, dtype=np.float64).sum(), images.size)
                 yield encodings, images - self.decode(encodings)
 
-        regression.add(samples(), stream)
-        maps = regression.maps(self.widths[0])
-        if maps is None:
-            return
-        into, out = maps
-        # `tanh` hardly changes such small features.
-        _set_filters(self.decoder.get_layer("widen"), WIDEN_RMS * into)
-        _set_filters(self.neighbour_layer, out.T / WIDEN_RMS)
+        regression.measure(samples(), stream)
+        maps = regression.maps(self.widths[0], ROUNDING * variance.value)
+        if maps is not None:
+            to_features, to_patch = maps
+            # `tanh` hardly changes such small features.
+            _set_filters(self.decoder.get_layer("widen"), WIDEN_RMS * to_features)
+            _set_filters(self.neighbour_layer, to_patch.T / WIDEN_RMS)
 
     def _gains(self, variances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the factors of the components in the encoder and in the decoder."""

@@ -29,8 +29,8 @@ def compiled(model: keras.Model) -> Callable[..., tf.Tensor]:
 class Inference:
     """Callable that computes a level's encoder or decoder.
 
-    The last layer of a residual path is zero until the level is trained. Until then this class computes only the linear
-    path, which saves most of the time of `train(…, epochs=0)` and of a following `evaluate`.
+    The last layer of a residual path is zero until it is trained, except in decoders that read neighbouring encodings.
+    Until then this class computes only the linear path, which saves most of the time of `train(…, epochs=0)`.
 
     Args:
         model: model with one input and one output. Its weights may change at any time.

@@ -8,7 +8,7 @@ Matplotlib is an extra: `pip install "stacked_autoencoder[examples]"`.
 
 from __future__ import annotations
 
-from stacked_autoencoder.plots.curves import error_budget, loss_curves
+from stacked_autoencoder.plots.curves import error_budget, loss_curves, rate_distortion
 from stacked_autoencoder.plots.encodings import channels, latent_plane
 from stacked_autoencoder.plots.features import features, filters
 from stacked_autoencoder.plots.pictures import grid, interpolations, reconstructions
@@ -22,5 +22,6 @@ __all__ = [
     "interpolations",
     "latent_plane",
     "loss_curves",
+    "rate_distortion",
     "reconstructions",
 ]

@@ -26,7 +26,7 @@ def loss_curves(
     """Plots training and validation loss of each level over the epochs.
 
     Each level has its own panel, because the losses of different levels are not comparable. A dashed line marks the
-    loss before training. For a new level, this is the loss of the closed-form initialisation with PCA.
+    loss before training. For a new level, this is the loss of the closed-form initialisation.
 
     Args:
         histories: list of `History`, as `Autoencoder.train` returns it.
@@ -89,6 +89,34 @@ def error_budget(budget: Mapping[int, Mapping[str, float]], ax: Axes | None = No
     ax.set(yscale="log", ylabel="mean squared error of images")
     ax.margins(y=0.15)
     ax.legend(fontsize=8, frameon=False, loc="upper left")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax.figure
+
+
+def rate_distortion(rates: Mapping[int, Mapping[str, float]], ax: Axes | None = None) -> Figure | SubFigure:
+    """Plots the loss of a stack and of PCA over the number of values per image.
+
+    Args:
+        rates: losses for several numbers of features, `sae.evaluate(images, n_out=[4, 8, 16, 32])`.
+        ax: matplotlib axes to draw into; by default a new figure.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+
+    Example:
+        >>> plots.rate_distortion(sae.evaluate(images, n_out=[4, 8, 16, 32])).savefig("rates.png")
+    """
+    ax = axes_of(ax, 4.2, 3.2)
+    values = [row["values"] for row in rates.values()]
+    for column, colour, label in (("full_loss", BLUE, "stack"), ("pca_loss", ORANGE, "PCA (same number of values)")):
+        ax.plot(values, [row[column] for row in rates.values()], color=colour, marker="o", label=label)
+    ax.set(xscale="log", yscale="log", xlabel="values per image", ylabel="mean squared error of images")
+    ax.set_xticks(values, [f"{value:,.0f}" for value in values])
+    ax.minorticks_off()
+    ax.legend(fontsize=8, frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
     return ax.figure
 

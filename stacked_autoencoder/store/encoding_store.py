@@ -191,7 +191,12 @@ class EncodingStore:
         return np.asarray(self[:], dtype)
 
     def dataset(
-        self, batch_size: int = 32, shuffle: bool = False, seed: int = 0, repeat: bool = False
+        self,
+        batch_size: int = 32,
+        shuffle: bool = False,
+        seed: int = 0,
+        repeat: bool = False,
+        n_out: int | None = None,
     ) -> tf.data.Dataset:
         """Returns a dataset of batches of encodings.
 
@@ -200,13 +205,15 @@ class EncodingStore:
             shuffle: whether each epoch has a new random order, over the whole store.
             seed: seed of the random orders. The order of an epoch depends only on the seed and the number of the epoch.
             repeat: whether to repeat the encodings infinitely.
+            n_out: number of features to keep of each encoding, the leading ones; by default all.
 
         Returns:
             `tf.data.Dataset` of float32 batches `(batch_size, *encoding_shape)`, or of `(encodings, labels)` if the
             store has labels. If images have several labels, `labels` is a dict by name.
 
         Raises:
-            ValueError: `batch_size` is not a positive whole number, or `repeat=True` and the store is empty.
+            ValueError: `batch_size` is not a positive whole number, `n_out` is not a whole number from 1 to the number
+                of features, or `repeat=True` and the store is empty.
 
         Example:
             >>> model.fit(store.dataset(64, shuffle=True), epochs=5)
@@ -218,17 +225,23 @@ class EncodingStore:
                 "`repeat=True` needs at least one encoding, but this store is empty: omit `repeat`. "
                 f"Received: {str(self.path)!r}"
             )
+        features = self.shape[-1] if n_out is None else positive_int("n_out", n_out)
+        if features > self.shape[-1]:
+            raise ValueError(
+                f"`n_out` must be at most {self.shape[-1]}, the number of features of the encodings. "
+                f"Received: n_out={n_out!r}"
+            )
         epochs = EpochShuffler(seed if shuffle else None)
 
         def generate() -> Iterator[Any]:
             while True:
                 for indices in self.index_batches(batch_size, epochs.next()):
-                    batch = self.batch(indices)
+                    batch = self.batch(indices)[..., :features]
                     yield batch if self.labels is None else (batch, labels_at(self.labels, indices))
                 if not repeat:
                     return
 
-        signature: Any = tf.TensorSpec((None, *self.shape[1:]), tf.float32)
+        signature: Any = tf.TensorSpec((None, *self.shape[1:-1], features), tf.float32)
         if self.labels is not None:
             signature = (signature, tf.nest.map_structure(spec_of_labels, self.labels))
         batches = generated(generate, signature)

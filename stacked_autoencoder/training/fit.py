@@ -100,6 +100,7 @@ def fit(
     validation: Pairs | None,
     report: FitReport,
     checkpoint: Path | None = None,
+    is_new: bool = False,
 ) -> keras.callbacks.History:
     """Trains levels to reconstruct the input of the first one, jointly if there are several; keeps the best weights.
 
@@ -111,6 +112,7 @@ def fit(
         validation: selects the weights; without it, a fixed sample of `data` does.
         report: prints progress.
         checkpoint: file that is written after each epoch. If it exists, training continues from it.
+        is_new: whether this is a single level that has just been initialised, possibly in an interrupted call.
 
     Returns:
         The Keras `History`. It also has `start_loss`, the loss before the first step, and `best_loss`, the loss of the
@@ -128,7 +130,10 @@ def fit(
     check_targets(levels[0], data, sample)
     check_units(levels[0], [inputs for inputs, _ in sample])
     measure = partial(evaluator, sample) if validation is None else partial(evaluator.of_all, validation, batch_size)
-    start_loss, pca_loss = _choose_start(levels, measure)
+    if is_new:
+        start_loss, pca_loss = _choose_start(levels[0], measure)
+    else:
+        start_loss = pca_loss = measure()["loss"]
     if validation is not None:
         check_same_range(data.inputs, validation.inputs)
     report.measured(start_loss, pca_loss)
@@ -196,23 +201,22 @@ def fit(
     return history
 
 
-def _choose_start(levels: Sequence[Level], measure: Callable[[], dict[str, float]]) -> tuple[float, float]:
-    """Lets a new level start as PCA, if its decoder from neighbouring encodings has a higher loss.
+def _choose_start(level: Level, measure: Callable[[], dict[str, float]]) -> tuple[float, float]:
+    """Sets the decoder of a new level back to that of PCA, if this lowers the loss.
 
     Returns:
-        The loss before the first step, and the loss with PCA's decoder. They are the same for most levels.
+        The loss before the first step, and the loss with PCA's decoder. They are the same for most kinds of levels.
     """
-    start_loss = measure()["loss"]
-    layer = levels[0].neighbour_layer
-    is_new = len(levels) == 1 and levels[0].mean is None  # also if training continues from a checkpoint
-    if not is_new or layer is None or not any(map(np.any, layer.get_weights())):
-        return start_loss, start_loss
+    loss, layer = measure()["loss"], level.neighbour_layer
+    if layer is None or not any(map(np.any, layer.get_weights())):
+        return loss, loss
     weights = layer.get_weights()
     layer.set_weights([np.zeros_like(weight) for weight in weights])
     pca_loss = measure()["loss"]
-    if start_loss < pca_loss:
-        layer.set_weights(weights)
-    return min(start_loss, pca_loss), pca_loss
+    if not loss < pca_loss:
+        return pca_loss, pca_loss
+    layer.set_weights(weights)
+    return loss, pca_loss
 
 
 def computes_in_float16(levels: Sequence[Level]) -> bool:

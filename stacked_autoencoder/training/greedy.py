@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -79,8 +79,8 @@ def train_greedily(
                 stack.values = stack.values.found(finished[1])
         elif index in epochs:
             check_targets(level, data)  # before the level is changed
-            initialise = partial(_initialise, stack, index, images, data.inputs, batch_size, most, level_report)
-            begin = partial(change, [level], initialise, on_all_workers=True)
+            is_new = not level.started
+            begin = partial(_initialise, stack, index, images, data.inputs, batch_size, most, level_report)
             checkpoint = None
             if checkpoints:
                 checkpoint = checkpoints.begin(index, [level], begin)
@@ -97,6 +97,7 @@ def train_greedily(
                 validation=valid,
                 report=level_report,
                 checkpoint=checkpoint,
+                is_new=is_new,
             )
             histories.append(history)
             sample = partial(data.inputs.batches, batch_size, shuffle=True, most=SAMPLE)
@@ -148,32 +149,37 @@ def _initialise(
 ) -> None:
     """Initialises a new level in closed form, and fits the PCA that the error budget compares it with."""
     level = stack.levels[index]
-    if not level.started:
-        report.initialising(level)
-        if level.fill_values is not None:
-            level.measure_fill_values(islice(inputs.in_order(batch_size), most))  # without padding
-        level.linear_code = _fit_codes(stack, index, images, inputs, batch_size, most)
+    if level.started:
+        return
+    report.initialising(level)
 
-
-def _fit_codes(
-    stack: Stack, index: int, images: TrainingData, inputs: Source, batch_size: int, most: int | None
-) -> LinearCode | None:
-    """Initialises a level; returns PCA of the *images* with the same number of values, if there are images."""
-
-    def stream_of(source: Source, level: Level) -> Stream:
+    def stream_of(source: Source, receiver: Level) -> Stream:
         """Returns the batches that a level receives from a source."""
         return Stream.shared(
-            lambda part: map(level.filled, source.batches(batch_size, shuffle=True, most=most, part=part))
+            lambda part: map(receiver.filled, source.batches(batch_size, shuffle=True, most=most, part=part))
         )
 
-    level = stack.levels[index]
-    code = level.adapt(stream_of(inputs, level))
+    def adapt() -> None:
+        if level.fill_values is not None:
+            level.measure_fill_values(islice(inputs.in_order(batch_size), most))  # without padding
+        level.linear_code = level.adapt(stream_of(inputs, level))
+        if index > 0:  # its input is not the image
+            level.linear_code = _linear_code_of_images(stack, index, images, stream_of)
+
+    change([level], adapt, on_all_workers=True)
     if level.neighbour_layer is not None and images.pairs.targets is None:
-        level.read_neighbours(stream_of(inputs, level))
-    if index == 0:  # its input is the image
-        return code
+        # After the workers have taken over the weights of the chief, since their encodings are combined.
+        initialise = partial(level.initialise_neighbour_decoder, stream_of(inputs, level))
+        change([level], initialise, on_all_workers=True)
+
+
+def _linear_code_of_images(
+    stack: Stack, index: int, images: TrainingData, stream_of: Callable[[Source, Level], Stream]
+) -> LinearCode | None:
+    """Returns PCA of the *images* with as many values as a level has; `None` if there are only encodings."""
     if images.level > 0:
         return None
+    level = stack.levels[index]
     factor = stack.factor_at(index) if level.is_image else None
     values = level.encoding_shape[-1] if level.is_image else math.prod(level.encoding_shape)
     return fit_linear_code(stream_of(images.pairs.inputs, stack.levels[0]), factor, values)

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -23,6 +23,16 @@ NOUNS = {3: "images", 2: "sequences", 1: "vectors"}  # rank of one example → w
 # A step also has a fixed cost, so the estimate for a small level is at least this share of that for a large one.
 LEAST_SHARE = 0.1
 NAMED = 3  # skipped pictures to name
+
+
+class Row(NamedTuple):
+    """A row of the table of losses. `pca_loss` and `loss` are `None` if they are not known."""
+
+    level: str
+    encoding: str
+    pca_loss: float | None
+    start_loss: float
+    loss: float | None
 
 
 class TrainingReport:
@@ -54,8 +64,7 @@ class TrainingReport:
         self.batch_size, self.first_level = batch_size, first_level
         self.is_silent = not verbose or not is_chief()
         self.measured_on = "the validation data" if validation is not None else "a sample of the training data"
-        self.rows: list[tuple[str, str, float, float | None]] = []  # level, encoding, loss before and after
-        self.starts_with_pca: list[bool] = []
+        self.rows: list[Row] = []
         self.start_time = time.monotonic()
         self.skipped, self.has_reported_ignored = 0, False
 
@@ -90,11 +99,13 @@ class TrainingReport:
         if not self.rows:
             self.print(took)
             return
-        before = "PCA loss" if all(self.starts_with_pca) else "initial loss"
+        with_pca = all(row.pca_loss is not None for row in self.rows)
+        before = "PCA loss" if with_pca else "initial loss"
         table = [["level", "encoding", before, "loss", f"loss / {before}"]]
-        for name, encoding, start, best in self.rows:
-            losses = ["?", "?"] if best is None else [f"{best:.3e}", quotient(best, start)]
-            table.append([name, encoding, f"{start:.3e}", *losses])
+        for row in self.rows:
+            reference = row.pca_loss if with_pca else row.start_loss
+            losses = ["?", "?"] if row.loss is None else [f"{row.loss:.3e}", quotient(row.loss, reference)]
+            table.append([row.level, row.encoding, f"{reference:.3e}", *losses])
         subject = "each level on its own input" if None not in self.epochs else "the whole stack"
         self.print(f"\nLosses of {subject}, measured on {self.measured_on}:")
         for line in aligned(table, str.rjust):
@@ -196,7 +207,7 @@ class FitReport:
             self.pca_loss = pca_loss
             text = f"PCA loss on {self.report.measured_on}: {pca_loss:.3e}"
             if loss < pca_loss:
-                text += f", with a decoder that reads neighbouring encodings {loss:.3e}"
+                text += f". Loss with a decoder that reads neighbouring encodings: {loss:.3e}"
         compiling = " Compiling the training step ..." if self.report.epochs[self.index] else ""
         self.report.print(f"  {text}.{compiling}")
 
@@ -214,9 +225,8 @@ class FitReport:
         """Adds the losses of a finished training to the table."""
         name, stack = "all" if self.index is None else str(self.index), self.report.stack
         shape = stack.encoding_shape if self.index is None else stack.levels[self.index].encoding_shape
-        reference = history.start_loss if self.pca_loss is None else self.pca_loss
-        self.report.rows.append((name, shape_text(shape), reference, getattr(history, "best_loss", None)))
-        self.report.starts_with_pca.append(self.has_pca)
+        best = getattr(history, "best_loss", None)
+        self.report.rows.append(Row(name, shape_text(shape), self.pca_loss, history.start_loss, best))
 
     def time_left(self, seconds_per_step: float, steps_left: int, steps: int) -> str:
         """Formats the time left for this level, and for all levels to train."""

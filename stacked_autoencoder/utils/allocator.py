@@ -10,16 +10,14 @@ from __future__ import annotations
 import os
 
 USE, LIMIT_IN_MB = "TF_CPU_ALLOCATOR_USE_BFC", "TF_CPU_BFC_MEM_LIMIT_IN_MB"
+NO_LIMIT = 1 << 26  # 64 TB; TensorFlow's default is 64 GB, which could be less than the memory of the machine
 
 
 def keep_freed_memory() -> None:
     """Selects TensorFlow's own allocator for tensors in main memory, unless the user has decided otherwise.
 
-    It has no effect after TensorFlow has computed something. The process then keeps the memory that its tensors needed
-    at most, until it ends.
+    It has no effect after TensorFlow has computed something. The process keeps the memory that its tensors have needed
+    until it ends.
     """
     os.environ.setdefault(USE, "1")
-    if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= os.sysconf_names.keys():
-        # The default limit of 64 GB could be too little. Beyond the memory of the machine, no limit is needed.
-        in_all = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        os.environ.setdefault(LIMIT_IN_MB, str(max(in_all >> 20, 1 << 16)))
+    os.environ.setdefault(LIMIT_IN_MB, str(NO_LIMIT))

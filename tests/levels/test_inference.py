@@ -26,7 +26,7 @@ def level_and_data(request):
     level = LEVELS[request.param]()
     data = waves(32) if isinstance(level, SequenceLevel) else blobs(32)
     sae = Autoencoder(shape=data.shape[1:], levels=[level])
-    sae.train(data, epochs=0, verbose=0)
+    sae.train(data[:4], epochs=0, verbose=0)  # too few for a decoder that reads neighbouring encodings
     return level, data
 
 

@@ -133,6 +133,20 @@ def test_loss_curves_shows_the_start_beside_the_epochs(trained, tmp_path):
     assert parts[1].axes[0].get_title() == "alone"
 
 
+def test_rates_are_drawn_over_the_number_of_values(trained, held_out, tmp_path):
+    sae, _ = trained
+    rates = sae.evaluate(held_out, n_out=[1, 3, 6])
+    figure = plots.rate_distortion(rates)
+    (ax,) = figure.axes
+    ours, pca = ax.get_lines()
+    assert [*ours.get_xdata()] == [*pca.get_xdata()] == [1, 3, 6]
+    assert [*ours.get_ydata()] == [row["full_loss"] for row in rates.values()]
+    assert [*pca.get_ydata()] == [row["pca_loss"] for row in rates.values()]
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "3", "6"]
+    figure.savefig(tmp_path / "figure.png")
+
+
 def test_error_budget_has_a_bar_for_each_loss_and_its_value_on_it(trained, held_out, tmp_path):
     sae, _ = trained
     budget = sae.evaluate(held_out, return_dict=True)

@@ -110,6 +110,16 @@ def test_the_dataset_in_order_has_all_encodings_with_their_labels(written):
     np.testing.assert_array_equal(np.concatenate([labels for _, labels in batches]), store.labels)
 
 
+def test_the_dataset_keeps_the_leading_features(written, sae):
+    store, expected = written
+    batches = [batch for batch, _ in store.dataset(16, n_out=2).as_numpy_iterator()]
+    assert_same(np.concatenate(batches), expected[..., :2])
+    assert sae.decode(batches[0], level=store.level).shape[0] == 16
+    for n_out in (0, expected.shape[-1] + 1, "2"):
+        with pytest.raises(ValueError, match=r"`n_out` must be .*Received: n_out="):
+            store.dataset(16, n_out=n_out)
+
+
 def test_a_shuffled_epoch_is_a_function_of_the_seed_and_its_number(written):
     store, expected = written
 

@@ -180,6 +180,9 @@ def test_two_workers_train_as_one(two, tmp_path):
     np.testing.assert_allclose(told[0]["losses"], losses(histories), rtol=1e-5)
     assert_alike(weights(one), weights(Autoencoder.load(folder / "saved")))
     assert {file.name for file in folder.iterdir()} == {"cache", "checkpoints", "saved"}  # by the chief, once
+    assert told[0]["neighbours"] == told[1]["neighbours"]
+    np.testing.assert_allclose(told[0]["neighbours"], neighbour_decoder(contextlib.nullcontext()), atol=1e-4)
+    assert np.abs(told[0]["neighbours"]).max() > 0.1
 
 
 @pytest.mark.slow
@@ -220,12 +223,24 @@ def trained_by_worker(folder, scope, kill=None):
     return sae, histories, sum(read)
 
 
+def neighbour_decoder(scope):
+    """The decoder that reads neighbouring encodings, as a linear map from encodings to what it adds to an image."""
+    keras.utils.set_random_seed(0)
+    with scope:
+        sae = Autoencoder(shape=(8, 8, 1), levels=[ConvLevel(2, 1, 4)])
+    sae.train(blobs(64, 8, channels=1), epochs=0, verbose=0)
+    widen, residual = (sae.levels[0].decoder.get_layer(name).kernel.numpy() for name in ("widen", "residual"))
+    return np.einsum("yxnk,abck->yxnabc", widen, residual)
+
+
 def worker(folder, what=None):
     """Trains as one of several workers."""
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     sae, histories, read = trained_by_worker(folder, strategy.scope(), 3 if what == "kill" else None)
     sae.save(folder / "saved")
     told = {"weights": [weight.tolist() for weight in weights(sae)], "losses": losses(histories), "read": read}
+    if what is None:
+        told["neighbours"] = neighbour_decoder(strategy.scope()).tolist()
     if what == "another call":
         again = EXACT | {"batch_size": 4, "checkpoint_dir": folder / "checkpoints"}
         told["error"] = error_of(sae.train, IMAGES, validation_data=VALID, **again)

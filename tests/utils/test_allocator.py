@@ -1,4 +1,5 @@
 import os
+import platform
 import subprocess
 import sys
 
@@ -38,16 +39,16 @@ def faults(**variables):
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count pages differently")
 def test_freed_memory_is_kept():
     assert faults() < 100
-    assert faults(**{USE: "0"}) > 100  # the user's choice counts; if this fails, `keep_freed_memory` is not needed
+    if platform.libc_ver()[0] == "glibc" and "LD_PRELOAD" not in os.environ:
+        assert faults(**{USE: "0"}) > 100  # the choice of the user counts
 
 
-def test_the_limit_is_at_least_the_memory_of_the_machine(monkeypatch):
+def test_there_is_no_limit_and_the_choice_of_the_user_counts(monkeypatch):
     monkeypatch.delenv(USE, raising=False)
     monkeypatch.delenv(LIMIT_IN_MB, raising=False)
     keep_freed_memory()
     assert os.environ[USE] == "1"
-    in_all = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert int(os.environ[LIMIT_IN_MB]) >= max(in_all // 2**20, 65536)
+    assert int(os.environ[LIMIT_IN_MB]) >= 2**20  # a terabyte
     monkeypatch.setenv(USE, "0")
     keep_freed_memory()
     assert os.environ[USE] == "0"

@@ -1,0 +1,57 @@
+"""Encodings that are cut to their leading features; the decoder gets the mean in place of the others."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stacked_autoencoder.levels.stack import Stack
+from stacked_autoencoder.utils.checks import fits, whole
+
+
+def checked_n_out(stack: Stack, level: int, n_out: int | None) -> int:
+    """Returns the number of features to keep of a level's encodings; `None` stands for all.
+
+    Raises:
+        ValueError: it is not a whole number from 1 to the number of features.
+    """
+    features = stack.levels[level].encoding_shape[-1]
+    number = features if n_out is None else whole(n_out)
+    if number is None or not 1 <= number <= features:
+        raise ValueError(
+            f"`n_out` must be a whole number from 1 to {features}, the number of features of level {level}. "
+            f"Received: n_out={n_out!r}"
+        )
+    return number
+
+
+def is_cut(stack: Stack, encodings: np.ndarray, level: int) -> bool:
+    """Returns whether encodings fit a level except that they have fewer features, and don't fit another level."""
+    shapes = [each.encoding_shape for each in stack.levels]
+    shape = shapes[level]
+    has_fewer = encodings.ndim == len(shape) + 1 and 1 <= encodings.shape[-1] < shape[-1]
+    is_of_another = any(fits(encodings.shape[1:], other) for other in shapes)
+    return has_fewer and not is_of_another and fits((*encodings.shape[1:-1], shape[-1]), shape)
+
+
+def completed(stack: Stack, encodings: np.ndarray, level: int) -> np.ndarray:
+    """Appends the mean of each missing feature to encodings that were cut to their leading features.
+
+    Args:
+        stack: the stack.
+        encodings: `(N, …, n_out)`.
+        level: index of the level.
+
+    Raises:
+        ValueError: features are missing, and the level has not been trained.
+    """
+    given, features = encodings.shape[-1], stack.levels[level].encoding_shape[-1]
+    if given == features:
+        return encodings
+    mean = stack.levels[level].mean
+    if mean is None:
+        raise ValueError(
+            f"Encodings with {given} of {features} features can't be decoded, because the mean of the other features "
+            f"is not known before level {level} is trained. Call `train` first. Received: shape={encodings.shape}"
+        )
+    others = np.broadcast_to(mean[given:].astype(encodings.dtype), (*encodings.shape[:-1], features - given))
+    return np.concatenate([encodings, others], axis=-1)
