@@ -14,7 +14,7 @@ from benchmarks.harness.clocks import Curve
 from benchmarks.quality import classifiers, colours, fashion, kinds, photographs, presets, pretraining, units
 from benchmarks.quality import heads as heads_benchmark
 from benchmarks.report import pictures, results
-from benchmarks.speed import began_step, encoding, fit, greedy, levels, loaders, memory, roofline, scaling
+from benchmarks.speed import allocator, began_step, encoding, fit, greedy, levels, loaders, memory, roofline, scaling
 from examples import clothes
 from stacked_autoencoder import Autoencoder, ConvLevel
 from stacked_autoencoder.levels.presets import PRESETS
@@ -334,6 +334,17 @@ def test_fit_is_compared_with_the_bare_step(capsys):
     assert 0.2 < row["ratio"] < row["epoch"] < 50  # too few steps to say more
     assert row["begins"] > row["step_ms"] / 1000
     assert "first steps" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_allocators_are_compared(capsys):
+    figures = allocator.main(["--processes", "1", "--rounds", "2"])
+    training, encoded, default, ours = figures.values()
+    assert 0.1 < training < 10
+    assert 0.1 < encoded < 10
+    assert ours < 1000
+    assert default >= 0
+    assert "training step: speed" in capsys.readouterr().out
 
 
 def test_jobs_take_turns_and_medians_and_spread_are_told(capsys):

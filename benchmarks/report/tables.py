@@ -21,6 +21,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "pretraining": quality.pretraining,
     "encoding": speed.singles("encoding"),
     "memory": speed.singles("memory"),
+    "allocator": speed.singles("allocator"),
     "flow": quality.flow,
     "flow_short": quality.flow_short,
     "classifiers": speed.classifiers,
