@@ -26,7 +26,7 @@ from benchmarks.report import results
 BENCHMARKS = {
     "roofline": ["--codes=8x8x32", "--rounds=3"],
     "fit": ["--codes=8x8x32", "--batch-size=64", "--rounds=1", "--steps=4"],
-    "allocator": ["--processes=1", "--rounds=2"],
+    "allocator": ["--processes=1", "--rounds=1", "--batches=2"],
     "scaling": ["--only", "side", "threads", "--sides=32", "--rounds=2"],
     "presets": ["--only=fast", "--minutes=0.02", "--count=2000"],
     "levels": ["--side=64", "--size=8", "--rounds=3"],

@@ -14,6 +14,8 @@ DESIGNS = {  # of the photographs and Fashion-MNIST tables, in the order of thei
     "greedy": f"{OURS}, greedy",
     "greedy, then fine_tune": f"{OURS}, greedy, then `fine_tune`",
     "joint": f"{OURS}, joint",
+    "two greedy levels": f"{OURS}, greedy",  # in results of earlier versions
+    "… and fine_tune": f"{OURS}, greedy, then `fine_tune`",
 }
 PEERS = {  # the strongest first
     "ours": OURS,

@@ -85,7 +85,7 @@ def fashion() -> str:
     rows = []
     for row in results.load("fashion")["rows"]:
         times = if_measured(row["seconds"], "{:.0f} s"), if_measured(row["step_ms"], "{:.1f} ms")
-        rows.append([DESIGNS[row["design"]], f"{row['loss']:.2e}", f"{row['of_pca']:.2f}", *times])
+        rows.append([DESIGNS[row["design"].strip()], f"{row['loss']:.2e}", f"{row['of_pca']:.2f}", *times])
     header = ["design", "validation loss", "loss / PCA loss", "training time", "time per step"]
     return markdown(header, rows) + measured("fashion")
 

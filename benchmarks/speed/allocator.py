@@ -3,73 +3,101 @@
     python -m benchmarks.speed.allocator            # two minutes
 
 The default returns the memory of freed tensors to the operating system. How long the system takes to provide it again
-depends on its version and settings, such as huge pages. Processes with one or the other allocator take turns. Each
-measures a training step of 32 images and the forward pass of 256 images, 64x64x3 with encodings of 16x16x32, and the
-pages that the system had to provide. The ratios are those of the best rounds.
+depends on its version and settings, such as huge pages. Each process measures one job with one allocator: a step of
+`train` with batches of 32 images, or `encode` per batch of 256 images, 64x64x3 with encodings of 16x16x32. The
+processes take turns. The ratios are those of the best rounds.
 """
 
+import itertools
 import json
 import os
 import resource
+import time
 
+import keras
 import numpy as np
-import tensorflow as tf
 
 from benchmarks.harness import table
-from benchmarks.harness.clocks import best_times
-from benchmarks.harness.designs import as_if_trained, reconstruction, stack_for
+from benchmarks.harness.designs import as_if_trained, stack_for
 from benchmarks.harness.process import in_a_process
 from stacked_autoencoder.utils.allocator import USE
 
 CODE = "16x16x32"
-TRAINED, ENCODED = 32, 256  # images per batch
+BATCHES = {"training": 32, "encoding": 256}  # images
 
 
-def measure(rounds: int) -> dict[str, float]:
-    """Seconds of a training step and of the forward pass, and pages per training step, in this process."""
-    images = np.random.default_rng(0).uniform(-1, 1, (ENCODED, 64, 64, 3)).astype(np.float32)
-    sae = stack_for(CODE)
-    sae.train(images[:TRAINED], epochs=0, verbose=0)
-    as_if_trained(sae)
-    batch = tf.constant(images[:TRAINED])
-    step = tf.function(reconstruction(sae.levels, images[:TRAINED]).train_step)
-    jobs = {"training step": lambda: step((batch, batch)), "encoding": lambda: sae.levels[0].encode(images)}
-    times = best_times(jobs, rounds)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(rounds):
-        step((batch, batch))
-    return times | {"pages": (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / rounds}
+class Epochs(keras.callbacks.Callback):
+    """Measures `seconds` and `pages` of each epoch, in total."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rounds: list[dict[str, float]] = []
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.began = time.perf_counter(), pages()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        seconds, before = self.began
+        self.rounds.append({"seconds": time.perf_counter() - seconds, "pages": pages() - before})
 
 
-def compare_allocators(processes: int, rounds: int) -> dict[str, float]:
-    """Figures of both allocators, from `processes` processes each."""
-    found: dict[str, list[dict]] = {"0": [], "1": []}
-    chosen = os.environ.get(USE)
+def pages() -> int:
+    """Pages that the system has provided to this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def measure(job: str, rounds: int, batches: int) -> dict[str, float]:
+    """Seconds and pages per batch of a job in this process: the least of some rounds, after one that is not counted."""
+    images = np.random.default_rng(0).integers(0, 256, (batches * BATCHES[job], 64, 64, 3), np.uint8)
+    sae, epochs = stack_for(CODE), Epochs()
+    if job == "training":
+        sae.train(images, epochs=rounds + 1, callbacks=epochs, verbose=0)
+    else:
+        sae.train(images[:64], epochs=0, verbose=0)
+        as_if_trained(sae)
+        for _ in range(rounds + 1):
+            epochs.on_epoch_begin(0)
+            sae.encode(images)
+            epochs.on_epoch_end(0)
+    return {name: min(each[name] for each in epochs.rounds[1:]) / batches for name in ("seconds", "pages")}
+
+
+def compare_allocators(processes: int, *arguments: str) -> dict[str, float]:
+    """Figures of both allocators, from `processes` processes for each allocator and job, with further arguments."""
+    chosen, found = os.environ.get(USE, "1"), {}
     for _ in range(processes):
-        for use, results in found.items():
+        for job, use in itertools.product(BATCHES, "01"):
             os.environ[USE] = use
-            results.append(in_a_process("benchmarks.speed.allocator", "--in-this-process", f"--rounds={rounds}"))
-    os.environ[USE] = chosen or "1"
-    best = {use: {key: min(each[key] for each in results) for key in results[0]} for use, results in found.items()}
-    figures = {
-        f"{job}: speed / speed with TensorFlow's default": best["0"][job] / best["1"][job]
-        for job in ("training step", "encoding")
-    }
-    figures["pages from the system per training step, with TensorFlow's default"] = best["0"]["pages"]
-    return figures | {"pages from the system per training step": best["1"]["pages"]}
+            result = in_a_process("benchmarks.speed.allocator", *arguments, f"--job={job}")
+            best = found.setdefault((job, use), result)
+            found[job, use] = {key: min(best[key], value) for key, value in result.items()}
+    os.environ[USE] = chosen
+    figures = {}
+    for job in BATCHES:
+        default, ours = found[job, "0"], found[job, "1"]
+        figures[f"{job}: speed / speed with TensorFlow's default"] = default["seconds"] / ours["seconds"]
+        figures[f"{job}: pages from the system per batch, with TensorFlow's default"] = default["pages"]
+        figures[f"{job}: pages from the system per batch"] = ours["pages"]
+    return figures
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
     parser = table.parser(__doc__)
-    parser.add_argument("--processes", type=int, default=3, help="processes of each allocator")
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--in-this-process", action="store_true", help="measure only the allocator of this process")
+    parser.add_argument("--processes", type=int, default=3, help="processes of each allocator and job")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--batches", type=int, default=50, help="batches per round")
+    parser.add_argument(
+        "--job", choices=list(BATCHES), help="measure only this job, with the allocator of this process"
+    )
     arguments = parser.parse_args(argv)
-    if arguments.in_this_process:
-        result = measure(arguments.rounds)
+    if arguments.job:
+        result = measure(arguments.job, arguments.rounds, arguments.batches)
         print(json.dumps(result))
         return result
-    return table.figures(compare_allocators(arguments.processes, arguments.rounds), arguments.json)
+    return table.figures(
+        compare_allocators(arguments.processes, f"--rounds={arguments.rounds}", f"--batches={arguments.batches}"),
+        arguments.json,
+    )
 
 
 if __name__ == "__main__":
