@@ -294,7 +294,10 @@ def test_wrong_calls_raise_an_error(trained, images):
     z = sae.encode(images[:2])
     for call, text in (
         (lambda: sae.decode(z[0]), r"add the batch axis with `encoding\[None\]`.*Received: shape=\(6,\)"),
-        (lambda: sae.decode(z[:, :5]), r"Encodings of level 1 have the shape \(N, 6\)\. Received: shape=\(2, 5\)"),
+        (
+            lambda: sae.decode(np.zeros((2, 7))),
+            r"Encodings of level 1 have the shape \(N, 6\)\. Received: shape=\(2, 7\)",
+        ),
         (lambda: sae.decode(sae.encode(images[:2], level=0)), r"They fit level 0: `decode\(encodings, level=0\)`"),
         (lambda: sae.decode(z, level=2), r"`level` must be an index from 0 to 1.*Received: 2"),
         (
