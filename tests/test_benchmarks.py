@@ -339,12 +339,13 @@ def test_fit_is_compared_with_the_bare_step(capsys):
 @pytest.mark.slow
 def test_the_allocators_are_compared(capsys):
     figures = allocator.main(["--processes", "1", "--rounds", "1", "--batches", "2"])
-    for job in allocator.BATCHES:
+    assert len(figures) == 2 * 2 * 3
+    for job in (f"{job} {how} oneDNN" for job in allocator.BATCHES for how in ("with", "without")):
         speed, default, ours = (value for name, value in figures.items() if name.startswith(job))
         assert 0.1 < speed < 10
         assert default >= 0
         assert ours < 100_000
-    assert "training: speed" in capsys.readouterr().out
+    assert "training with oneDNN: speed" in capsys.readouterr().out
 
 
 def test_jobs_take_turns_and_medians_and_spread_are_told(capsys):
