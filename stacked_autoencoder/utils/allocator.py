@@ -1,8 +1,9 @@
 """Lets TensorFlow keep the memory of tensors that it has freed, which makes training faster on many processors.
 
-Without oneDNN, which TensorFlow uses by default with AVX-512 only, a training step allocates and frees about 60 MB. By default TensorFlow returns them to the operating system, which
-then has to provide and clear 15,000 pages in the next step. TensorFlow's own allocator keeps them. There is no public
-function that selects it. TensorFlow reads two environment variables when it computes for the first time.
+Without oneDNN, which TensorFlow uses by default with AVX-512 only, a training step allocates and frees about 60 MB. By
+default TensorFlow returns them to the operating system, which then has to provide and clear 15,000 pages in the next
+step. TensorFlow's own allocator keeps them. There is no public function that selects it. TensorFlow reads two
+environment variables when it computes for the first time.
 """
 
 from __future__ import annotations
