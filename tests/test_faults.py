@@ -26,7 +26,7 @@ def test_nothing_is_lost_and_nothing_is_run(job, count, tmp_path, capsys):
         assert row["moments"] >= 4  # kills at different moments
     else:
         assert row["changed"] >= 0.9 * count  # hypothesis may find no more new examples
-        assert row["stack, bytes of h5: refused"] > row["stack, bytes of h5: loaded"] > 0
+        assert row["stack, bytes of h5: refused"] > row.get("stack, bytes of h5: loaded", 0)
         assert row["stack, attacks in weights: refused"] > 2
         assert row["stack, attacks in config.json: loaded"] > 1
         assert row["store, values in manifest.json: refused"] > 2

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from benchmarks.harness.clocks import OverTime, TimeLimit, step_times
 from stacked_autoencoder import Autoencoder, ConvLevel, Level
+from stacked_autoencoder.optimizers import PEAK_LEARNING_RATE
 from stacked_autoencoder.training.fit import optimizer_for
 from stacked_autoencoder.training.model import ReconstructionModel
 from stacked_autoencoder.utils.images import scaled
@@ -72,7 +73,7 @@ def train_stack(
 
 
 def train_jointly(
-    sae: Autoencoder, images: np.ndarray, valid: np.ndarray, seconds: float, batch_size: int = BATCH, peak: float = 0.01
+    sae: Autoencoder, images: np.ndarray, valid: np.ndarray, seconds: float, peak: float = PEAK_LEARNING_RATE
 ) -> float:
     """Trains all levels of a stack jointly for `seconds`; returns the seconds it took.
 
@@ -87,8 +88,8 @@ def train_jointly(
         images,
         epochs=10_000,
         validation_data=valid,
-        batch_size=batch_size,
-        steps_per_epoch=steps_per_validation(len(images), batch_size),
+        batch_size=BATCH,
+        steps_per_epoch=steps_per_validation(len(images)),
         learning_rate=OverTime(limit, peak),
         callbacks=[limit],
         verbose=2,

@@ -1,6 +1,7 @@
 """Jobs in separate processes, and the memory of a process."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +9,11 @@ from pathlib import Path
 STATUS = Path("/proc/self/status")
 
 
-def in_a_process(module: str, *arguments: str) -> dict:
-    """Runs `python -m module arguments`; returns the JSON in the last line of its output."""
-    command = [sys.executable, "-m", module, *arguments]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+def in_a_process(module: str, *arguments: str, **variables: str) -> dict:
+    """Runs `python -m module arguments` with environment variables; returns the JSON in its last line of output."""
+    command, environment = [sys.executable, "-m", module, *arguments], os.environ | variables
+    process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def peak_megabytes() -> float:

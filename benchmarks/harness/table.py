@@ -40,6 +40,11 @@ def row(
     return result | {"seconds": seconds, "step_ms": 1000 * step}
 
 
+def times(line: dict) -> list[str]:
+    """Seconds of training and milliseconds of a step as text, empty if they were not measured."""
+    return [f"{line[name]:.1f}" if line[name] else "" for name in ("seconds", "step_ms")]
+
+
 def show(rows: list[dict]) -> None:
     """Prints losses, also divided by the PCA loss."""
     print(
@@ -47,7 +52,7 @@ def show(rows: list[dict]) -> None:
         f" {'time (s)':>9} {'step (ms)':>10}"
     )
     for line in rows:
-        seconds, step = (f"{line[name]:.1f}" if line[name] else "" for name in ("seconds", "step_ms"))
+        seconds, step = times(line)
         print(
             f"{line['data']:13} {line['code']:13} {line['values']:6}  {line['design']:23} {line['loss']:9.2e}"
             f" {line['of_pca']:16.3f} {seconds:>9} {step:>10}".rstrip()

@@ -16,8 +16,7 @@ GROUPS = 4  # of the normalisation in the blocks at the lowest resolution
 TORCH_EPSILON = 1e-5  # of group normalisation; Keras has 1e-3
 LIMIT = 3.0  # of the encodings that the decoder reads
 
-# Each network is a sequence of numbered layers, and the numbers are part of the names of the weights. A string is the
-# kind of a layer, and "block" and "pooled block" are residual blocks.
+# The kind of each layer. Its position is part of the names of its weights. Both kinds of blocks are residual blocks.
 ENCODER = ["conv", "block", *(["halve", "block", "block", "block"] * 2)]
 ENCODER += ["halve", *(["pooled block"] * 3), "conv"]
 DECODER = ["limit", "conv", "relu", *(["pooled block"] * 3)]

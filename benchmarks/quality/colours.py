@@ -22,9 +22,7 @@ def compare_colours(minutes: float, count: int, test_folder: Path) -> list[dict]
         sae = stack_for(CODE)
         taken = train_stack(sae, images, valid, 60 * minutes)
         design = f"colours {'swapped' if swapped else 'kept'}"
-        rows.append(
-            measures.row(CODE, design, sae.reconstruct, measures.pca_of(sae), test=test, valid=valid, seconds=taken)
-        )
+        rows.append(measures.Comparison(CODE, measures.pca_of(sae), test, valid).row(design, sae.reconstruct, taken))
     return rows
 
 

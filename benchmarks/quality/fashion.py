@@ -22,10 +22,11 @@ from benchmarks.harness.designs import BATCH, FASHION, new_stack, step_of_last_l
 from benchmarks.harness.rivals import textbook_dense, train_plain
 from benchmarks.harness.table import row
 from stacked_autoencoder import Autoencoder
+from stacked_autoencoder.optimizers import PEAK_LEARNING_RATE
 
 ABOUT = "Fashion-MNIST", "30", 30
 TUNED = 0.35  # share of the time for `fine_tune` after greedy training
-TUNING_RATE = 5e-3
+TUNING_RATE = PEAK_LEARNING_RATE / 5  # the default of `fine_tune`
 
 
 def compare_fashion(minutes: float, count: int | None = None) -> list[dict]:

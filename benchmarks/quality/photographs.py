@@ -20,7 +20,6 @@ pretrained autoencoder, see `benchmarks.harness.taef2`.
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import keras
@@ -62,8 +61,8 @@ def compare_photographs(
         initialised.train(images, epochs=0, validation_data=valid, verbose=0)
         taken = time.perf_counter() - began
         pca = measures.pca_of(initialised)
-        compared = partial(measures.row, code, pca=pca, test=test, valid=valid)
-        found = [compared("PCA", pca), compared("closed form", initialised.reconstruct, seconds=taken)]
+        comparison = measures.Comparison(code, pca, test, valid)
+        found = [comparison.row("PCA", pca), comparison.row("closed form", initialised.reconstruct, taken)]
         sae = stack_for(code)
         taken = train_stack(sae, images, valid, 60 * minutes)
         keras.utils.set_random_seed(0)
@@ -71,15 +70,15 @@ def compare_photographs(
         usual_seconds = train_plain(usual, images, valid, 60 * minutes, BATCH, steps=100)
         batch = images[:BATCH]
         step = step_times({"usual": usual}, scaled(batch))["usual"]
-        found.append(compared("usual design", predicted(usual), seconds=usual_seconds, step=step))
+        found.append(comparison.row("usual design", predicted(usual), usual_seconds, step))
         step = step_of_last_level(sae, batch)
-        found.append(compared("ours", sae.reconstruct, seconds=taken, step=step))
+        found.append(comparison.row("ours", sae.reconstruct, taken, step))
         if code in longer:
             sae = stack_for(code)
             taken = train_stack(sae, images, valid, 60 * longer_minutes)
-            found.append(compared("ours, longer", sae.reconstruct, seconds=taken))
+            found.append(comparison.row("ours, longer", sae.reconstruct, taken))
         if taef2_files and code == TAEF2_CODE:
-            found.append(compared("TAEF2", predicted(*taef2(*taef2_files))))
+            found.append(comparison.row("TAEF2", predicted(*taef2(*taef2_files))))
         measures.show(found)
         rows += found
     return rows

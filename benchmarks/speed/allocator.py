@@ -11,7 +11,6 @@ best rounds.
 
 import itertools
 import json
-import os
 import resource
 import time
 
@@ -36,11 +35,11 @@ class Epochs(keras.callbacks.Callback):
         self.rounds: list[dict[str, float]] = []
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.began = time.perf_counter(), pages()
+        self.before = time.perf_counter(), pages()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        seconds, before = self.began
-        self.rounds.append({"seconds": time.perf_counter() - seconds, "pages": pages() - before})
+        seconds, count = self.before
+        self.rounds.append({"seconds": time.perf_counter() - seconds, "pages": pages() - count})
 
 
 def pages() -> int:
@@ -66,15 +65,13 @@ def measure(job: str, rounds: int, batches: int) -> dict[str, float]:
 
 def compare_allocators(processes: int, *arguments: str) -> dict[str, float]:
     """Figures of both allocators, from `processes` processes for each allocator and job, with further arguments."""
-    before, found = dict(os.environ), {}
+    found = {}
     for _ in range(processes):
         for job, one_dnn, use in itertools.product(BATCHES, "01", "01"):
-            os.environ |= {USE: use, ONE_DNN: one_dnn}
-            result = in_a_process("benchmarks.speed.allocator", *arguments, f"--job={job}")
+            variables = {USE: use, ONE_DNN: one_dnn}
+            result = in_a_process("benchmarks.speed.allocator", *arguments, f"--job={job}", **variables)
             best = found.setdefault((job, one_dnn, use), result)
             found[job, one_dnn, use] = {key: min(best[key], value) for key, value in result.items()}
-    for name in (USE, ONE_DNN):
-        os.environ[name] = before.get(name, "1")
     figures = {}
     for job, one_dnn in itertools.product(BATCHES, "01"):
         default, ours = found[job, one_dnn, "0"], found[job, one_dnn, "1"]

@@ -4,10 +4,10 @@
     python -m benchmarks.speed.greedy --epochs 3,3,3
 
 Greedy training trains each level for its `--epochs`; the time includes encoding between the levels. By default level 0
-keeps its PCA initialisation, because its epochs are the most expensive and it causes the least loss. Joint training
-trains all levels of the same stack from the same initialisation, until its validation loss is as low or it has taken
-1.7 times as long. Its learning rate falls over that time. Each greedy loss is compared with the joint training that
-reached it first. The time is interpolated between validations, of which there are eight per epoch.
+keeps its closed-form initialisation, because its epochs are the most expensive and it causes the least loss. Joint
+training trains all levels of the same stack from the same initialisation, until its validation loss is as low or it has
+taken 1.7 times as long. Its learning rate falls over that time. Each greedy loss is compared with the joint training
+that reached it first. The time is interpolated between validations, of which there are eight per epoch.
 """
 
 import time

@@ -10,10 +10,10 @@ import numpy as np
 
 from stacked_autoencoder.data.adapters import Images, as_source
 from stacked_autoencoder.inference.tiling import decode_tiles, default_side, encode_tiles, tiler
-from stacked_autoencoder.inference.truncation import checked_n_out, completed, is_cut
+from stacked_autoencoder.inference.truncation import completed, is_cut
 from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.levels.stack import BATCH, Stack
-from stacked_autoencoder.utils.checks import check_encodings, described, positive_int
+from stacked_autoencoder.utils.checks import check_encodings, described, features_to_keep, positive_int
 from stacked_autoencoder.utils.forks import check_not_forked
 from stacked_autoencoder.utils.images import Shape, cropped, fitting, gather, times
 from stacked_autoencoder.utils.seeds import rng_of
@@ -26,7 +26,7 @@ def encode(
     stack: Stack, images: Images, level: int | None = None, tile: Tile = "auto", n_out: int | None = None
 ) -> np.ndarray | list[np.ndarray]:
     level = stack.index_of(level)
-    n_out = checked_n_out(stack, level, n_out)
+    n_out = features_to_keep(n_out, stack.levels[level].encoding_shape[-1])
     return _map_batches(stack, images, lambda batch: encode_batch(stack, batch, level, tile, stack.values)[..., :n_out])
 
 
@@ -54,7 +54,7 @@ def reconstruct(
     stack: Stack, images: Images, level: int | None = None, n_out: int | None = None
 ) -> np.ndarray | list[np.ndarray]:
     level = stack.index_of(level)
-    n_out = checked_n_out(stack, level, n_out)
+    n_out = features_to_keep(n_out, stack.levels[level].encoding_shape[-1])
 
     def reconstruct_images(batch: np.ndarray) -> np.ndarray:
         if len(stack.shape) == 3:  # large images are scaled tile by tile

@@ -10,10 +10,11 @@ import numpy as np
 
 from stacked_autoencoder.data.adapters import Images, as_pairs
 from stacked_autoencoder.inference.codec import decode_batch, encode_batch, reconstruct_batch
-from stacked_autoencoder.inference.truncation import checked_n_out, completed
+from stacked_autoencoder.inference.truncation import completed
 from stacked_autoencoder.levels.stack import BATCH, Stack
 from stacked_autoencoder.metrics import SSIM_WINDOW, Mean, psnr, squared_error, ssim
 from stacked_autoencoder.pca import LinearCode, to_patches
+from stacked_autoencoder.utils.checks import features_to_keep
 from stacked_autoencoder.utils.console import aligned, quotient
 from stacked_autoencoder.utils.images import Range, cropped
 
@@ -89,7 +90,7 @@ def rate_distortion(stack: Stack, images: Images, n_out: Sequence[int], targets:
     index, level = len(stack.levels) - 1, stack.levels[-1]
     side = stack.factor if level.is_image else None
     names = ("full_loss", "psnr", "ssim", "pca_loss", "values", "ratio")
-    means = {checked_n_out(stack, index, n): {name: Mean() for name in names} for n in n_out}
+    means = {features_to_keep(n, level.encoding_shape[-1]): {name: Mean() for name in names} for n in n_out}
     for batch, expected in _pairs(stack, images, targets):
         padded = stack.pad(batch)
         padded_expected = padded if expected is batch else stack.pad(expected)

@@ -5,23 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stacked_autoencoder.levels.stack import Stack
-from stacked_autoencoder.utils.checks import fits, whole
-
-
-def checked_n_out(stack: Stack, level: int, n_out: int | None) -> int:
-    """Returns the number of features to keep of a level's encodings; `None` stands for all.
-
-    Raises:
-        ValueError: it is not a whole number from 1 to the number of features.
-    """
-    features = stack.levels[level].encoding_shape[-1]
-    number = features if n_out is None else whole(n_out)
-    if number is None or not 1 <= number <= features:
-        raise ValueError(
-            f"`n_out` must be a whole number from 1 to {features}, the number of features of level {level}. "
-            f"Received: n_out={n_out!r}"
-        )
-    return number
+from stacked_autoencoder.utils.checks import fits
 
 
 def is_cut(stack: Stack, encodings: np.ndarray, level: int) -> bool:

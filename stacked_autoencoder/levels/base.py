@@ -113,6 +113,11 @@ class Level(ABC):
         """
 
     @property
+    def starts_with_pca(self) -> bool:
+        """Whether a new level computes PCA, and minimises the mean squared error that PCA minimises."""
+        return False
+
+    @property
     def neighbour_layer(self) -> keras.layers.Layer | None:
         """The last layer that `initialise_neighbour_decoder` sets; `None` if the level has no such initialisation."""
         return None

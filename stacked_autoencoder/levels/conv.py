@@ -250,25 +250,28 @@ class ConvLevel(Level):
         return unconstrained
 
     @property
+    def starts_with_pca(self) -> bool:
+        return self.objective.is_plain and self.fill_values is None and self.output_activation == "linear"
+
+    @property
     def neighbour_layer(self) -> layers.Layer | None:
         if self.decoder is None or self.latent_dim is not None or self.upsampling is not None or len(self.widths) > 1:
             return None
-        has_plain_loss = self.objective.is_plain and self.output_activation == "linear" and self.fill_values is None
         is_feasible = NeighbourRegression.is_feasible(self.n_out, self.factor**2 * self.input_shape[-1])
-        return self.decoder.get_layer("residual") if has_plain_loss and is_feasible else None
+        return self.decoder.get_layer("residual") if self.starts_with_pca and is_feasible else None
 
     def initialise_neighbour_decoder(self, stream: Stream) -> None:
         regression = NeighbourRegression(self.factor, self.n_out, self.factor**2 * self.input_shape[-1])
-        variance = Mean()
+        mean_square = Mean()
 
         def samples() -> Iterator[tuple[np.ndarray, np.ndarray]]:
             for images in stream.own():
                 encodings = self.encode(images)
-                variance.add(np.square(images, dtype=np.float64).sum(), images.size)
+                mean_square.add(np.square(images, dtype=np.float64).sum(), images.size)
                 yield encodings, images - self.decode(encodings)
 
         regression.measure(samples(), stream)
-        maps = regression.maps(self.widths[0], ROUNDING * variance.value)
+        maps = regression.maps(self.widths[0], ROUNDING * mean_square.value)
         if maps is not None:
             to_features, to_patch = maps
             # `tanh` hardly changes such small features.

@@ -118,6 +118,11 @@ class DenseLevel(Level):
         super().__init__(loss=loss, penalty=penalty, corruption=corruption, kl_weight=kl_weight)
 
     @property
+    def starts_with_pca(self) -> bool:
+        is_linear = {*self.activations, self.output_activation} == {"linear"}
+        return self.objective.is_plain and self.fill_values is None and is_linear
+
+    @property
     def is_within_unit_interval(self) -> bool:
         """Whether the last activation of the encoder limits encodings to [0, 1]."""
         return self.activations[-1] in WITHIN_UNIT_INTERVAL

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from stacked_autoencoder.store.manifest import LABELS, LOG, MANIFEST, check_labels, moments, read_manifest
 from stacked_autoencoder.store.shards import Mark, Shard, mark_of, part_name
-from stacked_autoencoder.utils.checks import positive_int
+from stacked_autoencoder.utils.checks import features_to_keep, positive_int
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.files import expanded
 from stacked_autoencoder.utils.generators import generated
@@ -225,12 +225,7 @@ class EncodingStore:
                 "`repeat=True` needs at least one encoding, but this store is empty: omit `repeat`. "
                 f"Received: {str(self.path)!r}"
             )
-        features = self.shape[-1] if n_out is None else positive_int("n_out", n_out)
-        if features > self.shape[-1]:
-            raise ValueError(
-                f"`n_out` must be at most {self.shape[-1]}, the number of features of the encodings. "
-                f"Received: n_out={n_out!r}"
-            )
+        features = features_to_keep(n_out, self.shape[-1])
         epochs = EpochShuffler(seed if shuffle else None)
 
         def generate() -> Iterator[Any]:

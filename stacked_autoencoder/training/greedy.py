@@ -162,9 +162,9 @@ def _initialise(
     def adapt() -> None:
         if level.fill_values is not None:
             level.measure_fill_values(islice(inputs.in_order(batch_size), most))  # without padding
-        level.linear_code = level.adapt(stream_of(inputs, level))
-        if index > 0:  # its input is not the image
-            level.linear_code = _linear_code_of_images(stack, index, images, stream_of)
+        code = level.adapt(stream_of(inputs, level))
+        # Only the input of level 0 is the image.
+        level.linear_code = code if index == 0 else _linear_code_of_images(stack, index, images, stream_of)
 
     change([level], adapt, on_all_workers=True)
     if level.neighbour_layer is not None and images.pairs.targets is None:
@@ -176,7 +176,11 @@ def _initialise(
 def _linear_code_of_images(
     stack: Stack, index: int, images: TrainingData, stream_of: Callable[[Source, Level], Stream]
 ) -> LinearCode | None:
-    """Returns PCA of the *images* with as many values as a level has; `None` if there are only encodings."""
+    """Fits PCA to the images, with as many values per image as the encodings of a level.
+
+    Returns:
+        The PCA. `None` if the training data are encodings, so that the images are not known.
+    """
     if images.level > 0:
         return None
     level = stack.levels[index]

@@ -191,7 +191,7 @@ class FitReport:
 
     def initialising(self, level: Level) -> None:
         """Reports that a new level is about to be initialised."""
-        self.has_pca = starts_with_pca(level) and self.report.data.targets is None
+        self.has_pca = level.starts_with_pca and self.report.data.targets is None
         name = "PCA of its input" if self.has_pca else "the closed-form initialisation"
         self.report.print(f"  Computing {name} ...")
 
@@ -235,18 +235,6 @@ class FitReport:
         if not later:
             return f"about {clock(seconds)} left"
         return f"about {clock(seconds)} left, {clock(seconds + later)} for all levels"
-
-
-def starts_with_pca(level: Level) -> bool:
-    """Returns whether a level is initialised with PCA, without activation at the output, and its loss is the MSE."""
-    if not level.objective.is_plain or level.fill_values is not None:
-        return False
-    if level.kind == "conv":
-        return level.output_activation == "linear"
-    if level.kind != "dense":
-        return False
-    config = level.get_config()
-    return {*config["activation"], config["output_activation"]} == {"linear"}
 
 
 def _counted(source: Source, noun: str) -> str:

@@ -231,6 +231,21 @@ def positive_int(name: str, value: Any, *, least: int = 1) -> int:
     return number
 
 
+def features_to_keep(n_out: Any, features: int) -> int:
+    """Returns the number of leading features to keep of encodings; `None` stands for all.
+
+    Raises:
+        ValueError: `n_out` is not a whole number from 1 to `features`.
+    """
+    number = features if n_out is None else whole(n_out)
+    if number is None or not 1 <= number <= features:
+        raise ValueError(
+            f"`n_out` must be a whole number from 1 to {features}, the number of features of the encodings. "
+            f"Received: n_out={n_out!r}"
+        )
+    return number
+
+
 def positive_ints(name: str, values: int | Sequence[int], *, least: int = 1) -> list[int]:
     """Returns one or several whole numbers as a list. Raises `ValueError` unless each is at least `least`."""
     is_array = isinstance(values, np.ndarray) and values.ndim > 0

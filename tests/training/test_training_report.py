@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel
+from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, SequenceLevel
 from stacked_autoencoder.data.adapters import as_pairs
 from stacked_autoencoder.training import callbacks as callbacks_module
-from stacked_autoencoder.training.report import TrainingReport, starts_with_pca
+from stacked_autoencoder.training.report import TrainingReport
 from tests.conftest import blobs
 
 NEIGHBOURS = "Loss with a decoder that reads neighbouring encodings"
@@ -32,8 +32,8 @@ def test_training_names_images_levels_losses_and_ends_with_a_table(images, held_
         lines[4],
     ]
     losses = rf"  PCA loss on the validation data: (\S+)\. {NEIGHBOURS}: {histories[0].start_loss:.3e}\. Compiling .*"
-    pca_losses = [float(re.fullmatch(losses, lines[3])[1])]
-    assert pca_losses[0] > histories[0].start_loss
+    first_pca_loss = float(re.fullmatch(losses, lines[3])[1])
+    assert first_pca_loss > histories[0].start_loss
     assert re.fullmatch(
         r"Level 0 \(16x16x3 -> 8x8x4\), epoch 1/1 - \d+s - \d+ms/step - loss: \S+ - val_loss: \S+", lines[4]
     )
@@ -45,7 +45,7 @@ def test_training_names_images_levels_losses_and_ends_with_a_table(images, held_
     *_, title, header, first, second, end = lines
     assert title == "Losses of each level on its own input, measured on the validation data:"
     assert header.split("  ")[-1].strip() == "loss / PCA loss"
-    assert float(first.split()[2]) == pca_losses[0]
+    assert float(first.split()[2]) == first_pca_loss
     for row, index, history in ((first, 0, histories[0]), (second, 1, histories[1])):
         best = history.best_loss
         *start, pca_loss, loss, share = row.split()
@@ -84,9 +84,10 @@ def test_trained_levels_continue_and_levels_without_pca_have_an_initial_loss(ima
 
 def test_only_linear_levels_with_the_mean_squared_error_start_with_pca():
     linear = [ConvLevel(4), DenseLevel(4, activation=None), DenseLevel([8, 4], activation="linear")]
-    assert all(map(starts_with_pca, linear))
+    assert all(level.starts_with_pca for level in linear)
     others = [ConvLevel(4, loss="mae"), ConvLevel(4, output_activation="sigmoid"), DenseLevel([8, 4])]
-    assert not any(map(starts_with_pca, [*others, DenseLevel(4, activation=None, output_activation="sigmoid")]))
+    others += [DenseLevel(4, activation=None, output_activation="sigmoid"), SequenceLevel(4)]
+    assert not any(level.starts_with_pca for level in others)
 
 
 def test_levels_from_checkpoints_are_named(images, tmp_path, capsys):
