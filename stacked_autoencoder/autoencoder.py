@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Sequence
 from html import escape
@@ -80,6 +81,9 @@ class Autoencoder:
             level 0, the loss of `fine_tune` and the results of `evaluate`. Higher levels receive complete encodings.
             The saved `encoder0`, and models that `export` writes, don't fill in missing values. Infinite values always
             raise an error.
+        nested: whether the levels are trained so that each prefix of their features is a good encoding by itself
+            (`ConvLevel(nested=True)`). You can then choose the size of the encodings after training, with
+            `encode(…, n_out=…)` or `truncated`.
 
     Attributes:
         stack: the levels as a `Stack` object, for functions of this package.
@@ -116,6 +120,7 @@ class Autoencoder:
         preset: str | None = None,
         value_range: tuple[float, float] | None = None,
         missing: Literal["error", "ignore"] = "error",
+        nested: bool = False,
     ) -> None:
         network = {"size": 64 if size is None else size}
         if preset is not None:
@@ -133,6 +138,11 @@ class Autoencoder:
             self.stack = load_stack(self._default_path if save_path is None else save_path, trusted)
             return
         self.stack = Stack(shape, check_range, value_range, missing)
+        if nested and levels is not None:
+            raise ValueError(
+                "`nested` can't be combined with `levels`. Create the levels with it, such as "
+                f"`levels=[ConvLevel(32, nested=True)]`. Received: nested={nested!r}, levels={levels!r}"
+            )
         if levels is None:
             levels = default_levels(
                 self.stack.shape,
@@ -140,6 +150,7 @@ class Autoencoder:
                 n_scalings=n_scalings,
                 n_levels=positive_int("n_levels", n_levels),
                 latent_dim=latent_dim,
+                nested=nested,
                 **network,
             )
         if not levels:
@@ -219,6 +230,33 @@ class Autoencoder:
                 level.
         """
         self.stack.add(level)
+
+    def truncated(self, n_out: int) -> Autoencoder:
+        """Creates a smaller stack, whose last level has only the leading features. This stack doesn't change.
+
+        The encodings of the new stack are the leading features of those of this stack. It is saved, loaded and trained
+        further like any other, with `save_path` ending in `_n_out_<n_out>`.
+
+        Args:
+            n_out: number of features of the last level to keep: channels, or values of a vector.
+
+        Returns:
+            The new `Autoencoder`.
+
+        Raises:
+            ValueError: `n_out` is out of range; the last level is not trained; its encodings are image-shaped, and it
+                was created without `nested=True`; or it is a `SequenceLevel`.
+
+        Example:
+            >>> sae = Autoencoder(shape=(64, 64, 3), nested=True)
+            >>> sae.train(images, epochs=10)
+            >>> sae.truncated(8).save("small")              # encoder0: (N, 64, 64, 3) → (N, 16, 16, 8)
+        """
+        truncated = copy.copy(self)
+        truncated.stack = self.stack.truncated(n_out)
+        truncated._default_path = Path(f"{self.save_path}_n_out_{n_out}")
+        truncated._chosen_path, truncated._checks_path, truncated._checked_path = None, False, None
+        return truncated
 
     def count_params(self) -> int:
         """Returns the number of weights of all encoders and decoders."""
@@ -502,7 +540,9 @@ class Autoencoder:
                 tuple of arrays, or a dict or tuple of values for each image.
             level: level index (0 is the first; default: the last).
             shard_size: encodings per file; by default as many as fit into 32 MB, at most 1,024.
-            dtype: `"float16"`, with a relative rounding error of 0.0005, or `"float32"`.
+            dtype: dtype of the files: `"float16"`, with a relative rounding error of 0.0005; `"float32"`; or `"int8"`,
+                which needs half the space of float16. The values of each channel are then rounded to 256 levels between
+                their extremes in a file, which adds about 1 % to the loss of reconstructions of photographs.
             workers: number of pictures of a folder to decode at the same time; chosen automatically by default.
             shard: `(i, n)` encodes only part i of n, into a separate folder below `path`. So n processes or machines
                 can share the work without communication. `EncodingStore(path)` reads all parts.

@@ -18,9 +18,15 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from stacked_autoencoder import Autoencoder
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Optimising the graphs takes a third of the time of training on the small data of the tests. The optimisation is on
+    # in single-process runs, and in all tests that start processes: commands, examples, notebooks and benchmarks.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 # A sixth of the time of all tests went to collections that look at the million objects of TensorFlow and Keras.
 gc.collect()

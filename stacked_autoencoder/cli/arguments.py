@@ -12,6 +12,7 @@ from typing import Any
 
 from stacked_autoencoder import __version__
 from stacked_autoencoder.levels.presets import PRESETS
+from stacked_autoencoder.store.manifest import DTYPES
 
 NAME = "stacked-autoencoder"
 EPOCHS = "--epochs"
@@ -214,6 +215,12 @@ def _stack(parser: argparse.ArgumentParser) -> None:
         help="make the encoding of the last level a vector of N values; requires --side or --crop",
     )
     group.add_argument(
+        "--nested",
+        action="store_const",
+        const=True,
+        help="train so that encodings can be cut to their leading features (default: all features are needed)",
+    )
+    group.add_argument(
         "--value-range",
         type=float,
         nargs=2,
@@ -296,7 +303,10 @@ def _encoding(parser: argparse.ArgumentParser) -> None:
         "--shard", type=_shard, metavar="I/N", help="encode only part I of N; parts are numbered from 0, such as 0/4"
     )
     parser.add_argument(
-        "--dtype", choices=("float16", "float32"), default="float16", help="data type of the store (default: float16)"
+        "--dtype",
+        choices=DTYPES,
+        default="float16",
+        help="data type of the store; int8 needs half the space of float16 (default: float16)",
     )
     parser.add_argument(
         "--labels",

@@ -11,7 +11,10 @@ from pathlib import Path
 
 from stacked_autoencoder.saving.manifest import MANIFEST, folder_at, read_manifest
 
-ARCHITECTURE = ("size", "preset", "n_out", "n_scalings", "n_levels", "latent_dim", "grey", "value_range", "missing")
+ARCHITECTURE = (
+    *("size", "preset", "n_out", "n_scalings", "n_levels", "latent_dim", "nested"),
+    *("grey", "value_range", "missing"),
+)
 
 
 def check(arguments: Namespace) -> None:

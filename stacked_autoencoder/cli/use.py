@@ -52,7 +52,7 @@ def info(arguments: Namespace, say: Say) -> Result:
 def _info_of_store(store: EncodingStore, say: Say) -> Result:
     result = _about(store)
     say(
-        f"{len(store):,} encodings {shape_text(store.shape[1:])} of level {store.level}, {store.dtype.name}, "
+        f"{len(store):,} encodings {shape_text(store.shape[1:])} of level {store.level}, {store.file_dtype.name}, "
         f"{result['bytes'] / 1e6:.1f} MB, computed by encoder {printable(store.encoder[:12])}…"
     )
     if store.class_names is not None:
@@ -65,7 +65,7 @@ def _about(store: EncodingStore) -> Result:
         "store": str(store.path),
         "level": store.level,
         "shape": store.shape,
-        "dtype": store.dtype.name,
+        "dtype": store.file_dtype.name,
         "bytes": sum(shard.file.stat().st_size for shard in store.shards),
         "class_names": store.class_names,
     }

@@ -18,7 +18,7 @@ from stacked_autoencoder.inference.tiling import default_side, encode_tiles, til
 from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.levels.stack import BATCH, Stack
 from stacked_autoencoder.store.encoding_store import EncodingStore
-from stacked_autoencoder.store.manifest import DTYPES, FORMAT, LABELS, OPTIONAL, Record
+from stacked_autoencoder.store.manifest import DTYPES, LABELS, OPTIONAL, Record, format_of, values_dtype
 from stacked_autoencoder.store.shards import Shard, part_name
 from stacked_autoencoder.store.writer import Encoded, Found, ShardWriter, look_into
 from stacked_autoencoder.utils.checks import positive_int, whole
@@ -142,7 +142,7 @@ def write_alone(
         tuple(level.encoder for level in levels),
         source.factor,
         source.values,
-        made["dtype"],
+        values_dtype(made["dtype"]),
         None if fill_values is None else tuple(fill_values.tolist()),
     )
     if source.parts > 1:
@@ -151,7 +151,7 @@ def write_alone(
     if source.class_names is not None:
         about["class_names"] = source.class_names
     found = look_into(folder)
-    head = _head(folder, found, {"format": FORMAT, **made, **about})
+    head = _head(folder, found, {"format": format_of(made["dtype"]), **made, **about})
     done, present = found.records, set()
 
     @cache
@@ -205,7 +205,7 @@ def made_by(
         stack: the stack.
         level: index of the level.
         images: shape of the images.
-        dtype: dtype of the encodings.
+        dtype: dtype of the files.
         shard_size: encodings per shard; by default as many as need 32 MB, at most 1,024.
         parts: number of encodings that are joined along the last axis.
     """

@@ -18,7 +18,10 @@ def is_cut(stack: Stack, encodings: np.ndarray, level: int) -> bool:
 
 
 def completed(stack: Stack, encodings: np.ndarray, level: int) -> np.ndarray:
-    """Appends the mean of each missing feature to encodings that were cut to their leading features.
+    """Appends missing features to encodings that were cut to their leading features.
+
+    They are zeros for image-shaped encodings of a nested level, which is trained with zeros, and otherwise the mean of
+    each feature.
 
     Args:
         stack: the stack.
@@ -37,5 +40,7 @@ def completed(stack: Stack, encodings: np.ndarray, level: int) -> np.ndarray:
             f"Encodings with {given} of {features} features can't be decoded, because the mean of the other features "
             f"is not known before level {level} is trained. Call `train` first. Received: shape={encodings.shape}"
         )
+    if stack.levels[level].objective.nested and stack.levels[level].is_image:
+        mean = np.zeros(features)
     others = np.broadcast_to(mean[given:].astype(encodings.dtype), (*encodings.shape[:-1], features - given))
     return np.concatenate([encodings, others], axis=-1)

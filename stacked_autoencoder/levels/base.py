@@ -18,6 +18,7 @@ from stacked_autoencoder.layers.penalties import KLSparsity
 from stacked_autoencoder.levels.inference import Inference
 from stacked_autoencoder.levels.objective import Objective
 from stacked_autoencoder.pca import LinearCode
+from stacked_autoencoder.utils.checks import features_to_keep
 from stacked_autoencoder.utils.forks import check_not_forked
 from stacked_autoencoder.utils.images import Shape, without_missing
 
@@ -37,7 +38,7 @@ class Level(ABC):
     You can pickle and copy a level. The copy builds its models from the same arguments and gets the same weights.
 
     Args:
-        loss, penalty, corruption, kl_weight: as in `DenseLevel`.
+        loss, penalty, corruption, kl_weight, nested: as in `DenseLevel`.
 
     Attributes:
         encoder: `keras.Model` from inputs `(N, *input_shape)` to encodings `(N, *encoding_shape)`.
@@ -54,7 +55,8 @@ class Level(ABC):
         fill_values: `(channels,)` float64, values that replace NaN in the inputs: the mean of each channel of the
             training data, or 0 before training. `None` unless missing values are allowed.
         linear_code: PCA of the *images* with the same number of values, from which `evaluate` computes `pca_loss`.
-        objective: loss, penalty, corruption and `kl_weight` as one object. The saved Keras models do not contain it.
+        objective: loss, penalty, corruption, `kl_weight` and `nested` as one object. The saved Keras models do not
+            contain it.
         posterior: `keras.Model` with two outputs, mean and log-variance of the encodings. `None` if `kl_weight` is 0.
         output_layers: two tuples, names of the layers that compute the output of the encoder and of the decoder. With
             two names (`linear` and `residual`), a layer named `encoding` or `decoding` adds their outputs. Inference
@@ -268,6 +270,46 @@ class Level(ABC):
     def _decode(self) -> Inference:
         return Inference(self.decoder, self.output_layers[1], patch_by_patch)
 
+    def truncated(self, n_out: int) -> Level:
+        """Creates a copy of the level whose encodings have only the leading features.
+
+        Args:
+            n_out: number of features to keep.
+
+        Raises:
+            ValueError: `n_out` is out of range, or the decoder can't do without the other features.
+        """
+        n_out = features_to_keep(n_out, self.encoding_shape[-1])
+        if not self.started:
+            raise ValueError(
+                f"`truncated` needs a trained level, because the features of a new one have no order. Call `train` "
+                f"first. Received: n_out={n_out} for level {self.index}, which has not been trained"
+            )
+        if not self.objective.nested and self.is_image:
+            raise ValueError(
+                "`truncated` needs a level that was created with `nested=True`, because other convolutional decoders "
+                "expect the mean of the missing features. Use `encode(…, n_out=…)` and `decode`, which supply it, or "
+                f"train a level with `nested=True`. Received: n_out={n_out} for {self!r}"
+            )
+        level = type(self)(**self.get_config() | self.config_with(n_out))
+        level.fill_values = self.fill_values
+        level.build(self.input_shape, self.index)
+        level.set_weights(_leading(self.get_weights(), level.get_weights()))
+        for layer in level.layers_of_encodings():
+            kernel, bias = self.decoder.get_layer(layer.name).get_weights()
+            layer.bias.assign(bias + self.mean[n_out:] @ kernel[n_out:])
+        level.started, level.mean, level.std = True, self.mean[:n_out], self.std[:n_out]
+        level.linear_code = self.linear_code and self.linear_code.leading(n_out)
+        return level
+
+    def config_with(self, n_out: int) -> dict[str, Any]:
+        """Returns the arguments of the constructor that determine the number of features, for another number."""
+        raise ValueError(f"A {type(self).__name__} can't be truncated. Received: n_out={n_out}")
+
+    def layers_of_encodings(self) -> list[keras.layers.Layer]:
+        """Returns the layers of the decoder that multiply the encodings, if these are vectors."""
+        return []
+
     def rebuild(self, input_shape: Shape, index: int) -> Shape:
         """Builds the models for another input shape, keeps the weights and returns the new encoding shape."""
         weights = self.get_weights()
@@ -354,3 +396,11 @@ class Level(ABC):
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
         return f"{type(self).__name__}({arguments})"
+
+
+def _leading(weights: dict[str, list[np.ndarray]], smaller: dict[str, list[np.ndarray]]) -> dict[str, list[np.ndarray]]:
+    """Returns the leading entries of weights along each axis, in the shapes of those of a smaller level."""
+    return {
+        name: [array[tuple(map(slice, other.shape))] for array, other in zip(arrays, smaller[name], strict=True)]
+        for name, arrays in weights.items()
+    }

@@ -80,6 +80,7 @@ class ConvLevel(Level):
         tied: whether the linear path of the decoder uses the kernel of the encoder's linear path, and each `double`
             layer the kernel of its `halve` layer. Biases and the last layers of the residual paths are not tied. The
             saved decoder contains copies of the kernels.
+        nested: as in `DenseLevel`.
         loss, penalty, corruption, kl_weight: as in `DenseLevel`. Penalty and divergence are summed over all pixels of
             the encoding.
 
@@ -122,12 +123,13 @@ class ConvLevel(Level):
         output_activation: str | None = None,
         upsampling: str | None = None,
         tied: bool = False,
+        nested: bool = False,
         loss: Any = "mse",
         penalty: Any = None,
         corruption: Any = None,
         kl_weight: float = 0.0,
     ) -> None:
-        super().__init__(loss=loss, penalty=penalty, corruption=corruption, kl_weight=kl_weight)
+        super().__init__(loss=loss, penalty=penalty, corruption=corruption, kl_weight=kl_weight, nested=nested)
         if isinstance(size, (tuple, list)):
             raise ValueError(
                 "`size` must be one whole number, the width of the network in filters per convolution. For the shape "
@@ -190,6 +192,12 @@ class ConvLevel(Level):
         if self.upsampling is not None:
             config["upsampling"] = self.upsampling
         return config | ({"tied": True} if self.tied else {})
+
+    def config_with(self, n_out: int) -> dict[str, Any]:
+        return {"n_out" if self.latent_dim is None else "latent_dim": n_out}
+
+    def layers_of_encodings(self) -> list[layers.Layer]:
+        return [] if self.latent_dim is None else [self.decoder.get_layer(name) for name in ("linear", "widen")]
 
     @property
     def network(self) -> str:

@@ -20,6 +20,7 @@ def default_levels(
     latent_dim: int | None,
     size: int,
     depth: int | None = None,
+    nested: bool = False,
 ) -> list[ConvLevel]:
     """Creates the levels of a stack.
 
@@ -29,7 +30,7 @@ def default_levels(
 
     Args:
         shape: shape of one image.
-        n_out, n_scalings, n_levels, latent_dim: as in `Autoencoder`.
+        n_out, n_scalings, n_levels, latent_dim, nested: as in `Autoencoder`.
         size, depth: as in `ConvLevel`.
 
     Raises:
@@ -43,14 +44,14 @@ def default_levels(
             f"Received: shape={tuple(shape)}"
         )
     n_images = n_levels - (latent_dim is not None)  # levels with image-shaped encodings
-    levels = [ConvLevel(n_out, n_scalings, size, depth) for _ in range(n_images)]
+    levels = [ConvLevel(n_out, n_scalings, size, depth, nested=nested) for _ in range(n_images)]
     if latent_dim is not None:
         if levels:
             factor = levels[0].factor ** n_images
             n_scalings = _halvings([-(-side // factor) for side in shape[:-1] if side is not None])
             if depth is None and n_scalings == 0:
                 depth = VECTOR_DEPTH
-        levels.append(ConvLevel(n_out, n_scalings, size, depth, latent_dim=latent_dim))
+        levels.append(ConvLevel(n_out, n_scalings, size, depth, latent_dim=latent_dim, nested=nested))
     return levels
 
 

@@ -69,6 +69,9 @@ class DenseLevel(Level):
             distribution. The Kullback-Leibler divergence of this distribution from the standard normal distribution,
             per image and divided by the number of input values, is added to the loss with this weight. The saved
             encoder outputs the mean.
+        nested: whether each prefix of the features becomes a good encoding by itself. In training, the decoder receives
+            a random number of leading features of each image, and the mean of the others (zeros if encodings are
+            image-shaped). `Autoencoder.encode(…, n_out=…)` and `Autoencoder.truncated` then lose as little as possible.
 
     Input shape:
         `(N, …)`, float32, of one known size. Images and sequences are flattened.
@@ -102,6 +105,7 @@ class DenseLevel(Level):
         penalty: Any = None,
         corruption: Any = None,
         kl_weight: float = 0.0,
+        nested: bool = False,
     ) -> None:
         self.units = positive_ints("units", units)
         names = list(activation) if isinstance(activation, (list, tuple)) else [activation] * len(self.units)
@@ -115,7 +119,7 @@ class DenseLevel(Level):
             self.activations[-1] = "linear"
         self.output_activation = activation_name("output_activation", output_activation)
         self.tied = bool(tied)
-        super().__init__(loss=loss, penalty=penalty, corruption=corruption, kl_weight=kl_weight)
+        super().__init__(loss=loss, penalty=penalty, corruption=corruption, kl_weight=kl_weight, nested=nested)
 
     @property
     def starts_with_pca(self) -> bool:
@@ -135,6 +139,12 @@ class DenseLevel(Level):
             "tied": self.tied,
             **self.objective.get_config(),
         }
+
+    def config_with(self, n_out: int) -> dict[str, Any]:
+        return {"units": [*self.units[:-1], n_out]}
+
+    def layers_of_encodings(self) -> list[layers.Layer]:
+        return [self.decoder.get_layer(f"dense{len(self.units) - 1}")]
 
     @property
     def network(self) -> str:
@@ -258,7 +268,8 @@ class DenseLevel(Level):
         else:
             gains = 1 / rms  # so that the values of each layer are of order 1, in any unit of the data
         components = components * gains
-        if activation == "linear" and (units == n_components or self.objective.kl_weight > 0):
+        is_ordered = units == n_components or self.objective.kl_weight > 0
+        if (activation == "linear" and is_ordered) or (is_last and self.objective.nested):
             return np.pad(components, ((0, 0), (0, units - n_components)))
         return components @ np.linalg.qr(rng.standard_normal((units, n_components)))[0].T
 

@@ -79,6 +79,8 @@ class Objective:
             from the standard normal distribution is added to the loss with this weight, per image and divided by the
             number of input values of the level. With `kl_weight=1` and the mean squared error, the loss is the evidence
             lower bound for observations with a variance of 1/2.
+        nested: whether the decoder receives random prefixes of the features in training steps. Validation measures the
+            loss with all features.
 
     Raises:
         ValueError: an argument is unknown, or cannot be stored in `autoencoder.json`.
@@ -90,8 +92,10 @@ class Objective:
         penalty: str | keras.regularizers.Regularizer | None = None,
         corruption: keras.layers.Layer | None = None,
         kl_weight: float = 0.0,
+        nested: bool = False,
     ) -> None:
         self.kl_weight = non_negative("kl_weight", kl_weight)
+        self.nested = bool(nested)
         self.loss = resolve("loss", loss)
         self.penalty = None if penalty is None else resolve("penalty", penalty)
         self.corruption = None if corruption is None else resolve("corruption", corruption)
@@ -100,6 +104,7 @@ class Objective:
             "penalty": None if penalty is None else describe("penalty", self.penalty),
             "corruption": None if corruption is None else describe("corruption", self.corruption),
             "kl_weight": self.kl_weight,
+            "nested": self.nested,
         }
 
     def __reduce__(self) -> tuple[Callable[..., Objective], tuple[Any, ...]]:
@@ -110,13 +115,13 @@ class Objective:
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that differ from the defaults, as plain values."""
-        defaults = {"loss": "mean_squared_error", "penalty": None, "corruption": None, "kl_weight": 0.0}
+        defaults = dict.fromkeys(self.config) | {"loss": "mean_squared_error", "kl_weight": 0.0, "nested": False}
         return {name: value for name, value in self.config.items() if value != defaults[name]}
 
     @property
     def is_plain(self) -> bool:
-        """Whether the objective is the mean squared error and nothing else."""
-        return not self.get_config()
+        """Whether the validation loss is the mean squared error and nothing else."""
+        return not self.get_config().keys() - {"nested"}
 
     @property
     def loss_name(self) -> str:

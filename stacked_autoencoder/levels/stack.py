@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -186,6 +187,14 @@ class Stack:
                 if self.fingerprint(index, multiple) == fingerprint:
                     return index
         return None
+
+    def truncated(self, n_out: int) -> Stack:
+        """Creates a copy of the stack in which the encodings of the last level have only the leading features."""
+        last = self.levels[-1].truncated(n_out)
+        stack = copy.copy(self)
+        stack.levels = [*copy.deepcopy(self.levels[:-1]), last]
+        stack._chains = {}
+        return stack
 
     def summary(self, print_fn: Callable[[str], None] = print) -> None:
         """Prints one line per level.

@@ -9,6 +9,7 @@ from keras import layers, ops, random
 from stacked_autoencoder.layers.noise import sample_normal
 from stacked_autoencoder.layers.patches import trained_by_patch
 from stacked_autoencoder.layers.penalties import divergence
+from stacked_autoencoder.layers.prefixes import random_prefixes
 from stacked_autoencoder.layers.tied import tied
 from stacked_autoencoder.levels.base import EXACT, Level
 from stacked_autoencoder.levels.sequence import SequenceLevel, delayed
@@ -18,13 +19,13 @@ class TrainableLevel(layers.Layer):
     """Keras layer that computes a level in training.
 
     ```
-    inputs ─▶ corruption ─▶ encoder ─┬─▶ draw from N(mean, variance) ─▶ encodings ─▶ decoder
-                                     └─▶ penalty, divergence            (tied: uses the encoder's kernels)
+    inputs ─▶ corruption ─▶ encoder ─┬─▶ draw from N(mean, variance) ─▶ encodings ─▶ prefixes ─▶ decoder
+                                     └─▶ penalty, divergence                         (tied: uses the encoder's kernels)
     ```
 
     Args:
         level: the level, whose weights are used. Corruption and random draws are also active in validation, so that
-            validation measures the task that is trained.
+            validation measures the task that is trained. Random prefixes are not.
 
     Attributes:
         terms: further terms of the loss of the last batch, by name.
@@ -57,6 +58,10 @@ class TrainableLevel(layers.Layer):
             terms["penalty"] = self.objective.of_code(code)
         self.terms = terms
         return code
+
+    def cut(self, encodings: tf.Tensor, training: bool) -> tf.Tensor:
+        """Replaces a random number of the last features of each encoding if the level is nested."""
+        return random_prefixes(encodings, self.seed_generator) if self.objective.nested and training else encodings
 
     def decode(self, encodings: tf.Tensor, training: bool) -> tf.Tensor:
         """Decodes a batch."""

@@ -1,7 +1,7 @@
 """`EncodingStore`: encodings on disk, written by `Autoencoder.encode_to`.
 
 <path>/manifest.json   metadata of the store and one record per shard; written last
-<path>/00000.npy …     shards: the encodings of consecutive images, float16 or float32
+<path>/00000.npy …     shards: the encodings of consecutive images, float16, float32 or int8
 <path>/part0-of-2/ …   or one such folder per writer, if several processes wrote the store
 """
 
@@ -20,7 +20,16 @@ from typing import Any, overload
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.store.manifest import LABELS, LOG, MANIFEST, check_labels, moments, read_manifest
+from stacked_autoencoder.store.manifest import (
+    LABELS,
+    LOG,
+    MANIFEST,
+    check_labels,
+    moments,
+    read_manifest,
+    values_dtype,
+)
+from stacked_autoencoder.store.quantisation import restored
 from stacked_autoencoder.store.shards import Mark, Shard, mark_of, part_name
 from stacked_autoencoder.utils.checks import features_to_keep, positive_int
 from stacked_autoencoder.utils.errors import printable
@@ -54,7 +63,8 @@ class EncodingStore:
         encoder: SHA-256 of the weights and arguments of all levels that made the encodings.
         multiple: number to whose multiples the height and width of the images were padded.
         shape: `(N, *encoding_shape)`, with `None` for a side whose length varies.
-        dtype: `float16` or `float32`.
+        dtype: dtype of the encodings that are read, `float16` or `float32`.
+        file_dtype: dtype of the files, `float16`, `float32` or `int8`. Numbers of `int8` are read as float32.
         mean: float64 array `(channels,)`, mean of each channel, for models that need standardised inputs.
         std: float64 array `(channels,)`, standard deviation of each channel.
         names: list of `N` paths of the images, relative to the folder that was encoded, or `None`.
@@ -81,9 +91,9 @@ class EncodingStore:
         self.encoder: str = head["encoder"]
         self.multiple: int = head["multiple"]
         self.class_names: list[str] | None = head.get("class_names")
-        self.dtype = np.dtype(head["dtype"])
+        self.file_dtype, self.dtype = np.dtype(head["dtype"]), np.dtype(values_dtype(head["dtype"]))
         records = [(folder, record) for folder, manifest in manifests.items() for record in manifest["shards"]]
-        shards = [Shard(folder, record, self.dtype) for folder, record in records]
+        shards = [Shard(folder, record, self.file_dtype) for folder, record in records]
         self.shards = sorted(shards, key=lambda shard: shard.index)
         self._check_shards()
         _check_unchanged(self.path, marks)
@@ -123,7 +133,7 @@ class EncodingStore:
         return [
             ("encodings", f"{len(self):,}"),
             ("shape", str(self.shape[1:])),
-            ("dtype", str(self.dtype)),
+            ("dtype", str(self.dtype) if self.file_dtype == self.dtype else f"{self.file_dtype}, read as {self.dtype}"),
             ("size on disk", f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"),
             ("level", str(self.level)),
             ("labels", _described(self.labels, self.class_names)),
@@ -286,6 +296,27 @@ class EncodingStore:
 
     def _rows(self, indices: np.ndarray) -> np.ndarray | list[np.ndarray]:
         """Reads encodings as one array, or as a list if their sizes vary."""
+        numbers, shards = self._numbers(indices)
+        if self.file_dtype == self.dtype:
+            return numbers
+        if isinstance(numbers, list):
+            scales = [(self._low[shard], self._step[shard]) for shard in shards]
+            return [restored(each, *scale) for each, scale in zip(numbers, scales, strict=True)]
+        shape = (len(shards), *[1] * (len(self.shape) - 2), self.shape[-1])
+        return restored(numbers, self._low[shards].reshape(shape), self._step[shards].reshape(shape))
+
+    @cached_property
+    def _low(self) -> np.ndarray:
+        """Lowest value of each channel of each shard, for int8."""
+        return np.array([shard.record["low"] for shard in self.shards])
+
+    @cached_property
+    def _step(self) -> np.ndarray:
+        """Distance of neighbouring numbers in each channel of each shard, for int8."""
+        return np.array([shard.record["step"] for shard in self.shards])
+
+    def _numbers(self, indices: np.ndarray) -> tuple[np.ndarray | list[np.ndarray], np.ndarray]:
+        """Reads what the files contain, as `_rows` returns it, and the position of the shard of each index."""
         if indices.ndim != 1:
             raise IndexError(f"A store can be indexed along one axis only. Received: an index of shape {indices.shape}")
         # Sorted, so that each file is read once, and neighbouring rows with one call.
@@ -293,13 +324,15 @@ class EncodingStore:
         ordered = indices[order]
         shards = np.searchsorted(self._ends, ordered, side="right") - 1
         follows = (np.diff(ordered) == 1) & (np.diff(shards) == 0)
+        shard_of_index = np.empty_like(shards)
+        shard_of_index[order] = shards
         positions, rows, shards = order.tolist(), (ordered - self._ends[shards]).tolist(), shards.tolist()
         if None in self.shape:
             result: Any = [np.empty(0)] * len(positions)
             for position, shard, row in zip(positions, shards, rows, strict=True):
-                result[position] = np.empty(self.shards[shard].size(row), self.dtype)
+                result[position] = np.empty(self.shards[shard].size(row), self.file_dtype)
         else:
-            result = np.empty((len(positions), *self.shape[1:]), self.dtype)
+            result = np.empty((len(positions), *self.shape[1:]), self.file_dtype)
             content, size = _bytes_of(result), result[:1].nbytes
             follows &= np.diff(order) == 1
         wanted: dict[int, list[tuple[int, list[memoryview]]]] = {}
@@ -313,7 +346,7 @@ class EncodingStore:
             wanted.setdefault(shards[first], []).append((rows[first], buffers))
         for shard, runs in wanted.items():
             self.shards[shard].read(runs)
-        return result
+        return result, shard_of_index
 
     def _listed(self, name: str) -> list[Any] | None:
         """Returns an entry of the records of all shards, `None` unless every record has it."""

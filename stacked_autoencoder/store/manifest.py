@@ -24,16 +24,17 @@ import numpy as np
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.files import is_regular, read_regular
 
-FORMAT = 1
+FORMAT = 2  # of stores with int8 encodings; other stores have format 1, which earlier versions read
 MANIFEST = "manifest.json"
 LOG = "unfinished.jsonl"
 LARGEST = 1 << 30  # bytes of either file
 LABELS = ("labels", "named_labels")  # in a record: a list, or lists by name; versions before 1.1 write the first only
-DTYPES = ("float16", "float32")
-LARGEST_VALUE = {dtype: float(np.finfo(dtype).max) for dtype in DTYPES}
+INT8 = "int8"
+DTYPES = ("float16", "float32", INT8)
+LARGEST_VALUE = {dtype: float(np.finfo("float32" if dtype == INT8 else dtype).max) for dtype in DTYPES}
 HEAD = ("format", "encoder", "multiple", "level", "shape", "dtype", "shard_size", "part", "source", "versions")
 OPTIONAL = ("class_names",)  # in the head
-HEAD_BEGINS = b'{"format": 1, "encoder": "'
+HEAD_BEGINS = tuple(b'{"format": %d, "encoder": "' % number for number in (1, FORMAT))
 MOST = 1 << 62  # upper bound of all integers
 TOKEN = re.compile("[0-9a-f]{16}")
 SHA256 = re.compile("[0-9a-f]{64}")
@@ -63,6 +64,16 @@ class Log(NamedTuple):
     tokens: set[str]
     reserved: list[range]
     length: int
+
+
+def values_dtype(dtype: str) -> str:
+    """Returns the dtype of the encodings that are read from a store with files of this dtype."""
+    return "float32" if dtype == INT8 else dtype
+
+
+def format_of(dtype: str) -> int:
+    """Returns the format of stores of a dtype."""
+    return FORMAT if dtype == INT8 else 1
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -115,7 +126,7 @@ def read_log(folder: Path) -> Log | None:
         try:
             log = _with_line(log, line)
         except _Damaged as error:
-            begins_as_log = content.startswith(HEAD_BEGINS) or HEAD_BEGINS.startswith(content)
+            begins_as_log = any(content.startswith(head) or head.startswith(content) for head in HEAD_BEGINS)
             if log.head is None and (b"\n" in content or not begins_as_log):
                 raise _invalid_log(file, str(error)) from None
             break  # the process ended within this line
@@ -226,6 +237,7 @@ def check_head(head: Any) -> None:
     for name in ("encoder", "source", "dtype"):
         _require(type(head[name]) is str, f"`{name}` must be text")
     _require(head["dtype"] in DTYPES, f"`dtype` must be one of {', '.join(DTYPES)}")
+    _require(format == format_of(head["dtype"]), "`format` must be that of stores of this `dtype`")
     _require(_is_int(head["level"], 0), "`level` must be a whole number of at least 0")
     for name in ("multiple", "shard_size"):
         _require(_is_int(head[name], 1), f"`{name}` must be a whole number of at least 1")
@@ -289,6 +301,11 @@ def _check_numbers(record: Record, head: dict[str, Any]) -> None:
         limit = 2.0 * bound * values  # twice as much, since sums are rounded; comparisons with NaN are false
         are_numbers = all(type(number) in (float, int) and -limit <= number <= limit for number in numbers)
         _require(are_numbers, f"`{name}` must hold finite numbers that are possible for this dtype")
+    for name, least in (("low", -largest), ("step", 0)) if head["dtype"] == INT8 else ():
+        numbers = record.get(name)
+        _require(type(numbers) is list and len(numbers) == channels, f"`{name}` must be a list of a number per channel")
+        are_numbers = all(type(number) in (float, int) and least <= number <= largest for number in numbers)
+        _require(are_numbers, f"`{name}` must hold finite numbers of at least {least:g}")
 
 
 def _checked_sizes(record: Record, rows: int, shape: list[int | None]) -> list[list[int]]:

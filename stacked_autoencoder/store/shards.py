@@ -2,7 +2,6 @@
 
 A shard holds an array `(rows, *encoding_shape)`. If sizes vary within a shard, it holds all values one after the
 other, and its record lists the sizes.
-lists the sizes.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from stacked_autoencoder.utils.images import Shape
 MOST_OPEN = 64  # open files of all stores in this process
 AT_ONCE = 512  # buffers per system call; systems allow 1,024
 HEADER = re.compile(
-    rb"\{'descr': '([<>][fiu][248]|[|][bu]1)', 'fortran_order': False, 'shape': \(([\d, ]{0,200})\), \} *\n"
+    rb"\{'descr': '([<>][fiu][248]|[|][bui]1)', 'fortran_order': False, 'shape': \(([\d, ]{0,200})\), \} *\n"
 )
 
 
@@ -53,7 +52,8 @@ class Shard:
         index: index of the block of images in the source.
         record: entry of the manifest: `index`, `rows`, `shape` of an encoding (`None` for sides that vary, then `sizes`
             lists them), number of `values` per channel, their `sum` and `squares` per channel, `sha256` of the file,
-            fingerprint of the `source`, and `names` and `labels` if the source has them.
+            fingerprint of the `source`, and `names` and `labels` if the source has them. With int8, also `low` and
+            `step` per channel, see `store.quantisation`.
         mark: what identified the file when it was checked.
     """
 

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from stacked_autoencoder.store.manifest import (
+    INT8,
     LABELS,
     LOG,
     MANIFEST,
@@ -34,6 +35,7 @@ from stacked_autoencoder.store.manifest import (
     read_log,
     read_manifest,
 )
+from stacked_autoencoder.store.quantisation import Scale
 from stacked_autoencoder.store.shards import shard_file, write_values
 from stacked_autoencoder.utils.files import is_regular, replacing_by, sha256, sync
 from stacked_autoencoder.utils.labels import MOST_VALUES, Labels, values_per_image
@@ -340,6 +342,10 @@ class ShardWriter:
         file = shard_file(self.folder, block.index)
         values = [batch.values for batch in batches]
         record = _record(block, batches) | labels
+        if self.head["dtype"] == INT8:
+            scale = Scale.of(values)
+            values = [scale.quantised(piece) for piece in values]
+            record |= {"low": scale.low.tolist(), "step": scale.step.tolist()}
         is_one_shape = None not in record["shape"]
         shape = (record["rows"], *record["shape"]) if is_one_shape else (sum(piece.size for piece in values),)
         size = sum(piece.nbytes for piece in values)

@@ -55,6 +55,7 @@ class ReconstructionModel(keras.Model):
         values = inputs
         for part in self.parts:
             values = part.encode(values, training)
+        values = self.parts[-1].cut(values, training)
         for part in reversed(self.parts):
             values = part.decode(values, training)
         return values

@@ -600,7 +600,7 @@ def test_another_encoder_another_source_and_other_arguments_are_refused(sae, tmp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"dtype": "int8"}, r"`dtype` must be one of float16, float32\. Received: dtype='int8'"),
+        ({"dtype": "int16"}, r"`dtype` must be one of float16, float32, int8\. Received: dtype='int16'"),
         ({"workers": 0}, r"`workers` must be a whole number of at least 1"),
         ({"shard_size": 0}, r"`shard_size` must be a whole number of at least 1"),
         ({"shard": (3, 3)}, r"must be \(i, n\) with 0 <= i < n, for part i of n\. Received: shard=\(3, 3\)"),

@@ -1,7 +1,9 @@
+import keras
 import numpy as np
 import pytest
 
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, SequenceLevel
+from stacked_autoencoder.training.model import ReconstructionModel
 from tests.conftest import blobs, waves
 
 
@@ -85,3 +87,119 @@ def test_an_untrained_level_has_no_mean(images):
     with pytest.raises(ValueError, match=r"with 3 of 8 features can't be decoded.*Call `train` first"):
         sae.decode(np.zeros((1, 2, 2, 3)))
     assert sae.encode(images, n_out=3).shape == (96, 4, 4, 3)
+
+
+# === Nested levels ===
+
+NESTED = {
+    "image": (lambda **more: Autoencoder(shape=(16, 16, 3), size=8, n_out=8, **more), blobs),
+    "two levels": (lambda **more: Autoencoder(shape=(16, 16, 3), size=8, n_out=8, n_levels=2, **more), blobs),
+    "vector": (lambda **more: Autoencoder(shape=(16, 16, 3), size=8, n_levels=2, latent_dim=8, **more), blobs),
+    "dense": (lambda **more: Autoencoder(shape=(16, 16, 3), levels=[DenseLevel([30, 8], **more)]), blobs),
+    "variational": (
+        lambda **more: Autoencoder(shape=(16, 16, 3), levels=[DenseLevel(8, kl_weight=0.1, **more)]),
+        blobs,
+    ),
+    "tied": (lambda **more: Autoencoder(shape=(16, 16, 3), levels=[DenseLevel(8, "tanh", tied=True, **more)]), blobs),
+}
+
+
+@pytest.fixture(scope="module", params=NESTED)
+def trained(request):
+    make, data = NESTED[request.param]
+    keras.utils.set_random_seed(0)
+    sae = make(nested=True)
+    sae.train(data(192), epochs=3, verbose=0)
+    return sae, data(20, seed=1)
+
+
+def test_a_truncated_stack_computes_what_the_cut_encodings_are(trained, tmp_path):
+    sae, images = trained
+    before = sae.stack.fingerprint(len(sae.levels) - 1)
+    small = sae.truncated(3)
+    encodings = sae.encode(images, n_out=3)
+    np.testing.assert_allclose(small.encode(images), encodings, atol=1e-6)
+    np.testing.assert_allclose(small.decode(encodings), sae.decode(encodings), atol=1e-5)
+    np.testing.assert_allclose(small.levels[-1].mean, sae.levels[-1].mean[:3])
+    assert small.levels[-1].get_config() == sae.levels[-1].get_config() | small.levels[-1].config_with(3)
+    cut, small_budget = sae.evaluate(images, n_out=[3])[3], [*small.evaluate(images, return_dict=True).values()][-1]
+    for column in ("full_loss", "pca_loss", "psnr", "ssim", "values", "ratio"):
+        assert small_budget[column] == pytest.approx(cut[column], rel=1e-4)
+    small.save(tmp_path / "small")
+    index = len(sae.levels) - 1
+    decoder = keras.saving.load_model(tmp_path / "small" / f"decoder{index}")
+    np.testing.assert_allclose(decoder.predict(encodings, verbose=0), small.levels[-1].decode(encodings), atol=1e-5)
+    loaded = Autoencoder.load(tmp_path / "small")
+    np.testing.assert_allclose(loaded.decode(encodings), sae.decode(encodings), atol=1e-5)
+    small.train(blobs(64), epochs=1, verbose=0)
+    assert sae.stack.fingerprint(index) == before  # the stack itself has not changed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["image", "vector", "dense"])
+def test_nested_training_makes_prefixes_better(name):
+    make, data = NESTED[name]
+    images, held_out, losses = data(512), data(100, seed=1), {}
+    for nested in (False, True):
+        keras.utils.set_random_seed(0)
+        sae = make(nested=nested)
+        sae.train(images, epochs=12, verbose=0)
+        losses[nested] = {n: row["full_loss"] for n, row in sae.evaluate(held_out, n_out=[1, 2, 4, 8]).items()}
+    assert sum(losses[True][n] < losses[False][n] for n in (1, 2, 4)) >= 2
+    assert losses[True][2] < losses[False][2]
+    assert losses[True][8] < 1.2 * losses[False][8]
+
+
+def test_nested_training_is_reproducible_and_the_argument_is_saved(tmp_path):
+    stacks = []
+    for _ in range(2):
+        keras.utils.set_random_seed(3)
+        sae = Autoencoder(shape=(16, 16, 3), size=4, n_out=4, nested=True)
+        sae.train(blobs(64), epochs=2, verbose=0)
+        stacks.append(sae)
+    assert stacks[0].stack.fingerprint(0) == stacks[1].stack.fingerprint(0)
+    loaded = Autoencoder.load(sae.save(tmp_path / "model"))
+    assert loaded.levels[0].objective.nested
+    assert loaded.levels[0].get_config() == sae.levels[0].get_config()
+    plain = Autoencoder(shape=(16, 16, 3), size=4, n_out=4)
+    assert "nested" not in plain.levels[0].get_config()  # readable by earlier versions
+
+
+def test_only_the_last_level_is_cut_in_fine_tuning():
+    sae = Autoencoder(shape=(16, 16, 3), size=4, n_out=4, n_levels=2, nested=True)
+    sae.train(blobs(64), epochs=0, verbose=0)
+    model, cut = ReconstructionModel(sae.levels), []
+    for part in model.parts:
+        part.cut = lambda encodings, training, part=part: cut.append(part) or encodings
+    model(blobs(4), training=True)
+    assert cut == model.parts[-1:]
+
+
+def test_validation_uses_all_features():
+    sae = Autoencoder(shape=(16, 16, 3), size=4, n_out=4, nested=True)
+    sae.train(blobs(64), epochs=0, verbose=0)
+    model, images = ReconstructionModel(sae.levels), blobs(8)
+    np.testing.assert_allclose(np.asarray(model(images, training=False)), sae.reconstruct(images), atol=1e-5)
+    assert np.abs(np.asarray(model(images, training=True)) - sae.reconstruct(images)).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("make", "n_out", "message"),
+    [
+        (lambda: Autoencoder(shape=(16, 16, 3), size=4, n_out=4), 2, r"`nested=True`.*`encode\(…, n_out=…\)`"),
+        (lambda: Autoencoder(shape=(10, 2), levels=[SequenceLevel(4)]), 2, "SequenceLevel can't be truncated"),
+        (lambda: Autoencoder(shape=(16, 16, 3), size=4, n_out=4, nested=True), 5, "whole number from 1 to 4"),
+    ],
+)
+def test_what_cannot_be_truncated_is_refused(make, n_out, message):
+    sae = make()
+    with pytest.raises(ValueError, match=message if n_out == 5 else "Call `train` first"):
+        sae.truncated(n_out)
+    sae.train(waves(32) if len(sae.shape) == 2 else blobs(32), epochs=0, verbose=0)
+    with pytest.raises(ValueError, match=message):
+        sae.truncated(n_out)
+
+
+def test_nested_is_an_argument_of_levels():
+    with pytest.raises(ValueError, match=r"`nested` can't be combined with `levels`.*nested=True"):
+        Autoencoder(levels=[ConvLevel()], nested=True)
