@@ -33,6 +33,7 @@ BENCHMARKS = {
     "greedy": ["--side=32", "--size=8", "--count=64", "--epochs=0,1,1"],
     "peers": ["--minutes=0.02", "--count=2000"],
     "photographs": ["--codes=8x8x32", "--minutes=0.02", "--count=2000"],
+    "rate": ["--codes=8x8x32", "--minutes=0.02", "--count=2000"],
     "colours": ["--minutes=0.02", "--count=2000"],
     "fashion": ["--minutes=0.02", "--count=2000"],
     "kinds": ["--only=tied", "--epochs=1"],

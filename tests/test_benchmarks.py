@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks import __main__ as every_benchmark
 from benchmarks.harness import clocks, data, designs, measures, operations, profiling, taef2
 from benchmarks.harness.clocks import Curve
-from benchmarks.quality import classifiers, colours, fashion, kinds, photographs, presets, pretraining, units
+from benchmarks.quality import classifiers, colours, fashion, kinds, photographs, presets, pretraining, rate, units
 from benchmarks.quality import heads as heads_benchmark
 from benchmarks.report import pictures, results
 from benchmarks.speed import allocator, began_step, encoding, fit, greedy, levels, loaders, memory, roofline, scaling
@@ -57,7 +57,7 @@ def test_photographs(tmp_path, capsys):
     rows = photographs.main(["--codes", code, "--longer", code, *options])
     assert [line["design"] for line in rows] == ["PCA", "closed form", "usual design", "ours", "ours, longer"]
     pca, start, usual, mine, longer = rows
-    assert (pca["of_pca"], pca["highest"], pca["share_worse"], pca["valid"]) == (1, 1, 0, 1)
+    assert [pca[name] for name in ("of_pca", "highest", "share_worse", "valid")] == pytest.approx([1, 1, 0, 1])
     assert start["valid"] < 1.05
     assert max(mine["valid"], longer["valid"]) <= 1.1 * start["valid"]
     assert mine["highest"] >= mine["of_pca"] > 0
@@ -67,6 +67,27 @@ def test_photographs(tmp_path, capsys):
     assert usual["step_ms"] > 0
     assert json.loads(file.read_text()) == rows
     assert "usual design" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_rate(tmp_path, capsys):
+    file, code = tmp_path / "rows.json", "8x8x32"
+    rows = rate.main(["--codes", code, "--minutes", "0.02", "--count", "64", "--json", str(file)])
+    features = {(row["design"], row["n_out"]): row for row in rows if "n_out" in row}
+    sizes = [4, 8, 16, 24, 32]
+    assert [*features] == [*(("plain", n) for n in sizes), *(("nested", n) for n in sizes), ("alone", 16)]
+    for name in ("plain", "nested"):
+        losses = [features[name, n]["loss"] for n in sizes]
+        assert losses == sorted(losses, reverse=True)
+        assert [features[name, n]["values"] for n in sizes] == [64 * n for n in sizes]
+    stores = {row["what"]: row for row in rows if "what" in row}
+    half, int8 = stores["store of float16"], stores["store of int8"]
+    assert int8["bytes"] == pytest.approx(half["bytes"] / 2, rel=0.02)
+    assert abs(half["added"]) < 1e-3
+    assert -1e-3 < int8["added"] < 0.05
+    assert stores["JPEG, as large as int8"]["bytes"] == pytest.approx(int8["bytes"], rel=0.2)
+    assert json.loads(file.read_text()) == rows
+    assert "store of int8" in capsys.readouterr().out
 
 
 def test_operations_are_counted():

@@ -191,7 +191,8 @@ class Head(keras.Model, ABC):
         The first call measures mean and standard deviation of the encodings and initialises weights in closed form.
 
         Args:
-            x: encodings: array `(N, *encoding_shape)`, `tf.data.Dataset` of batches, `PyDataset`, or `EncodingStore`.
+            x: encodings: array `(N, *encoding_shape)` (of NumPy, memory-mapped, or of Zarr, which is read into memory),
+                `tf.data.Dataset` of batches, `PyDataset`, or `EncodingStore`.
             y: labels `(N,)`, only for heads that use labels.
             batch_size: encodings per training step. Ignored for datasets.
             origin: fingerprint of the encoder that made the encodings, `sae.stack.fingerprint(level)`. With a store,
@@ -231,6 +232,8 @@ class Head(keras.Model, ABC):
                 )
             origin = x.encoder
             x = x.dataset(batch_size, shuffle=True)
+        if hasattr(x, "__array__") and not hasattr(x, "__len__"):
+            x = np.asarray(x)  # a Zarr array, for example, which Keras doesn't accept
         if isinstance(x, tf.data.Dataset):
             self.check_shape(_parts(x.element_spec)[0].shape[1:])
         elif not isinstance(x, keras.utils.PyDataset):

@@ -20,6 +20,7 @@ from typing import Any, overload
 import numpy as np
 import tensorflow as tf
 
+from stacked_autoencoder.store import conversion
 from stacked_autoencoder.store.manifest import (
     LABELS,
     LOG,
@@ -266,6 +267,77 @@ class EncodingStore:
                 f"{', '.join(damaged)} of {len(self.shards)} shards damaged or missing: call `encode_to` with the same "
                 f"source and path again, which encodes only these shards. Received: {str(self.path)!r}"
             )
+
+    def to_zarr(self, path: str | os.PathLike[str]) -> Path:
+        """Copies the store to a Zarr group: an array `encodings`, and arrays with mean, standard deviation and labels.
+
+        Names of images, classes and labels that are texts become attributes of the group. Several labels by name become
+        `labels.<name>`. The memory that is needed does not grow with the number of encodings.
+
+        Args:
+            path: new folder.
+
+        Returns:
+            The path of the folder.
+
+        Raises:
+            ImportError: Zarr is not installed: `pip install "stacked_autoencoder[zarr]"`.
+            ValueError: the sizes of encodings vary.
+            FileExistsError: the folder exists and is not empty.
+
+        Example:
+            >>> zarr.open_group(store.to_zarr("encodings.zarr"))["encodings"][:100]
+        """
+        return conversion.to_zarr(self, path)
+
+    def to_webdataset(self, path: str | os.PathLike[str], rows_per_file: int = 10_000) -> Path:
+        """Copies the store to a folder of tar files for WebDataset, named `000000.tar`, `000001.tar` and so on.
+
+        Each sample has the encoding as `npy`, and as `json` its `name` and its label, `labels`, or several labels,
+        `labels.<name>`.
+
+        Args:
+            path: new folder.
+            rows_per_file: encodings per tar file.
+
+        Returns:
+            The path of the folder.
+
+        Raises:
+            ImportError: WebDataset is not installed: `pip install "stacked_autoencoder[webdataset]"`.
+            ValueError: `rows_per_file` is not a positive whole number.
+            FileExistsError: the folder exists and is not empty.
+
+        Example:
+            >>> store.to_webdataset("tars")
+            >>> dataset = webdataset.WebDataset("tars/{000000..000003}.tar", shardshuffle=False).decode()
+            >>> next(iter(dataset))["npy"]                     # (8, 8, 64)
+        """
+        return conversion.to_webdataset(self, path, positive_int("rows_per_file", rows_per_file))
+
+    def to_safetensors(self, path: str | os.PathLike[str]) -> Path:
+        """Copies the store to a folder of safetensors files, one for each shard.
+
+        They are named `encodings-00001-of-00004.safetensors` and so on. Each has the tensors `encodings`, `mean`, `std`
+        and the labels that are numbers (`labels`, or `labels.<name>` for several). Names of images, classes and labels
+        that are texts are JSON in its metadata.
+
+        Args:
+            path: new folder.
+
+        Returns:
+            The path of the folder.
+
+        Raises:
+            ImportError: safetensors is not installed: `pip install "stacked_autoencoder[safetensors]"`.
+            ValueError: the sizes of encodings vary.
+            FileExistsError: the folder exists and is not empty.
+
+        Example:
+            >>> folder = store.to_safetensors("tensors")
+            >>> safetensors.torch.load_file(folder / "encodings-00001-of-00001.safetensors")["encodings"]
+        """
+        return conversion.to_safetensors(self, path)
 
     def batch(self, indices: np.ndarray) -> np.ndarray:
         """Reads encodings of one size as float32."""
