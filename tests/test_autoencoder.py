@@ -353,6 +353,7 @@ def test_only_documented_names_are_public():
             "evaluate",
             "encode",
             "encode_to",
+            "truncated",
             "decode",
             "reconstruct",
             "sample",

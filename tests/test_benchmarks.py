@@ -85,7 +85,7 @@ def test_rate(tmp_path, capsys):
     assert int8["bytes"] == pytest.approx(half["bytes"] / 2, rel=0.02)
     assert abs(half["added"]) < 1e-3
     assert -1e-3 < int8["added"] < 0.05
-    assert stores["JPEG, as large as int8"]["bytes"] == pytest.approx(int8["bytes"], rel=0.2)
+    assert 0 < stores["JPEG of at most this size"]["bytes"] < 1.2 * int8["bytes"]
     assert json.loads(file.read_text()) == rows
     assert "store of int8" in capsys.readouterr().out
 

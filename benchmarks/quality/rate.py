@@ -9,8 +9,9 @@ stack that was created with half the features and trained for the same time. Eac
 many values.
 
 The stores contain the encodings of the plain stacks. Their bytes per image are those of the files of the shards. JPEG
-and WebP have the quality whose files are closest to that size; the tables in the header of a JPEG file are not counted.
-Both are better codecs than encodings of a fixed number of values, which are made for further models.
+and WebP have the highest quality whose files are at most that large (JPEG up to 95). The tables in the header of a JPEG
+file are not counted. Both are better codecs than encodings of a fixed number of values, which are made for further
+models.
 """
 
 import io
@@ -77,7 +78,7 @@ def compare_stores(code: str, sae: Autoencoder, test: np.ndarray) -> list[dict]:
             rows.append(row | {"written": written, "read": read})
             for name in CODECS:
                 size, loss = image_files(name, test, size)
-                rows.append({"code": code, "what": f"{name}, as large as {dtype}", "bytes": size, "loss": loss})
+                rows.append({"code": code, "what": f"{name} of at most this size", "bytes": size, "loss": loss})
     return rows
 
 

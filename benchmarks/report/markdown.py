@@ -29,6 +29,14 @@ def grouped(rows: Sequence[dict], group: str, name: str) -> dict[str, dict]:
     return groups
 
 
+def grouped_lists(rows: Sequence[dict], name: str) -> dict[str, list[dict]]:
+    """Lists of rows by their value in column `name`."""
+    groups: dict[str, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(row[name], []).append(row)
+    return groups
+
+
 def if_measured(value: float, form: str) -> str:
     """The formatted value, or an empty cell for a time of 0, which was not measured."""
     return form.format(value) if value else ""

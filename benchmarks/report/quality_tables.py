@@ -2,7 +2,7 @@
 
 from benchmarks.harness.clocks import reached_after
 from benchmarks.report import results
-from benchmarks.report.markdown import grouped, if_measured, markdown, measured
+from benchmarks.report.markdown import grouped, grouped_lists, if_measured, markdown, measured
 from benchmarks.report.names import DESIGNS, NETWORKS, PEERS, TYPICAL
 
 
@@ -51,6 +51,30 @@ def photographs_short() -> str:
         f"This library reaches that loss in {reached_after(ours['curve'], torch['loss'], 'loss'):.0f} seconds and "
         f"{ours['loss'] / pca['loss']:.2f} of the PCA loss in {ours['seconds'] / 60:.0f} minutes (validation losses).\n"
     )
+
+
+def rate_features() -> str:
+    """Loss of stacks that are cut to the leading features, one row for each encoding and number of features."""
+    rows = []
+    features = [row for row in results.load("rate")["rows"] if "n_out" in row]
+    for code, lines in grouped_lists(features, "code").items():
+        for n_out, designs in grouped(lines, "n_out", "design").items():
+            cells = [
+                f"{designs[name]['of_pca']:.2f}" if name in designs else "" for name in ("plain", "nested", "alone")
+            ]
+            rows.append([code, str(n_out), *cells])
+    header = ["encoding", "features kept", "default", "`nested=True`", "created with this size"]
+    return markdown(header, rows) + measured("rate")
+
+
+def rate_stores() -> str:
+    """Bytes and loss of stores and of image files."""
+    rows = []
+    for row in results.load("rate")["rows"]:
+        if "bytes" in row:
+            added = f"{row['added']:.1%}" if "added" in row else ""
+            rows.append([row["code"], row["what"], f"{row['bytes']:,.0f}", f"{row['loss']:.2e}", added])
+    return markdown(["encoding", "files", "bytes per image", "loss", "added by rounding"], rows) + measured("rate")
 
 
 def peers() -> str:

@@ -11,6 +11,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "photographs": quality.photographs,
     "taef2": quality.taef2,
     "photographs_short": quality.photographs_short,
+    "rate_features": quality.rate_features,
+    "rate_stores": quality.rate_stores,
     "fashion": quality.fashion,
     "kinds": quality.kinds,
     "roofline": speed.roofline,

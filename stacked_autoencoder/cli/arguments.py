@@ -12,7 +12,6 @@ from typing import Any
 
 from stacked_autoencoder import __version__
 from stacked_autoencoder.levels.presets import PRESETS
-from stacked_autoencoder.store.manifest import DTYPES
 
 NAME = "stacked-autoencoder"
 EPOCHS = "--epochs"
@@ -304,7 +303,7 @@ def _encoding(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dtype",
-        choices=DTYPES,
+        choices=("float16", "float32", "int8"),
         default="float16",
         help="data type of the store; int8 needs half the space of float16 (default: float16)",
     )

@@ -10,7 +10,7 @@ from keras import ops, random
 COMPLETE = 0.5
 
 
-def random_prefixes(encodings: tf.Tensor, seed_generator: keras.random.SeedGenerator) -> tf.Tensor:
+def random_prefixes(encodings: tf.Tensor, seed_generator: keras.random.SeedGenerator) -> tuple[tf.Tensor, tf.Tensor]:
     """Keeps a random number of leading features of each encoding, and replaces the others.
 
     They become zero in image-shaped encodings, whose initial mean is about zero. A smaller decoder without these
@@ -23,6 +23,11 @@ def random_prefixes(encodings: tf.Tensor, seed_generator: keras.random.SeedGener
         encodings: float tensor `(N, …, features)`.
         seed_generator: source of the random numbers.
 
+    Returns:
+        The encodings, and `(N,)` weights of their losses: the share of features that is kept. The PCA loss of
+        photographs falls about as the inverse of the number of features, so all numbers of features then contribute
+        about equally to the loss.
+
     Reference:
         Rippel et al. 2014, "Learning ordered representations with nested dropout" (arXiv:1402.0915), section 2.
     """
@@ -30,8 +35,9 @@ def random_prefixes(encodings: tf.Tensor, seed_generator: keras.random.SeedGener
     images = ops.shape(encodings)[0]
     draw = random.uniform((images,), dtype="float32", seed=seed_generator)
     kept = ops.where(draw < COMPLETE, float(features), 1 + ops.floor((draw - COMPLETE) / (1 - COMPLETE) * features))
+    weights = kept / features
     kept = ops.reshape(kept, (-1,) + (1,) * (len(encodings.shape) - 1))
     others = ops.zeros_like(encodings)
     if len(encodings.shape) == 2:
         others = ops.stop_gradient(ops.mean(encodings, axis=0, keepdims=True))
-    return ops.where(ops.arange(features, dtype="float32") < kept, encodings, others)
+    return ops.where(ops.arange(features, dtype="float32") < kept, encodings, others), weights

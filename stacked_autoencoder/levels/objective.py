@@ -79,8 +79,8 @@ class Objective:
             from the standard normal distribution is added to the loss with this weight, per image and divided by the
             number of input values of the level. With `kl_weight=1` and the mean squared error, the loss is the evidence
             lower bound for observations with a variance of 1/2.
-        nested: whether the decoder receives random prefixes of the features in training steps. Validation measures the
-            loss with all features.
+        nested: whether the decoder receives random prefixes of the features in training steps, and losses are weighted
+            by the share of features. Validation measures the loss with all features.
 
     Raises:
         ValueError: an argument is unknown, or cannot be stored in `autoencoder.json`.
@@ -143,7 +143,13 @@ class Objective:
                 f'`missing="error"`. Received: loss={self.loss_name!r}'
             )
 
-    def of_reconstruction(self, targets: tf.Tensor, outputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+    def of_reconstruction(
+        self,
+        targets: tf.Tensor,
+        outputs: tf.Tensor,
+        mask: tf.Tensor | None = None,
+        weights: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Returns the reconstruction loss of a batch, a scalar.
 
         Args:
@@ -151,16 +157,21 @@ class Objective:
             outputs: the reconstructions, in the shape of the targets.
             mask: boolean, `(N, timesteps)` or in the shape of the targets: which steps or values count. By default all
                 count.
+            weights: `(N,)`, factors of the losses of the images. By default all are 1.
         """
         if mask is None and self.loss is keras.losses.mean_squared_error:
             # One sum over all values. Keras averages over the three channels first, which makes a training step 3 %
             # slower.
             error = ops.subtract(outputs, targets)
+            if weights is not None:
+                error = error * ops.sqrt(ops.reshape(weights, (-1,) + (1,) * (len(error.shape) - 1)))
             return 2.0 * tf.nn.l2_loss(error) / ops.cast(ops.size(error), error.dtype)
         if mask is not None and len(mask.shape) == len(targets.shape):
             # Keras averages over the last axis, so add one. Targets that don't count may be NaN.
             targets, outputs = ops.where(mask, targets, 0.0)[..., None], outputs[..., None]
         losses = (self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss)(targets, outputs)
+        if weights is not None:
+            losses = losses * ops.reshape(weights, (-1,) + (1,) * (len(losses.shape) - 1))
         if mask is None:
             return ops.mean(losses)
         mask = ops.cast(mask, losses.dtype)

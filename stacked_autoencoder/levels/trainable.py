@@ -29,6 +29,7 @@ class TrainableLevel(layers.Layer):
 
     Attributes:
         terms: further terms of the loss of the last batch, by name.
+        shares: `(N,)` weights of the reconstruction losses of the last batch, or `None`.
     """
 
     def __init__(self, level: Level) -> None:
@@ -40,6 +41,7 @@ class TrainableLevel(layers.Layer):
         self.corruption = level.objective.corruption
         self.seed_generator = random.SeedGenerator(name="sampling")
         self.terms: dict[str, tf.Tensor] = {}
+        self.shares: tf.Tensor | None = None
         self.built = True
 
     def encode(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
@@ -60,8 +62,11 @@ class TrainableLevel(layers.Layer):
         return code
 
     def cut(self, encodings: tf.Tensor, training: bool) -> tf.Tensor:
-        """Replaces a random number of the last features of each encoding if the level is nested."""
-        return random_prefixes(encodings, self.seed_generator) if self.objective.nested and training else encodings
+        """Replaces a random number of the last features of each encoding if the level is nested; sets `shares`."""
+        self.shares = None
+        if self.objective.nested and training:
+            encodings, self.shares = random_prefixes(encodings, self.seed_generator)
+        return encodings
 
     def decode(self, encodings: tf.Tensor, training: bool) -> tf.Tensor:
         """Decodes a batch."""

@@ -372,20 +372,20 @@ class EncodingStore:
         if self.file_dtype == self.dtype:
             return numbers
         if isinstance(numbers, list):
-            scales = [(self._low[shard], self._step[shard]) for shard in shards]
+            scales = [(self._center[shard], self._reach[shard]) for shard in shards]
             return [restored(each, *scale) for each, scale in zip(numbers, scales, strict=True)]
         shape = (len(shards), *[1] * (len(self.shape) - 2), self.shape[-1])
-        return restored(numbers, self._low[shards].reshape(shape), self._step[shards].reshape(shape))
+        return restored(numbers, self._center[shards].reshape(shape), self._reach[shards].reshape(shape))
 
     @cached_property
-    def _low(self) -> np.ndarray:
-        """Lowest value of each channel of each shard, for int8."""
-        return np.array([shard.record["low"] for shard in self.shards])
+    def _center(self) -> np.ndarray:
+        """Mean of each channel of each shard, for int8."""
+        return np.array([shard.record["center"] for shard in self.shards])
 
     @cached_property
-    def _step(self) -> np.ndarray:
-        """Distance of neighbouring numbers in each channel of each shard, for int8."""
-        return np.array([shard.record["step"] for shard in self.shards])
+    def _reach(self) -> np.ndarray:
+        """Largest distance from the mean in each channel of each shard, for int8."""
+        return np.array([shard.record["reach"] for shard in self.shards])
 
     def _numbers(self, indices: np.ndarray) -> tuple[np.ndarray | list[np.ndarray], np.ndarray]:
         """Reads what the files contain, as `_rows` returns it, and the position of the shard of each index."""

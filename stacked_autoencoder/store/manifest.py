@@ -301,7 +301,7 @@ def _check_numbers(record: Record, head: dict[str, Any]) -> None:
         limit = 2.0 * bound * values  # twice as much, since sums are rounded; comparisons with NaN are false
         are_numbers = all(type(number) in (float, int) and -limit <= number <= limit for number in numbers)
         _require(are_numbers, f"`{name}` must hold finite numbers that are possible for this dtype")
-    for name, least in (("low", -largest), ("step", 0)) if head["dtype"] == INT8 else ():
+    for name, least in (("center", -largest), ("reach", 0)) if head["dtype"] == INT8 else ():
         numbers = record.get(name)
         _require(type(numbers) is list and len(numbers) == channels, f"`{name}` must be a list of a number per channel")
         are_numbers = all(type(number) in (float, int) and least <= number <= largest for number in numbers)

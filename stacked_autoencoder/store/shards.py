@@ -52,8 +52,8 @@ class Shard:
         index: index of the block of images in the source.
         record: entry of the manifest: `index`, `rows`, `shape` of an encoding (`None` for sides that vary, then `sizes`
             lists them), number of `values` per channel, their `sum` and `squares` per channel, `sha256` of the file,
-            fingerprint of the `source`, and `names` and `labels` if the source has them. With int8, also `low` and
-            `step` per channel, see `store.quantisation`.
+            fingerprint of the `source`, and `names` and `labels` if the source has them. With int8, also `center`
+            and `reach` per channel, see `store.quantisation`.
         mark: what identified the file when it was checked.
     """
 

@@ -345,7 +345,7 @@ class ShardWriter:
         if self.head["dtype"] == INT8:
             scale = Scale.of(values)
             values = [scale.quantised(piece) for piece in values]
-            record |= {"low": scale.low.tolist(), "step": scale.step.tolist()}
+            record |= {"center": scale.center.tolist(), "reach": scale.reach.tolist()}
         is_one_shape = None not in record["shape"]
         shape = (record["rows"], *record["shape"]) if is_one_shape else (sum(piece.size for piece in values),)
         size = sum(piece.nbytes for piece in values)

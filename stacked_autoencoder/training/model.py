@@ -119,8 +119,9 @@ class ReconstructionModel(keras.Model):
 
     def terms_of(self, inputs: tf.Tensor, targets: tf.Tensor, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the terms of the loss, each a mean over a batch."""
+        weights = self.parts[-1].shares
         of_reconstruction = self.first.objective.of_reconstruction
-        terms = {"reconstruction": of_reconstruction(targets, outputs, self.first.loss_mask(targets))}
+        terms = {"reconstruction": of_reconstruction(targets, outputs, self.first.loss_mask(targets), weights)}
         for part in self.parts:
             for name, value in part.terms.items():
                 terms[name] = terms.get(name, 0.0) + value

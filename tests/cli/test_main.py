@@ -99,11 +99,12 @@ def test_train_saves_what_the_library_trains(folder, model, run):
 
 def test_train_with_a_seed_gives_the_same_model_twice(folder, tmp_path, run):
     for name in ("one", "two"):
-        words = ("--side", 16, "--size", 8, "--n-out", 4, "--epochs", 1, "--grey", "--fine-tune", 1, "--json")
+        words = ("--side", 16, "--size", 8, "--n-out", 4, "--epochs", 1, "--grey", "--nested", "--json")
         assert run("train", folder, "--save-path", tmp_path / name, *words)[0] == 0
     one, two = (Autoencoder.load(tmp_path / name) for name in ("one", "two"))
     assert one.shape == (16, 16, 1)
     assert one.stack.fingerprint(0) == two.stack.fingerprint(0)
+    assert one.levels[0].objective.nested
 
 
 def test_info_and_evaluate_say_what_a_stack_is_and_loses(folder, model, run):

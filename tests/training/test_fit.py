@@ -38,7 +38,7 @@ def test_a_loss_that_is_not_a_number_is_never_the_best():
 def test_without_validation_data_a_sample_of_the_training_data_decides(images):
     sae = Autoencoder(shape=(16, 16, 3), size=4, n_out=4)
     (history,) = sae.train(images, epochs=3, verbose=0)
-    assert sae.evaluate(images) <= history.start_loss
+    assert sae.evaluate(images) <= history.start_loss * (1 + 1e-6)
     (again,) = sae.train(images, epochs=1, learning_rate=1e5, verbose=0)
     assert sae.evaluate(images) <= again.start_loss * (1 + 1e-6)
 
