@@ -542,7 +542,8 @@ class Autoencoder:
             shard_size: encodings per file; by default as many as fit into 32 MB, at most 1,024.
             dtype: dtype of the files: `"float16"`, with a relative rounding error of 0.0005; `"float32"`; or `"int8"`,
                 which needs half the space of float16. The values of each channel are then rounded to 255 numbers, dense
-                near the mean, which adds less than 1 % to the loss of reconstructions of photographs.
+                near the mean. On photographs, this added 1 % to the loss of reconstructions at 8x8x32, but 45 % at
+                16x16x32, whose loss is sixty times lower.
             workers: number of pictures of a folder to decode at the same time; chosen automatically by default.
             shard: `(i, n)` encodes only part i of n, into a separate folder below `path`. So n processes or machines
                 can share the work without communication. `EncodingStore(path)` reads all parts.

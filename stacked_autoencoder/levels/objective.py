@@ -79,8 +79,8 @@ class Objective:
             from the standard normal distribution is added to the loss with this weight, per image and divided by the
             number of input values of the level. With `kl_weight=1` and the mean squared error, the loss is the evidence
             lower bound for observations with a variance of 1/2.
-        nested: whether the decoder receives random prefixes of the features in training steps, and losses are weighted
-            by the share of features. Validation measures the loss with all features.
+        nested: whether the decoder receives random prefixes of the features in training steps. Losses are weighted so
+            that all prefixes contribute equally at first. Validation measures the loss with all features.
 
     Raises:
         ValueError: an argument is unknown, or cannot be stored in `autoencoder.json`.

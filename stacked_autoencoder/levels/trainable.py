@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers, ops, random
 
@@ -29,6 +30,7 @@ class TrainableLevel(layers.Layer):
 
     Attributes:
         terms: further terms of the loss of the last batch, by name.
+        prefix_weights: `(features,)` float32, weight of the loss with one, two, … features, if the level is nested.
         shares: `(N,)` weights of the reconstruction losses of the last batch, or `None`.
     """
 
@@ -42,6 +44,7 @@ class TrainableLevel(layers.Layer):
         self.seed_generator = random.SeedGenerator(name="sampling")
         self.terms: dict[str, tf.Tensor] = {}
         self.shares: tf.Tensor | None = None
+        self.prefix_weights = np.ones(level.encoding_shape[-1], np.float32)
         self.built = True
 
     def encode(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
@@ -65,7 +68,8 @@ class TrainableLevel(layers.Layer):
         """Replaces a random number of the last features of each encoding if the level is nested; sets `shares`."""
         self.shares = None
         if self.objective.nested and training:
-            encodings, self.shares = random_prefixes(encodings, self.seed_generator)
+            encodings, kept = random_prefixes(encodings, self.seed_generator)
+            self.shares = ops.take(ops.convert_to_tensor(self.prefix_weights), kept - 1)
         return encodings
 
     def decode(self, encodings: tf.Tensor, training: bool) -> tf.Tensor:

@@ -137,6 +137,8 @@ def fit(
     if validation is not None:
         check_same_range(data.inputs, validation.inputs)
     report.measured(start_loss, pca_loss)
+    if levels[-1].objective.nested:
+        model.weigh_prefixes(*map(tf.convert_to_tensor, sample[0]))
     if options.optimizer is None:
         learning_rate = PEAK_LEARNING_RATE if options.learning_rate is None else options.learning_rate
         if not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):

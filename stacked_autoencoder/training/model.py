@@ -8,16 +8,23 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from stacked_autoencoder.distribution import is_chief, without_all_reduce
+from stacked_autoencoder.layers.prefixes import prefixes
 from stacked_autoencoder.layers.tied import copy_out
 from stacked_autoencoder.levels.stack import chain
 from stacked_autoencoder.levels.trainable import trainable
+from stacked_autoencoder.utils.checks import SMALLEST
 
 if TYPE_CHECKING:
     from stacked_autoencoder.levels.base import Level
+
+
+PREFIXES = 12  # numbers of features that are measured before nested training
+SMALLEST_WEIGHT = 1e-3
 
 
 class ReconstructionModel(keras.Model):
@@ -59,6 +66,30 @@ class ReconstructionModel(keras.Model):
         for part in reversed(self.parts):
             values = part.decode(values, training)
         return values
+
+    def weigh_prefixes(self, inputs: tf.Tensor, targets: tf.Tensor) -> None:
+        """Sets `prefix_weights` of a nested last level so that all numbers of features contribute equally at first.
+
+        The loss with few features can be hundreds of times that with all features, which would hardly improve
+        otherwise.
+
+        Args:
+            inputs: a batch of inputs.
+            targets: their targets.
+        """
+        last, values = self.parts[-1], inputs
+        for part in self.parts:
+            values = part.encode(values, training=False)
+        counts = np.unique(np.geomspace(1, values.shape[-1], PREFIXES).round().astype(int))
+        losses = []
+        for count in counts:
+            outputs = prefixes(values, int(count))
+            for part in reversed(self.parts):
+                outputs = part.decode(outputs, training=False)
+            mask = self.first.loss_mask(targets)
+            losses.append(max(float(self.first.objective.of_reconstruction(targets, outputs, mask)), SMALLEST))
+        logs = np.interp(np.log(np.arange(1, counts[-1] + 1)), np.log(counts), np.log(losses))
+        last.prefix_weights = np.clip(np.exp(logs[-1] - logs), SMALLEST_WEIGHT, 1.0).astype(np.float32)
 
     @without_all_reduce
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:

@@ -8,11 +8,11 @@ from stacked_autoencoder.layers.prefixes import COMPLETE, random_prefixes
 @pytest.mark.parametrize("shape", [(4000, 8), (4000, 3, 3, 8)], ids=["vectors", "images"])
 def test_a_random_prefix_of_each_encoding_is_kept(shape):
     encodings = np.random.default_rng(0).normal(1.0, 1.0, shape).astype(np.float32)
-    result, weights = map(np.asarray, random_prefixes(keras.ops.array(encodings), keras.random.SeedGenerator(0)))
+    result, counts = map(np.asarray, random_prefixes(keras.ops.array(encodings), keras.random.SeedGenerator(0)))
     kept = (result == encodings).reshape(len(encodings), -1, 8).all(axis=1)
     lengths = kept.sum(axis=1)
     np.testing.assert_array_equal(kept, np.arange(8) < lengths[:, None])  # prefixes
-    np.testing.assert_allclose(weights, lengths / 8)
+    np.testing.assert_array_equal(counts, lengths)
     others = np.broadcast_to(encodings.mean(axis=0) if len(shape) == 2 else np.float32(0.0), shape)
     changed = result != encodings
     np.testing.assert_allclose(result[changed], others[changed], atol=1e-5)
