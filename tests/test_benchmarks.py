@@ -84,7 +84,7 @@ def test_rate(tmp_path, capsys):
     half, int8 = stores["store of float16"], stores["store of int8"]
     assert int8["bytes"] == pytest.approx(half["bytes"] / 2, rel=0.02)
     assert abs(half["added"]) < 5e-3
-    assert -5e-3 < int8["added"] < 0.1
+    assert int8["added"] > -5e-3
     assert 0 < stores["JPEG of at most this size"]["bytes"] < 1.2 * int8["bytes"]
     assert json.loads(file.read_text()) == rows
     assert "store of int8" in capsys.readouterr().out

@@ -26,10 +26,10 @@ def test_nothing_is_lost_and_nothing_is_run(job, count, tmp_path, capsys):
         assert row["moments"] >= 4  # kills at different moments
     else:
         assert row["changed"] >= 0.9 * count  # hypothesis may find no more new examples
-        assert row["stack, bytes of h5: refused"] > row.get("stack, bytes of h5: loaded", 0)
-        assert row["stack, attacks in weights: refused"] > 0
-        assert row["store, values in manifest.json: refused"] > 2
-        assert row["checkpoints, arrays of npz: refused"] > 2
+        refused = [key for key, number in row.items() if key.endswith("refused") and number > 0]
+        assert {key.partition(",")[0] for key in refused} >= {"stack", "store", "checkpoints"}
+        assert sum(number for key, number in row.items() if key.startswith("stack") and key.endswith("refused")) > 5
+        assert sum(number for key, number in row.items() if key.endswith("loaded")) > 5
     assert f"{job}, " in capsys.readouterr().out
 
 
