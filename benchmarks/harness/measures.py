@@ -20,7 +20,7 @@ def laplacian_energy(images: np.ndarray) -> float:
 
 
 def pca_of(sae: Autoencoder) -> Reconstruct:
-    """A function that reconstructs images with PCA of patches, with as many values as the encodings of the stack."""
+    """A function that reconstructs images from PCA of patches, which keeps as many values as the stack's encodings."""
     code, factor = sae.levels[-1].linear_code, sae.factor
 
     def reconstruct(images: np.ndarray) -> np.ndarray:
@@ -37,7 +37,7 @@ class Comparison:
 
     Args:
         code: shape of the encodings.
-        pca: encodes and decodes images by PCA with as many values.
+        pca: reconstructs images from PCA, which keeps as many values per image as the encodings have.
         test: the tiles of each test picture.
         valid: tiles of the validation pictures.
     """

@@ -5,8 +5,8 @@
 
 Photographs as in `benchmarks.quality.photographs`; losses are those of the test photographs. "plain" and "nested" are
 the same stack without and with `nested=True`, trained for the same time and cut to the leading features; "alone" is a
-stack that was created with half the features and trained for the same time. Each loss is divided by that of PCA with as
-many values.
+stack that was created with half the features and trained for the same time. Each loss is divided by that of PCA, which
+keeps the same number of values per image.
 
 The stores contain the encodings of the plain stacks. Their bytes per image are those of the files of the shards. JPEG
 and WebP have the highest quality whose files are at most that large (JPEG up to 95). The tables in the header of a JPEG
@@ -17,6 +17,7 @@ models.
 import io
 import tempfile
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.harness import data, table
-from benchmarks.harness.designs import PHOTOGRAPHS, new_stack, train_stack
+from benchmarks.harness.designs import N_OUT, PHOTOGRAPHS, new_stack, train_stack
 from stacked_autoencoder import Autoencoder
 from stacked_autoencoder.metrics import Mean
 from stacked_autoencoder.utils.images import scaled
@@ -42,7 +43,7 @@ def trained(code: str, minutes: float, images: np.ndarray, valid: np.ndarray, **
 
 
 def features_of(code: str) -> int:
-    return STACKS[code].get("latent_dim", 32)
+    return STACKS[code].get("latent_dim", N_OUT)
 
 
 def compare_features(
@@ -83,14 +84,14 @@ def compare_stores(code: str, sae: Autoencoder, test: np.ndarray) -> list[dict]:
 
 
 def image_files(name: str, images: np.ndarray, size: float) -> tuple[float, float]:
-    """Bytes per image and loss of image files of the quality whose mean size is closest to `size`."""
+    """Bytes per image and loss of image files of the highest quality whose mean size is at most `size`.
+
+    The mean size is that of 64 of the images or more. If all qualities are larger, the lowest one is used.
+    """
     form, qualities = CODECS[name]
     some = images[:: max(1, len(images) // 64)]
-    low, high = qualities[0], qualities[-1]
-    while low < high:  # the size grows with the quality
-        middle = (low + high) // 2
-        low, high = (middle + 1, high) if coded(form, middle, some)[0] < size else (low, middle)
-    return coded(form, low, images)
+    larger = bisect_right(qualities, size, key=lambda quality: coded(form, quality, some)[0])  # than `size`
+    return coded(form, qualities[max(larger - 1, 0)], images)
 
 
 def coded(form: str, quality: int, images: np.ndarray) -> tuple[float, float]:

@@ -295,7 +295,7 @@ class Level(ABC):
         level.fill_values = self.fill_values
         level.build(self.input_shape, self.index)
         level.set_weights(_leading(self.get_weights(), level.get_weights()))
-        for layer in level.layers_of_encodings():
+        for layer in level.decoder_input_layers():
             kernel, bias = self.decoder.get_layer(layer.name).get_weights()
             layer.bias.assign(bias + self.mean[n_out:] @ kernel[n_out:])
         level.started, level.mean, level.std = True, self.mean[:n_out], self.std[:n_out]
@@ -306,7 +306,7 @@ class Level(ABC):
         """Returns the arguments of the constructor that determine the number of features, for another number."""
         raise ValueError(f"A {type(self).__name__} can't be truncated. Received: n_out={n_out}")
 
-    def layers_of_encodings(self) -> list[keras.layers.Layer]:
+    def decoder_input_layers(self) -> list[keras.layers.Layer]:
         """Returns the layers of the decoder that multiply the encodings, if these are vectors."""
         return []
 

@@ -196,7 +196,7 @@ class ConvLevel(Level):
     def config_with(self, n_out: int) -> dict[str, Any]:
         return {"n_out" if self.latent_dim is None else "latent_dim": n_out}
 
-    def layers_of_encodings(self) -> list[layers.Layer]:
+    def decoder_input_layers(self) -> list[layers.Layer]:
         return [] if self.latent_dim is None else [self.decoder.get_layer(name) for name in ("linear", "widen")]
 
     @property

@@ -143,7 +143,7 @@ class DenseLevel(Level):
     def config_with(self, n_out: int) -> dict[str, Any]:
         return {"units": [*self.units[:-1], n_out]}
 
-    def layers_of_encodings(self) -> list[layers.Layer]:
+    def decoder_input_layers(self) -> list[layers.Layer]:
         return [self.decoder.get_layer(f"dense{len(self.units) - 1}")]
 
     @property

@@ -31,7 +31,7 @@ class TrainableLevel(layers.Layer):
     Attributes:
         terms: further terms of the loss of the last batch, by name.
         prefix_weights: `(features,)` float32, weight of the loss with one, two, … features, if the level is nested.
-        shares: `(N,)` weights of the reconstruction losses of the last batch, or `None`.
+        loss_weights: `(N,)` weights of the reconstruction losses of the last batch, or `None`.
     """
 
     def __init__(self, level: Level) -> None:
@@ -43,7 +43,7 @@ class TrainableLevel(layers.Layer):
         self.corruption = level.objective.corruption
         self.seed_generator = random.SeedGenerator(name="sampling")
         self.terms: dict[str, tf.Tensor] = {}
-        self.shares: tf.Tensor | None = None
+        self.loss_weights: tf.Tensor | None = None
         self.prefix_weights = np.ones(level.encoding_shape[-1], np.float32)
         self.built = True
 
@@ -65,11 +65,11 @@ class TrainableLevel(layers.Layer):
         return code
 
     def cut(self, encodings: tf.Tensor, training: bool) -> tf.Tensor:
-        """Replaces a random number of the last features of each encoding if the level is nested; sets `shares`."""
-        self.shares = None
+        """Sets `loss_weights`, and replaces a random number of the last features of each encoding if nested."""
+        self.loss_weights = None
         if self.objective.nested and training:
             encodings, kept = random_prefixes(encodings, self.seed_generator)
-            self.shares = ops.take(ops.convert_to_tensor(self.prefix_weights), kept - 1)
+            self.loss_weights = ops.take(ops.convert_to_tensor(self.prefix_weights), kept - 1)
         return encodings
 
     def decode(self, encodings: tf.Tensor, training: bool) -> tf.Tensor:

@@ -31,7 +31,7 @@ LARGEST = 1 << 30  # bytes of either file
 LABELS = ("labels", "named_labels")  # in a record: a list, or lists by name; versions before 1.1 write the first only
 INT8 = "int8"
 DTYPES = ("float16", "float32", INT8)
-LARGEST_VALUE = {dtype: float(np.finfo("float32" if dtype == INT8 else dtype).max) for dtype in DTYPES}
+LARGEST_VALUE = {dtype: float(np.finfo(dtype).max) for dtype in ("float16", "float32")}  # of encodings that are read
 HEAD = ("format", "encoder", "multiple", "level", "shape", "dtype", "shard_size", "part", "source", "versions")
 OPTIONAL = ("class_names",)  # in the head
 HEAD_BEGINS = tuple(b'{"format": %d, "encoder": "' % number for number in (1, FORMAT))
@@ -294,7 +294,7 @@ def _check_numbers(record: Record, head: dict[str, Any]) -> None:
         _require(_fits(shape, head["shape"]), "`shape` must be that of the store")
         count = rows * math.prod(shape[:-1])
     _require(count == values, "`values` must follow from `rows` and `shape`")
-    largest = LARGEST_VALUE[head["dtype"]]
+    largest = LARGEST_VALUE[values_dtype(head["dtype"])]
     for name, bound in (("sum", largest), ("squares", largest**2)):
         numbers = record.get(name)
         _require(type(numbers) is list and len(numbers) == channels, f"`{name}` must be a list of a number per channel")

@@ -176,7 +176,7 @@ def _initialise(
 def _linear_code_of_images(
     stack: Stack, index: int, images: TrainingData, stream_of: Callable[[Source, Level], Stream]
 ) -> LinearCode | None:
-    """Fits PCA to the images, with as many values per image as the encodings of a level.
+    """Fits PCA to the images. It keeps the same number of values per image as the encodings of a level.
 
     Returns:
         The PCA. `None` if the training data are encodings, so that the images are not known.

@@ -59,10 +59,14 @@ class ReconstructionModel(keras.Model):
         return [self.hidden.loss, *self.trackers]
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        values = inputs
+        return self._decoded(self.parts[-1].cut(self._encoded(inputs, training), training), training)
+
+    def _encoded(self, values: tf.Tensor, training: bool) -> tf.Tensor:
         for part in self.parts:
             values = part.encode(values, training)
-        values = self.parts[-1].cut(values, training)
+        return values
+
+    def _decoded(self, values: tf.Tensor, training: bool) -> tf.Tensor:
         for part in reversed(self.parts):
             values = part.decode(values, training)
         return values
@@ -70,26 +74,21 @@ class ReconstructionModel(keras.Model):
     def weigh_prefixes(self, inputs: tf.Tensor, targets: tf.Tensor) -> None:
         """Sets `prefix_weights` of a nested last level so that all numbers of features contribute equally at first.
 
-        The loss with few features can be hundreds of times that with all features, which would hardly improve
-        otherwise.
+        The loss with few features can be hundreds of times that with all features. Without weights, it would determine
+        the training steps almost alone.
 
         Args:
             inputs: a batch of inputs.
             targets: their targets.
         """
-        last, values = self.parts[-1], inputs
-        for part in self.parts:
-            values = part.encode(values, training=False)
-        counts = np.unique(np.geomspace(1, values.shape[-1], PREFIXES).round().astype(int))
+        encodings, mask = self._encoded(inputs, training=False), self.first.loss_mask(targets)
+        counts = np.unique(np.geomspace(1, encodings.shape[-1], PREFIXES).round().astype(int))
         losses = []
         for count in counts:
-            outputs = prefixes(values, int(count))
-            for part in reversed(self.parts):
-                outputs = part.decode(outputs, training=False)
-            mask = self.first.loss_mask(targets)
+            outputs = self._decoded(prefixes(encodings, int(count)), training=False)
             losses.append(max(float(self.first.objective.of_reconstruction(targets, outputs, mask)), SMALLEST))
         logs = np.interp(np.log(np.arange(1, counts[-1] + 1)), np.log(counts), np.log(losses))
-        last.prefix_weights = np.clip(np.exp(logs[-1] - logs), SMALLEST_WEIGHT, 1.0).astype(np.float32)
+        self.parts[-1].prefix_weights = np.clip(np.exp(logs[-1] - logs), SMALLEST_WEIGHT, 1.0).astype(np.float32)
 
     @without_all_reduce
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -150,7 +149,7 @@ class ReconstructionModel(keras.Model):
 
     def terms_of(self, inputs: tf.Tensor, targets: tf.Tensor, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the terms of the loss, each a mean over a batch."""
-        weights = self.parts[-1].shares
+        weights = self.parts[-1].loss_weights
         of_reconstruction = self.first.objective.of_reconstruction
         terms = {"reconstruction": of_reconstruction(targets, outputs, self.first.loss_mask(targets), weights)}
         for part in self.parts:

@@ -33,11 +33,12 @@ def keep_freed_memory() -> None:
 def computes_without_onednn() -> bool:
     """Whether TensorFlow leaves oneDNN off, on Linux with an x86 processor. Elsewhere the result is false."""
     try:
-        processors = PROCESSORS.read_text(encoding="utf-8", errors="replace")
+        with PROCESSORS.open(encoding="utf-8", errors="replace") as processors:
+            flags = next((line for line in processors if line.startswith("flags")), None)  # of the first processor
     except OSError:
         return False
-    if "flags" not in processors:
+    if flags is None:
         return False
     if ONE_DNN in os.environ:
         return os.environ[ONE_DNN].lower() in ("0", "false")
-    return not any(instructions in processors for instructions in NEURAL_NETWORK_INSTRUCTIONS)
+    return not any(instructions in flags for instructions in NEURAL_NETWORK_INSTRUCTIONS)

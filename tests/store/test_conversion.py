@@ -8,19 +8,11 @@ import webdataset
 import zarr
 from safetensors.numpy import load_file
 
-from stacked_autoencoder import Autoencoder, heads
+from stacked_autoencoder import heads
 from tests.conftest import blobs
 
 # WebDataset leaves closing its files to Python.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-
-
-@pytest.fixture(scope="module")
-def sae():
-    keras.utils.set_random_seed(0)
-    sae = Autoencoder(size=4, n_out=4, n_scalings=2)
-    sae.train(blobs(32), epochs=0, verbose=0)
-    return sae
 
 
 AGES, KINDS = np.linspace(0, 1, 30), np.array([f"kind {index % 3}" for index in range(30)])

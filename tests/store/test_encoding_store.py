@@ -13,19 +13,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stacked_autoencoder import Autoencoder, EncodingStore
+from stacked_autoencoder import EncodingStore
 from stacked_autoencoder.data.stored import StoreSource
 from stacked_autoencoder.store import shards
 from stacked_autoencoder.store.manifest import LOG, MANIFEST
 from tests.conftest import blobs
-
-
-@pytest.fixture(scope="module")
-def sae():
-    keras.utils.set_random_seed(0)
-    sae = Autoencoder(size=4, n_out=4, n_scalings=2)
-    sae.train(blobs(32), epochs=0, verbose=0)
-    return sae
 
 
 @pytest.fixture(scope="module")

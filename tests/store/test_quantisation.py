@@ -33,14 +33,6 @@ def test_the_error_is_small_and_nothing_is_clipped(unit, offset):
     assert (errors[:3] < 0.7 * equal_steps[:3] + rounding**2).all()
 
 
-@pytest.fixture(scope="module")
-def sae():
-    keras.utils.set_random_seed(0)
-    sae = Autoencoder(size=4, n_out=4, n_scalings=2)
-    sae.train(blobs(64), epochs=0, verbose=0)
-    return sae
-
-
 SOURCES = {
     "images": lambda: blobs(50, seed=2),
     "labelled": lambda: (blobs(50, seed=2), np.arange(50) % 7),
