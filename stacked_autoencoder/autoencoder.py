@@ -521,7 +521,8 @@ class Autoencoder:
         level: int | None = None,
         *,
         shard_size: int | None = None,
-        dtype: str = "float16",
+        dtype: str | None = None,
+        loss_budget: float | None = None,
         workers: int | None = None,
         shard: tuple[int, int] | None = None,
         verbose: int = 1,
@@ -540,10 +541,15 @@ class Autoencoder:
                 tuple of arrays, or a dict or tuple of values for each image.
             level: level index (0 is the first; default: the last).
             shard_size: encodings per file; by default as many as fit into 32 MB, at most 1,024.
-            dtype: dtype of the files: `"float16"`, with a relative rounding error of 0.0005; `"float32"`; or `"int8"`,
-                which needs half the space of float16. The values of each channel are then rounded to 255 numbers, dense
-                near the mean. On photographs, this added 1 % to the loss of reconstructions at 8x8x32, but 45 % at
-                16x16x32, whose loss is sixty times lower.
+            dtype: dtype of the files: `"float16"` (default), with a relative rounding error of 0.0005; `"float32"`; or
+                `"int8"`, which needs half the space of float16. The values of each channel are then rounded to 255
+                numbers, dense near the mean. On photographs, this added 1 % to the loss of reconstructions at 8x8x32,
+                but 45 % at 16x16x32, whose loss is sixty times lower.
+            loss_budget: share by which the loss of reconstructions may grow, such as 0.01. The encodings are rounded to
+                multiples of one step and compressed with Zstandard. The step is the largest one that keeps the budget.
+                It is found on up to 1,024 images of the source, and the result is measured on others of them; see
+                `EncodingStore.added_loss`. The loss is the mean squared error between images and decoded images, on the
+                scale of level 0. It cannot be combined with `dtype`.
             workers: number of pictures of a folder to decode at the same time; chosen automatically by default.
             shard: `(i, n)` encodes only part i of n, into a separate folder below `path`. So n processes or machines
                 can share the work without communication. `EncodingStore(path)` reads all parts.
@@ -554,7 +560,10 @@ class Autoencoder:
 
         Raises:
             ValueError: the folder contains the encodings of another encoder or of other images, or files that
-                `encode_to` didn't write; an encoding exceeds the range of float16; or there isn't one label per image.
+                `encode_to` didn't write; an encoding exceeds the range of float16; there isn't one label per image; or
+                the loss is 0, so `loss_budget` has no share of it.
+            ImportError: `loss_budget` is given and Zstandard is not installed:
+                `pip install "stacked_autoencoder[zstandard]"`.
             RuntimeError: another process is writing to the store.
             OSError: the disk is full. Finished shards are kept, and the next call continues from them.
 
@@ -569,6 +578,7 @@ class Autoencoder:
             level,
             shard_size=shard_size,
             dtype=dtype,
+            loss_budget=loss_budget,
             workers=workers,
             shard=shard,
             verbose=verbose,
@@ -729,6 +739,50 @@ class Autoencoder:
         return evaluation.mean_squared_error(self.stack, images, targets)
 
     # === On disk ===
+
+    def errors(self, images: Images, *, targets: Images | None = None) -> np.ndarray:
+        """Measures the mean squared error of the reconstruction of each image.
+
+        Images with a large error are unlike the training images.
+
+        Args:
+            images: images, in any form that `train` accepts.
+            targets: the images that the stack should restore, as in `train`; by default the images themselves.
+
+        Returns:
+            `(N,)` float64, in the order of the images: for an `ImageFolder` that of `images.names`. Each error is the
+            mean over all values of an image that count in the loss, on the scale of the input of level 0, as in
+            `evaluate`. NaN if no value counts.
+
+        Raises:
+            ValueError: the images don't fit the model.
+
+        Example:
+            >>> folder = ImageFolder("photos")
+            >>> errors = sae.errors(folder)                 # (N,)
+            >>> [folder.names[index] for index in np.argsort(errors)[-5:]]
+        """
+        return evaluation.errors(self.stack, images, targets)
+
+    def error_maps(self, images: Images, *, targets: Images | None = None) -> np.ndarray | list[np.ndarray]:
+        """Measures where the reconstructions of images differ from the images.
+
+        Args:
+            images: images, in any form that `train` accepts.
+            targets: the images that the stack should restore, as in `train`; by default the images themselves.
+
+        Returns:
+            float64 squared errors on the scale of the input of level 0: `(N, H, W)` for images and `(N, timesteps)` for
+            sequences, as the mean over channels, or `(N, features)` for vectors. NaN where no value counts in the loss.
+            A list of arrays if the sizes of the images differ.
+
+        Raises:
+            ValueError: the images don't fit the model.
+
+        Example:
+            >>> maps = sae.error_maps(images)               # images: (N, 64, 64, 3); maps: (N, 64, 64)
+        """
+        return evaluation.error_maps(self.stack, images, targets)
 
     @property
     def save_path(self) -> Path:

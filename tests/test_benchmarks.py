@@ -11,7 +11,18 @@ from PIL import Image
 from benchmarks import __main__ as every_benchmark
 from benchmarks.harness import clocks, data, designs, measures, operations, profiling, taef2
 from benchmarks.harness.clocks import Curve
-from benchmarks.quality import classifiers, colours, fashion, kinds, photographs, presets, pretraining, rate, units
+from benchmarks.quality import (
+    classifiers,
+    colours,
+    fashion,
+    kinds,
+    photographs,
+    presets,
+    pretraining,
+    rate,
+    store_heads,
+    units,
+)
 from benchmarks.quality import heads as heads_benchmark
 from benchmarks.report import pictures, results
 from benchmarks.speed import allocator, began_step, encoding, fit, greedy, levels, loaders, memory, roofline, scaling
@@ -81,13 +92,15 @@ def test_rate(tmp_path, capsys):
         assert losses == sorted(losses, reverse=True)
         assert [features[name, n]["values"] for n in sizes] == [64 * n for n in sizes]
     stores = {row["what"]: row for row in rows if "what" in row}
-    half, int8 = stores["store of float16"], stores["store of int8"]
+    half, int8, packed = (stores[f"store, {kind}"] for kind in ("float16", "int8", "loss_budget=0.01"))
     assert int8["bytes"] == pytest.approx(half["bytes"] / 2, rel=0.02)
     assert abs(half["added"]) < 5e-3
     assert int8["added"] > -5e-3
+    assert packed["added"] < 0.02
+    assert packed["bytes"] < half["bytes"] / 2
     assert 0 < stores["JPEG of at most this size"]["bytes"] < 1.2 * int8["bytes"]
     assert json.loads(file.read_text()) == rows
-    assert "store of int8" in capsys.readouterr().out
+    assert "store, int8" in capsys.readouterr().out
 
 
 def test_operations_are_counted():
@@ -442,6 +455,20 @@ def test_heads(clothes_there, tmp_path, capsys):
         assert row["step_ms"] > 0
     assert json.loads(file.read_text()) == rows
     assert "7x7x8: one Gaussian" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_heads_on_stores(clothes_there, tmp_path, capsys):
+    file = tmp_path / "rows.json"
+    rows = store_heads.main(["--count=300", "--epochs=1", "--seeds=1", "--samples=100", f"--json={file}"])
+    half, int8, packed = rows
+    assert half["bytes"] > int8["bytes"] > packed["bytes"]
+    assert abs(half["added"]) < 1e-3
+    assert packed["added"] < 0.02
+    assert all(0.2 < row["accuracy"][0] <= 1 for row in rows)
+    assert all(row["frechet"][0] > 0 for row in rows)
+    assert json.loads(file.read_text()) == rows
+    assert "loss_budget=0.01" in capsys.readouterr().out
 
 
 def test_when_a_curve_is_as_low_as_another_one_in_the_end():

@@ -1,5 +1,7 @@
 """Tables of quality: losses, accuracies and distances between sets of images."""
 
+import numpy as np
+
 from benchmarks.harness.clocks import reached_after
 from benchmarks.report import results
 from benchmarks.report.markdown import grouped, grouped_lists, if_measured, markdown, measured
@@ -75,6 +77,18 @@ def rate_stores() -> str:
             added = f"{row['added']:.1%}" if "added" in row else ""
             rows.append([row["code"], row["what"], f"{row['bytes']:,.0f}", f"{row['loss']:.2e}", added])
     return markdown(["encoding", "files", "bytes per image", "loss", "added by rounding"], rows) + measured("rate")
+
+
+def store_heads() -> str:
+    """Heads on stores: mean and standard deviation over seeds."""
+    rows = []
+    for row in results.load("store_heads")["rows"]:
+        accuracy, frechet = np.array(row["accuracy"]), np.array(row["frechet"])
+        cells = [row["store"], f"{row['bytes']:,.0f}", f"{row['added']:.1%}"]
+        cells += [f"{accuracy.mean():.1%} ± {accuracy.std():.1%}", f"{frechet.mean():.1f} ± {frechet.std():.1f}"]
+        rows.append(cells)
+    header = ["store", "bytes per image", "added loss", "accuracy of a classifier", "Fréchet distance of a flow"]
+    return markdown(header, rows) + measured("store_heads")
 
 
 def peers() -> str:

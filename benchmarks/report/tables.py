@@ -13,6 +13,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "photographs_short": quality.photographs_short,
     "rate_features": quality.rate_features,
     "rate_stores": quality.rate_stores,
+    "store_heads": quality.store_heads,
     "fashion": quality.fashion,
     "kinds": quality.kinds,
     "roofline": speed.roofline,

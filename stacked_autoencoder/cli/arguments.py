@@ -301,11 +301,18 @@ def _encoding(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard", type=_shard, metavar="I/N", help="encode only part I of N; parts are numbered from 0, such as 0/4"
     )
-    parser.add_argument(
+    stored_as = parser.add_mutually_exclusive_group()
+    stored_as.add_argument(
         "--dtype",
         choices=("float16", "float32", "int8"),
-        default="float16",
         help="data type of the store; int8 needs half the space of float16 (default: float16)",
+    )
+    stored_as.add_argument(
+        "--loss-budget",
+        type=_above_zero,
+        metavar="SHARE",
+        help="share by which the loss of reconstructions may grow, such as 0.01; the encodings are rounded accordingly "
+        "and compressed, which needs about a quarter of the space of float16",
     )
     parser.add_argument(
         "--labels",

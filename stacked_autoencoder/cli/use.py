@@ -51,8 +51,9 @@ def info(arguments: Namespace, say: Say) -> Result:
 
 def _info_of_store(store: EncodingStore, say: Say) -> Result:
     result = _about(store)
+    dtype = store.file_dtype.name + (" compressed" if store.loss_budget is not None else "")
     say(
-        f"{len(store):,} encodings {shape_text(store.shape[1:])} of level {store.level}, {store.file_dtype.name}, "
+        f"{len(store):,} encodings {shape_text(store.shape[1:])} of level {store.level}, {dtype}, "
         f"{result['bytes'] / 1e6:.1f} MB, computed by encoder {printable(store.encoder[:12])}…"
     )
     if store.class_names is not None:
@@ -66,6 +67,8 @@ def _about(store: EncodingStore) -> Result:
         "level": store.level,
         "shape": store.shape,
         "dtype": store.file_dtype.name,
+        "loss_budget": store.loss_budget,
+        "added_loss": store.added_loss,
         "bytes": sum(shard.file.stat().st_size for shard in store.shards),
         "class_names": store.class_names,
     }
@@ -89,7 +92,7 @@ COLUMNS = 8  # of the overview of generated pictures
 def encode(arguments: Namespace, say: Say) -> Result:
     sae = Autoencoder.load(arguments.model)
     images = pictures_of(arguments.folder, arguments, sae)
-    options = {name: getattr(arguments, name) for name in ("level", "dtype", "shard")}
+    options = {name: getattr(arguments, name) for name in ("level", "dtype", "loss_budget", "shard")}
     try:
         store = sae.encode_to(arguments.store, images, verbose=shows_progress(arguments), **options)
     except KeyboardInterrupt as error:
@@ -99,6 +102,8 @@ def encode(arguments: Namespace, say: Say) -> Result:
     megabytes = result["bytes"] / 1e6
     shape = shape_text(store.shape[1:])
     say(f"{len(store):,} encodings {shape} of level {store.level}, {megabytes:.1f} MB: {store.path}")
+    if store.added_loss is not None:
+        say(f"rounding adds {store.added_loss:.2%} to the loss, measured on held-out images")
     return result
 
 

@@ -14,14 +14,16 @@ import tensorflow as tf
 
 from stacked_autoencoder.data.adapters import Images, as_source
 from stacked_autoencoder.data.source import Block, Source
+from stacked_autoencoder.inference.rounding import Rounding, find_rounding
 from stacked_autoencoder.inference.tiling import default_side, encode_tiles, tiler
 from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.levels.stack import BATCH, Stack
+from stacked_autoencoder.store.compression import zstandard
 from stacked_autoencoder.store.encoding_store import EncodingStore
-from stacked_autoencoder.store.manifest import DTYPES, LABELS, OPTIONAL, Record, format_of, values_dtype
-from stacked_autoencoder.store.shards import Shard, part_name
+from stacked_autoencoder.store.manifest import COMPRESSED, DTYPES, LABELS, OPTIONAL, Record, format_of, values_dtype
+from stacked_autoencoder.store.shards import part_name, shard_of
 from stacked_autoencoder.store.writer import Encoded, Found, ShardWriter, look_into
-from stacked_autoencoder.utils.checks import positive_int, whole
+from stacked_autoencoder.utils.checks import positive_int, positive_number, whole
 from stacked_autoencoder.utils.console import Progress
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.files import expanded, only_writer
@@ -43,15 +45,17 @@ def encode_to_store(
     level: int | None = None,
     *,
     shard_size: int | None = None,
-    dtype: str = "float16",
+    dtype: str | None = None,
+    loss_budget: float | None = None,
     workers: int | None = None,
     shard: tuple[int, int] | None = None,
     verbose: int = 1,
 ) -> EncodingStore:
     """Encodes images to a store; `Autoencoder.encode_to` documents the arguments."""
     level = stack.index_of(level)
-    if dtype not in DTYPES:
-        raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}. Received: dtype={dtype!r}")
+    if loss_budget is not None:
+        loss_budget = positive_number("loss_budget", loss_budget)
+    dtype = _dtype(dtype, loss_budget)
     if shard_size is not None:
         shard_size = positive_int("shard_size", shard_size)
     part = None if shard is None else _part(shard)
@@ -61,11 +65,27 @@ def encode_to_store(
         expanded(path),
         images,
         stack.levels[: level + 1],
-        made_by(stack, level, images.shape, dtype, shard_size),
+        made_by(stack, level, images.shape, dtype, shard_size, loss_budget=loss_budget),
+        find_rounding=None if loss_budget is None else partial(find_rounding, stack, level, images, loss_budget),
         part=part,
         verbose=verbose,
     )
     return EncodingStore(folder)
+
+
+def _dtype(dtype: str | None, loss_budget: float | None) -> str:
+    """Checks the arguments and returns the dtype of the files."""
+    if loss_budget is None:
+        if dtype is not None and dtype not in DTYPES:
+            raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}. Received: dtype={dtype!r}")
+        return dtype or "float16"
+    if dtype is not None:
+        raise ValueError(
+            "`loss_budget` chooses the numbers in the files, so it can't be combined with `dtype`: remove one of them. "
+            f"Received: dtype={dtype!r}, loss_budget={loss_budget!r}"
+        )
+    zstandard()
+    return COMPRESSED
 
 
 def _part(shard: tuple[int, int]) -> tuple[int, int]:
@@ -86,6 +106,7 @@ def write_store(
     levels: Sequence[Level],
     made: dict[str, Any],
     *,
+    find_rounding: Callable[[], Rounding] | None = None,
     part: tuple[int, int] | None = None,
     keep_labels: bool = True,
     verbose: int = 0,
@@ -97,6 +118,7 @@ def write_store(
         source: the images, or the inputs of the first of the levels.
         levels: the levels whose encoders are applied, one after the other.
         made: the result of `made_by`.
+        find_rounding: function that returns the rounding of a new store, for compressed stores.
         part: `(i, n)` to encode only every n-th block, starting with block i.
         keep_labels: whether to store the labels of the source.
         verbose: whether to print progress.
@@ -113,7 +135,16 @@ def write_store(
         folder = folder / part_name(*part)
     make_folder(folder)
     with only_writer(folder):
-        write_alone(folder, source, levels, made, part=part, keep_labels=keep_labels, verbose=verbose)
+        write_alone(
+            folder,
+            source,
+            levels,
+            made,
+            find_rounding=find_rounding,
+            part=part,
+            keep_labels=keep_labels,
+            verbose=verbose,
+        )
     return folder
 
 
@@ -132,6 +163,7 @@ def write_alone(
     levels: Sequence[Level],
     made: dict[str, Any],
     *,
+    find_rounding: Callable[[], Rounding] | None = None,
     part: tuple[int, int] | None = None,
     keep_labels: bool = True,
     verbose: int = 0,
@@ -152,11 +184,13 @@ def write_alone(
         about["class_names"] = source.class_names
     found = look_into(folder)
     head = _head(folder, found, {"format": format_of(made["dtype"]), **made, **about})
+    if find_rounding is not None and "step" not in head:
+        head |= find_rounding()._asdict()
     done, present = found.records, set()
 
     @cache
     def is_whole(index: int) -> bool:
-        return index in done and Shard(folder, done[index], np.dtype(head["dtype"])).is_whole()
+        return index in done and shard_of(folder, done[index], head["dtype"]).is_whole()
 
     def is_in_part(index: int) -> bool:
         return part is None or index % part[1] == part[0]
@@ -197,7 +231,13 @@ def _encode_parts(encode: Callable[[np.ndarray], Encoded], parts: int, images: n
 
 
 def made_by(
-    stack: Stack, level: int, images: Shape, dtype: str, shard_size: int | None = None, parts: int = 1
+    stack: Stack,
+    level: int,
+    images: Shape,
+    dtype: str,
+    shard_size: int | None = None,
+    parts: int = 1,
+    loss_budget: float | None = None,
 ) -> dict[str, Any]:
     """Returns everything that determines the encodings in a store, as plain values.
 
@@ -208,6 +248,7 @@ def made_by(
         dtype: dtype of the files.
         shard_size: encodings per shard; by default as many as need 32 MB, at most 1,024.
         parts: number of encodings that are joined along the last axis.
+        loss_budget: the budget of a compressed store.
     """
     *sides, channels = stack.shape_at(level, images)
     shape = (*sides, channels * parts)
@@ -215,7 +256,7 @@ def made_by(
         shard_size = ROWS_OF_ANY_SIZE
     if shard_size is None:
         shard_size = int(np.clip(SHARD_BYTES // (np.prod(shape) * np.dtype(dtype).itemsize), 1, MOST_ROWS))
-    return {
+    made = {
         "encoder": stack.fingerprint(level),
         "multiple": stack.factor,
         "level": level,
@@ -223,6 +264,7 @@ def made_by(
         "dtype": dtype,
         "shard_size": shard_size,
     }
+    return made if loss_budget is None else made | {"loss_budget": loss_budget}
 
 
 def _head(folder: Path, found: Found, head: dict[str, Any]) -> dict[str, Any]:
@@ -230,8 +272,9 @@ def _head(folder: Path, found: Found, head: dict[str, Any]) -> dict[str, Any]:
     old = found.head
     if old is None:
         return head
-    for name, what in (("encoder", "encoder"), ("dtype", "`dtype`"), ("shard_size", "`shard_size`"), ("part", "part")):
-        if old[name] != head[name]:
+    names = {"encoder": "encoder", "loss_budget": "`loss_budget`", "dtype": "`dtype`", "shard_size": "`shard_size`"}
+    for name, what in (names | {"part": "part"}).items():
+        if old.get(name) != head.get(name):
             raise StaleStore(
                 f"{str(folder)!r} contains encodings made with another {what}: {_named(old, name)}. Choose another "
                 f"path, or delete the store. Received: {_named(head, name)}"
@@ -254,7 +297,7 @@ def _head(folder: Path, found: Found, head: dict[str, Any]) -> dict[str, Any]:
 
 def _named(head: dict[str, Any], name: str) -> str:
     if name != "encoder":
-        return repr(head[name])
+        return repr(head.get(name))
     return f"encoder {printable(head['encoder'][:12])}… of level {head['level']}"
 
 

@@ -16,7 +16,7 @@ from stacked_autoencoder.metrics import SSIM_WINDOW, Mean, psnr, squared_error, 
 from stacked_autoencoder.pca import LinearCode, to_patches
 from stacked_autoencoder.utils.checks import features_to_keep
 from stacked_autoencoder.utils.console import aligned, quotient
-from stacked_autoencoder.utils.images import Range, cropped
+from stacked_autoencoder.utils.images import Range, cropped, gather
 
 if TYPE_CHECKING:
     from stacked_autoencoder.levels.base import Level
@@ -43,6 +43,39 @@ def mean_squared_error(stack: Stack, images: Images, targets: Images | None = No
 def _pairs(stack: Stack, images: Images, targets: Images | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields batches of images and targets; without targets, both are the same array."""
     return as_pairs(images, targets, **stack.source_options, finite="images").in_order(BATCH)
+
+
+def errors(stack: Stack, images: Images, targets: Images | None = None) -> np.ndarray:
+    """Returns the mean squared error of each image; `Autoencoder.errors` documents it."""
+    means = [_means(values, tuple(range(1, values.ndim))) for values in _squared_errors(stack, images, targets)]
+    return np.concatenate(means) if means else np.zeros(0)
+
+
+def error_maps(stack: Stack, images: Images, targets: Images | None = None) -> np.ndarray | list[np.ndarray]:
+    """Returns the mean squared error at each place; `Autoencoder.error_maps` documents it."""
+    is_vector = len(stack.shape) == 1
+    found = _squared_errors(stack, images, targets)
+    return gather(values if is_vector else _means(values, (-1,)) for values in found)
+
+
+def _squared_errors(stack: Stack, images: Images, targets: Images | None) -> Iterator[np.ndarray]:
+    """Yields the squared errors of the values of each batch, NaN for values that do not count in the loss."""
+    first = stack.levels[0]
+    for batch, expected in _pairs(stack, images, targets):
+        decoded = reconstruct_batch(stack, first.encoder_inputs(batch), len(stack.levels) - 1)
+        values = np.square(np.asarray(expected, np.float64) - decoded)
+        counts = first.loss_mask(expected)
+        if counts is not None:
+            counts = np.asarray(counts)
+            values = np.where(counts if counts.ndim == values.ndim else counts[..., None], values, np.nan)
+        yield values
+
+
+def _means(values: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """Returns means over axes, without NaN; NaN where no value is left."""
+    counts = np.sum(~np.isnan(values), axis=axes)
+    with np.errstate(invalid="ignore"):
+        return np.nansum(values, axis=axes) / counts
 
 
 def error_budget(stack: Stack, images: Images, targets: Images | None = None) -> Budget:

@@ -1,7 +1,7 @@
 """`EncodingStore`: encodings on disk, written by `Autoencoder.encode_to`.
 
 <path>/manifest.json   metadata of the store and one record per shard; written last
-<path>/00000.npy …     shards: the encodings of consecutive images, float16, float32 or int8
+<path>/00000.npy …     shards: the encodings of consecutive images, float16, float32 or int8; compressed ones are `.zst`
 <path>/part0-of-2/ …   or one such folder per writer, if several processes wrote the store
 """
 
@@ -20,7 +20,7 @@ from typing import Any, overload
 import numpy as np
 import tensorflow as tf
 
-from stacked_autoencoder.store import conversion
+from stacked_autoencoder.store import compression, conversion, quantisation
 from stacked_autoencoder.store.manifest import (
     LABELS,
     LOG,
@@ -30,8 +30,7 @@ from stacked_autoencoder.store.manifest import (
     read_manifest,
     values_dtype,
 )
-from stacked_autoencoder.store.quantisation import restored
-from stacked_autoencoder.store.shards import Mark, Shard, mark_of, part_name
+from stacked_autoencoder.store.shards import Mark, Shard, mark_of, part_name, shard_of
 from stacked_autoencoder.utils.checks import features_to_keep, positive_int
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.files import expanded
@@ -65,7 +64,11 @@ class EncodingStore:
         multiple: number to whose multiples the height and width of the images were padded.
         shape: `(N, *encoding_shape)`, with `None` for a side whose length varies.
         dtype: dtype of the encodings that are read, `float16` or `float32`.
-        file_dtype: dtype of the files, `float16`, `float32` or `int8`. Numbers of `int8` are read as float32.
+        file_dtype: dtype of the files: `float16` or `float32`; `int8` or, in compressed files, `int32`, whose numbers
+            are read as float32.
+        loss_budget: the `loss_budget` of `encode_to`, or `None`.
+        added_loss: share by which the rounding of a compressed store increases the loss of reconstructions, measured
+            on held-out images of the source when the store was created (the largest of all parts); otherwise `None`.
         mean: float64 array `(channels,)`, mean of each channel, for models that need standardised inputs.
         std: float64 array `(channels,)`, standard deviation of each channel.
         names: list of `N` paths of the images, relative to the folder that was encoded, or `None`.
@@ -92,9 +95,12 @@ class EncodingStore:
         self.encoder: str = head["encoder"]
         self.multiple: int = head["multiple"]
         self.class_names: list[str] | None = head.get("class_names")
+        self.loss_budget: float | None = head.get("loss_budget")
+        added = [manifest["added_loss"] for manifest in manifests.values() if "added_loss" in manifest]
+        self.added_loss: float | None = max(added, default=None)
         self.file_dtype, self.dtype = np.dtype(head["dtype"]), np.dtype(values_dtype(head["dtype"]))
         records = [(folder, record) for folder, manifest in manifests.items() for record in manifest["shards"]]
-        shards = [Shard(folder, record, self.file_dtype) for folder, record in records]
+        shards = [shard_of(folder, record, head["dtype"]) for folder, record in records]
         self.shards = sorted(shards, key=lambda shard: shard.index)
         self._check_shards()
         _check_unchanged(self.path, marks)
@@ -134,11 +140,18 @@ class EncodingStore:
         return [
             ("encodings", f"{len(self):,}"),
             ("shape", str(self.shape[1:])),
-            ("dtype", str(self.dtype) if self.file_dtype == self.dtype else f"{self.file_dtype}, read as {self.dtype}"),
+            ("dtype", self._dtypes()),
             ("size on disk", f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"),
+            *([("added loss", f"{self.added_loss:.2%}")] if self.added_loss is not None else []),
             ("level", str(self.level)),
             ("labels", _described(self.labels, self.class_names)),
         ]
+
+    def _dtypes(self) -> str:
+        if self.file_dtype == self.dtype:
+            return str(self.dtype)
+        compressed = " compressed" if self.loss_budget is not None else ""
+        return f"{self.file_dtype}{compressed}, read as {self.dtype}"
 
     def __len__(self) -> int:
         """Returns the number of encodings."""
@@ -372,15 +385,25 @@ class EncodingStore:
         if self.file_dtype == self.dtype:
             return numbers
         if isinstance(numbers, list):
-            scales = [(self._center[shard], self._reach[shard]) for shard in shards]
-            return [restored(each, *scale) for each, scale in zip(numbers, scales, strict=True)]
-        shape = (len(shards), *[1] * (len(self.shape) - 2), self.shape[-1])
-        return restored(numbers, self._center[shards].reshape(shape), self._reach[shards].reshape(shape))
+            return [self._restored(each, shard, (-1,)) for each, shard in zip(numbers, shards, strict=True)]
+        return self._restored(numbers, shards, (len(shards), *[1] * (len(self.shape) - 2), self.shape[-1]))
+
+    def _restored(self, numbers: np.ndarray, shards: Any, shape: Shape) -> np.ndarray:
+        """Returns numbers of rounded encodings as float32; `shape` is that of the scales of their shards."""
+        center = self._center[shards].reshape(shape)
+        if self.loss_budget is not None:
+            return compression.restored(numbers, center, self._step[shards].reshape((*shape[:-1], 1)))
+        return quantisation.restored(numbers, center, self._reach[shards].reshape(shape))
 
     @cached_property
     def _center(self) -> np.ndarray:
-        """Mean of each channel of each shard, for int8."""
+        """Mean of each channel of each shard, for rounded encodings."""
         return np.array([shard.record["center"] for shard in self.shards])
+
+    @cached_property
+    def _step(self) -> np.ndarray:
+        """Step of each shard, for compressed encodings."""
+        return np.array([shard.record["step"] for shard in self.shards])
 
     @cached_property
     def _reach(self) -> np.ndarray:
@@ -531,6 +554,7 @@ def _check_parts(path: Path, manifests: list[dict[str, Any]]) -> None:
         )
     settings = [
         {**{name: manifest[name] for name in ("encoder", "level", "dtype", "shard_size")}, "n": manifest["part"][1]}
+        | {"loss_budget": manifest.get("loss_budget")}
         for manifest in manifests
     ]
     for setting, manifest in zip(settings, manifests, strict=True):

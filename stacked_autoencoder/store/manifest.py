@@ -14,6 +14,7 @@ import json
 import math
 import os
 import re
+import sys
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -21,19 +22,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stacked_autoencoder.store.compression import FRAME_VALUES, MOST_VALUES, WIDTHS
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.files import is_regular, read_regular
 
-FORMAT = 2  # of stores with int8 encodings; other stores have format 1, which earlier versions read
+FORMAT = 2  # of stores with rounded encodings; other stores have format 1, which earlier versions read
 MANIFEST = "manifest.json"
 LOG = "unfinished.jsonl"
 LARGEST = 1 << 30  # bytes of either file
 LABELS = ("labels", "named_labels")  # in a record: a list, or lists by name; versions before 1.1 write the first only
 INT8 = "int8"
+COMPRESSED = "int32"  # numbers of one step, compressed
 DTYPES = ("float16", "float32", INT8)
 LARGEST_VALUE = {dtype: float(np.finfo(dtype).max) for dtype in ("float16", "float32")}  # of encodings that are read
 HEAD = ("format", "encoder", "multiple", "level", "shape", "dtype", "shard_size", "part", "source", "versions")
-OPTIONAL = ("class_names",)  # in the head
+ROUNDING = ("loss_budget", "step", "added_loss")  # in the head of a compressed store
+OPTIONAL = ("class_names", *ROUNDING)  # in the head
 HEAD_BEGINS = tuple(b'{"format": %d, "encoder": "' % number for number in (1, FORMAT))
 MOST = 1 << 62  # upper bound of all integers
 TOKEN = re.compile("[0-9a-f]{16}")
@@ -68,12 +72,12 @@ class Log(NamedTuple):
 
 def values_dtype(dtype: str) -> str:
     """Returns the dtype of the encodings that are read from a store with files of this dtype."""
-    return "float32" if dtype == INT8 else dtype
+    return dtype if dtype in LARGEST_VALUE else "float32"
 
 
 def format_of(dtype: str) -> int:
     """Returns the format of stores of a dtype."""
-    return FORMAT if dtype == INT8 else 1
+    return 1 if dtype in LARGEST_VALUE else FORMAT
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -225,6 +229,10 @@ def _is_int(value: Any, least: int, below: int = MOST) -> bool:
     return type(value) is int and least <= value < below
 
 
+def _is_number(value: Any, least: float, largest: float) -> bool:
+    return type(value) in (float, int) and least <= value <= largest  # comparisons with NaN are false
+
+
 def check_head(head: Any) -> None:
     """Raises `_Damaged` unless this is the head of a manifest or log."""
     _require(type(head) is dict, "it is not a JSON object")
@@ -236,7 +244,8 @@ def check_head(head: Any) -> None:
     _require(not missing, f"{', '.join(missing)} missing")
     for name in ("encoder", "source", "dtype"):
         _require(type(head[name]) is str, f"`{name}` must be text")
-    _require(head["dtype"] in DTYPES, f"`dtype` must be one of {', '.join(DTYPES)}")
+    dtypes = (*DTYPES, COMPRESSED)
+    _require(head["dtype"] in dtypes, f"`dtype` must be one of {', '.join(dtypes)}")
     _require(format == format_of(head["dtype"]), "`format` must be that of stores of this `dtype`")
     _require(_is_int(head["level"], 0), "`level` must be a whole number of at least 0")
     for name in ("multiple", "shard_size"):
@@ -250,6 +259,9 @@ def check_head(head: Any) -> None:
     names = head.get("class_names", [])
     are_names = type(names) is list and set(map(type, names)) <= {str} and len(set(names)) == len(names)
     _require(are_names, "`class_names` must be a list of texts, each once")
+    for name in ROUNDING if head["dtype"] == COMPRESSED else ():
+        number, least = head.get(name), -1.0 if name == "added_loss" else sys.float_info.min
+        _require(_is_number(number, least, LARGEST_VALUE["float32"]), f"`{name}` must be a finite number")
 
 
 def _check_records(manifest: dict[str, Any]) -> None:
@@ -301,11 +313,37 @@ def _check_numbers(record: Record, head: dict[str, Any]) -> None:
         limit = 2.0 * bound * values  # twice as much, since sums are rounded; comparisons with NaN are false
         are_numbers = all(type(number) in (float, int) and -limit <= number <= limit for number in numbers)
         _require(are_numbers, f"`{name}` must hold finite numbers that are possible for this dtype")
-    for name, least in (("center", -largest), ("reach", 0)) if head["dtype"] == INT8 else ():
+    least = {INT8: {"center": -largest, "reach": 0}, COMPRESSED: {"center": -largest}}
+    for name, low in least.get(head["dtype"], {}).items():
         numbers = record.get(name)
         _require(type(numbers) is list and len(numbers) == channels, f"`{name}` must be a list of a number per channel")
-        are_numbers = all(type(number) in (float, int) and least <= number <= largest for number in numbers)
-        _require(are_numbers, f"`{name}` must hold finite numbers of at least {least:g}")
+        are_numbers = all(_is_number(number, low, largest) for number in numbers)
+        _require(are_numbers, f"`{name}` must hold finite numbers of at least {low:g}")
+    if head["dtype"] == COMPRESSED:
+        is_step = _is_number(record.get("step"), sys.float_info.min, largest)
+        _require(is_step, "`step` must be a finite number greater than 0")
+        _check_frames(record, rows, [*map(math.prod, record["sizes"])] if None in shape else [values // rows] * rows)
+
+
+def _check_frames(record: Record, rows: int, places: list[int]) -> None:
+    """Checks the frames of a compressed shard.
+
+    Args:
+        record: the record.
+        rows: encodings in the shard.
+        places: number of values per channel of each of them.
+    """
+    frames, channels = record.get("frames"), record["shape"][-1]
+    are_three = type(frames) is list and all(type(frame) is list and len(frame) == 3 for frame in frames)
+    _require(are_three, "`frames` must be a list of rows, bytes per number and size of each frame")
+    fit = all(_is_int(count, 1) and width in WIDTHS and _is_int(size, 1) for count, width, size in frames)
+    fit = fit and sum(count for count, _, _ in frames) == rows
+    _require(fit, "`frames` must have the rows of the shard, 1 to 4 bytes per number, and a positive size")
+    first = 0
+    for count, _, _ in frames:
+        values = sum(places[first : first + count]) * channels
+        _require(values <= (FRAME_VALUES if count > 1 else MOST_VALUES), "a frame is too large")
+        first += count
 
 
 def _checked_sizes(record: Record, rows: int, shape: list[int | None]) -> list[list[int]]:

@@ -1,7 +1,7 @@
-"""The shards of an `EncodingStore`: `.npy` files that are written atomically and read by position.
+"""The shards of an `EncodingStore`: files that are written atomically and read by position.
 
-A shard holds an array `(rows, *encoding_shape)`. If sizes vary within a shard, it holds all values one after the
-other, and its record lists the sizes.
+A shard is a `.npy` file with an array `(rows, *encoding_shape)`. If sizes vary within a shard, it holds all values one
+after the other, and its record lists the sizes. Compressed shards consist of Zstandard frames, see `store.compression`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import stat
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from stacked_autoencoder.store.manifest import MOST, Record
+from stacked_autoencoder.store.compression import FRAMES, DamagedFrame, Frame, decompressed, zstandard
+from stacked_autoencoder.store.manifest import COMPRESSED, MOST, Record
 from stacked_autoencoder.utils.files import problem_with, sha256
 from stacked_autoencoder.utils.images import Shape
 
@@ -53,7 +54,8 @@ class Shard:
         record: entry of the manifest: `index`, `rows`, `shape` of an encoding (`None` for sides that vary, then `sizes`
             lists them), number of `values` per channel, their `sum` and `squares` per channel, `sha256` of the file,
             fingerprint of the `source`, and `names` and `labels` if the source has them. With int8, also `center`
-            and `reach` per channel, see `store.quantisation`.
+            and `reach` per channel, see `store.quantisation`; with compression,
+            `center`, `step` and `frames`, see `store.compression`.
         mark: what identified the file when it was checked.
     """
 
@@ -63,7 +65,7 @@ class Shard:
         self.index: int = record["index"]
         self.rows: int = record["rows"]
         self.shape: Shape = tuple(record["shape"])
-        self.file = shard_file(folder, self.index)
+        self.file = shard_file(folder, self.index, dtype.name)
         self.row_bytes = 0 if None in self.shape else math.prod(self.shape) * dtype.itemsize  # 0 if sizes vary
         self.mark: Mark | None = None
         self.start = 0  # of the values in the file
@@ -90,7 +92,12 @@ class Shard:
         status = os.fstat(descriptor.number)
         if not stat.S_ISREG(status.st_mode):  # the file was replaced meanwhile
             return "isn't a regular file"
-        content, shape = os.pread(descriptor.number, LONGEST_HEADER, 0), self.stored_shape
+        start = self._check_content(descriptor.number, status.st_size)
+        return start if isinstance(start, str) else (start, mark_of(status))
+
+    def _check_content(self, descriptor: int, size_on_disk: int) -> str | int:
+        """Returns what is wrong with an open file, or the position of its values."""
+        content, shape = os.pread(descriptor, LONGEST_HEADER, 0), self.stored_shape
         header = _header(self.dtype.str, shape)
         if not content.startswith(header):  # other versions of NumPy use other padding
             header, dtype, stored = _parsed_header(content)
@@ -99,9 +106,7 @@ class Shard:
             if (dtype, stored) != (self.dtype, shape):
                 return f"holds an array of shape {stored}, {dtype}, but the manifest says {shape}, {self.dtype}"
         size = len(header) + self.record["values"] * self.shape[-1] * self.dtype.itemsize
-        if status.st_size != size:
-            return f"has {status.st_size:,} bytes, but the manifest says {size:,}"
-        return len(header), mark_of(status)
+        return len(header) if size_on_disk == size else _other_size(size_on_disk, size)
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
@@ -133,11 +138,15 @@ class Shard:
         """
         try:
             descriptor = FILES.of(self)
-            whole = all(_fill(descriptor.number, buffers, self._offset(row)) for row, buffers in runs)
+            is_damaged = False
+            try:
+                whole = all(self._fill(descriptor.number, row, buffers) for row, buffers in runs)
+            except DamagedFrame:
+                whole = is_damaged = True
             # Checked after reading, so that a file that was overwritten in place is noticed, too.
             is_same = mark_of(os.fstat(descriptor.number)) == self.mark
         except FileNotFoundError:
-            whole = is_same = False
+            whole = is_same = is_damaged = False
         except OSError as error:
             raise OSError(error.errno, f"a shard can't be read: {error.strerror}", str(self.file)) from None
         if not (whole and is_same):
@@ -145,6 +154,15 @@ class Shard:
                 "A shard has changed since this store was opened: open it again with `EncodingStore(path)`. "
                 f"Received: {str(self.file)!r}"
             )
+        if is_damaged:
+            raise ValueError(
+                "A shard is damaged: call `encode_to` with the same source and path again, which encodes only damaged "
+                f"shards. Received: {str(self.file)!r}"
+            )
+
+    def _fill(self, descriptor: int, row: int, buffers: Sequence[memoryview]) -> bool:
+        """Reads from a row on into one buffer after the other. Returns whether the file was long enough."""
+        return _fill(descriptor, buffers, self._offset(row))
 
     def _offset(self, row: int) -> int:
         return self.start + (row * self.row_bytes if self.row_bytes else int(self._ends[row]))
@@ -156,15 +174,67 @@ class Shard:
         return np.cumsum([0, *sizes])
 
 
+class CompressedShard(Shard):
+    """A file that consists of compressed frames, each with some neighbouring encodings as int32 numbers.
+
+    Args:
+        folder: folder of the store.
+        record: checked entry of the manifest.
+        dtype: int32, the dtype of the numbers that are read.
+
+    Raises:
+        ImportError: Zstandard is not installed.
+    """
+
+    def __init__(self, folder: Path, record: Record, dtype: np.dtype) -> None:
+        super().__init__(folder, record, dtype)
+        zstandard()
+        self.frames = [Frame(*frame) for frame in record["frames"]]
+        self.frame_ends = np.cumsum([0, *(frame.rows for frame in self.frames)])
+        self.frame_offsets = np.cumsum([0, *(frame.size for frame in self.frames)])
+
+    def _check_content(self, descriptor: int, size_on_disk: int) -> str | int:
+        size = int(self.frame_offsets[-1])
+        return 0 if size_on_disk == size else _other_size(size_on_disk, size)
+
+    def _fill(self, descriptor: int, row: int, buffers: Sequence[memoryview]) -> bool:
+        index, size = int(np.searchsorted(self.frame_ends, row, side="right")) - 1, self.dtype.itemsize
+        skipped = (self._offset(row) - self._offset(int(self.frame_ends[index]))) // size  # numbers of this frame
+        for buffer in buffers:
+            while len(buffer):
+                numbers = self._frame(descriptor, index)
+                if numbers is None:
+                    return False
+                part = numbers[skipped : skipped + len(buffer) // size]
+                np.frombuffer(buffer, self.dtype, part.size)[:] = part
+                buffer, skipped = buffer[part.size * size :], skipped + part.size
+                if skipped == numbers.size:
+                    index, skipped = index + 1, 0
+        return True
+
+    def _frame(self, descriptor: int, index: int) -> np.ndarray | None:
+        """Returns all numbers of a frame, one after the other; `None` if the file is too short."""
+        key = (self.file, self.mark, index)
+        numbers = FRAMES.get(key)
+        if numbers is None:
+            frame, content = self.frames[index], bytearray(self.frames[index].size)
+            if not _fill(descriptor, [memoryview(content)], int(self.frame_offsets[index])):
+                return None
+            first, end = (self._offset(int(self.frame_ends[each])) for each in (index, index + 1))
+            numbers = decompressed(bytes(content), frame, (end - first) // self.dtype.itemsize, self.shape[-1]).ravel()
+            FRAMES.add(key, numbers)
+        return numbers
+
+
 class Descriptor:
     """An open file, closed when no thread refers to it any longer."""
 
     def __init__(self, file: Path) -> None:
         self.number = os.open(file, OPEN_FLAGS)
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # `os` can be gone when the process ends
         if hasattr(self, "number"):
-            os.close(self.number)
+            close(self.number)
 
 
 class OpenFiles:
@@ -207,18 +277,32 @@ def mark_of(status: os.stat_result) -> Mark:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def write_values(stream: BinaryIO, shape: Shape, pieces: Sequence[np.ndarray]) -> str:
-    """Writes the pieces of an array of this shape as a `.npy` file. Returns the SHA-256 of the file."""
+def npy_parts(shape: Shape, pieces: Sequence[np.ndarray]) -> list[Any]:
+    """Returns the header and the content of a `.npy` file with the pieces of an array of this shape."""
     header = _header(pieces[0].dtype.str, tuple(shape))
+    return [header, *(np.ascontiguousarray(piece).data for piece in pieces)]
+
+
+def write_parts(stream: BinaryIO, parts: Sequence[Any]) -> str:
+    """Writes parts of a file one after the other. Returns the SHA-256 of the file."""
     digest = hashlib.sha256()
-    for part in (header, *(np.ascontiguousarray(piece).data for piece in pieces)):
+    for part in parts:
         stream.write(part)
         digest.update(part)
     return digest.hexdigest()
 
 
-def shard_file(folder: Path, index: int) -> Path:
-    return folder / f"{index:05d}.npy"
+def shard_of(folder: Path, record: Record, dtype: str) -> Shard:
+    """Returns the shard of a record in a store with files of this dtype."""
+    return (CompressedShard if dtype == COMPRESSED else Shard)(folder, record, np.dtype(dtype))
+
+
+def shard_file(folder: Path, index: int, dtype: str) -> Path:
+    return folder / f"{index:05d}{'.zst' if dtype == COMPRESSED else '.npy'}"
+
+
+def _other_size(found: int, expected: int) -> str:
+    return f"has {found:,} bytes, but the manifest says {expected:,}"
 
 
 def part_name(index: int, count: int) -> str:

@@ -20,7 +20,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from stacked_autoencoder.store import compression
 from stacked_autoencoder.store.manifest import (
+    COMPRESSED,
     INT8,
     LABELS,
     LOG,
@@ -36,7 +38,7 @@ from stacked_autoencoder.store.manifest import (
     read_manifest,
 )
 from stacked_autoencoder.store.quantisation import Scale
-from stacked_autoencoder.store.shards import shard_file, write_values
+from stacked_autoencoder.store.shards import npy_parts, shard_file, write_parts
 from stacked_autoencoder.utils.files import is_regular, replacing_by, sha256, sync
 from stacked_autoencoder.utils.labels import MOST_VALUES, Labels, values_per_image
 
@@ -90,7 +92,7 @@ class Encoded(NamedTuple):
 
 
 RESERVED = 64  # shards that one line of the log reserves, since each line waits for the disk
-TEMPORARY = re.compile(r"\.(?:\d{5,}\.npy|manifest\.json|unfinished\.jsonl)\.([0-9a-f]{16})\.new")
+TEMPORARY = re.compile(r"\.(?:\d{5,}\.(?:npy|zst)|manifest\.json|unfinished\.jsonl)\.([0-9a-f]{16})\.new")
 SHOWN = 3  # files named in a message
 
 
@@ -166,9 +168,10 @@ def delete_store(folder: Path) -> None:
     found = look_into(folder)
     known, reserved = found.records.keys(), found.reserved
     for name in os.listdir(folder):
-        index = int(name.removesuffix(".npy")) if re.fullmatch(r"\d{5,20}\.npy", name) else None
+        match = re.fullmatch(r"(\d{5,20})\.(?:npy|zst)", name)
+        index = None if match is None else int(match[1])
         is_shard = index in known or any(index in indices for indices in reserved)
-        if is_shard and name == shard_file(folder, index).name and is_regular(folder / name):
+        if is_shard and name == shard_file(folder, index, found.head["dtype"]).name and is_regular(folder / name):
             (folder / name).unlink()
     _delete_leftovers(folder, found.log)
     for name in (MANIFEST, LOG):  # last, since they make the folder a store
@@ -311,7 +314,7 @@ class ShardWriter:
             return []
         step = 1 if self.head["part"] is None else self.head["part"][1]
         stop = index
-        while stop < index + RESERVED * step and not os.path.lexists(shard_file(self.folder, stop)):
+        while stop < index + RESERVED * step and not os.path.lexists(self._file(stop)):
             stop += step
         if stop == index:
             return []
@@ -321,14 +324,17 @@ class ShardWriter:
     def _may_be_shard(self, index: int) -> bool:
         return index in self.known or any(index in indices for indices in self.reserved)
 
+    def _file(self, index: int) -> Path:
+        return shard_file(self.folder, index, self.head["dtype"])
+
     def _temporary(self, name: str) -> Path:
         return self.folder / f".{name}.{self.token}.new"
 
     def _clean_up(self) -> None:
         """Deletes files that a finished store does not need."""
         for index in self.dropped:
-            if is_regular(shard_file(self.folder, index)):
-                shard_file(self.folder, index).unlink()
+            if is_regular(self._file(index)):
+                self._file(index).unlink()
         _delete_leftovers(self.folder, self.found.log)
         (self.folder / LOG).unlink()
         sync(self.folder)
@@ -339,34 +345,45 @@ class ShardWriter:
             waiting.result()
 
     def _write(self, block: ShardSource, batches: list[Encoded], labels: Record) -> None:
-        file = shard_file(self.folder, block.index)
+        file = self._file(block.index)
+        record, parts = self._contents(block, batches)
+        record |= labels
+        size = sum(memoryview(part).nbytes for part in parts)
+        with self._own_errors(size, file):
+            if file.is_dir() or (os.path.lexists(file) and not self._may_be_shard(block.index)):
+                checksum = self._adopted(file, parts)
+            else:
+                with replacing_by(self._temporary(file.name), file, reserve=size) as stream:
+                    checksum = write_parts(stream, parts)
+            record["sha256"] = checksum
+            self._append(record)
+        self.records[block.index] = record
+
+    def _contents(self, block: ShardSource, batches: list[Encoded]) -> tuple[Record, list[Any]]:
+        """Returns the record of the encodings of a block, without the checksum, and the parts of its file."""
         values = [batch.values for batch in batches]
-        record = _record(block, batches) | labels
+        record = _record(block, batches)
+        if self.head["dtype"] == COMPRESSED:
+            center, step = np.array(record["sum"]) / record["values"], self.head["step"]
+            parts, frames = compression.compressed([compression.quantised(piece, center, step) for piece in values])
+            record |= {"center": center.tolist(), "step": step, "frames": [list(frame) for frame in frames]}
+            return record, parts
         if self.head["dtype"] == INT8:
             scale = Scale.of(values)
             values = [scale.quantised(piece) for piece in values]
             record |= {"center": scale.center.tolist(), "reach": scale.reach.tolist()}
         is_one_shape = None not in record["shape"]
         shape = (record["rows"], *record["shape"]) if is_one_shape else (sum(piece.size for piece in values),)
-        size = sum(piece.nbytes for piece in values)
-        with self._own_errors(size, file):
-            if file.is_dir() or (os.path.lexists(file) and not self._may_be_shard(block.index)):
-                checksum = self._adopted(file, shape, values)
-            else:
-                with replacing_by(self._temporary(file.name), file, reserve=size) as stream:
-                    checksum = write_values(stream, shape, values)
-            record["sha256"] = checksum
-            self._append(record)
-        self.records[block.index] = record
+        return record, npy_parts(shape, values)
 
-    def _adopted(self, file: Path, shape: tuple[int, ...], values: list[np.ndarray]) -> str:
+    def _adopted(self, file: Path, parts: list[Any]) -> str:
         """Returns the checksum of a shard without a record, which a killed process of version 1.0 can have left.
 
         Raises:
             ForeignFiles: the file is not that shard.
         """
         with open(os.devnull, "wb") as nowhere:
-            checksum = write_values(nowhere, shape, values)
+            checksum = write_parts(nowhere, parts)
         if not is_regular(file) or sha256(file) != checksum:
             raise ForeignFiles(
                 f"{file.name} isn't a file that `encode_to` has written, and it would be overwritten. Move it "

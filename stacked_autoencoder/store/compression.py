@@ -1,0 +1,186 @@
+"""Encodings as whole numbers of steps, compressed with Zstandard.
+
+A value is `center + number * step`. All channels have the same step, so that the bytes go to the channels with the
+largest variance, as for transform coding with a uniform quantiser. Small numbers become few bytes: negative numbers
+alternate with positive ones (0, -1, 1, -2, … become 0, 1, 2, 3, …), and the bytes of equal significance of a channel
+stand next to each other, in blocks that Zstandard codes with a table of their own.
+
+Reference:
+    Gersho and Gray 1992, "Vector Quantization and Signal Compression", section 8 (transform coding).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import numpy as np
+
+FRAME_VALUES = 1 << 17  # values of several encodings in a frame; a frame is decompressed as a whole
+MOST_VALUES = 1 << 28  # values of one encoding
+BLOCK_VALUES = 1 << 12  # values of neighbouring channels that share a table
+WIDTHS = range(1, 5)  # bytes per number
+LARGEST_NUMBER = 1 << 23  # float32 has 24 bits, so multiples of the step beyond it would be rounded again
+LEVEL = 1  # of Zstandard; level 9 saves another percent
+CACHE_BYTES = 1 << 29
+
+
+class Frame(NamedTuple):
+    """Neighbouring encodings that are compressed together.
+
+    Attributes:
+        rows: number of encodings.
+        width: bytes per number before the compression.
+        size: bytes in the file.
+    """
+
+    rows: int
+    width: int
+    size: int
+
+
+class DamagedFrame(ValueError):
+    """The content of a frame is not what its record says."""
+
+
+def zstandard() -> Any:
+    """Returns the module of that name.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        return import_module("zstandard")
+    except ImportError as error:
+        raise ImportError(
+            'Stores with a `loss_budget` need an extra: `pip install "stacked_autoencoder[zstandard]"`.'
+        ) from error
+
+
+def quantised(values: np.ndarray, center: np.ndarray, step: float) -> np.ndarray:
+    """Returns float values `(…, channels)` as int32 numbers of steps from the center of each channel.
+
+    Raises:
+        ValueError: a value is too many steps away.
+    """
+    numbers = np.rint((values.astype(np.float64) - center) / step)
+    farthest = np.abs(numbers).max(initial=0)
+    if farthest > LARGEST_NUMBER:
+        raise ValueError(
+            f"An encoding is {farthest:,.0f} steps away from the mean, and {LARGEST_NUMBER:,} are possible. Choose "
+            'another path, and a larger `loss_budget`, or `dtype="float32"` without it. '
+            f"Received: a step of {step:g}"
+        )
+    return numbers.astype(np.int32)
+
+
+def restored(numbers: np.ndarray, center: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Returns numbers `(…, channels)` as float32 values; `center` and `step` are broadcast to their shape."""
+    values = numbers.astype(np.float32)
+    values *= step.astype(np.float32)
+    values += center.astype(np.float32)
+    return values
+
+
+def compressed(pieces: Sequence[np.ndarray]) -> tuple[list[bytes], list[Frame]]:
+    """Compresses int32 arrays `(rows, …, channels)`. Returns the content of the frames, and their records."""
+    rows = [row.reshape(-1, row.shape[-1]) for piece in pieces for row in piece]
+    contents, frames = [], []
+    for group in _grouped(rows):
+        numbers = np.concatenate(group).T
+        codes = np.where(numbers < 0, ~numbers * 2 + 1, numbers * 2).astype("<u4")
+        width = max(1, (int(codes.max(initial=0)).bit_length() + 7) // 8)
+        contents.append(_compressed_planes(codes, width))
+        frames.append(Frame(len(group), width, len(contents[-1])))
+    return contents, frames
+
+
+def _grouped(rows: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
+    """Yields neighbouring rows that make one frame."""
+    group: list[np.ndarray] = []
+    for row in rows:
+        if group and sum(each.size for each in group) + row.size > FRAME_VALUES:
+            yield group
+            group = []
+        group.append(row)
+    yield group
+
+
+def _compressed_planes(codes: np.ndarray, width: int) -> bytes:
+    """Compresses codes `(channels, places)`: their lowest bytes, then the next ones, up to `width`."""
+    channels, places = codes.shape
+    planes = np.ascontiguousarray(codes)[..., None].view(np.uint8)
+    at_once = max(1, BLOCK_VALUES // max(1, places))  # channels
+    module = zstandard()
+    compressor = module.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj(size=codes.size * width)
+    parts = []
+    for byte in range(width):
+        for first in range(0, channels, at_once):
+            parts.append(compressor.compress(planes[first : first + at_once, :, byte].tobytes()))
+            parts.append(compressor.flush(module.COMPRESSOBJ_FLUSH_BLOCK))
+    parts.append(compressor.flush())
+    return b"".join(parts)
+
+
+def decompressed(content: bytes, frame: Frame, values: int, channels: int) -> np.ndarray:
+    """Returns the numbers of a frame, int16 or int32 `(values // channels, channels)`.
+
+    Raises:
+        DamagedFrame: the content is not a frame of so many values.
+    """
+    module, size = zstandard(), values * frame.width
+    try:
+        # Checked first: the library allocates as many bytes as the content says.
+        if module.get_frame_parameters(content).content_size != size:
+            raise DamagedFrame
+        planes = module.ZstdDecompressor().decompress(content, max_output_size=size)
+    except module.ZstdError:
+        raise DamagedFrame from None
+    if len(planes) != size:
+        raise DamagedFrame
+    plane = np.frombuffer(planes, np.uint8).reshape(frame.width, channels, values // channels)
+    codes = plane[0].T.astype(np.uint16 if frame.width <= 2 else np.uint32, order="C")
+    for byte in range(1, frame.width):
+        codes |= plane[byte].T.astype(codes.dtype) << (8 * byte)
+    numbers = (codes >> 1).view(np.int16 if frame.width <= 2 else np.int32)
+    return np.where(codes & 1, ~numbers, numbers)
+
+
+class FrameCache:
+    """Keeps the most recently read frames of all stores in this process, up to a number of bytes."""
+
+    def __init__(self, most: int = CACHE_BYTES) -> None:
+        self.most = most
+        self.lock = threading.Lock()
+        self.frames: OrderedDict[Any, np.ndarray] = OrderedDict()
+        self.size = 0
+
+    def get(self, key: Any) -> np.ndarray | None:
+        with self.lock:
+            numbers = self.frames.get(key)
+            if numbers is not None:
+                self.frames.move_to_end(key)
+            return numbers
+
+    def add(self, key: Any, numbers: np.ndarray) -> None:
+        with self.lock:
+            if key in self.frames:  # another thread was faster
+                return
+            self.frames[key] = numbers
+            self.size += numbers.nbytes
+            while self.size > self.most:
+                self.size -= self.frames.popitem(last=False)[1].nbytes
+
+    def unlock(self) -> None:
+        """Replaces the lock in a forked process, where the thread that held it does not exist."""
+        self.lock = threading.Lock()
+
+
+FRAMES = FrameCache()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=FRAMES.unlock)
