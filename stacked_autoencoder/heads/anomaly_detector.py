@@ -1,0 +1,354 @@
+"""`AnomalyDetector`: finds images that are unlike normal images, in closed form on the encodings of a stack."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from stacked_autoencoder.data.adapters import Images, as_source
+from stacked_autoencoder.heads.anomaly_features import (
+    distance_network,
+    feature_network,
+    map_network,
+    strides_of,
+    window_network,
+)
+from stacked_autoencoder.heads.place_gaussians import FeatureSums, Whitening
+from stacked_autoencoder.levels.base import Level
+from stacked_autoencoder.levels.stack import BATCH, Stack
+from stacked_autoencoder.utils import keras_layers as layers
+from stacked_autoencoder.utils.images import Shape, fitting, gather, padded_shape
+
+if TYPE_CHECKING:
+    from stacked_autoencoder.autoencoder import Autoencoder
+
+HELD_OUT_EVERY = 10  # one of so many normal images is left out of the Gaussians
+HELD_OUT_VALUES = 1 << 25  # features of held-out images that are kept: 128 MB
+MOST_HELD_OUT = 2048
+FEWEST_IMAGES = 20
+WINDOW = 3  # side of the windows of a Gaussian at each place
+LARGEST_SUMS = 1 << 25  # numbers in the sums of products: 256 MB
+MOST_RESIDUALS = 1024  # errors of a decoded vector that are features of their own
+
+
+class AnomalyDetector:
+    """Detects images, vectors and sequences that are unlike normal ones.
+
+    The detector compares the encodings of an image with Gaussian distributions of the encodings of normal images. For
+    image-shaped encodings, it averages the magnitudes of the features over small windows, and measures their squared
+    Mahalanobis distance from the Gaussian of normal images at the same place. If places are interchangeable, as in
+    textures, all places share one Gaussian. The detector chooses between both by the likelihood of held-out images. For
+    encodings that are vectors, it uses one Gaussian of the encodings and of the errors of the decoder.
+
+    All of this has a closed form, so `fit` needs one pass over the images and no training. One of ten normal images is
+    left out of the Gaussians. Scores are relative to the scores of these images, and the threshold is a quantile of
+    them.
+
+    Args:
+        sae: the trained Autoencoder. `train(normal, epochs=0)`, which is PCA, is often sufficient.
+        levels: indices of the levels whose encodings are compared; by default all.
+
+    Attributes:
+        threshold: score above which an image is an anomaly. You can set it.
+        levels: list of the level indices.
+
+    Raises:
+        ValueError: the stack has not been trained, or a level index is out of range.
+
+    Example:
+        >>> sae = Autoencoder(shape=(64, 64, 3), n_out=16)
+        >>> sae.train(normal, epochs=0)                     # (N, 64, 64, 3), without anomalies
+        >>> detector = heads.AnomalyDetector(sae).fit(normal, contamination=0.01)
+        >>> detector.score(images)                          # (M,), about 1 for normal images
+        >>> detector.predict(images)                        # (M,), True for anomalies
+        >>> detector.score_map(images)                      # (M, 64, 64)
+
+    Reference:
+        Zhang et al. 2021, "AnomalyHop", arXiv:2105.03797; Defard et al. 2020, "PaDiM", arXiv:2011.08785.
+    """
+
+    def __init__(self, sae: Autoencoder, levels: int | Sequence[int] | None = None) -> None:
+        self._stack: Stack = sae.stack
+        self.levels = self._stack.indices_of(levels)
+        for index in self.levels:
+            if self._stack.levels[index].linear_code is None and self._stack.levels[index].mean is None:
+                raise ValueError(
+                    "`sae` must be trained first. `sae.train(normal, epochs=0)` takes seconds. Received: level "
+                    f"{index}, which has not been trained"
+                )
+        self._parts = [_LevelDetector(self._stack.levels[index]) for index in self.levels]
+        self._count = 0
+        self._contamination = 0.01
+        self.threshold: float | None = None
+
+    def fit(self, normal: Images, contamination: float = 0.01) -> AnomalyDetector:
+        """Fits the Gaussians to normal images, and sets the threshold.
+
+        Args:
+            normal: normal images, in any form that `train` accepts, at least 20.
+            contamination: share of normal images with a score above the threshold, from 0 to 1.
+
+        Returns:
+            The detector.
+
+        Raises:
+            ValueError: there are too few images, they don't fit the stack, or `contamination` is not between 0 and 1.
+        """
+        if not 0 < contamination < 1:
+            raise ValueError(
+                f"`contamination` must be a number between 0 and 1, such as 0.01. Received: {contamination!r}"
+            )
+        self._contamination = float(contamination)
+        self._parts = [_LevelDetector(self._stack.levels[index]) for index in self.levels]
+        self._count = 0
+        return self.update(normal)
+
+    def update(self, normal: Images) -> AnomalyDetector:
+        """Adds more normal images. The result is that of `fit` with all images in this order.
+
+        Args:
+            normal: normal images, in any form that `train` accepts.
+
+        Returns:
+            The detector.
+
+        Raises:
+            ValueError: the images don't fit the stack, or there are fewer than 20 together with those of earlier calls.
+        """
+        for _, inputs in self._batches(normal):
+            is_held_out = (np.arange(self._count, self._count + len(inputs[0][0])) + 1) % HELD_OUT_EVERY == 0
+            for part, values in zip(self._parts, inputs, strict=True):
+                part.add(part.features(*values), is_held_out)
+            self._count += len(is_held_out)
+        if self._count < FEWEST_IMAGES:
+            raise ValueError(
+                f"At least {FEWEST_IMAGES} normal images are needed. Add more with `update`. Received: {self._count}"
+            )
+        for part in self._parts:
+            part.finish()
+        scores = np.mean([part.held_out_scores for part in self._parts], axis=0)
+        self.threshold = float(np.quantile(scores, 1 - self._contamination))
+        return self
+
+    def score(self, images: Images, level: int | None = None) -> np.ndarray:
+        """Returns how unlike normal images each image is.
+
+        Args:
+            images: images, in any form that `train` accepts.
+            level: index of a level to use alone; by default the mean over all `levels` of the detector.
+
+        Returns:
+            `(N,)` float64, at least 0. The score is about 1 for normal images, and larger for anomalies.
+
+        Raises:
+            ValueError: the detector has not been fitted, or the images don't fit the stack.
+        """
+        parts, scores = self._chosen(level), []
+        for _, inputs in self._batches(images):
+            scores.append(
+                np.mean([self._parts[index].scores(self._parts[index].distances(*inputs[index])) for index in parts], 0)
+            )
+        return np.concatenate(scores) if scores else np.zeros(0)
+
+    def score_map(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
+        """Returns how unlike normal images each image is at each pixel.
+
+        Args:
+            images: images or sequences, in any form that `train` accepts.
+            level: index of a level to use alone; by default the mean over all `levels` of the detector that have
+                image-shaped encodings.
+
+        Returns:
+            `(N, H, W)` float32 for images, `(N, timesteps)` for sequences; about 1 where an image is normal. A list of
+            arrays if the sizes of the images differ.
+
+        Raises:
+            ValueError: the detector has not been fitted, the images don't fit the stack, or the encodings are vectors,
+                which have no places.
+        """
+        parts = [index for index in self._chosen(level) if not self._parts[index].is_vector]
+        if not parts:
+            raise ValueError(
+                "`score_map` needs a level whose encodings have places, such as image-shaped ones. Use `score`, or "
+                "`sae.error_maps(images)`. Received: levels whose encodings are vectors"
+            )
+
+        def maps() -> Iterator[np.ndarray]:
+            for shape, inputs in self._batches(images):
+                size = padded_shape(shape, self._stack.factor)[:-1]
+                found = [self._parts[index].maps(*inputs[index], size) for index in parts]
+                yield np.mean(found, axis=0)[(..., *(slice(side) for side in shape[:-1]))]
+
+        return gather(maps())
+
+    def predict(self, images: Images) -> np.ndarray:
+        """Returns which images are anomalies.
+
+        Args:
+            images: images, in any form that `train` accepts.
+
+        Returns:
+            `(N,)` bool: whether the score is above `threshold`.
+
+        Raises:
+            ValueError: the detector has not been fitted, or the images don't fit the stack.
+        """
+        return self.score(images) > self.threshold
+
+    def _chosen(self, level: int | None) -> list[int]:
+        """Returns the positions of the levels to use, after checking that the detector is fitted."""
+        if self.threshold is None:
+            raise ValueError("The detector has not been fitted: call `fit(normal)` first.")
+        if level is None:
+            return [*range(len(self.levels))]
+        index = self._stack.index_of(level)
+        if index not in self.levels:
+            raise ValueError(f"`level` must be one of the levels of the detector, {self.levels}. Received: {level!r}")
+        return [self.levels.index(index)]
+
+    def _batches(self, images: Images) -> Iterator[tuple[Shape, list[tuple[np.ndarray, ...]]]]:
+        """Yields the shape of the images of each batch and, for each level, its encodings and what they encode."""
+        stack = self._stack
+        source = as_source(images, **stack.source_options, finite="images")
+        for batch in source.in_order(fitting(BATCH, source.shape), scale=False):
+            values = stack.pad(source.values.to_level(batch).numpy())
+            found = {}
+            for index, level in enumerate(stack.levels[: self.levels[-1] + 1]):
+                inputs = level.filled(level.encoder_inputs(values))
+                values = level.encode(inputs)
+                found[index] = values, inputs
+            yield batch.shape[1:], [found[index] for index in self.levels]
+
+
+class _LevelDetector:
+    """The distances of the encodings of one level from Gaussians of normal ones.
+
+    Attributes:
+        sums: sums of the features of normal images.
+        window_sums: sums of the features of windows, `None` if windows have one place or take too much memory.
+        held_out: features of held-out images.
+        held_out_distances: their distances `(N, h, w)`.
+        scale: mean of these distances.
+        is_shared: whether all places have the same Gaussian.
+    """
+
+    def __init__(self, level: Level) -> None:
+        self.level = level
+        self.is_vector = len(level.encoding_shape) == 1
+        self.sums: FeatureSums | None = None
+        self.window_sums: FeatureSums | None = None
+        self.held_out: list[np.ndarray] = []
+        self.held_out_distances = np.empty(0)
+        self.scale = 1.0
+        self.is_shared = False
+
+    @cached_property
+    def network(self) -> keras.Model:
+        return feature_network(self.level.encoding_shape)
+
+    def features(self, encodings: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+        """Returns feature vectors, float32 `(N, h, w, D)`.
+
+        Args:
+            encodings: encodings of this level.
+            inputs: what they encode.
+        """
+        if not self.is_vector:
+            return np.asarray(self.network(encodings, training=False))
+        residuals = (self.level.decode(encodings) - inputs).reshape(len(inputs), -1)
+        if residuals.shape[1] > MOST_RESIDUALS:
+            residuals = np.sqrt(np.square(residuals).mean(axis=1, keepdims=True))
+        return np.concatenate([encodings, residuals], axis=1)[:, None, None].astype(np.float32)
+
+    def add(self, features: np.ndarray, is_held_out: np.ndarray) -> None:
+        """Adds the features of normal images."""
+        if self.sums is None:
+            self._prepare(features.shape[1:])
+        if sum(map(len, self.held_out)) >= self.most_held_out:
+            is_held_out = np.zeros_like(is_held_out)
+        self.held_out.append(features[is_held_out])
+        features = features[~is_held_out]
+        self.sums.add(self._by_place(features))
+        if self.window_sums is not None:
+            self.window_sums.add(_flat(np.asarray(self.windows(features))))
+
+    def _prepare(self, shape: Shape) -> None:
+        """Creates empty sums for features of a shape `(h, w, D)`."""
+        *sides, features = shape
+        self.is_open = None in self.level.encoding_shape
+        self.has_places = not self.is_open and math.prod(sides) > 1 and _size(sides, features) <= LARGEST_SUMS
+        self.sums = FeatureSums(math.prod(sides) if self.has_places else 1, features)
+        self.shape = (*[None if self.is_open else side for side in sides], features)
+        self.most_held_out = min(MOST_HELD_OUT, max(FEWEST_IMAGES, HELD_OUT_VALUES // math.prod(shape)))
+        window = [min(WINDOW, side) for side in sides]
+        inner = [side - size + 1 for side, size in zip(sides, window, strict=True)]
+        in_window = features * math.prod(window)
+        if self.has_places and in_window > features and _size(inner, in_window) <= LARGEST_SUMS:
+            self.window = window
+            self.windows = window_network(self.shape, window)
+            self.window_sums = FeatureSums(math.prod(inner), in_window)
+
+    def _by_place(self, features: np.ndarray) -> np.ndarray:
+        return _flat(features) if self.has_places else features.reshape(-1, 1, features.shape[-1])
+
+    def finish(self) -> None:
+        """Fits the Gaussians to the sums, and measures the distances of the held-out images."""
+        self.is_shared, whitening = not self.has_places, self.sums.whitening()
+        if self.has_places:
+            held_out = FeatureSums(*self.sums.first.shape)
+            for features in self.held_out:
+                held_out.add(_flat(features))
+            shared = self.sums.of_all_places().whitening()
+            self.is_shared = shared.negative_log_likelihood(held_out) <= whitening.negative_log_likelihood(held_out)
+            if self.is_shared:
+                whitening = shared
+        self._build(whitening)
+        distances = [self._distances(features) for features in self.held_out if len(features)]
+        self.scale = float(np.mean(np.concatenate([each.ravel() for each in distances]), dtype=np.float64)) or 1.0
+        self.held_out_scores = np.concatenate([self.scores(each) for each in distances])
+
+    def _build(self, whitening: Whitening) -> None:
+        """Builds the network from features to distances, and that from distances to maps."""
+        inputs = values = layers.Input(self.shape)
+        self.margin = (0, 0)
+        if self.window_sums is not None and not self.is_shared:
+            values = self.windows(values)
+            whitening = self.window_sums.whitening()
+            self.margin = tuple((size - 1) // 2 for size in self.window)
+        self.scorer = keras.Model(inputs, distance_network(values.shape[1:], whitening)(values))
+
+    def _distances(self, features: np.ndarray) -> np.ndarray:
+        return np.asarray(self.scorer(features, training=False))
+
+    def distances(self, encodings: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+        """Returns the distances of the places of each image, `(N, h, w)`."""
+        return self._distances(self.features(encodings, inputs))
+
+    def scores(self, distances: np.ndarray) -> np.ndarray:
+        """Returns the root mean square of the distances of each image, relative to the mean distance."""
+        return np.sqrt(np.square(distances, dtype=np.float64).mean(axis=(1, 2))) / self.scale
+
+    def maps(self, encodings: np.ndarray, inputs: np.ndarray, size: Shape) -> np.ndarray:
+        """Returns the distances, relative to their mean, at each pixel of images of a size: `(N, *size)`."""
+        sides, strides = encodings.shape[1:-1], strides_of(self.level.encoding_shape)
+        factors = [-(-pixels // side) for pixels, side in zip(size, sides, strict=True)]
+        step = (*(factor * stride for factor, stride in zip(factors, strides, strict=False)), 1)[:2]
+        distances = self.distances(encodings, inputs)
+        network = map_network(distances.shape[1:], self.margin, step)
+        values = np.asarray(network(distances, training=False))[:, : size[0]] / np.float32(self.scale)
+        return values[:, :, : size[1]] if len(size) == 2 else values[..., 0]
+
+
+def _flat(features: np.ndarray) -> np.ndarray:
+    """Returns features `(N, h, w, D)` as `(N, h * w, D)`."""
+    return features.reshape(len(features), -1, features.shape[-1])
+
+
+def _size(sides: Sequence[int], features: int) -> int:
+    """Returns how many numbers the sums of products of features at these places have."""
+    return math.prod(sides) * features**2
