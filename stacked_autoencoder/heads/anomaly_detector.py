@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+import tensorflow as tf
+from keras import ops
 
 from stacked_autoencoder.data.adapters import Images, as_source
 from stacked_autoencoder.heads.anomaly_features import (
@@ -19,9 +23,16 @@ from stacked_autoencoder.heads.anomaly_features import (
     window_network,
 )
 from stacked_autoencoder.heads.place_gaussians import FeatureSums, Whitening
-from stacked_autoencoder.levels.base import Level
+from stacked_autoencoder.levels.base import EXACT
+from stacked_autoencoder.levels.inference import compiled
 from stacked_autoencoder.levels.stack import BATCH, Stack
+from stacked_autoencoder.saving.arrays import read_arrays
+from stacked_autoencoder.saving.load import load_stack
+from stacked_autoencoder.saving.save import save_stack
 from stacked_autoencoder.utils import keras_layers as layers
+from stacked_autoencoder.utils.checks import is_number
+from stacked_autoencoder.utils.errors import LoadError, printable
+from stacked_autoencoder.utils.files import expanded, write_folder
 from stacked_autoencoder.utils.images import Shape, fitting, gather, padded_shape
 
 if TYPE_CHECKING:
@@ -31,8 +42,10 @@ HELD_OUT_EVERY = 10  # one of so many normal images is left out of the Gaussians
 HELD_OUT_VALUES = 1 << 25  # features of held-out images that are kept: 128 MB
 MOST_HELD_OUT = 2048
 FEWEST_IMAGES = 20
+LEAST_GAIN = 1.0  # nats per place by which a Gaussian at each place must be more likely than one for all
 WINDOW = 3  # side of the windows of a Gaussian at each place
 LARGEST_SUMS = 1 << 25  # numbers in the sums of products: 256 MB
+STACK, STATISTICS, MODEL = "autoencoder", "statistics.npz", "model.keras"  # in a saved folder
 MOST_RESIDUALS = 1024  # errors of a decoded vector that are features of their own
 
 
@@ -73,17 +86,22 @@ class AnomalyDetector:
     """
 
     def __init__(self, sae: Autoencoder, levels: int | Sequence[int] | None = None) -> None:
-        self._stack: Stack = sae.stack
-        self.levels = self._stack.indices_of(levels)
+        self._set_up(sae.stack, sae.stack.indices_of(levels))
+
+    def _set_up(self, stack: Stack, levels: list[int]) -> None:
+        self._stack, self.levels = stack, levels
         for index in self.levels:
             if self._stack.levels[index].linear_code is None and self._stack.levels[index].mean is None:
                 raise ValueError(
                     "`sae` must be trained first. `sae.train(normal, epochs=0)` takes seconds. Received: level "
                     f"{index}, which has not been trained"
                 )
-        self._parts = [_LevelDetector(self._stack.levels[index]) for index in self.levels]
+        self._clear(contamination=0.01)
+
+    def _clear(self, contamination: float) -> None:
+        self._parts = [_LevelDetector(self._stack, index) for index in self.levels]
         self._count = 0
-        self._contamination = 0.01
+        self._contamination = contamination
         self.threshold: float | None = None
 
     def fit(self, normal: Images, contamination: float = 0.01) -> AnomalyDetector:
@@ -99,13 +117,11 @@ class AnomalyDetector:
         Raises:
             ValueError: there are too few images, they don't fit the stack, or `contamination` is not between 0 and 1.
         """
-        if not 0 < contamination < 1:
+        if not is_number(contamination) or not 0 < contamination < 1:
             raise ValueError(
                 f"`contamination` must be a number between 0 and 1, such as 0.01. Received: {contamination!r}"
             )
-        self._contamination = float(contamination)
-        self._parts = [_LevelDetector(self._stack.levels[index]) for index in self.levels]
-        self._count = 0
+        self._clear(float(contamination))
         return self.update(normal)
 
     def update(self, normal: Images) -> AnomalyDetector:
@@ -129,11 +145,15 @@ class AnomalyDetector:
             raise ValueError(
                 f"At least {FEWEST_IMAGES} normal images are needed. Add more with `update`. Received: {self._count}"
             )
+        self._finish()
+        return self
+
+    def _finish(self) -> None:
+        """Fits the Gaussians to the sums, and sets the threshold."""
         for part in self._parts:
             part.finish()
         scores = np.mean([part.held_out_scores for part in self._parts], axis=0)
         self.threshold = float(np.quantile(scores, 1 - self._contamination))
-        return self
 
     def score(self, images: Images, level: int | None = None) -> np.ndarray:
         """Returns how unlike normal images each image is.
@@ -159,13 +179,12 @@ class AnomalyDetector:
         """Returns how unlike normal images each image is at each pixel.
 
         Args:
-            images: images or sequences, in any form that `train` accepts.
+            images: images, in any form that `train` accepts.
             level: index of a level to use alone; by default the mean over all `levels` of the detector that have
                 image-shaped encodings.
 
         Returns:
-            `(N, H, W)` float32 for images, `(N, timesteps)` for sequences; about 1 where an image is normal. A list of
-            arrays if the sizes of the images differ.
+            `(N, H, W)` float32, about 1 where an image is normal. A list of arrays if the sizes of the images differ.
 
         Raises:
             ValueError: the detector has not been fitted, the images don't fit the stack, or the encodings are vectors,
@@ -200,6 +219,98 @@ class AnomalyDetector:
         """
         return self.score(images) > self.threshold
 
+    @property
+    def model(self) -> keras.Model:
+        """The detector as a Keras model of built-in layers, for programs without this package.
+
+        Its input are images as the input of `encoder0`: scaled to the value range of level 0, with height and width
+        that are multiples of the factor of the stack. Its outputs are a dict: `"score"` `(N,)` and, for image-shaped
+        encodings, `"map"` `(N, H, W)`, as `score` and `score_map` return them.
+
+        Raises:
+            ValueError: the detector has not been fitted.
+
+        Example:
+            >>> detector.model.save("detector.keras")
+            >>> keras.models.load_model("detector.keras").predict(images)["score"]
+        """
+        self._chosen(None)
+        inputs = layers.Input(self._stack.levels[0].input_shape)
+        scores, maps = [], []
+        for index, part in zip(self.levels, self._parts, strict=True):
+            below = inputs if index == 0 else self._stack.encoder_to(index - 1)(inputs)
+            distances = part.connected(below, inputs)
+            scores.append(ops.sqrt(ops.mean(ops.square(distances), axis=(1, 2))) / part.scale)
+            if not part.is_vector:
+                maps.append(part.connected_map(distances, inputs.shape[1:-1]))
+        outputs = {"score": _mean(scores)} | ({"map": _mean(maps)} if maps else {})
+        return keras.Model(inputs, outputs)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Saves the detector to a new folder.
+
+        The folder contains the stack (`autoencoder`), what the detector knows of normal images (`statistics.npz`), and
+        the Keras model of `model` (`model.keras`).
+
+        Args:
+            path: a new or empty folder.
+
+        Returns:
+            The path of the folder.
+
+        Raises:
+            ValueError: the detector has not been fitted.
+            FileExistsError: the folder exists and is not empty.
+        """
+        model = self.model
+        arrays: dict[str, Any] = {"levels": self.levels, "count": self._count}
+        arrays |= {"contamination": self._contamination, "threshold": self.threshold}
+        for index, part in enumerate(self._parts):
+            arrays |= {f"{name}{index}": array for name, array in part.state().items()}
+
+        def write(folder: Path) -> None:
+            save_stack(self._stack, folder.resolve() / STACK)
+            np.savez(folder / STATISTICS, **arrays)
+            model.save(folder / MODEL)
+
+        return write_folder(path, write)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> AnomalyDetector:
+        """Loads a detector that `save` has written. It runs no code from the folder.
+
+        Args:
+            path: the folder.
+
+        Raises:
+            FileNotFoundError: there is no saved detector.
+            LoadError: the folder does not contain a saved detector, or its files have been changed.
+        """
+        path = expanded(path)
+        file = path / STATISTICS
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"There is no saved detector here: {STATISTICS} is missing. Received: {str(path)!r}"
+            )
+        detector = cls.__new__(cls)
+        stack = load_stack(path / STACK)
+        arrays = read_arrays(file)
+        try:
+            levels = stack.indices_of(arrays["levels"].tolist())
+            detector._set_up(stack, levels)
+            detector._clear(float(arrays["contamination"]))
+            detector._count = int(arrays["count"])
+            for index, part in enumerate(detector._parts):
+                part.restore({name: arrays[f"{name}{index}"] for name in part.STATE})
+            detector._finish()
+            detector.threshold = float(arrays["threshold"])
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            raise LoadError(
+                f"{STATISTICS} isn't one that `AnomalyDetector.save` wrote: {printable(error, 200)}. "
+                f"Received: {printable(repr(str(path)), 300)}"
+            ) from None
+        return detector
+
     def _chosen(self, level: int | None) -> list[int]:
         """Returns the positions of the levels to use, after checking that the detector is fitted."""
         if self.threshold is None:
@@ -212,21 +323,25 @@ class AnomalyDetector:
         return [self.levels.index(index)]
 
     def _batches(self, images: Images) -> Iterator[tuple[Shape, list[tuple[np.ndarray, ...]]]]:
-        """Yields the shape of the images of each batch and, for each level, its encodings and what they encode."""
+        """Yields the shape of the images of each batch and, for each level, the arguments of `features`."""
         stack = self._stack
         source = as_source(images, **stack.source_options, finite="images")
         for batch in source.in_order(fitting(BATCH, source.shape), scale=False):
             values = stack.pad(source.values.to_level(batch).numpy())
-            found = {}
+            images, found = stack.levels[0].filled(values), {}
             for index, level in enumerate(stack.levels[: self.levels[-1] + 1]):
                 inputs = level.filled(level.encoder_inputs(values))
                 values = level.encode(inputs)
-                found[index] = values, inputs
+                found[index] = values, inputs, images
             yield batch.shape[1:], [found[index] for index in self.levels]
 
 
 class _LevelDetector:
     """The distances of the encodings of one level from Gaussians of normal ones.
+
+    Args:
+        stack: the stack.
+        index: index of the level.
 
     Attributes:
         sums: sums of the features of normal images.
@@ -237,9 +352,10 @@ class _LevelDetector:
         is_shared: whether all places have the same Gaussian.
     """
 
-    def __init__(self, level: Level) -> None:
-        self.level = level
-        self.is_vector = len(level.encoding_shape) == 1
+    def __init__(self, stack: Stack, index: int) -> None:
+        self.level, self.factor = stack.levels[index], stack.factor_at(index)
+        self.image_shape = stack.levels[0].input_shape
+        self.is_vector = len(self.level.encoding_shape) == 1
         self.sums: FeatureSums | None = None
         self.window_sums: FeatureSums | None = None
         self.held_out: list[np.ndarray] = []
@@ -247,19 +363,53 @@ class _LevelDetector:
         self.scale = 1.0
         self.is_shared = False
 
+    STATE = ("count", "first", "second", "window_first", "window_second", "held_out")
+
     @cached_property
     def network(self) -> keras.Model:
-        return feature_network(self.level.encoding_shape)
+        return feature_network(self.level.encoding_shape, self.image_shape, self.level.linear_code, self.factor)
 
-    def features(self, encodings: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+    @cached_property
+    def _compute_features(self) -> Callable[..., tf.Tensor]:
+        return compiled(self.network)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Returns what is known of normal images as arrays; empty arrays without windows."""
+        windows = self.window_sums
+        return {
+            "count": np.array(self.sums.count),
+            "first": self.sums.first,
+            "second": self.sums.second,
+            "window_first": np.empty(0) if windows is None else windows.first,
+            "window_second": np.empty(0) if windows is None else windows.second,
+            "held_out": np.concatenate(self.held_out),
+        }
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Sets what `state` returned. Raises `ValueError` if it does not belong to this level."""
+        held_out = state["held_out"]
+        if held_out.ndim != 4 or held_out.dtype != np.float32 or 0 in held_out.shape:
+            raise ValueError("the features of held-out images are damaged")
+        self._prepare(held_out.shape[1:])
+        self.held_out = [held_out]
+        sums = [(self.sums, "")] + ([] if self.window_sums is None else [(self.window_sums, "window_")])
+        for each, name in sums:
+            for array, received in ((each.first, state[f"{name}first"]), (each.second, state[f"{name}second"])):
+                if received.shape != array.shape or received.dtype != np.float64:
+                    raise ValueError("the sums have other shapes than those of this level")
+                array[...] = received
+            each.count = int(state["count"])
+
+    def features(self, encodings: np.ndarray, inputs: np.ndarray, images: np.ndarray) -> np.ndarray:
         """Returns feature vectors, float32 `(N, h, w, D)`.
 
         Args:
             encodings: encodings of this level.
             inputs: what they encode.
+            images: the input of level 0.
         """
         if not self.is_vector:
-            return np.asarray(self.network(encodings, training=False))
+            return np.asarray(self._compute_features(tf.constant(encodings), tf.constant(images)))
         residuals = (self.level.decode(encodings) - inputs).reshape(len(inputs), -1)
         if residuals.shape[1] > MOST_RESIDUALS:
             residuals = np.sqrt(np.square(residuals).mean(axis=1, keepdims=True))
@@ -269,8 +419,8 @@ class _LevelDetector:
         """Adds the features of normal images."""
         if self.sums is None:
             self._prepare(features.shape[1:])
-        if sum(map(len, self.held_out)) >= self.most_held_out:
-            is_held_out = np.zeros_like(is_held_out)
+        left = self.most_held_out - sum(map(len, self.held_out))
+        is_held_out = is_held_out & (np.cumsum(is_held_out) <= left)
         self.held_out.append(features[is_held_out])
         features = features[~is_held_out]
         self.sums.add(self._by_place(features))
@@ -304,7 +454,8 @@ class _LevelDetector:
             for features in self.held_out:
                 held_out.add(_flat(features))
             shared = self.sums.of_all_places().whitening()
-            self.is_shared = shared.negative_log_likelihood(held_out) <= whitening.negative_log_likelihood(held_out)
+            gain = shared.negative_log_likelihood(held_out) - whitening.negative_log_likelihood(held_out)
+            self.is_shared = gain < LEAST_GAIN
             if self.is_shared:
                 whitening = shared
         self._build(whitening)
@@ -321,27 +472,58 @@ class _LevelDetector:
             whitening = self.window_sums.whitening()
             self.margin = tuple((size - 1) // 2 for size in self.window)
         self.scorer = keras.Model(inputs, distance_network(values.shape[1:], whitening)(values))
+        self._compute_distances = compiled(self.scorer)
 
     def _distances(self, features: np.ndarray) -> np.ndarray:
-        return np.asarray(self.scorer(features, training=False))
+        return np.asarray(self._compute_distances(tf.constant(features)))
 
-    def distances(self, encodings: np.ndarray, inputs: np.ndarray) -> np.ndarray:
-        """Returns the distances of the places of each image, `(N, h, w)`."""
-        return self._distances(self.features(encodings, inputs))
+    def distances(self, encodings: np.ndarray, inputs: np.ndarray, images: np.ndarray) -> np.ndarray:
+        """Returns the distances of the places of each image, `(N, h, w)`; the arguments are those of `features`."""
+        return self._distances(self.features(encodings, inputs, images))
+
+    def connected(self, inputs: keras.KerasTensor, images: keras.KerasTensor) -> keras.KerasTensor:
+        """Returns the distances as a function of the inputs of the level and of the images, in a Keras model."""
+        encodings = self.level.encoder(inputs)
+        if not self.is_vector:
+            return self.scorer(self.network([encodings, images]))
+        residuals = ops.subtract(self.level.decoder(encodings), inputs)
+        residuals = layers.Reshape((math.prod(inputs.shape[1:]),), dtype=EXACT)(residuals)
+        if residuals.shape[1] > MOST_RESIDUALS:
+            residuals = ops.sqrt(ops.mean(ops.square(residuals), axis=1, keepdims=True))
+        values = layers.Concatenate(dtype=EXACT)([encodings, residuals])
+        return self.scorer(layers.Reshape((1, 1, values.shape[1]), dtype=EXACT)(values))
+
+    def connected_map(self, distances: keras.KerasTensor, size: Shape) -> keras.KerasTensor:
+        """Returns a map as a function of distances, in a Keras model for images of a size."""
+        network = map_network(distances.shape[1:], self.margin, self._step(self.level.encoding_shape[:-1], size))
+        values = network(distances) / self.scale
+        return values if None in size else values[:, : size[0], : size[1]]
+
+    def _step(self, sides: Shape, size: Shape) -> tuple[int, int]:
+        """Returns the pixels between neighbouring feature vectors of encodings of images of a size."""
+        factors = [
+            self.factor if None in (pixels, side) else -(-pixels // side)
+            for pixels, side in zip(size, sides, strict=True)
+        ]
+        rows, columns = (
+            factor * stride
+            for factor, stride in zip((*factors, 1)[:2], strides_of(self.level.encoding_shape), strict=True)
+        )
+        return rows, columns
 
     def scores(self, distances: np.ndarray) -> np.ndarray:
         """Returns the root mean square of the distances of each image, relative to the mean distance."""
         return np.sqrt(np.square(distances, dtype=np.float64).mean(axis=(1, 2))) / self.scale
 
-    def maps(self, encodings: np.ndarray, inputs: np.ndarray, size: Shape) -> np.ndarray:
+    def maps(self, encodings: np.ndarray, inputs: np.ndarray, images: np.ndarray, size: Shape) -> np.ndarray:
         """Returns the distances, relative to their mean, at each pixel of images of a size: `(N, *size)`."""
-        sides, strides = encodings.shape[1:-1], strides_of(self.level.encoding_shape)
-        factors = [-(-pixels // side) for pixels, side in zip(size, sides, strict=True)]
-        step = (*(factor * stride for factor, stride in zip(factors, strides, strict=False)), 1)[:2]
-        distances = self.distances(encodings, inputs)
-        network = map_network(distances.shape[1:], self.margin, step)
-        values = np.asarray(network(distances, training=False))[:, : size[0]] / np.float32(self.scale)
-        return values[:, :, : size[1]] if len(size) == 2 else values[..., 0]
+        distances = self.distances(encodings, inputs, images)
+        network = map_network(distances.shape[1:], self.margin, self._step(encodings.shape[1:-1], size))
+        return np.asarray(network(distances, training=False))[:, : size[0], : size[1]] / np.float32(self.scale)
+
+
+def _mean(values: list[keras.KerasTensor]) -> keras.KerasTensor:
+    return sum(values[1:], values[0]) / len(values)
 
 
 def _flat(features: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from keras import ops
 
 from stacked_autoencoder.heads.place_gaussians import Whitening
 from stacked_autoencoder.levels.base import EXACT
+from stacked_autoencoder.pca import LinearCode
 from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.images import Shape
 
@@ -23,24 +24,46 @@ POOL = 5  # side of the window in which magnitudes are averaged, at most half of
 STRIDE = 2
 
 
-def feature_network(encoding_shape: Shape) -> keras.Model:
-    """Returns a network from encodings of a level, `(N, H, W, C)`, to feature vectors `(N, h, w, 2 * C)`.
+def feature_network(encoding_shape: Shape, image_shape: Shape, code: LinearCode, factor: int) -> keras.Model:
+    """Returns a network from encodings `(N, H, W, C)` and images to feature vectors `(N, h, w, 2 * C + 1)`.
 
-    The positive and the negative parts of each channel are averaged over small windows, and their fourth root is taken,
-    which makes the heavy-tailed distributions of magnitudes nearly Gaussian. Encodings `(N, timesteps, C)` become
-    features `(N, h, 1, 2 * C)`.
+    The positive and the negative parts of each channel are averaged over small windows, and so is the squared error of
+    PCA, which shows details that the encodings don't have. The fourth root of these magnitudes is nearly Gaussian,
+    while the magnitudes have heavy tails.
+
+    Args:
+        encoding_shape: shape of an encoding.
+        image_shape: shape of an image, padded.
+        code: PCA of the images with the same number of values as the encodings.
+        factor: side of the patches of `code`.
     """
-    *sides, channels = encoding_shape
-    inputs = values = layers.Input(encoding_shape)
-    if len(sides) == 1:
-        values = ops.expand_dims(values, 2)
+    channels = encoding_shape[-1]
+    inputs, images = layers.Input(encoding_shape), layers.Input(image_shape)
     parts = layers.Dense(2 * channels, "relu", use_bias=False, dtype=EXACT, name="parts")
-    values = parts(values)
+    halves = parts(inputs)
     parts.set_weights([np.concatenate([np.eye(channels), -np.eye(channels)], axis=1)])
+    errors = _squared_errors(images, code, factor)
     pool, strides = _pools(encoding_shape)
-    values = layers.AveragePooling2D(pool, strides, "same", dtype=EXACT, name="magnitudes")(values)
-    values = ops.sqrt(ops.sqrt(values))
-    return keras.Model(inputs, values)
+    means = [layers.AveragePooling2D(pool, strides, "same", dtype=EXACT)(values) for values in (halves, errors)]
+    values = layers.Concatenate(dtype=EXACT)([means[0], ops.sqrt(means[1])])
+    return keras.Model([inputs, images], ops.sqrt(ops.sqrt(values)))
+
+
+def _squared_errors(images: keras.KerasTensor, code: LinearCode, factor: int) -> keras.KerasTensor:
+    """Returns the mean squared error of PCA of each patch, `(N, H, W, 1)`."""
+    kernel_shape = (factor, factor, images.shape[-1])
+    # The mean of PCA differs between the pixels of a patch, so it is subtracted from the results of the convolutions:
+    # |x - m|^2 = |x|^2 - 2 m x + |m|^2, and the components are orthonormal.
+    components = code.components
+    encode = layers.Conv2D(components.shape[1], factor, factor, dtype=EXACT, name="components")
+    squares = layers.Conv2D(1, factor, factor, dtype=EXACT, name="squares")
+    cross = layers.Conv2D(1, factor, factor, use_bias=False, dtype=EXACT, name="cross")
+    encoded, powers, products = encode(images), squares(ops.square(images)), cross(images)
+    encode.set_weights([components.reshape(*kernel_shape, -1), -code.mean @ components])
+    squares.set_weights([np.ones((*kernel_shape, 1)), np.sum(np.square(code.mean), keepdims=True)])
+    cross.set_weights([2 * code.mean.reshape(*kernel_shape, 1)])
+    errors = powers - products - ops.sum(ops.square(encoded), axis=-1, keepdims=True)
+    return ops.relu(errors) / len(code.mean)
 
 
 def strides_of(encoding_shape: Shape) -> list[int]:
@@ -50,8 +73,7 @@ def strides_of(encoding_shape: Shape) -> list[int]:
 
 def _pools(encoding_shape: Shape) -> tuple[list[int], list[int]]:
     """Returns the sides of the windows in which magnitudes are averaged, and their strides."""
-    sides = (*encoding_shape[:-1], 1)[:2]
-    pool = [POOL if side is None else max(1, min(POOL, side // 2)) for side in sides]
+    pool = [POOL if side is None else max(1, min(POOL, side // 2)) for side in encoding_shape[:-1]]
     return pool, [STRIDE if side >= 2 * STRIDE else 1 for side in pool]
 
 

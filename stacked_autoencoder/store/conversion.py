@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stacked_autoencoder.utils.files import expanded
+from stacked_autoencoder.utils.files import write_folder
 from stacked_autoencoder.utils.labels import labels_at
 
 if TYPE_CHECKING:
@@ -39,7 +36,7 @@ def to_zarr(store: EncodingStore, path: str | os.PathLike[str]) -> Path:
             group.create_array(name, data=values)
         group.attrs.update(_texts(store))
 
-    return _written(path, write)
+    return write_folder(path, write)
 
 
 def to_webdataset(store: EncodingStore, path: str | os.PathLike[str], rows_per_file: int = 10_000) -> Path:
@@ -53,7 +50,7 @@ def to_webdataset(store: EncodingStore, path: str | os.PathLike[str], rows_per_f
                     for row, encoding in enumerate(store[start:stop], start):
                         writer.write({"__key__": f"{row:09d}", "npy": encoding, "json": _description(store, row)})
 
-    return _written(path, write)
+    return write_folder(path, write)
 
 
 def to_safetensors(store: EncodingStore, path: str | os.PathLike[str]) -> Path:
@@ -70,7 +67,7 @@ def to_safetensors(store: EncodingStore, path: str | os.PathLike[str]) -> Path:
             file = folder / f"{NAME}-{number + 1:05d}-of-{len(spans):05d}.safetensors"
             safetensors.save_file({name: np.ascontiguousarray(each) for name, each in tensors.items()}, file, metadata)
 
-    return _written(path, write)
+    return write_folder(path, write)
 
 
 def _imported(module: str, extra: str) -> Any:
@@ -128,26 +125,3 @@ def _description(store: EncodingStore, row: int) -> dict[str, Any]:
     """Returns the name and the labels of one image."""
     description = {name: values[0].tolist() for name, values in _labels(store, np.array([row])).items()}
     return description if store.names is None else {"name": store.names[row], **description}
-
-
-def _written(path: str | os.PathLike[str], write: Callable[[Path], None]) -> Path:
-    """Calls `write` with a new folder, which gets its name when it is complete."""
-    path = expanded(path)
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise FileExistsError(f"`path` must be a new or empty folder. Choose another one. Received: {str(path)!r}")
-    with _temporary_folder(path) as folder:
-        write(folder)
-        if path.exists():
-            path.rmdir()
-        folder.rename(path)
-    return path
-
-
-@contextmanager
-def _temporary_folder(path: Path) -> Iterator[Path]:
-    folder = path.with_name(f".{path.name}.{os.getpid()}.new")
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -247,6 +247,33 @@ def make_folders(path: Path) -> list[Path]:
                 remove_if_empty(each)
             raise
     return created
+
+
+def write_folder(path: str | os.PathLike[str], write: Callable[[Path], object]) -> Path:
+    """Calls `write` with a temporary folder, which is moved to `path` when it is complete. Returns `path`.
+
+    Raises:
+        FileExistsError: the folder exists and is not empty.
+    """
+    path = expanded(path)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise FileExistsError(f"`path` must be a new or empty folder. Choose another one. Received: {str(path)!r}")
+    with _temporary_folder(path) as folder:
+        write(folder)
+        if path.exists():
+            path.rmdir()
+        folder.rename(path)
+    return path
+
+
+@contextmanager
+def _temporary_folder(path: Path) -> Iterator[Path]:
+    folder = path.with_name(f".{path.name}.{os.getpid()}.new")
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_if_empty(folder: Path) -> None:

@@ -1,0 +1,309 @@
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, ImageFolder, LoadError, SequenceLevel
+from stacked_autoencoder.heads import AnomalyDetector, anomaly_detector
+from stacked_autoencoder.heads.place_gaussians import FeatureSums
+from tests.conftest import blobs, bow, waves
+
+
+def with_squares(images, side=5, seed=0):
+    """Images with a flat square each, and the masks of the squares."""
+    rng = np.random.default_rng(seed)
+    images, masks = images.copy(), np.zeros(images.shape[:3], bool)
+    for image, mask in zip(images, masks, strict=True):
+        y, x = rng.integers(0, np.array(mask.shape) - side + 1)
+        mask[y : y + side, x : x + side] = True
+        image[mask] = rng.uniform(-1, 1, image.shape[-1])
+    return images, masks
+
+
+def auroc(scores, is_positive):
+    """Area under the ROC curve: the share of pairs in the right order."""
+    order = np.argsort(np.argsort(scores)) + 1
+    positives = int(is_positive.sum())
+    return (order[is_positive].sum() - positives * (positives + 1) / 2) / (positives * (len(scores) - positives))
+
+
+def stack(shape=(16, 16, 3), **options):
+    return Autoencoder(shape=shape, size=8, n_out=4, n_scalings=1, **options)
+
+
+def sequence_stack(**options):
+    return Autoencoder(shape=(10, 2), levels=[SequenceLevel(4, **options)])
+
+
+KINDS = {
+    "one level": (stack, lambda n, seed: blobs(n, seed=seed)),
+    "two levels": (lambda: stack(n_levels=2), lambda n, seed: blobs(n, seed=seed)),
+    "a vector above": (lambda: stack(n_levels=2, latent_dim=6), lambda n, seed: blobs(n, seed=seed)),
+    "any size": (lambda: stack((None, None, 3)), lambda n, seed: blobs(n, seed=seed)),
+    "sides that are padded": (lambda: stack((15, 13, 3), n_levels=2), lambda n, seed: blobs(n, seed=seed)[:, :15, :13]),
+    "dense": (
+        lambda: Autoencoder(shape=(16, 16, 3), levels=[DenseLevel(12, None)]),
+        lambda n, seed: blobs(n, seed=seed),
+    ),
+    "vectors": (
+        lambda: Autoencoder(shape=(4,), levels=[DenseLevel([16, 2])]),
+        lambda n, seed: bow(n, seed=seed),
+    ),
+    "sequences": (sequence_stack, lambda n, seed: waves(n, seed=seed)),
+}
+
+
+@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
+def fitted(request):
+    make, source = request.param
+    keras.utils.set_random_seed(0)
+    sae, normal = make(), source(300, 1)
+    sae.train(normal, epochs=0, verbose=0)
+    return AnomalyDetector(sae).fit(normal, contamination=0.1), source
+
+
+def test_normal_images_have_a_score_of_about_1_and_others_more(fitted):
+    detector, source = fitted
+    images = source(200, 2)
+    scores = detector.score(images)
+    assert (scores.shape, scores.dtype) == ((200,), np.float64)
+    assert 0.5 < np.median(scores) < 1.6
+    noisy = images + np.random.default_rng(0).normal(size=images.shape).astype(np.float32) * 0.5 * images.std()
+    noisy = np.clip(noisy, -1, 1) if images.ndim == 4 else noisy
+    anomalies = detector.score(noisy)
+    assert auroc(np.concatenate([scores, anomalies]), np.arange(400) >= 200) > 0.9
+    np.testing.assert_array_equal(detector.predict(images), scores > detector.threshold)
+    assert 0.005 < detector.predict(images).mean() < 0.35
+    assert detector.predict(noisy).mean() > 0.25
+
+
+def test_the_model_gives_the_same_scores(fitted, tmp_path):
+    detector, source = fitted
+    images = source(8, 3)
+    assert detector.save(tmp_path / "detector") == tmp_path / "detector"
+    model = keras.models.load_model(tmp_path / "detector" / "model.keras")
+    result = model.predict(detector._stack.pad(images), verbose=0)
+    np.testing.assert_allclose(result["score"], detector.score(images), rtol=2e-3)
+    assert ("map" in result) == (not all(part.is_vector for part in detector._parts))
+    if "map" in result:
+        maps = detector.score_map(images)
+        shown = result["map"][(slice(None), *map(slice, maps.shape[1:]))]
+        np.testing.assert_allclose(shown, maps, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.slow
+def test_the_model_runs_without_this_package(trained, tmp_path):
+    detector = AnomalyDetector(trained).fit(blobs(40))
+    detector.model.save(tmp_path / "model.keras")
+    np.save(tmp_path / "images.npy", blobs(4))
+    code = (
+        "import sys; sys.modules['stacked_autoencoder'] = None\n"
+        "import keras, numpy as np\n"
+        "result = keras.models.load_model('model.keras').predict(np.load('images.npy'), verbose=0)\n"
+        "np.savez('result.npz', **result)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, capture_output=True)
+    with np.load(tmp_path / "result.npz") as result:
+        np.testing.assert_allclose(result["score"], detector.score(blobs(4)), rtol=1e-4)
+        np.testing.assert_allclose(result["map"], detector.score_map(blobs(4)), rtol=1e-3)
+
+
+def test_a_saved_detector_is_the_same_after_loading_and_can_be_updated(fitted, tmp_path):
+    detector, source = fitted
+    detector.save(tmp_path / "detector")
+    loaded = AnomalyDetector.load(tmp_path / "detector")
+    images, more = source(20, 3), source(40, 4)
+    assert (loaded.levels, loaded.threshold) == (detector.levels, detector.threshold)
+    np.testing.assert_allclose(loaded.score(images), detector.score(images), rtol=1e-4)
+    loaded.update(more)
+    whole = AnomalyDetector.load(tmp_path / "detector")
+    for some in (more[:13], more[13:]):
+        whole.update(some)
+    np.testing.assert_allclose(loaded.score(images), whole.score(images), rtol=1e-4)
+    assert (loaded.score(images) != detector.score(images)).any()
+    with pytest.raises(FileExistsError, match="`path` must be a new or empty folder"):
+        detector.save(tmp_path / "detector")
+
+
+def test_an_update_is_a_fit_with_all_images():
+    sae, images = stack(), blobs(120)
+    sae.train(images, epochs=0, verbose=0)
+    whole = AnomalyDetector(sae).fit(images, contamination=0.2)
+    parts = AnomalyDetector(sae).fit(images[:33], contamination=0.2).update(images[33:])
+    np.testing.assert_allclose(parts.score(images), whole.score(images), rtol=1e-4)
+    assert parts.threshold == pytest.approx(whole.threshold, rel=1e-4)
+
+
+@pytest.mark.parametrize("make", [stack, lambda: stack(n_levels=2)], ids=["one level", "two levels"])
+def test_the_map_shows_where_an_image_is_not_normal(make):
+    keras.utils.set_random_seed(0)
+    sae, normal = make(), blobs(400, seed=1)
+    sae.train(normal, epochs=0, verbose=0)
+    detector = AnomalyDetector(sae).fit(normal)
+    images, masks = with_squares(blobs(60, seed=2))
+    maps = detector.score_map(images)
+    assert (maps.shape, maps.dtype) == ((60, 16, 16), np.float32)
+    assert auroc(maps.ravel(), masks.ravel()) > 0.7
+    assert np.median(detector.score_map(blobs(60, seed=3))) == pytest.approx(1, abs=0.4)
+    if len(sae.levels) == 2:
+        levels = [detector.score_map(images, level=level) for level in (0, 1)]
+        np.testing.assert_allclose(maps, np.mean(levels, axis=0), rtol=1e-3)
+        scores = [detector.score(images, level=level) for level in (0, -1)]
+        np.testing.assert_allclose(detector.score(images), np.mean(scores, axis=0))
+
+
+def test_places_share_a_gaussian_if_images_are_shifted():
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    texture = np.sin(np.arange(64) * 1.3)[:, None] * np.sin(np.arange(64) * 0.9) + 0.2 * rng.normal(size=(64, 64))
+    texture = np.clip(texture, -1, 1).astype(np.float32)[..., None]
+    corners = rng.integers(0, 32, (300, 2))
+    crops = np.stack([texture[y : y + 32, x : x + 32] for y, x in corners])
+    sae = stack((32, 32, 1))
+    sae.train(crops, epochs=0, verbose=0)
+    assert AnomalyDetector(sae).fit(crops)._parts[0].is_shared
+    fixed = crops * np.linspace(0.05, 1, 32, dtype=np.float32)[:, None, None]  # fades towards the top
+    assert not AnomalyDetector(sae).fit(fixed)._parts[0].is_shared
+
+
+def test_images_of_several_sizes():
+    keras.utils.set_random_seed(0)
+    sae = stack((None, None, 3))
+    normal = [blobs(1, side=side, seed=seed)[0] for seed in range(20) for side in (16, 22, 28)]
+    sae.train(normal, epochs=0, verbose=0)
+    detector = AnomalyDetector(sae).fit(normal)
+    images = [blobs(1, side=side, seed=40 + side)[0] for side in (16, 23, 28)]
+    assert detector.score(images).shape == (3,)
+    assert [each.shape for each in detector.score_map(images)] == [(16, 16), (23, 23), (28, 28)]
+
+
+def test_names_of_a_folder(tmp_path):
+    keras.utils.set_random_seed(0)
+    for index, pixels in enumerate(((blobs(30) + 1) * 127.5).astype(np.uint8)):
+        keras.utils.save_img(tmp_path / f"{index:02d}.png", pixels)
+    sae = stack()
+    folder = ImageFolder(tmp_path)
+    sae.train(folder, epochs=0, verbose=0)
+    assert AnomalyDetector(sae).fit(folder).score(folder).shape == (len(folder.names),)
+
+
+def test_a_constant_feature_does_not_matter():
+    keras.utils.set_random_seed(0)
+    images = blobs(60)
+    images[..., 2] = 0.25
+    sae = stack()
+    sae.train(images, epochs=0, verbose=0)
+    scores = AnomalyDetector(sae).fit(images).score(images)
+    assert np.isfinite(scores).all()
+    constant = np.zeros_like(images)
+    sae = stack()
+    sae.train(constant, epochs=0, verbose=0)
+    detector = AnomalyDetector(sae).fit(constant)
+    assert np.isfinite(detector.score(constant)).all()
+    assert detector.score((images + 1) / 2).min() > detector.threshold
+
+
+def test_sums_have_the_mean_and_the_covariance():
+    rng = np.random.default_rng(0)
+    vectors = (rng.normal(size=(500, 3, 4)) @ rng.normal(size=(4, 4)) + [1, 2, 3, 4]).astype(np.float32)
+    sums = FeatureSums(3, 4)
+    for some in np.split(vectors, 5):
+        sums.add(some)
+    np.testing.assert_allclose(sums.first / sums.count, vectors.mean(axis=0), rtol=1e-5)
+    for place in range(3):
+        covariance = sums.second[place] / 500 - np.outer(*[sums.first[place] / 500] * 2)
+        np.testing.assert_allclose(covariance, np.cov(vectors[:, place].T, bias=True), rtol=1e-3, atol=1e-3)
+    flat = sums.of_all_places()
+    np.testing.assert_allclose(flat.first[0] / flat.count, vectors.reshape(-1, 4).mean(axis=0), rtol=1e-5)
+    whitening = sums.whitening()
+    white = np.einsum("npd,pde->npe", vectors - whitening.mean, whitening.matrix)
+    for place in range(3):
+        assert np.abs(np.cov(white[:, place].T)).max() < 1.001
+    distances = np.square(white).sum(axis=-1).mean(axis=0)
+    expected = 0.5 * np.mean(distances + whitening.log_determinant)
+    assert whitening.negative_log_likelihood(sums) == pytest.approx(expected, rel=1e-4)
+
+
+def test_large_encodings_share_a_gaussian_instead_of_taking_much_memory(monkeypatch):
+    keras.utils.set_random_seed(0)
+    monkeypatch.setattr(anomaly_detector, "LARGEST_SUMS", 500)
+    sae, images = stack(), blobs(60)
+    sae.train(images, epochs=0, verbose=0)
+    (part,) = AnomalyDetector(sae).fit(images)._parts
+    assert part.is_shared
+    assert part.sums.second.size == 9 * 9
+
+
+def test_held_out_images_are_limited(monkeypatch):
+    monkeypatch.setattr(anomaly_detector, "MOST_HELD_OUT", 7)
+    monkeypatch.setattr(anomaly_detector, "FEWEST_IMAGES", 7)
+    sae, images = stack(), blobs(200)
+    sae.train(images, epochs=0, verbose=0)
+    (part,) = AnomalyDetector(sae).fit(images)._parts
+    assert 7 <= sum(map(len, part.held_out)) <= 13
+    assert part.sums.count + sum(map(len, part.held_out)) == 200
+
+
+@pytest.fixture(scope="module")
+def trained():
+    keras.utils.set_random_seed(0)
+    sae = stack()
+    sae.train(blobs(40), epochs=0, verbose=0)
+    return sae
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda sae: AnomalyDetector(stack()), r"must be trained first.*`sae.train\(normal, epochs=0\)`"),
+        (lambda sae: AnomalyDetector(sae, levels=3), r"`levels` must be an index"),
+        (lambda sae: AnomalyDetector(sae).fit(blobs(19)), r"At least 20 normal images.*Received: 19"),
+        (lambda sae: AnomalyDetector(sae).fit(blobs(40), contamination=1), "between 0 and 1.*Received: 1"),
+        (lambda sae: AnomalyDetector(sae).fit(blobs(40), contamination=float("nan")), "between 0 and 1"),
+        (lambda sae: AnomalyDetector(sae).fit(blobs(40), contamination="1%"), "between 0 and 1"),
+        (lambda sae: AnomalyDetector(sae).score(blobs(4)), "has not been fitted"),
+        (lambda sae: AnomalyDetector(sae).predict(blobs(4)), "has not been fitted"),
+        (lambda sae: AnomalyDetector(sae).model, "has not been fitted"),
+        (lambda sae: AnomalyDetector(sae).fit(blobs(40)).score(blobs(4), level=2), "`level` must be an index"),
+        (lambda sae: AnomalyDetector(sae).fit(blobs(40)).score(np.zeros((4, 8, 8, 3), np.float32)), "8"),
+    ],
+)
+def test_errors(call, message, trained):
+    with pytest.raises(ValueError, match=message):
+        call(trained)
+
+
+def test_vectors_have_no_map():
+    keras.utils.set_random_seed(0)
+    sae, points = Autoencoder(shape=(4,), levels=[DenseLevel(2, None)]), bow(60)
+    sae.train(points, epochs=0, verbose=0)
+    with pytest.raises(ValueError, match=r"Use `score`, or `sae.error_maps\(images\)`"):
+        AnomalyDetector(sae).fit(points).score_map(points)
+
+
+def test_a_level_that_the_detector_does_not_use():
+    keras.utils.set_random_seed(0)
+    sae = Autoencoder(shape=(16, 16, 3), levels=[ConvLevel(4, 1, 8), ConvLevel(4, 1, 8)])
+    sae.train(blobs(40), epochs=0, verbose=0)
+    detector = AnomalyDetector(sae, levels=1).fit(blobs(40))
+    with pytest.raises(ValueError, match=re.escape("one of the levels of the detector, [1]. Received: 0")):
+        detector.score(blobs(4), level=0)
+
+
+@pytest.mark.parametrize("change", ["threshold", "first0", "held_out0", "levels", "count0"])
+def test_a_damaged_file_raises_an_error(change, trained, tmp_path):
+    AnomalyDetector(trained).fit(blobs(40)).save(tmp_path / "detector")
+    file = tmp_path / "detector" / "statistics.npz"
+    with np.load(file) as content:
+        arrays = dict(content)
+    for damaged in (None, np.zeros((2, 2)), np.array(["text"])):
+        changed = {name: array for name, array in arrays.items() if name != change}
+        np.savez(file, **changed | ({} if damaged is None else {change: damaged}))
+        with pytest.raises(LoadError):
+            AnomalyDetector.load(tmp_path / "detector")
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match="no saved detector"):
+        AnomalyDetector.load(tmp_path / "detector")
