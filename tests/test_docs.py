@@ -206,7 +206,7 @@ def test_the_page_of_the_command_has_the_options_of_the_parser():
 
 # === API reference ===
 
-MODULES = ("callbacks", "datasets", "heads", "metrics", "plots")
+MODULES = ("callbacks", "datasets", "heads", "metrics", "plots", "sklearn")
 HEADINGS = re.compile(r'<h\d id="(stacked_autoencoder\.[\w.]+)" class="doc doc-heading"')
 
 # Names without an underscore that other modules of the package use, but that are not part of the API. A new public

@@ -91,6 +91,19 @@ def store_heads() -> str:
     return markdown(header, rows) + measured("store_heads")
 
 
+def anomalies() -> str:
+    """Anomaly detection: means over the classes of Fashion-MNIST, and each texture."""
+    rows = [row for row in results.load("anomalies")["rows"] if row["data"] != "speed"]
+    cells = []
+    for data, of_data in grouped_lists(rows, "data").items():
+        for name, found in grouped_lists(of_data, "design").items():
+            means = [f"{np.mean([row[key] for row in found]):.3f}" for key in ("auroc", "precision")]
+            kinds = [f"{found[0][key]:.3f}" if key in found[0] else "" for key in ("scratch", "stain", "missing part")]
+            cells.append([data, name, *means, *kinds])
+    header = ["data", "design", "AUROC", "average precision", "scratch", "stain", "missing part"]
+    return markdown(header, cells) + measured("anomalies")
+
+
 def peers() -> str:
     """Each design's lowest loss, and how soon it is as low as the same network in PyTorch gets."""
     designs = {row["design"]: row for row in results.load("peers")["rows"]}

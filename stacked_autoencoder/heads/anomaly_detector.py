@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -42,6 +43,8 @@ HELD_OUT_EVERY = 10  # one of so many normal images is left out of the Gaussians
 HELD_OUT_VALUES = 1 << 25  # features of held-out images that are kept: 128 MB
 MOST_HELD_OUT = 2048
 FEWEST_IMAGES = 20
+LEAST_SIDE = 2  # of encodings; windows reach two places beyond the border
+FEWEST_ABOVE = 5  # held-out images above a quantile that is used as the threshold
 LEAST_GAIN = 1.0  # nats per place by which a Gaussian at each place must be more likely than one for all
 WINDOW = 3  # side of the windows of a Gaussian at each place
 LARGEST_SUMS = 1 << 25  # numbers in the sums of products: 256 MB
@@ -60,7 +63,7 @@ class AnomalyDetector:
 
     All of this has a closed form, so `fit` needs one pass over the images and no training. One of ten normal images is
     left out of the Gaussians. Scores are relative to the scores of these images, and the threshold is a quantile of
-    them.
+    them, or of a log-normal distribution with their mean and variance if these images are few.
 
     Args:
         sae: the trained Autoencoder. `train(normal, epochs=0)`, which is PCA, is often sufficient.
@@ -153,7 +156,12 @@ class AnomalyDetector:
         for part in self._parts:
             part.finish()
         scores = np.mean([part.held_out_scores for part in self._parts], axis=0)
-        self.threshold = float(np.quantile(scores, 1 - self._contamination))
+        threshold = float(np.quantile(scores, 1 - self._contamination))
+        if len(scores) * self._contamination < FEWEST_ABOVE:  # the quantile is uncertain
+            logarithms = np.log(np.maximum(scores, np.finfo(np.float32).tiny))
+            deviations = NormalDist().inv_cdf(1 - self._contamination)
+            threshold = max(threshold, float(np.exp(logarithms.mean() + deviations * logarithms.std())))
+        self.threshold = threshold
 
     def score(self, images: Images, level: int | None = None) -> np.ndarray:
         """Returns how unlike normal images each image is.
@@ -333,6 +341,12 @@ class AnomalyDetector:
                 inputs = level.filled(level.encoder_inputs(values))
                 values = level.encode(inputs)
                 found[index] = values, inputs, images
+                if values.ndim == 4 and min(values.shape[1:3]) < LEAST_SIDE:
+                    raise ValueError(
+                        f"Images must have at least {LEAST_SIDE} encodings in height and width, which is "
+                        f"{LEAST_SIDE * stack.factor_at(index)} pixels at level {index}. Use larger images, or "
+                        f"`levels` of smaller factor. Received: an image of shape {batch.shape[1:]}"
+                    )
             yield batch.shape[1:], [found[index] for index in self.levels]
 
 
@@ -367,7 +381,8 @@ class _LevelDetector:
 
     @cached_property
     def network(self) -> keras.Model:
-        return feature_network(self.level.encoding_shape, self.image_shape, self.level.linear_code, self.factor)
+        scale = float(np.mean(self.level.std))
+        return feature_network(self.level.encoding_shape, self.image_shape, self.level.linear_code, self.factor, scale)
 
     @cached_property
     def _compute_features(self) -> Callable[..., tf.Tensor]:

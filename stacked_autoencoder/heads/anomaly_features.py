@@ -22,9 +22,13 @@ from stacked_autoencoder.utils.images import Shape
 
 POOL = 5  # side of the window in which magnitudes are averaged, at most half of the encoding
 STRIDE = 2
+OFFSET = 1e-3  # share of the scale of the encodings that is added to magnitudes: the root is steep at 0
+ROUNDING = 1e-5  # squared errors below this share of the squared values are 0, as they can be rounding errors
 
 
-def feature_network(encoding_shape: Shape, image_shape: Shape, code: LinearCode, factor: int) -> keras.Model:
+def feature_network(
+    encoding_shape: Shape, image_shape: Shape, code: LinearCode, factor: int, scale: float
+) -> keras.Model:
     """Returns a network from encodings `(N, H, W, C)` and images to feature vectors `(N, h, w, 2 * C + 1)`.
 
     The positive and the negative parts of each channel are averaged over small windows, and so is the squared error of
@@ -36,6 +40,7 @@ def feature_network(encoding_shape: Shape, image_shape: Shape, code: LinearCode,
         image_shape: shape of an image, padded.
         code: PCA of the images with the same number of values as the encodings.
         factor: side of the patches of `code`.
+        scale: mean standard deviation of the encodings.
     """
     channels = encoding_shape[-1]
     inputs, images = layers.Input(encoding_shape), layers.Input(image_shape)
@@ -44,9 +49,16 @@ def feature_network(encoding_shape: Shape, image_shape: Shape, code: LinearCode,
     parts.set_weights([np.concatenate([np.eye(channels), -np.eye(channels)], axis=1)])
     errors = _squared_errors(images, code, factor)
     pool, strides = _pools(encoding_shape)
-    means = [layers.AveragePooling2D(pool, strides, "same", dtype=EXACT)(values) for values in (halves, errors)]
+    # Windows at the border have as many values as others, so that their means vary as little.
+    margins = [((size - 1) // 2, size // 2) for size in pool]
+    means = [
+        layers.AveragePooling2D(pool, strides, "valid", dtype=EXACT)(
+            ops.pad(values, [(0, 0), *margins, (0, 0)], mode="symmetric")
+        )
+        for values in (halves, errors)
+    ]
     values = layers.Concatenate(dtype=EXACT)([means[0], ops.sqrt(means[1])])
-    return keras.Model([inputs, images], ops.sqrt(ops.sqrt(values)))
+    return keras.Model([inputs, images], ops.sqrt(ops.sqrt(values + OFFSET * scale)))
 
 
 def _squared_errors(images: keras.KerasTensor, code: LinearCode, factor: int) -> keras.KerasTensor:
@@ -62,7 +74,7 @@ def _squared_errors(images: keras.KerasTensor, code: LinearCode, factor: int) ->
     encode.set_weights([components.reshape(*kernel_shape, -1), -code.mean @ components])
     squares.set_weights([np.ones((*kernel_shape, 1)), np.sum(np.square(code.mean), keepdims=True)])
     cross.set_weights([2 * code.mean.reshape(*kernel_shape, 1)])
-    errors = powers - products - ops.sum(ops.square(encoded), axis=-1, keepdims=True)
+    errors = (1 - ROUNDING) * powers - products - ops.sum(ops.square(encoded), axis=-1, keepdims=True)
     return ops.relu(errors) / len(code.mean)
 
 

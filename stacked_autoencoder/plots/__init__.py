@@ -8,6 +8,7 @@ Matplotlib is an extra: `pip install "stacked_autoencoder[examples]"`.
 
 from __future__ import annotations
 
+from stacked_autoencoder.plots.anomalies import heat_maps, score_histogram
 from stacked_autoencoder.plots.curves import error_budget, loss_curves, rate_distortion
 from stacked_autoencoder.plots.encodings import channels, latent_plane
 from stacked_autoencoder.plots.features import features, filters
@@ -19,9 +20,11 @@ __all__ = [
     "features",
     "filters",
     "grid",
+    "heat_maps",
     "interpolations",
     "latent_plane",
     "loss_curves",
     "rate_distortion",
     "reconstructions",
+    "score_histogram",
 ]

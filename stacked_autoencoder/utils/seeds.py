@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,18 @@ def set_random_state(state: Mapping[str, Any]) -> None:
     random.setstate((version, tuple(inner), gauss))
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, np.array(keys, np.uint32), *rest))
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seeds the random numbers of Python and NumPy, and restores their state on exit."""
+    state = random_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        set_random_state(state)
 
 
 def check_random_state(state: Any) -> None:
