@@ -5,6 +5,10 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would report 
 if "PYTEST_XDIST_WORKER" in os.environ:  # there is a process per core
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Waiting threads of OpenBLAS poll, which takes a tenth of the time of all tests if there is a process per core. Plugins
+# import NumPy in the workers of xdist before this file is read, so the process that starts the workers sets this.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import gc
 import resource
@@ -25,8 +29,14 @@ from stacked_autoencoder import Autoencoder
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Optimising the graphs takes a third of the time of training on the small data of the tests. The optimisation is on
-    # in single-process runs, and in all tests that start processes: commands, examples, notebooks and benchmarks.
+    # in single-process runs, and in tests that start processes: commands, examples and benchmarks.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+# When TensorFlow is seeded, it discards all operations that it has prepared for eager execution. Preparing them again
+# in each test takes up to a tenth of its time. So `keras.utils.set_random_seed` seeds Python, NumPy and Keras only.
+# Nothing in the package uses the seed of TensorFlow, which is set once per file.
+seed_tensorflow = tf.random.set_seed
+tf.random.set_seed = lambda seed: None
 
 # A sixth of the time of all tests went to collections that look at the million objects of TensorFlow and Keras.
 gc.collect()
@@ -44,6 +54,11 @@ def files_of_at_most(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tensorflow_seed():
+    seed_tensorflow(0)
 
 
 @pytest.fixture(autouse=True)

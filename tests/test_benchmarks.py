@@ -12,6 +12,7 @@ from benchmarks import __main__ as every_benchmark
 from benchmarks.harness import clocks, data, designs, measures, operations, profiling, taef2
 from benchmarks.harness.clocks import Curve
 from benchmarks.quality import (
+    anomalies,
     classifiers,
     colours,
     fashion,
@@ -469,6 +470,33 @@ def test_heads_on_stores(clothes_there, tmp_path, capsys):
     assert all(row["frechet"][0] > 0 for row in rows)
     assert json.loads(file.read_text()) == rows
     assert "loss_budget=0.01" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_anomalies(clothes_there, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(anomalies, "STRIDE", 64)
+    file = tmp_path / "rows.json"
+    rows = anomalies.main(["--classes", "0", "--textures", "brick", "--count", "300", f"--json={file}"])
+    found = {(row["data"], row["design"]): row for row in rows}
+    for name in ("Fashion-MNIST", "brick"):
+        assert 0.6 < found[name, "detector"]["auroc"] < 1
+        assert 0 < found[name, "PCA error"]["auroc"] < 1
+    assert found["brick", "detector"]["auroc"] > found["brick", "PCA error"]["auroc"]
+    assert all(0 <= found["brick", "detector"][kind] <= 1 for kind in anomalies.DEFECTS)
+    assert all(found["speed", name]["fit"] > 0 for name in ("trained", "not trained"))
+    assert json.loads(file.read_text()) == rows
+    assert "missing part" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", anomalies.DEFECTS)
+def test_a_defect_changes_the_pixels_of_its_mask(kind):
+    rng = np.random.default_rng(0)
+    image = rng.uniform(100, 150, (anomalies.SIDE, anomalies.SIDE))
+    for _ in range(10):
+        painted, mask = anomalies.painted(image, kind, rng)
+        changes = np.abs(painted - image)
+        assert 20 < mask.sum() < mask.size / 4
+        assert changes[mask].mean() > 10 * changes[~mask].mean()
 
 
 def test_when_a_curve_is_as_low_as_another_one_in_the_end():

@@ -42,12 +42,18 @@ def with_checked_shapes(markdown):
     return re.sub(r"^```python\n.*?^```\n", followed_by_check, markdown, flags=re.DOTALL | re.MULTILINE)
 
 
+def without_optimised_graphs(markdown):
+    """A page whose first block switches off TensorFlow's optimisation of graphs, as `conftest.py` does."""
+    setting = 'tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})'
+    return markdown.replace("```python\n", f"```python\nimport tensorflow\n\n{setting}\n```\n\n```python\n", 1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", TUTORIALS)
 def test_a_tutorial_runs_as_a_notebook(page, notebooks, empty_folder, monkeypatch):  # noqa: F811
     needs_fashion_mnist(page)
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")  # the kernel is one more process
-    notebook = notebooks.to_notebook(with_checked_shapes(smaller(page)))
+    notebook = notebooks.to_notebook(without_optimised_graphs(with_checked_shapes(smaller(page))))
     notebooks.execute(notebook, empty_folder)
     assert len(notebooks.pictures(notebook)) == len(notebooks.IMAGE.findall(PAGES[page]))
 

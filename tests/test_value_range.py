@@ -36,15 +36,21 @@ SCALES = {
 }
 
 
+@pytest.fixture(scope="module")
+def loss_in_the_default_range():
+    images = (SMOOTH * 2 - 1).astype(np.float32)
+    return trained(images).evaluate(images)
+
+
 @pytest.mark.parametrize(("ends", "dtype"), SCALES.values(), ids=SCALES)
-def test_images_of_any_range_are_encoded_and_come_back_in_it(ends, dtype, tmp_path):
+def test_images_of_any_range_are_encoded_and_come_back_in_it(ends, dtype, loss_in_the_default_range, tmp_path):
     images = (ends[0] + SMOOTH * (ends[1] - ends[0])).astype(dtype)
-    sae, usual = trained(images, value_range=ends), trained((SMOOTH * 2 - 1).astype(np.float32))
+    sae = trained(images, value_range=ends)
     width = ends[1] - ends[0]
     np.testing.assert_allclose(sae.reconstruct(images), images.astype(np.float64), atol=2e-3 * width)
     np.testing.assert_allclose(sae.decode(sae.encode(images)), sae.reconstruct(images), atol=1e-6 * width)
     assert sae.value_range == ends
-    assert sae.evaluate(images) == pytest.approx(usual.evaluate((SMOOTH * 2 - 1).astype(np.float32)), abs=1e-4)
+    assert sae.evaluate(images) == pytest.approx(loss_in_the_default_range, abs=1e-4)
     store = sae.encode_to(tmp_path / "store", images, verbose=0)
     np.testing.assert_allclose(store[:], sae.encode(images), rtol=2e-3, atol=2e-3)
     loaded = Autoencoder.load(sae.save(tmp_path / "saved"))

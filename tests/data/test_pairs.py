@@ -101,8 +101,11 @@ def test_the_next_level_trains_on_encodings_of_inputs_and_targets(kind, budget, 
         images, 1, targets=targets, levels=[1], validation_data=validation, memory_budget=budget, **QUIET
     )
     assert np.isfinite(history.history["val_loss"]).all()
-    pairs = zip(mixed(INPUTS), mixed(CLEAN), strict=True) if "sizes" in kind else zip(INPUTS, CLEAN, strict=True)
-    encoded = [[sae.levels[0].encode(sae.stack.pad(image[None]))[0] for image in pair] for pair in pairs]
+    if "sizes" in kind:
+        pairs = zip(mixed(INPUTS), mixed(CLEAN), strict=True)
+        encoded = [[sae.levels[0].encode(sae.stack.pad(image[None]))[0] for image in pair] for pair in pairs]
+    else:
+        encoded = [*zip(*(sae.levels[0].encode(sae.stack.pad(images)) for images in (INPUTS, CLEAN)), strict=True)]
     assert len(seen) == 24
     for own, wanted in seen:
         alike = [pair for pair in encoded if pair[0].shape == own.shape]

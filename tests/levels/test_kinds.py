@@ -22,12 +22,12 @@ from tests.conftest import blobs, run_without_this_package, waves
 IMAGES = (12, 12, 1)
 SEQUENCES = (10, 2)
 KINDS = {
-    "conv": (IMAGES, lambda: [ConvLevel(4, 2, 8)]),
-    "conv, tied, to a vector": (IMAGES, lambda: [ConvLevel(4, 2, 8, latent_dim=6, tied=True)]),
-    "conv, bilinear": (IMAGES, lambda: [ConvLevel(4, 2, 8, upsampling="bilinear")]),
-    "conv, noisy": (IMAGES, lambda: [ConvLevel(4, 2, 8, corruption=SaltAndPepper(0.1))]),
-    "conv, SSIM": (IMAGES, lambda: [ConvLevel(4, 2, 8, loss=metrics.SSIMWithL1(0.5))]),
-    "conv, variational": (IMAGES, lambda: [ConvLevel(4, 2, 8, kl_weight=0.02)]),
+    "conv": (IMAGES, lambda: [ConvLevel(4, 2, 8)]),  # of the default depth, 3; the others are small
+    "conv, tied, to a vector": (IMAGES, lambda: [ConvLevel(4, 2, 8, depth=1, latent_dim=6, tied=True)]),
+    "conv, bilinear": (IMAGES, lambda: [ConvLevel(4, 2, 8, depth=1, upsampling="bilinear")]),
+    "conv, noisy": (IMAGES, lambda: [ConvLevel(4, 2, 8, depth=1, corruption=SaltAndPepper(0.1))]),
+    "conv, SSIM": (IMAGES, lambda: [ConvLevel(4, 2, 8, depth=1, loss=metrics.SSIMWithL1(0.5))]),
+    "conv, variational": (IMAGES, lambda: [ConvLevel(4, 2, 8, depth=1, kl_weight=0.02)]),
     "dense": (IMAGES, lambda: [DenseLevel([24, 8])]),
     "dense on dense, tied": (
         IMAGES,

@@ -34,10 +34,17 @@ def as_nobody(folder):
         os.seteuid(user)
 
 
-@pytest.fixture
-def saved(trained, tmp_path):
+@pytest.fixture(scope="module")
+def original(trained, tmp_path_factory):
     sae, _ = trained
-    return sae, sae.save(tmp_path / "my model é")
+    return sae.save(tmp_path_factory.mktemp("models") / "my model é")
+
+
+@pytest.fixture
+def saved(trained, original, tmp_path):
+    """A stack and a folder in which it is saved, which tests may change."""
+    sae, _ = trained
+    return sae, shutil.copytree(original, tmp_path / original.name)
 
 
 def test_a_loaded_stack_gives_the_same_numbers_and_trains_on(saved, images, held_out):

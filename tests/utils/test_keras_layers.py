@@ -20,6 +20,7 @@ SETTINGS = {
 PROGRAM = """
 import json, tempfile, warnings
 import keras, numpy as np, tensorflow as tf
+tf.config.optimizer.set_experimental_options({{"disable_meta_optimizer": True}})  # it takes a third of the time
 {setting}
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, EncodingStore, Mask, SequenceLevel, heads
 
