@@ -547,9 +547,10 @@ class Autoencoder:
                 but 45 % at 16x16x32, whose loss is sixty times lower.
             loss_budget: share by which the loss of reconstructions may grow, such as 0.01. The encodings are rounded to
                 multiples of one step and compressed with Zstandard. The step is the largest one that keeps the budget.
-                It is found on up to 1,024 images of the source, and the result is measured on others of them; see
-                `EncodingStore.added_loss`. The loss is the mean squared error between images and decoded images, on the
-                scale of level 0. It cannot be combined with `dtype`.
+                The loss, the mean squared error between images and decoded images on the scale of level 0, is measured
+                on up to 1,024 images of the source, and what rounding adds to it on a quarter of them: the step is
+                found on half of these, and reduced until the other half is within the budget, too; see
+                `EncodingStore.added_loss`. It cannot be combined with `dtype`.
             workers: number of pictures of a folder to decode at the same time; chosen automatically by default.
             shard: `(i, n)` encodes only part i of n, into a separate folder below `path`. So n processes or machines
                 can share the work without communication. `EncodingStore(path)` reads all parts.
@@ -561,7 +562,7 @@ class Autoencoder:
         Raises:
             ValueError: the folder contains the encodings of another encoder or of other images, or files that
                 `encode_to` didn't write; an encoding exceeds the range of float16; there isn't one label per image; or
-                the loss is 0, so `loss_budget` has no share of it.
+                the loss is 0, so a share of it, `loss_budget`, is not defined.
             ImportError: `loss_budget` is given and Zstandard is not installed:
                 `pip install "stacked_autoencoder[zstandard]"`.
             RuntimeError: another process is writing to the store.
@@ -738,8 +739,6 @@ class Autoencoder:
             return evaluation.error_budget(self.stack, images, targets)
         return evaluation.mean_squared_error(self.stack, images, targets)
 
-    # === On disk ===
-
     def errors(self, images: Images, *, targets: Images | None = None) -> np.ndarray:
         """Measures the mean squared error of the reconstruction of each image.
 
@@ -783,6 +782,8 @@ class Autoencoder:
             >>> maps = sae.error_maps(images)               # images: (N, 64, 64, 3); maps: (N, 64, 64)
         """
         return evaluation.error_maps(self.stack, images, targets)
+
+    # === On disk ===
 
     @property
     def save_path(self) -> Path:

@@ -33,7 +33,7 @@ from stacked_autoencoder.saving.save import save_stack
 from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.checks import is_number
 from stacked_autoencoder.utils.errors import LoadError, printable
-from stacked_autoencoder.utils.files import expanded, write_folder
+from stacked_autoencoder.utils.files import expanded, is_regular, write_folder
 from stacked_autoencoder.utils.images import Shape, fitting, gather, padded_shape
 
 if TYPE_CHECKING:
@@ -61,16 +61,18 @@ class AnomalyDetector:
     textures, all places share one Gaussian. The detector chooses between both by the likelihood of held-out images. For
     encodings that are vectors, it uses one Gaussian of the encodings and of the errors of the decoder.
 
-    All of this has a closed form, so `fit` needs one pass over the images and no training. One of ten normal images is
-    left out of the Gaussians. Scores are relative to the scores of these images, and the threshold is a quantile of
-    them, or of a log-normal distribution with their mean and variance if these images are few.
+    All of this has a closed form, so `fit` needs one pass over the images and no training. Every tenth normal image, up
+    to 2,048 images, is left out of the Gaussians. Scores are relative to the scores of these images, and the threshold
+    is a quantile of them. If they are few, it is the larger one of this quantile and that of a log-normal distribution.
+
+    If you train the stack further, fit the detector again.
 
     Args:
         sae: the trained Autoencoder. `train(normal, epochs=0)`, which is PCA, is often sufficient.
         levels: indices of the levels whose encodings are compared; by default all.
 
     Attributes:
-        threshold: score above which an image is an anomaly. You can set it.
+        threshold: score above which an image is an anomaly. You can set it after `fit` or `update`.
         levels: list of the level indices.
 
     Raises:
@@ -94,17 +96,26 @@ class AnomalyDetector:
     def _set_up(self, stack: Stack, levels: list[int]) -> None:
         self._stack, self.levels = stack, levels
         for index in self.levels:
-            if self._stack.levels[index].linear_code is None and self._stack.levels[index].mean is None:
+            level = self._stack.levels[index]
+            if level.mean is None:
                 raise ValueError(
                     "`sae` must be trained first. `sae.train(normal, epochs=0)` takes seconds. Received: level "
                     f"{index}, which has not been trained"
+                )
+            if level.linear_code is None and level.is_image:
+                raise ValueError(
+                    "The detector uses PCA of the images, which is not known for a level that was trained on a store. "
+                    f"Choose other `levels`, such as `levels=[0]`, or train on images. Received: level {index}"
                 )
         self._clear(contamination=0.01)
 
     def _clear(self, contamination: float) -> None:
         self._parts = [_LevelDetector(self._stack, index) for index in self.levels]
         self._count = 0
+        self._held_out = 0
         self._contamination = contamination
+        self._fingerprint = self._stack.fingerprint(self.levels[-1])
+        self._is_fitted = False
         self.threshold: float | None = None
 
     def fit(self, normal: Images, contamination: float = 0.01) -> AnomalyDetector:
@@ -112,7 +123,7 @@ class AnomalyDetector:
 
         Args:
             normal: normal images, in any form that `train` accepts, at least 20.
-            contamination: share of normal images with a score above the threshold, from 0 to 1.
+            contamination: share of normal images with a score above the threshold, above 0 and below 1.
 
         Returns:
             The detector.
@@ -128,7 +139,7 @@ class AnomalyDetector:
         return self.update(normal)
 
     def update(self, normal: Images) -> AnomalyDetector:
-        """Adds more normal images. The result is that of `fit` with all images in this order.
+        """Adds more normal images and sets the threshold again, as `fit` with all images in this order does.
 
         Args:
             normal: normal images, in any form that `train` accepts.
@@ -139,11 +150,18 @@ class AnomalyDetector:
         Raises:
             ValueError: the images don't fit the stack, or there are fewer than 20 together with those of earlier calls.
         """
+        self._check_stack()
         for _, inputs in self._batches(normal):
-            is_held_out = (np.arange(self._count, self._count + len(inputs[0][0])) + 1) % HELD_OUT_EVERY == 0
-            for part, values in zip(self._parts, inputs, strict=True):
-                part.add(part.features(*values), is_held_out)
+            features = [part.features(*values) for part, values in zip(self._parts, inputs, strict=True)]
+            for part, values in zip(self._parts, features, strict=True):
+                part.prepare(values.shape[1:])
+            is_held_out = (np.arange(self._count, self._count + len(features[0])) + 1) % HELD_OUT_EVERY == 0
+            left = min(part.most_held_out for part in self._parts) - self._held_out
+            is_held_out &= np.cumsum(is_held_out) <= left
+            for part, values in zip(self._parts, features, strict=True):
+                part.add(values, is_held_out)
             self._count += len(is_held_out)
+            self._held_out += int(is_held_out.sum())
         if self._count < FEWEST_IMAGES:
             raise ValueError(
                 f"At least {FEWEST_IMAGES} normal images are needed. Add more with `update`. Received: {self._count}"
@@ -159,9 +177,10 @@ class AnomalyDetector:
         threshold = float(np.quantile(scores, 1 - self._contamination))
         if len(scores) * self._contamination < FEWEST_ABOVE:  # the quantile is uncertain
             logarithms = np.log(np.maximum(scores, np.finfo(np.float32).tiny))
-            deviations = NormalDist().inv_cdf(1 - self._contamination)
+            deviations = -NormalDist().inv_cdf(self._contamination)
             threshold = max(threshold, float(np.exp(logarithms.mean() + deviations * logarithms.std())))
         self.threshold = threshold
+        self._is_fitted = True
 
     def score(self, images: Images, level: int | None = None) -> np.ndarray:
         """Returns how unlike normal images each image is.
@@ -231,9 +250,9 @@ class AnomalyDetector:
     def model(self) -> keras.Model:
         """The detector as a Keras model of built-in layers, for programs without this package.
 
-        Its input are images as the input of `encoder0`: scaled to the value range of level 0, with height and width
-        that are multiples of the factor of the stack. Its outputs are a dict: `"score"` `(N,)` and, for image-shaped
-        encodings, `"map"` `(N, H, W)`, as `score` and `score_map` return them.
+        The input is a batch of images, scaled like the input of `encoder0`, whose height and width are multiples of
+        the factor of the stack. The output is a dict with `"score"` `(N,)` and, for image-shaped encodings of images of
+        one known size, `"map"` `(N, H, W)`, as `score` and `score_map` return them.
 
         Raises:
             ValueError: the detector has not been fitted.
@@ -249,7 +268,7 @@ class AnomalyDetector:
             below = inputs if index == 0 else self._stack.encoder_to(index - 1)(inputs)
             distances = part.connected(below, inputs)
             scores.append(ops.sqrt(ops.mean(ops.square(distances), axis=(1, 2))) / part.scale)
-            if not part.is_vector:
+            if not part.is_vector and None not in inputs.shape[1:]:
                 maps.append(part.connected_map(distances, inputs.shape[1:-1]))
         outputs = {"score": _mean(scores)} | ({"map": _mean(maps)} if maps else {})
         return keras.Model(inputs, outputs)
@@ -257,8 +276,8 @@ class AnomalyDetector:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Saves the detector to a new folder.
 
-        The folder contains the stack (`autoencoder`), what the detector knows of normal images (`statistics.npz`), and
-        the Keras model of `model` (`model.keras`).
+        The folder contains the stack (`autoencoder`), the statistics of the normal images (`statistics.npz`), and the
+        Keras model of `model` (`model.keras`).
 
         Args:
             path: a new or empty folder.
@@ -270,11 +289,7 @@ class AnomalyDetector:
             ValueError: the detector has not been fitted.
             FileExistsError: the folder exists and is not empty.
         """
-        model = self.model
-        arrays: dict[str, Any] = {"levels": self.levels, "count": self._count}
-        arrays |= {"contamination": self._contamination, "threshold": self.threshold}
-        for index, part in enumerate(self._parts):
-            arrays |= {f"{name}{index}": array for name, array in part.state().items()}
+        model, arrays = self.model, self._arrays()
 
         def write(folder: Path) -> None:
             save_stack(self._stack, folder.resolve() / STACK)
@@ -282,6 +297,40 @@ class AnomalyDetector:
             model.save(folder / MODEL)
 
         return write_folder(path, write)
+
+    def _arrays(self) -> dict[str, Any]:
+        """Returns everything but the stack as arrays."""
+        arrays: dict[str, Any] = {"levels": np.array(self.levels), "count": np.array(self._count)}
+        arrays |= {"contamination": np.array(self._contamination), "threshold": np.array(self.threshold)}
+        for index, part in enumerate(self._parts):
+            arrays |= {f"{name}{index}": array for name, array in part.state().items()}
+        return arrays
+
+    def _restore(self, stack: Stack, arrays: dict[str, Any]) -> None:
+        """Sets the stack and what `_arrays` returned."""
+        if arrays["levels"].ndim != 1:
+            raise ValueError("`levels` must be a list")
+        self._set_up(stack, stack.indices_of(arrays["levels"].tolist()))
+        self._clear(float(arrays["contamination"]))
+        self._count = int(arrays["count"])
+        if self._count < FEWEST_IMAGES or not 0 < self._contamination < 1:
+            raise ValueError("`count` or `contamination` is out of range")
+        for index, part in enumerate(self._parts):
+            part.restore({name: arrays[f"{name}{index}"] for name in part.STATE})
+        self._held_out = sum(map(len, self._parts[0].held_out))
+        self._finish()
+        self.threshold = float(arrays["threshold"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        if not self._is_fitted:
+            return {"stack": self._stack, "levels": self.levels}
+        return {"stack": self._stack, "arrays": self._arrays()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "arrays" in state:
+            self._restore(state["stack"], state["arrays"])
+        else:
+            self._set_up(state["stack"], state["levels"])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> AnomalyDetector:
@@ -296,22 +345,18 @@ class AnomalyDetector:
         """
         path = expanded(path)
         file = path / STATISTICS
-        if not file.is_file():
+        if not os.path.lexists(file):
             raise FileNotFoundError(
                 f"There is no saved detector here: {STATISTICS} is missing. Received: {str(path)!r}"
             )
+        if not is_regular(file):
+            raise LoadError(
+                f"{STATISTICS} must be a regular file, not a link. Received: {printable(repr(str(path)), 300)}"
+            )
         detector = cls.__new__(cls)
-        stack = load_stack(path / STACK)
-        arrays = read_arrays(file)
+        stack, arrays = load_stack(path / STACK), read_arrays(file)
         try:
-            levels = stack.indices_of(arrays["levels"].tolist())
-            detector._set_up(stack, levels)
-            detector._clear(float(arrays["contamination"]))
-            detector._count = int(arrays["count"])
-            for index, part in enumerate(detector._parts):
-                part.restore({name: arrays[f"{name}{index}"] for name in part.STATE})
-            detector._finish()
-            detector.threshold = float(arrays["threshold"])
+            detector._restore(stack, arrays)
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise LoadError(
                 f"{STATISTICS} isn't one that `AnomalyDetector.save` wrote: {printable(error, 200)}. "
@@ -319,10 +364,19 @@ class AnomalyDetector:
             ) from None
         return detector
 
+    def _check_stack(self) -> None:
+        """Raises `ValueError` if the stack was trained after the detector had been created or fitted."""
+        if self._count and self._stack.fingerprint(self.levels[-1]) != self._fingerprint:
+            raise ValueError(
+                "The stack was trained after the detector was fitted: call `fit(normal)` again. Received: a stack with "
+                "other weights"
+            )
+
     def _chosen(self, level: int | None) -> list[int]:
         """Returns the positions of the levels to use, after checking that the detector is fitted."""
-        if self.threshold is None:
+        if not self._is_fitted:
             raise ValueError("The detector has not been fitted: call `fit(normal)` first.")
+        self._check_stack()
         if level is None:
             return [*range(len(self.levels))]
         index = self._stack.index_of(level)
@@ -344,8 +398,9 @@ class AnomalyDetector:
                 if values.ndim == 4 and min(values.shape[1:3]) < LEAST_SIDE:
                     raise ValueError(
                         f"Images must have at least {LEAST_SIDE} encodings in height and width, which is "
-                        f"{LEAST_SIDE * stack.factor_at(index)} pixels at level {index}. Use larger images, or "
-                        f"`levels` of smaller factor. Received: an image of shape {batch.shape[1:]}"
+                        f"{LEAST_SIDE * stack.factor_at(index)} pixels at level {index}. Use larger images, or leave "
+                        "out this level, for example with `AnomalyDetector(sae, levels=[0])`. "
+                        f"Received: an image of shape {batch.shape[1:]}"
                     )
             yield batch.shape[1:], [found[index] for index in self.levels]
 
@@ -377,7 +432,7 @@ class _LevelDetector:
         self.scale = 1.0
         self.is_shared = False
 
-    STATE = ("count", "first", "second", "window_first", "window_second", "held_out")
+    STATE = ("count", "first", "second", "window_first", "window_second", "held_out", "sizes")
 
     @cached_property
     def network(self) -> keras.Model:
@@ -397,16 +452,23 @@ class _LevelDetector:
             "second": self.sums.second,
             "window_first": np.empty(0) if windows is None else windows.first,
             "window_second": np.empty(0) if windows is None else windows.second,
-            "held_out": np.concatenate(self.held_out),
+            "held_out": np.concatenate([each.reshape(-1, each.shape[-1]) for each in self.held_out]),
+            "sizes": np.array([each.shape[:3] for each in self.held_out]),
         }
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Sets what `state` returned. Raises `ValueError` if it does not belong to this level."""
-        held_out = state["held_out"]
-        if held_out.ndim != 4 or held_out.dtype != np.float32 or 0 in held_out.shape:
-            raise ValueError("the features of held-out images are damaged")
-        self._prepare(held_out.shape[1:])
-        self.held_out = [held_out]
+        vectors, sizes = state["held_out"], state["sizes"]
+        expected = self.feature_shape
+        fits = sizes.ndim == 2 and sizes.shape[1:] == (3,) and sizes.dtype == np.int64 and len(sizes) > 0
+        fits = fits and sizes.min() >= 1 and sizes.max() <= len(vectors)
+        fits = fits and all(side is None or set(sizes[:, axis]) == {side} for axis, side in enumerate(expected[:2], 1))
+        counts = [math.prod(size) for size in sizes.tolist()] if fits else []
+        if vectors.dtype != np.float32 or vectors.shape != (sum(counts), expected[-1]) or not counts:
+            raise ValueError("the features of held-out images are not those of this level")
+        self.prepare((*sizes[0, 1:].tolist(), expected[-1]))
+        pieces = np.split(vectors, np.cumsum(counts)[:-1])
+        self.held_out = [piece.reshape(*size, -1) for piece, size in zip(pieces, sizes.tolist(), strict=True)]
         sums = [(self.sums, "")] + ([] if self.window_sums is None else [(self.window_sums, "window_")])
         for each, name in sums:
             for array, received in ((each.first, state[f"{name}first"]), (each.second, state[f"{name}second"])):
@@ -414,6 +476,8 @@ class _LevelDetector:
                     raise ValueError("the sums have other shapes than those of this level")
                 array[...] = received
             each.count = int(state["count"])
+            if each.count < 1:
+                raise ValueError("the sums have no images")
 
     def features(self, encodings: np.ndarray, inputs: np.ndarray, images: np.ndarray) -> np.ndarray:
         """Returns feature vectors, float32 `(N, h, w, D)`.
@@ -431,19 +495,28 @@ class _LevelDetector:
         return np.concatenate([encodings, residuals], axis=1)[:, None, None].astype(np.float32)
 
     def add(self, features: np.ndarray, is_held_out: np.ndarray) -> None:
-        """Adds the features of normal images."""
-        if self.sums is None:
-            self._prepare(features.shape[1:])
-        left = self.most_held_out - sum(map(len, self.held_out))
-        is_held_out = is_held_out & (np.cumsum(is_held_out) <= left)
-        self.held_out.append(features[is_held_out])
+        """Adds the features of normal images, after `prepare`."""
+        if is_held_out.any():
+            self.held_out.append(features[is_held_out])
+        if is_held_out.all():
+            return
         features = features[~is_held_out]
         self.sums.add(self._by_place(features))
         if self.window_sums is not None:
             self.window_sums.add(_flat(np.asarray(self.windows(features))))
 
-    def _prepare(self, shape: Shape) -> None:
-        """Creates empty sums for features of a shape `(h, w, D)`."""
+    @property
+    def feature_shape(self) -> Shape:
+        """Shape of the features of an image, `(h, w, D)`, with `None` for open sides."""
+        if not self.is_vector:
+            return self.network.output_shape[1:]
+        residuals = math.prod(self.level.input_shape)
+        return (1, 1, self.level.encoding_shape[0] + (residuals if residuals <= MOST_RESIDUALS else 1))
+
+    def prepare(self, shape: Shape) -> None:
+        """Creates empty sums for features of a shape `(h, w, D)`, in the first call."""
+        if self.sums is not None:
+            return
         *sides, features = shape
         self.is_open = None in self.level.encoding_shape
         self.has_places = not self.is_open and math.prod(sides) > 1 and _size(sides, features) <= LARGEST_SUMS
@@ -474,18 +547,18 @@ class _LevelDetector:
             if self.is_shared:
                 whitening = shared
         self._build(whitening)
-        distances = [self._distances(features) for features in self.held_out if len(features)]
+        distances = [self._distances(features) for features in self.held_out]
         self.scale = float(np.mean(np.concatenate([each.ravel() for each in distances]), dtype=np.float64)) or 1.0
         self.held_out_scores = np.concatenate([self.scores(each) for each in distances])
 
     def _build(self, whitening: Whitening) -> None:
         """Builds the network from features to distances, and that from distances to maps."""
         inputs = values = layers.Input(self.shape)
-        self.margin = (0, 0)
+        self.margins = ((0, 0), (0, 0))
         if self.window_sums is not None and not self.is_shared:
             values = self.windows(values)
             whitening = self.window_sums.whitening()
-            self.margin = tuple((size - 1) // 2 for size in self.window)
+            self.margins = tuple(((size - 1) // 2, size // 2) for size in self.window)
         self.scorer = keras.Model(inputs, distance_network(values.shape[1:], whitening)(values))
         self._compute_distances = compiled(self.scorer)
 
@@ -510,9 +583,9 @@ class _LevelDetector:
 
     def connected_map(self, distances: keras.KerasTensor, size: Shape) -> keras.KerasTensor:
         """Returns a map as a function of distances, in a Keras model for images of a size."""
-        network = map_network(distances.shape[1:], self.margin, self._step(self.level.encoding_shape[:-1], size))
+        network = map_network(distances.shape[1:], self.margins, self._step(self.level.encoding_shape[:-1], size))
         values = network(distances) / self.scale
-        return values if None in size else values[:, : size[0], : size[1]]
+        return values[:, : size[0], : size[1]]
 
     def _step(self, sides: Shape, size: Shape) -> tuple[int, int]:
         """Returns the pixels between neighbouring feature vectors of encodings of images of a size."""
@@ -533,7 +606,7 @@ class _LevelDetector:
     def maps(self, encodings: np.ndarray, inputs: np.ndarray, images: np.ndarray, size: Shape) -> np.ndarray:
         """Returns the distances, relative to their mean, at each pixel of images of a size: `(N, *size)`."""
         distances = self.distances(encodings, inputs, images)
-        network = map_network(distances.shape[1:], self.margin, self._step(encodings.shape[1:-1], size))
+        network = map_network(distances.shape[1:], self.margins, self._step(encodings.shape[1:-1], size))
         return np.asarray(network(distances, training=False))[:, : size[0], : size[1]] / np.float32(self.scale)
 
 
@@ -543,7 +616,7 @@ def _mean(values: list[keras.KerasTensor]) -> keras.KerasTensor:
 
 def _flat(features: np.ndarray) -> np.ndarray:
     """Returns features `(N, h, w, D)` as `(N, h * w, D)`."""
-    return features.reshape(len(features), -1, features.shape[-1])
+    return features.reshape(len(features), math.prod(features.shape[1:3]), features.shape[-1])
 
 
 def _size(sides: Sequence[int], features: int) -> int:

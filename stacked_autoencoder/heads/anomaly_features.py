@@ -10,6 +10,8 @@ Reference:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import ops
@@ -124,18 +126,18 @@ def distance_network(shape: Shape, whitening: Whitening) -> keras.Model:
     return keras.Model(inputs, ops.mean(ops.square(values), axis=-1))
 
 
-def map_network(shape: Shape, margin: tuple[int, int], step: tuple[int, int]) -> keras.Model:
+def map_network(shape: Shape, margins: Sequence[tuple[int, int]], step: tuple[int, int]) -> keras.Model:
     """Returns a network from distances `(N, h, w)` to smooth maps on the pixels, `(N, H, W)`.
 
     Args:
         shape: `(h, w)`.
-        margin: places to add at each side, where windows did not fit.
+        margins: places to add before and after each axis, where windows did not fit.
         step: pixels between neighbouring places.
     """
     inputs = layers.Input(shape)
     values = ops.expand_dims(inputs, -1)
-    if any(margin):
-        values = ops.pad(values, [(0, 0), (margin[0],) * 2, (margin[1],) * 2, (0, 0)], mode="symmetric")
+    if any(map(any, margins)):
+        values = ops.pad(values, [(0, 0), *margins, (0, 0)], mode="symmetric")
     if step != (1, 1):
         values = layers.UpSampling2D(step, interpolation="nearest", dtype=EXACT)(values)
         smooth = [2 * (side // 2) + 1 for side in step]

@@ -34,6 +34,7 @@ from stacked_autoencoder.utils.value_range import ValueRange
 from stacked_autoencoder.version import versions
 
 SHARD_BYTES = 1 << 25
+LARGEST_BUDGET = 1_000
 MOST_ROWS = 1024  # most encodings per shard by default
 ROWS_OF_ANY_SIZE = 16  # encodings per shard if their size isn't known; those of photographs can take 50 MB each
 
@@ -55,6 +56,11 @@ def encode_to_store(
     level = stack.index_of(level)
     if loss_budget is not None:
         loss_budget = positive_number("loss_budget", loss_budget)
+        if loss_budget > LARGEST_BUDGET:
+            raise ValueError(
+                "`loss_budget` is the share by which the loss may grow, such as 0.01, and at most "
+                f"{LARGEST_BUDGET:,}. Received: loss_budget={loss_budget!r}"
+            )
     dtype = _dtype(dtype, loss_budget)
     if shard_size is not None:
         shard_size = positive_int("shard_size", shard_size)
@@ -184,7 +190,7 @@ def write_alone(
         about["class_names"] = source.class_names
     found = look_into(folder)
     head = _head(folder, found, {"format": format_of(made["dtype"]), **made, **about})
-    if find_rounding is not None and "step" not in head:
+    if find_rounding is not None and ("step" not in head or not found.records):  # no images were there to measure it
         head |= find_rounding()._asdict()
     done, present = found.records, set()
 

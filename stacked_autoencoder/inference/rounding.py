@@ -27,6 +27,7 @@ BLOCKS = 32  # neighbouring images; the blocks are spread over the source
 ROUNDED = 1 / 4  # share of the images on which the added error is measured
 LEAST_SHARE = 0.9  # of the budget that the step has to use
 ATTEMPTS = 20
+EXACT = 1e-12  # share of the mean square of the images; a loss below it is a rounding error of float32
 
 
 class Rounding(NamedTuple):
@@ -48,19 +49,20 @@ def find_rounding(stack: Stack, level: int, source: Source, loss_budget: float) 
     Raises:
         ValueError: the loss is 0, or the budget is too small for float32.
     """
-    decoder, loss, rounded = _Decoder(stack, level), Mean(), []
+    decoder, loss, power, rounded = _Decoder(stack, level), Mean(), Mean(), []
     for images in _sampled(source):
         scaled = source.values.to_level(images).numpy()
         encodings = encode_batch(stack, stack.levels[0].encoder_inputs(scaled), level)
         loss.add(*decoder.squared_error(scaled, encodings))
+        power.add(float(np.nansum(np.square(scaled, dtype=np.float64))), scaled.size)
         some = math.ceil(ROUNDED * len(scaled))
         rounded.append((scaled[:some], encodings[:some]))
     if not rounded:  # the store will be empty
         return Rounding(1.0, 0.0)
-    if loss.value == 0:
+    if loss.value <= EXACT * power.value:
         raise ValueError(
-            "`loss_budget` is a share of the loss of reconstructions, but the loss of these images is 0. Use "
-            '`dtype="float32"` instead. Received: images that are reconstructed exactly'
+            "`loss_budget` is a share of the loss of reconstructions, but the loss of these images is 0, apart from "
+            f'rounding. Use `dtype="float32"` instead. Received: images with a loss of {loss.value:g}'
         )
     # Every second block, so both halves are spread over the source. A single block serves as both.
     chosen, held_out = rounded[::2], rounded[1::2] or rounded

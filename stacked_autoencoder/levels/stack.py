@@ -260,7 +260,7 @@ class Stack:
         indices = sorted({self.index_of(index, "levels") for index in indices_given})
         if not indices:
             raise ValueError(
-                "`levels` must contain at least one index of a level to train, such as `levels=[-1]` for the last. "
+                "`levels` must contain at least one index of a level, such as `levels=[-1]` for the last. "
                 "Received: levels=[]"
             )
         return indices

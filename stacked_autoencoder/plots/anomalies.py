@@ -40,30 +40,30 @@ def heat_maps(
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: the sizes of images and maps differ.
+        ValueError: the sizes of images and maps differ, or there are no images.
 
     Example:
         >>> plots.heat_maps(images[:8], detector.score_map(images[:8])).savefig("maps.png")
     """
     images, maps = np.asarray(images), np.asarray(maps, np.float64)
-    if images.ndim != 4 or maps.shape != images.shape[:3]:
+    if images.ndim != 4 or maps.shape != images.shape[:3] or not len(images):
         raise ValueError(
-            "`maps` must have the shape (N, H, W) of `images`, such as `detector.score_map(images)`. Received: maps "
+            "`maps` must have the shape (N, H, W) of `images`, such as `detector.score_map(images)`, and there must be "
+            "at least one image. Received: maps "
             f"of shape {maps.shape} for images of shape {images.shape}"
         )
     count, height, width = maps.shape
     figure = figure or new_figure(1.3 * count + 0.6, 2 * (1.3 * height / width + 0.1))
     axes = figure.subplots(2, count, squeeze=False)
-    shown = as_shown(ValueRange.given(value_range).to_user(images).numpy(), value_range)
-    low, high = (float(np.nanquantile(maps, share)) for share in (0, QUANTILE)) if maps.size else (0.0, 1.0)
-    for (above, below), image, values in zip(axes.T, shown, maps, strict=True):
+    pictures = as_shown(ValueRange.given(value_range).to_user(images).numpy(), value_range)
+    low, high = (float(np.nanquantile(maps, share)) for share in (0, QUANTILE))
+    for (above, below), image, values in zip(axes.T, pictures, maps, strict=True):
         show(above, image)
-        drawn = below.imshow(values, cmap="viridis", vmin=low, vmax=high)
+        heat_map = below.imshow(values, cmap="viridis", vmin=low, vmax=high)
         bare(below)
         if threshold is not None and np.nanmin(values) < threshold < np.nanmax(values):
             below.contour(values, levels=[threshold], colors="white", linewidths=0.8)
-    if count:
-        figure.colorbar(drawn, ax=[*axes[1]], fraction=0.05, pad=0.02)
+    figure.colorbar(heat_map, ax=[*axes[1]], fraction=0.05, pad=0.02)
     return figure
 
 
@@ -84,7 +84,7 @@ def score_histogram(
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: there are no scores, or they are not positive numbers.
+        ValueError: there are no scores, or they are not finite numbers of at least 0.
 
     Example:
         >>> scores = {"normal": detector.score(normal), "new": detector.score(images)}
@@ -92,17 +92,27 @@ def score_histogram(
     """
     named = scores if isinstance(scores, Mapping) else {"": scores}
     named = {title: np.asarray(values, np.float64).ravel() for title, values in named.items()}
-    everything = np.concatenate([*named.values(), np.empty(0)])
-    if not len(everything) or not (np.isfinite(everything) & (everything > 0)).all():
+    all_scores = np.concatenate([*named.values(), np.empty(0)])
+    is_valid = np.isfinite(all_scores) & (all_scores >= 0)
+    if not (all_scores > 0).any() or not is_valid.all():
         raise ValueError(
-            "`scores` must be positive numbers, such as `detector.score(images)`. "
-            f"Received: {len(everything)} scores, of which {int((~(everything > 0)).sum())} are not positive"
+            "`scores` must be finite numbers of at least 0, of which one is positive, such as "
+            f"`detector.score(images)`. Received: {len(all_scores)} scores, of which {int((~is_valid).sum())} are "
+            "negative or not finite"
         )
+    least = all_scores[all_scores > 0].min()  # zeros are drawn here, since the axis is logarithmic
     ax = axes_of(ax, 4.5, 2.8)
-    bins = np.geomspace(everything.min(), everything.max() * 1.001, 40)
+    bins = np.geomspace(least, all_scores.max() * 1.001, 40)
     for index, (title, values) in enumerate(named.items()):
         weights = np.full(len(values), 1 / max(1, len(values)))
-        ax.hist(values, bins, weights=weights, color=COLOURS[index % len(COLOURS)], alpha=0.6, label=title or None)
+        ax.hist(
+            np.maximum(values, least),
+            bins,
+            weights=weights,
+            color=COLOURS[index % len(COLOURS)],
+            alpha=0.6,
+            label=title or None,
+        )
     if threshold is not None:
         ax.axvline(threshold, color="black", linestyle="--", linewidth=1, label="threshold")
     ax.set(xscale="log", xlabel="score", ylabel="share of images")

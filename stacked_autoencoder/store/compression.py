@@ -102,12 +102,19 @@ def compressed(pieces: Sequence[np.ndarray]) -> tuple[list[bytes], list[Frame]]:
 def _grouped(rows: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
     """Yields neighbouring rows that make one frame."""
     group: list[np.ndarray] = []
+    values = 0
     for row in rows:
-        if group and sum(each.size for each in group) + row.size > FRAME_VALUES:
+        if group and values + row.size > FRAME_VALUES:
             yield group
-            group = []
+            group, values = [], 0
         group.append(row)
+        values += row.size
     yield group
+
+
+def largest_size(values: int, width: int) -> int:
+    """Returns an upper bound of the size of a frame in bytes."""
+    return values * width + values * width // 64 + 4096
 
 
 def _compressed_planes(codes: np.ndarray, width: int) -> bytes:

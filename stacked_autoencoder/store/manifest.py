@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stacked_autoencoder.store.compression import FRAME_VALUES, MOST_VALUES, WIDTHS
+from stacked_autoencoder.store.compression import FRAME_VALUES, MOST_VALUES, WIDTHS, largest_size
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.files import is_regular, read_regular
 
@@ -322,27 +322,27 @@ def _check_numbers(record: Record, head: dict[str, Any]) -> None:
     if head["dtype"] == COMPRESSED:
         is_step = _is_number(record.get("step"), sys.float_info.min, largest)
         _require(is_step, "`step` must be a finite number greater than 0")
-        _check_frames(record, rows, [*map(math.prod, record["sizes"])] if None in shape else [values // rows] * rows)
+        _check_frames(record, rows)
 
 
-def _check_frames(record: Record, rows: int, places: list[int]) -> None:
-    """Checks the frames of a compressed shard.
-
-    Args:
-        record: the record.
-        rows: encodings in the shard.
-        places: number of values per channel of each of them.
-    """
+def _check_frames(record: Record, rows: int) -> None:
+    """Checks the frames of a compressed shard with `rows` encodings."""
     frames, channels = record.get("frames"), record["shape"][-1]
     are_three = type(frames) is list and all(type(frame) is list and len(frame) == 3 for frame in frames)
     _require(are_three, "`frames` must be a list of rows, bytes per number and size of each frame")
-    fit = all(_is_int(count, 1) and width in WIDTHS and _is_int(size, 1) for count, width, size in frames)
+    fit = all(
+        _is_int(count, 1) and _is_int(width, WIDTHS.start, WIDTHS.stop) and _is_int(size, 1)
+        for count, width, size in frames
+    )
     fit = fit and sum(count for count, _, _ in frames) == rows
     _require(fit, "`frames` must have the rows of the shard, 1 to 4 bytes per number, and a positive size")
+    places = [*map(math.prod, record["sizes"])] if None in record["shape"] else None  # of each encoding
     first = 0
-    for count, _, _ in frames:
-        values = sum(places[first : first + count]) * channels
+    for count, width, size in frames:
+        in_frame = count * (record["values"] // rows) if places is None else sum(places[first : first + count])
+        values = in_frame * channels
         _require(values <= (FRAME_VALUES if count > 1 else MOST_VALUES), "a frame is too large")
+        _require(size <= largest_size(values, width), "a frame has more bytes than its values need")
         first += count
 
 

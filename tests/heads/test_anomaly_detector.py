@@ -1,3 +1,5 @@
+import copy
+import pickle
 import re
 import subprocess
 import sys
@@ -87,7 +89,8 @@ def test_the_model_gives_the_same_scores(fitted, tmp_path):
     model = keras.models.load_model(tmp_path / "detector" / "model.keras")
     result = model.predict(detector._stack.pad(images), verbose=0)
     np.testing.assert_allclose(result["score"], detector.score(images), rtol=2e-3)
-    assert ("map" in result) == (not all(part.is_vector for part in detector._parts))
+    has_map = None not in detector._stack.shape and not all(part.is_vector for part in detector._parts)
+    assert ("map" in result) == has_map
     if "map" in result:
         maps = detector.score_map(images)
         shown = result["map"][(slice(None), *map(slice, maps.shape[1:]))]
@@ -126,6 +129,18 @@ def test_a_saved_detector_is_the_same_after_loading_and_can_be_updated(fitted, t
     assert (loaded.score(images) != detector.score(images)).any()
     with pytest.raises(FileExistsError, match="`path` must be a new or empty folder"):
         detector.save(tmp_path / "detector")
+
+
+def test_pickled_and_copied_detectors(fitted, trained):
+    detector, source = fitted
+    images = source(8, 3)
+    for other in (pickle.loads(pickle.dumps(detector)), copy.deepcopy(detector)):
+        np.testing.assert_allclose(other.score(images), detector.score(images), rtol=1e-4)
+        other.update(source(40, 5))
+        assert (other.score(images) != detector.score(images)).any()
+    new = pickle.loads(pickle.dumps(AnomalyDetector(trained)))
+    assert new.threshold is None
+    assert new.fit(blobs(40)).score(blobs(4)).shape == (4,)
 
 
 def test_an_update_is_a_fit_with_all_images():
@@ -243,8 +258,73 @@ def test_held_out_images_are_limited(monkeypatch):
     sae, images = stack(), blobs(200)
     sae.train(images, epochs=0, verbose=0)
     (part,) = AnomalyDetector(sae).fit(images)._parts
-    assert 7 <= sum(map(len, part.held_out)) <= 13
+    assert sum(map(len, part.held_out)) == 7
     assert part.sums.count + sum(map(len, part.held_out)) == 200
+
+
+@pytest.mark.parametrize("count", [257, 259, 266])  # the last batch has no held-out image, or several
+def test_any_number_of_images(count, trained):
+    images = blobs(count)
+    scores = AnomalyDetector(trained).fit(images).score(images[:3])
+    detector = AnomalyDetector(trained).fit(images[:69])
+    for first, stop in ((69, 70), (70, 75), (75, count)):
+        detector.update(images[first:stop])
+    np.testing.assert_allclose(detector.score(images[:3]), scores, rtol=1e-4)
+
+
+def test_all_levels_hold_out_the_same_images(monkeypatch):
+    monkeypatch.setattr(anomaly_detector, "HELD_OUT_VALUES", 25 * 4 * 4 * 9)
+    keras.utils.set_random_seed(0)
+    sae, images = stack(n_levels=2), blobs(400)
+    sae.train(images, epochs=0, verbose=0)
+    detector = AnomalyDetector(sae).fit(images)
+    assert [sum(map(len, part.held_out)) for part in detector._parts] == [25, 25]
+
+
+@pytest.mark.parametrize("shape", [(8, 32, 1), (4, 16, 3), (32, 6, 3)])
+def test_maps_of_encodings_with_a_short_side(shape):
+    keras.utils.set_random_seed(0)
+    sae = Autoencoder(shape=shape, size=8, n_out=4, n_scalings=1, n_levels=1 + (shape[0] == 8))
+    images = blobs(60, side=32, channels=shape[-1])[:, : shape[0], : shape[1]]
+    sae.train(images, epochs=0, verbose=0)
+    detector = AnomalyDetector(sae).fit(images)
+    assert detector.score_map(images[:2]).shape == (2, *shape[:2])
+    assert detector.model.predict(images[:2], verbose=0)["map"].shape == (2, *shape[:2])
+
+
+def test_a_detector_of_images_of_several_sizes_is_saved(tmp_path):
+    keras.utils.set_random_seed(0)
+    sae = stack((None, None, 3))
+    normal = [blobs(1, side=side, seed=seed)[0] for seed in range(15) for side in (16, 20)]
+    sae.train(normal, epochs=0, verbose=0)
+    detector = AnomalyDetector(sae).fit(normal)
+    detector.save(tmp_path / "detector")
+    loaded = AnomalyDetector.load(tmp_path / "detector")
+    np.testing.assert_allclose(loaded.score(normal), detector.score(normal), rtol=1e-4)
+
+
+def test_a_level_that_was_trained_on_a_store(tmp_path):
+    keras.utils.set_random_seed(0)
+    sae, images = stack(n_levels=2), blobs(60)
+    sae.train(images, epochs=0, levels=[0], verbose=0)
+    sae.train(sae.encode_to(tmp_path / "store", images, level=0, verbose=0), epochs=0, levels=[1], verbose=0)
+    with pytest.raises(ValueError, match=r"such as `levels=\[0\]`.*Received: level 1"):
+        AnomalyDetector(sae)
+    assert AnomalyDetector(sae, levels=[0]).fit(images).score(images).shape == (60,)
+
+
+def test_a_stack_that_is_trained_again_needs_another_fit(tmp_path):
+    keras.utils.set_random_seed(0)
+    sae, images = stack(), blobs(60)
+    sae.train(images, epochs=0, verbose=0)
+    detector = AnomalyDetector(sae).fit(images)
+    detector.threshold = 9.0
+    assert not detector.predict(images).any()
+    sae.levels[0].encoder.set_weights([weight + 0.01 for weight in sae.levels[0].encoder.get_weights()])
+    for call in (detector.score, detector.update, detector.score_map):
+        with pytest.raises(ValueError, match=r"trained after the detector was fitted: call `fit\(normal\)` again"):
+            call(images)
+    assert detector.fit(images).threshold != 9
 
 
 @pytest.fixture(scope="module")
@@ -264,6 +344,7 @@ def trained():
         (lambda sae: AnomalyDetector(sae).fit(blobs(40), contamination=1), "between 0 and 1.*Received: 1"),
         (lambda sae: AnomalyDetector(sae).fit(blobs(40), contamination=float("nan")), "between 0 and 1"),
         (lambda sae: AnomalyDetector(sae).fit(blobs(40), contamination="1%"), "between 0 and 1"),
+        (lambda sae: AnomalyDetector(sae, levels=[]), "`levels` must contain at least one index"),
         (lambda sae: AnomalyDetector(sae).score(blobs(4)), "has not been fitted"),
         (lambda sae: AnomalyDetector(sae).predict(blobs(4)), "has not been fitted"),
         (lambda sae: AnomalyDetector(sae).model, "has not been fitted"),
@@ -293,17 +374,34 @@ def test_a_level_that_the_detector_does_not_use():
         detector.score(blobs(4), level=0)
 
 
-@pytest.mark.parametrize("change", ["threshold", "first0", "held_out0", "levels", "count0"])
+def test_the_threshold_does_not_make_a_detector(trained):
+    detector = AnomalyDetector(trained)
+    detector.threshold = 1.5
+    with pytest.raises(ValueError, match="has not been fitted"):
+        detector.predict(blobs(4))
+    assert np.isfinite(detector.fit(blobs(40), contamination=1e-17).threshold)
+
+
+@pytest.mark.parametrize(
+    "change", ["threshold", "first0", "held_out0", "levels", "count0", "count", "contamination", "sizes0"]
+)
 def test_a_damaged_file_raises_an_error(change, trained, tmp_path):
     AnomalyDetector(trained).fit(blobs(40)).save(tmp_path / "detector")
     file = tmp_path / "detector" / "statistics.npz"
     with np.load(file) as content:
         arrays = dict(content)
-    for damaged in (None, np.zeros((2, 2)), np.array(["text"])):
+    for damaged in (None, np.zeros((2, 2)), np.array(["text"]), np.zeros((1, 1, 1, 1 << 21), np.float32), np.array(-1)):
+        if change == "threshold" and damaged is not None and damaged.size == 1 and damaged.dtype.kind != "U":
+            continue  # any number
         changed = {name: array for name, array in arrays.items() if name != change}
         np.savez(file, **changed | ({} if damaged is None else {change: damaged}))
         with pytest.raises(LoadError):
             AnomalyDetector.load(tmp_path / "detector")
+    np.savez(tmp_path / "elsewhere.npz", **arrays)
+    file.unlink()
+    file.symlink_to(tmp_path / "elsewhere.npz")
+    with pytest.raises(LoadError, match="not a link"):
+        AnomalyDetector.load(tmp_path / "detector")
     file.unlink()
     with pytest.raises(FileNotFoundError, match="no saved detector"):
         AnomalyDetector.load(tmp_path / "detector")

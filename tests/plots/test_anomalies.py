@@ -34,7 +34,17 @@ def test_a_histogram_of_scores():
     assert plots.score_histogram(other).axes[0].get_legend() is None
 
 
-@pytest.mark.parametrize("scores", [np.array([]), np.array([1.0, -1.0]), np.array([1.0, np.nan]), {}])
-def test_scores_must_be_positive(scores):
-    with pytest.raises(ValueError, match="`scores` must be positive numbers"):
+@pytest.mark.parametrize("scores", [[], [1.0, -1.0], [1.0, np.nan], [1.0, np.inf], [0.0], {}])
+def test_scores_must_be_finite_and_not_negative(scores):
+    with pytest.raises(ValueError, match="`scores` must be finite numbers of at least 0"):
         plots.score_histogram(scores)
+
+
+def test_scores_of_zero_are_drawn():
+    ax = plots.score_histogram(np.array([0.0, 0.5, 2.0])).axes[0]
+    assert sum(patch.get_height() for patch in ax.patches) == pytest.approx(1)
+
+
+def test_no_images_have_no_heat_maps():
+    with pytest.raises(ValueError, match="there must be at least one image"):
+        plots.heat_maps(blobs(2)[:0], np.ones((0, 16, 16)))

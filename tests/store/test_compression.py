@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import zstandard
 
 from stacked_autoencoder import Autoencoder, DenseLevel, EncodingStore, SequenceLevel
@@ -244,6 +245,8 @@ def first(manifest):
         (lambda manifest: first(manifest).pop("frames"), "`frames` must be a list"),
         (lambda manifest: first(manifest).update(frames=[[8, 1]]), "`frames` must be a list"),
         (lambda manifest: first(manifest).update(frames=[[8, 5, 100]]), "1 to 4 bytes per number"),
+        (lambda manifest: first(manifest).update(frames=[[8, 1.0, 100]]), "1 to 4 bytes per number"),
+        (lambda manifest: first(manifest).update(frames=[[8, 1, 1 << 42]]), "more bytes than its values need"),
         (lambda manifest: first(manifest).update(frames=[[8, [], 100]]), "1 to 4 bytes per number"),
         (lambda manifest: first(manifest).update(frames=[[7, 1, 100]]), "must have the rows of the shard"),
         (lambda manifest: first(manifest).update(frames=[[9, 1, 100], [-1, 1, 100]]), "must have the rows"),
@@ -278,6 +281,26 @@ def test_a_frame_of_many_values_is_refused(sae, tmp_path):
         file.write_text(json.dumps(manifest))
         with pytest.raises(ValueError, match="a frame is too large" if len(frames) == 1 else "bytes, but the manifest"):
             EncodingStore(tmp_path / "store")
+
+
+def test_a_manifest_of_many_rows_needs_no_memory(sae, tmp_path):
+    sae.encode_to(tmp_path / "store", blobs(8), loss_budget=0.1, verbose=0)
+    file = tmp_path / "store" / MANIFEST
+    manifest = json.loads(file.read_text())
+    manifest["shard_size"] = 1 << 61
+    first(manifest).update(rows=1 << 50, values=1 << 54, frames=[[1 << 50, 1, 100]])
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="a frame is too large"):
+        EncodingStore(tmp_path / "store")
+
+
+def test_a_store_of_no_images_has_no_step_yet(sae, tmp_path):
+    nothing = tf.data.Dataset.from_tensor_slices(blobs(8)).take(0)
+    assert len(sae.encode_to(tmp_path / "store", nothing, loss_budget=0.05, verbose=0)) == 0
+    store = sae.encode_to(tmp_path / "store", blobs(20), loss_budget=0.05, verbose=0)
+    assert 0 < store.added_loss <= 0.05
+    exact = sae.encode(blobs(20))
+    assert np.abs(store[:] - exact).max() <= 0.51 * store.shards[0].record["step"] < exact.std()
 
 
 def test_zstandard_is_an_extra(sae, monkeypatch, tmp_path):
