@@ -67,7 +67,10 @@ def quantised(values: np.ndarray, center: np.ndarray, step: float) -> np.ndarray
     Raises:
         ValueError: a value is too many steps away.
     """
-    numbers = np.rint((values.astype(np.float64) - center) / step)
+    numbers = values.astype(np.float64)
+    numbers -= center
+    numbers /= step
+    np.rint(numbers, out=numbers)
     farthest = np.abs(numbers).max(initial=0)
     if farthest > LARGEST_NUMBER:
         raise ValueError(
@@ -91,10 +94,10 @@ def compressed(pieces: Sequence[np.ndarray]) -> tuple[list[bytes], list[Frame]]:
     rows = [row.reshape(-1, row.shape[-1]) for piece in pieces for row in piece]
     contents, frames = [], []
     for group in _grouped(rows):
-        numbers = np.concatenate(group).T
-        codes = np.where(numbers < 0, ~numbers * 2 + 1, numbers * 2).astype("<u4")
+        numbers = np.concatenate(group)
+        codes = ((numbers << 1) ^ (numbers >> 31)).view(np.uint32)  # 2 * n, or -2 * n - 1 for negative numbers
         width = max(1, (int(codes.max(initial=0)).bit_length() + 7) // 8)
-        contents.append(_compressed_planes(codes, width))
+        contents.append(_compressed_planes(np.ascontiguousarray(codes.T), width))
         frames.append(Frame(len(group), width, len(contents[-1])))
     return contents, frames
 
@@ -120,14 +123,14 @@ def largest_size(values: int, width: int) -> int:
 def _compressed_planes(codes: np.ndarray, width: int) -> bytes:
     """Compresses codes `(channels, places)`: their lowest bytes, then the next ones, up to `width`."""
     channels, places = codes.shape
-    planes = np.ascontiguousarray(codes)[..., None].view(np.uint8)
     at_once = max(1, BLOCK_VALUES // max(1, places))  # channels
     module = zstandard()
     compressor = module.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj(size=codes.size * width)
     parts = []
     for byte in range(width):
+        plane = (codes >> (8 * byte)).astype(np.uint8)
         for first in range(0, channels, at_once):
-            parts.append(compressor.compress(planes[first : first + at_once, :, byte].tobytes()))
+            parts.append(compressor.compress(plane[first : first + at_once].data))
             parts.append(compressor.flush(module.COMPRESSOBJ_FLUSH_BLOCK))
     parts.append(compressor.flush())
     return b"".join(parts)
@@ -150,11 +153,14 @@ def decompressed(content: bytes, frame: Frame, values: int, channels: int) -> np
     if len(planes) != size:
         raise DamagedFrame
     plane = np.frombuffer(planes, np.uint8).reshape(frame.width, channels, values // channels)
-    codes = plane[0].T.astype(np.uint16 if frame.width <= 2 else np.uint32, order="C")
+    codes = plane[0].astype(np.uint16 if frame.width <= 2 else np.uint32)
     for byte in range(1, frame.width):
-        codes |= plane[byte].T.astype(codes.dtype) << (8 * byte)
-    numbers = (codes >> 1).view(np.int16 if frame.width <= 2 else np.int32)
-    return np.where(codes & 1, ~numbers, numbers)
+        codes |= plane[byte].astype(codes.dtype) << (8 * byte)
+    is_negative = (codes & 1).view(np.int16 if frame.width <= 2 else np.int32)
+    codes >>= 1
+    numbers = codes.view(is_negative.dtype)
+    numbers ^= -is_negative
+    return np.ascontiguousarray(numbers.T)
 
 
 class FrameCache:
