@@ -16,10 +16,16 @@ PLACE = re.compile(r"(<!-- options: ([\w-]+) -->\n).*?(<!-- end of options -->)"
 
 
 def subcommands() -> dict[str, argparse.ArgumentParser]:
-    """Subcommands by name."""
-    actions = parser()._actions
-    (choices,) = (action.choices for action in actions if isinstance(action, argparse._SubParsersAction))
-    return choices
+    """Subcommands by name; that of `anomalies fit` is `anomalies-fit`."""
+    found = {}
+    for name, subparser in _choices(parser()).items():
+        nested = _choices(subparser)
+        found |= {f"{name}-{action}": each for action, each in nested.items()} if nested else {name: subparser}
+    return found
+
+
+def _choices(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    return next((each.choices for each in parser._actions if isinstance(each, argparse._SubParsersAction)), {})
 
 
 def with_options(page: str) -> str:
@@ -33,7 +39,7 @@ def _section(name: str, subparser: argparse.ArgumentParser) -> str:
     positional = [action for action in actions if not action.option_strings]
     options = [action for action in actions if action.option_strings]
     required = [f"{action.option_strings[0]} {_values(action)}" for action in options if action.required]
-    words = [NAME, name, *(str(action.metavar) for action in positional), *required, "[OPTIONS]"]
+    words = [NAME, *name.split("-"), *(str(action.metavar) for action in positional), *required, "[OPTIONS]"]
     tables = [_table("Argument", positional), _table("Option", options)]
     return "\n".join(["```text", " ".join(words), "```", "", *filter(None, tables)]) + "\n"
 

@@ -48,12 +48,12 @@ def parser() -> argparse.ArgumentParser:
         "Exit codes: 0 success, 1 error (one-line message), 2 invalid arguments, 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"{NAME} {__version__}")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, description: str, *groups: Callable[[argparse.ArgumentParser], None]) -> None:
-        subparser = subparsers.add_parser(
-            name, help=description, description=f"{description[0].upper()}{description[1:]}."
-        )
+    def command(
+        name: str, description: str, *groups: Callable[[argparse.ArgumentParser], None], subparsers: Any = commands
+    ) -> None:
+        subparser = subparsers.add_parser(name, **_described(description))
         for add in groups:
             add(subparser)
         subparser.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")
@@ -79,8 +79,34 @@ def parser() -> argparse.ArgumentParser:
     )
     command("generate", "generate pictures with a saved head, and write them as PNG files", _model, _head, _out, _level)
     command("export", "write encoder and decoder for other runtimes", _model, _out, _level, _format)
+    anomalies = commands.add_parser("anomalies", **_described("find pictures that are unlike normal pictures"))
+    actions = anomalies.add_subparsers(dest="action", required=True, metavar="ACTION")
+    command(
+        "fit",
+        "fit a detector to a folder of normal pictures and save it",
+        _model,
+        _pictures,
+        _detector,
+        _contamination,
+        _quiet,
+        subparsers=actions,
+    )
+    command(
+        "score",
+        "score a folder of pictures, and write scores and heat maps",
+        _saved_detector,
+        _pictures,
+        _out,
+        _threshold,
+        _quiet,
+        subparsers=actions,
+    )
     command("demo", "train on the photographs of scikit-image, and show the results", _demo, _quiet)
     return parser
+
+
+def _described(description: str) -> dict[str, str]:
+    return {"help": description, "description": f"{description[0].upper()}{description[1:]}."}
 
 
 # === Types of values ===
@@ -345,6 +371,33 @@ def _head(parser: argparse.ArgumentParser) -> None:
         type=_at_least_zero,
         metavar="WEIGHT",
         help="classifier-free guidance; above 1 follows --label more closely; requires a head with classes",
+    )
+
+
+def _detector(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("detector", type=Path, metavar="DETECTOR", help="new folder to save the detector to")
+
+
+def _saved_detector(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("detector", type=Path, metavar="DETECTOR", help="folder that `anomalies fit` wrote")
+
+
+def _contamination(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--contamination",
+        type=_fraction,
+        default=0.01,
+        metavar="FRACTION",
+        help="fraction of normal pictures with a score above the threshold (default: 0.01)",
+    )
+
+
+def _threshold(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--threshold",
+        type=_above_zero,
+        metavar="SCORE",
+        help="score above which a picture is an anomaly (default: that of the detector)",
     )
 
 

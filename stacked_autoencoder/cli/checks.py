@@ -43,6 +43,11 @@ def check(arguments: Namespace) -> None:
         _check_folder(arguments.store, "Store of encodings")
     if arguments.command == "decode":
         _check_folder(arguments.store, "Store of encodings")
+    if arguments.command == "anomalies" and arguments.action == "fit":
+        _check_new(arguments.detector)
+    if arguments.command == "anomalies" and arguments.action == "score":
+        _check_folder(arguments.detector, "Folder of a saved detector")
+        _check_new(arguments.out)
     if arguments.command == "generate" and not arguments.head.exists():
         raise FileNotFoundError(f"File of a saved head {str(arguments.head)!r} does not exist.")
     if arguments.command in ("decode", "reconstruct", "generate", "demo"):

@@ -9,6 +9,7 @@ from argparse import Namespace
 
 import tensorflow as tf
 
+from stacked_autoencoder.cli.anomalies import anomalies
 from stacked_autoencoder.cli.common import Result, Say
 from stacked_autoencoder.cli.demo import demo
 from stacked_autoencoder.cli.train import train
@@ -23,6 +24,7 @@ COMMANDS = {
     "reconstruct": reconstruct,
     "generate": generate,
     "export": export,
+    "anomalies": anomalies,
     "demo": demo,
 }
 

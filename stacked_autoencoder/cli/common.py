@@ -10,6 +10,7 @@ from typing import Any
 
 from stacked_autoencoder.autoencoder import Autoencoder
 from stacked_autoencoder.data.image_folder import ImageFolder
+from stacked_autoencoder.levels.stack import Stack
 from stacked_autoencoder.utils.checks import described
 from stacked_autoencoder.utils.console import shape_text
 
@@ -26,7 +27,7 @@ def shows_progress(arguments: Namespace) -> bool:
     return not (arguments.json or arguments.quiet)
 
 
-def pictures_of(folder: Path, arguments: Namespace, sae: Autoencoder, subset: str | None = None) -> ImageFolder:
+def pictures_of(folder: Path, arguments: Namespace, sae: Autoencoder | Stack, subset: str | None = None) -> ImageFolder:
     """Opens a folder of pictures. Without `--side` and `--crop`, pictures are resized if the stack takes one size only.
 
     Args:
@@ -46,7 +47,7 @@ def pictures_of(folder: Path, arguments: Namespace, sae: Autoencoder, subset: st
     return ImageFolder(folder, side=side, crop=crop, **options)
 
 
-def _check_square(arguments: Namespace, sae: Autoencoder) -> None:
+def _check_square(arguments: Namespace, sae: Autoencoder | Stack) -> None:
     """Refuses a `--side` or `--crop` that the stack doesn't accept. Warns if the stack pads pictures of that size."""
     name, square = ("--side", arguments.side) if arguments.crop is None else ("--crop", arguments.crop)
     if square is None:

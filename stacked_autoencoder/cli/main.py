@@ -31,7 +31,7 @@ FAILED = 1  # 2, for invalid arguments, is that of argparse
 TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 LONGEST_LINE = 10_000  # characters of a message
 # Attributes of the `Namespace` that are no options of the same name.
-NOT_OPTIONS = {"command", "refuse", "go_on", "folder", "model", "store", "out", "head", "n"}
+NOT_OPTIONS = {"command", "action", "detector", "refuse", "go_on", "folder", "model", "store", "out", "head", "n"}
 # Options whose names differ in Python, and values as they are written on the command line.
 LIBRARY_NAMES = {"valid": "validation_data", "valid_split": "validation_split", "label": "labels"}
 TYPED = {"(i, n)": "I/N", '"ignore"': "ignore", '"float32"': "float32"}

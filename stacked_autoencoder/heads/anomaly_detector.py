@@ -74,6 +74,7 @@ class AnomalyDetector:
     Attributes:
         threshold: score above which an image is an anomaly. You can set it after `fit` or `update`.
         levels: list of the level indices.
+        stack: the levels as a `Stack` object, for functions of this package.
 
     Raises:
         ValueError: the stack has not been trained, or a level index is out of range.
@@ -94,9 +95,9 @@ class AnomalyDetector:
         self._set_up(sae.stack, sae.stack.indices_of(levels))
 
     def _set_up(self, stack: Stack, levels: list[int]) -> None:
-        self._stack, self.levels = stack, levels
+        self.stack, self.levels = stack, levels
         for index in self.levels:
-            level = self._stack.levels[index]
+            level = self.stack.levels[index]
             if level.mean is None:
                 raise ValueError(
                     "`sae` must be trained first. `sae.train(normal, epochs=0)` takes seconds. Received: level "
@@ -110,11 +111,11 @@ class AnomalyDetector:
         self._clear(contamination=0.01)
 
     def _clear(self, contamination: float) -> None:
-        self._parts = [_LevelDetector(self._stack, index) for index in self.levels]
+        self._parts = [_LevelDetector(self.stack, index) for index in self.levels]
         self._count = 0
         self._held_out = 0
         self._contamination = contamination
-        self._fingerprint = self._stack.fingerprint(self.levels[-1])
+        self._fingerprint = self.stack.fingerprint(self.levels[-1])
         self._is_fitted = False
         self.threshold: float | None = None
 
@@ -226,7 +227,7 @@ class AnomalyDetector:
 
         def maps() -> Iterator[np.ndarray]:
             for shape, inputs in self._batches(images):
-                size = padded_shape(shape, self._stack.factor)[:-1]
+                size = padded_shape(shape, self.stack.factor)[:-1]
                 found = [self._parts[index].maps(*inputs[index], size) for index in parts]
                 yield np.mean(found, axis=0)[(..., *(slice(side) for side in shape[:-1]))]
 
@@ -247,6 +248,11 @@ class AnomalyDetector:
         return self.score(images) > self.threshold
 
     @property
+    def has_maps(self) -> bool:
+        """Whether `score_map` is available: whether a level has image-shaped encodings."""
+        return not all(part.is_vector for part in self._parts)
+
+    @property
     def model(self) -> keras.Model:
         """The detector as a Keras model of built-in layers, for programs without this package.
 
@@ -262,10 +268,10 @@ class AnomalyDetector:
             >>> keras.models.load_model("detector.keras").predict(images)["score"]
         """
         self._chosen(None)
-        inputs = layers.Input(self._stack.levels[0].input_shape)
+        inputs = layers.Input(self.stack.levels[0].input_shape)
         scores, maps = [], []
         for index, part in zip(self.levels, self._parts, strict=True):
-            below = inputs if index == 0 else self._stack.encoder_to(index - 1)(inputs)
+            below = inputs if index == 0 else self.stack.encoder_to(index - 1)(inputs)
             distances = part.connected(below, inputs)
             scores.append(ops.sqrt(ops.mean(ops.square(distances), axis=(1, 2))) / part.scale)
             if not part.is_vector and None not in inputs.shape[1:]:
@@ -292,7 +298,7 @@ class AnomalyDetector:
         model, arrays = self.model, self._arrays()
 
         def write(folder: Path) -> None:
-            save_stack(self._stack, folder.resolve() / STACK)
+            save_stack(self.stack, folder.resolve() / STACK)
             np.savez(folder / STATISTICS, **arrays)
             model.save(folder / MODEL)
 
@@ -323,8 +329,8 @@ class AnomalyDetector:
 
     def __getstate__(self) -> dict[str, Any]:
         if not self._is_fitted:
-            return {"stack": self._stack, "levels": self.levels}
-        return {"stack": self._stack, "arrays": self._arrays()}
+            return {"stack": self.stack, "levels": self.levels}
+        return {"stack": self.stack, "arrays": self._arrays()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "arrays" in state:
@@ -366,7 +372,7 @@ class AnomalyDetector:
 
     def _check_stack(self) -> None:
         """Raises `ValueError` if the stack was trained after the detector had been created or fitted."""
-        if self._count and self._stack.fingerprint(self.levels[-1]) != self._fingerprint:
+        if self._count and self.stack.fingerprint(self.levels[-1]) != self._fingerprint:
             raise ValueError(
                 "The stack was trained after the detector was fitted: call `fit(normal)` again. Received: a stack with "
                 "other weights"
@@ -379,14 +385,14 @@ class AnomalyDetector:
         self._check_stack()
         if level is None:
             return [*range(len(self.levels))]
-        index = self._stack.index_of(level)
+        index = self.stack.index_of(level)
         if index not in self.levels:
             raise ValueError(f"`level` must be one of the levels of the detector, {self.levels}. Received: {level!r}")
         return [self.levels.index(index)]
 
     def _batches(self, images: Images) -> Iterator[tuple[Shape, list[tuple[np.ndarray, ...]]]]:
         """Yields the shape of the images of each batch and, for each level, the arguments of `features`."""
-        stack = self._stack
+        stack = self.stack
         source = as_source(images, **stack.source_options, finite="images")
         for batch in source.in_order(fitting(BATCH, source.shape), scale=False):
             values = stack.pad(source.values.to_level(batch).numpy())

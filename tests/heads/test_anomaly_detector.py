@@ -87,9 +87,9 @@ def test_the_model_gives_the_same_scores(fitted, tmp_path):
     images = source(8, 3)
     assert detector.save(tmp_path / "detector") == tmp_path / "detector"
     model = keras.models.load_model(tmp_path / "detector" / "model.keras")
-    result = model.predict(detector._stack.pad(images), verbose=0)
+    result = model.predict(detector.stack.pad(images), verbose=0)
     np.testing.assert_allclose(result["score"], detector.score(images), rtol=2e-3)
-    has_map = None not in detector._stack.shape and not all(part.is_vector for part in detector._parts)
+    has_map = None not in detector.stack.shape and not all(part.is_vector for part in detector._parts)
     assert ("map" in result) == has_map
     if "map" in result:
         maps = detector.score_map(images)
