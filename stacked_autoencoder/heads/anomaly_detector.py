@@ -23,7 +23,7 @@ from stacked_autoencoder.heads.anomaly_features import (
     strides_of,
     window_network,
 )
-from stacked_autoencoder.heads.place_gaussians import FeatureSums, Whitening
+from stacked_autoencoder.heads.place_gaussians import FeatureSums
 from stacked_autoencoder.levels.base import EXACT
 from stacked_autoencoder.levels.inference import compiled
 from stacked_autoencoder.levels.stack import BATCH, Stack
@@ -39,12 +39,13 @@ from stacked_autoencoder.utils.images import Shape, fitting, gather, padded_shap
 if TYPE_CHECKING:
     from stacked_autoencoder.autoencoder import Autoencoder
 
-HELD_OUT_EVERY = 10  # one of so many normal images is left out of the Gaussians
-HELD_OUT_VALUES = 1 << 25  # features of held-out images that are kept: 128 MB
-MOST_HELD_OUT = 2048
+FOLDS = 5  # of the cross-validation
+LARGEST_WORK = 1 << 31  # places * features**3, above which there are only two folds
+SAMPLED_VALUES = 1 << 25  # features that are kept for the cross-validation: 128 MB
+MOST_SAMPLED = 2048  # images
 FEWEST_IMAGES = 20
 LEAST_SIDE = 2  # of encodings; windows reach two places beyond the border
-FEWEST_ABOVE = 5  # held-out images above a quantile that is used as the threshold
+FEWEST_ABOVE = 5  # scores above a quantile that is used as the threshold
 LEAST_GAIN = 1.0  # nats per place by which a Gaussian at each place must be more likely than one for all
 WINDOW = 3  # side of the windows of a Gaussian at each place
 LARGEST_SUMS = 1 << 25  # numbers in the sums of products: 256 MB
@@ -58,12 +59,13 @@ class AnomalyDetector:
     The detector compares the encodings of an image with Gaussian distributions of the encodings of normal images. For
     image-shaped encodings, it averages the magnitudes of the features over small windows, and measures their squared
     Mahalanobis distance from the Gaussian of normal images at the same place. If places are interchangeable, as in
-    textures, all places share one Gaussian. The detector chooses between both by the likelihood of held-out images. For
+    textures, all places share one Gaussian. The detector chooses between both by cross-validated likelihood. For
     encodings that are vectors, it uses one Gaussian of the encodings and of the errors of the decoder.
 
-    All of this has a closed form, so `fit` needs one pass over the images and no training. Every tenth normal image, up
-    to 2,048 images, is left out of the Gaussians. Scores are relative to the scores of these images, and the threshold
-    is a quantile of them. If they are few, it is the larger one of this quantile and that of a log-normal distribution.
+    All of this has a closed form, so `fit` needs one pass over the images and no training. The first 2,048 normal
+    images (fewer if they are large) are also scored by cross-validation, that is, by Gaussians of the other images.
+    Scores are relative to the mean of these scores, and the threshold is a quantile of them. If only a few of them are
+    above this quantile, the threshold is the larger one of it and that of a log-normal distribution.
 
     If you train the stack further, fit the detector again.
 
@@ -113,7 +115,7 @@ class AnomalyDetector:
     def _clear(self, contamination: float) -> None:
         self._parts = [_LevelDetector(self.stack, index) for index in self.levels]
         self._count = 0
-        self._held_out = 0
+        self._sampled = 0
         self._contamination = contamination
         self._fingerprint = self.stack.fingerprint(self.levels[-1])
         self._is_fitted = False
@@ -156,13 +158,11 @@ class AnomalyDetector:
             features = [part.features(*values) for part, values in zip(self._parts, inputs, strict=True)]
             for part, values in zip(self._parts, features, strict=True):
                 part.prepare(values.shape[1:])
-            is_held_out = (np.arange(self._count, self._count + len(features[0])) + 1) % HELD_OUT_EVERY == 0
-            left = min(part.most_held_out for part in self._parts) - self._held_out
-            is_held_out &= np.cumsum(is_held_out) <= left
+            left = max(0, min(part.most_sampled for part in self._parts) - self._sampled)
             for part, values in zip(self._parts, features, strict=True):
-                part.add(values, is_held_out)
-            self._count += len(is_held_out)
-            self._held_out += int(is_held_out.sum())
+                part.add(values, left)
+            self._count += len(features[0])
+            self._sampled += min(left, len(features[0]))
         if self._count < FEWEST_IMAGES:
             raise ValueError(
                 f"At least {FEWEST_IMAGES} normal images are needed. Add more with `update`. Received: {self._count}"
@@ -174,7 +174,7 @@ class AnomalyDetector:
         """Fits the Gaussians to the sums, and sets the threshold."""
         for part in self._parts:
             part.finish()
-        scores = np.mean([part.held_out_scores for part in self._parts], axis=0)
+        scores = np.mean([part.sample_scores for part in self._parts], axis=0)
         threshold = float(np.quantile(scores, 1 - self._contamination))
         if len(scores) * self._contamination < FEWEST_ABOVE:  # the quantile is uncertain
             logarithms = np.log(np.maximum(scores, np.finfo(np.float32).tiny))
@@ -323,7 +323,7 @@ class AnomalyDetector:
             raise ValueError("`count` or `contamination` is out of range")
         for index, part in enumerate(self._parts):
             part.restore({name: arrays[f"{name}{index}"] for name in part.STATE})
-        self._held_out = sum(map(len, self._parts[0].held_out))
+        self._sampled = sum(map(len, self._parts[0].sample))
         self._finish()
         self.threshold = float(arrays["threshold"])
 
@@ -421,9 +421,9 @@ class _LevelDetector:
     Attributes:
         sums: sums of the features of normal images.
         window_sums: sums of the features of windows, `None` if windows have one place or take too much memory.
-        held_out: features of held-out images.
-        held_out_distances: their distances `(N, h, w)`.
-        scale: mean of these distances.
+        sample: features of the first images, for the cross-validation.
+        sample_scores: their cross-validated scores.
+        scale: mean of their cross-validated distances.
         is_shared: whether all places have the same Gaussian.
     """
 
@@ -433,12 +433,12 @@ class _LevelDetector:
         self.is_vector = len(self.level.encoding_shape) == 1
         self.sums: FeatureSums | None = None
         self.window_sums: FeatureSums | None = None
-        self.held_out: list[np.ndarray] = []
-        self.held_out_distances = np.empty(0)
+        self.sample: list[np.ndarray] = []
+        self.sample_scores = np.empty(0)
         self.scale = 1.0
         self.is_shared = False
 
-    STATE = ("count", "first", "second", "window_first", "window_second", "held_out", "sizes")
+    STATE = ("count", "first", "second", "window_first", "window_second", "sample", "sizes")
 
     @cached_property
     def network(self) -> keras.Model:
@@ -458,23 +458,23 @@ class _LevelDetector:
             "second": self.sums.second,
             "window_first": np.empty(0) if windows is None else windows.first,
             "window_second": np.empty(0) if windows is None else windows.second,
-            "held_out": np.concatenate([each.reshape(-1, each.shape[-1]) for each in self.held_out]),
-            "sizes": np.array([each.shape[:3] for each in self.held_out]),
+            "sample": np.concatenate([each.reshape(-1, each.shape[-1]) for each in self.sample]),
+            "sizes": np.array([each.shape[:3] for each in self.sample]),
         }
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Sets what `state` returned. Raises `ValueError` if it does not belong to this level."""
-        vectors, sizes = state["held_out"], state["sizes"]
+        vectors, sizes = state["sample"], state["sizes"]
         expected = self.feature_shape
         fits = sizes.ndim == 2 and sizes.shape[1:] == (3,) and sizes.dtype == np.int64 and len(sizes) > 0
         fits = fits and sizes.min() >= 1 and sizes.max() <= len(vectors)
         fits = fits and all(side is None or set(sizes[:, axis]) == {side} for axis, side in enumerate(expected[:2], 1))
         counts = [math.prod(size) for size in sizes.tolist()] if fits else []
         if vectors.dtype != np.float32 or vectors.shape != (sum(counts), expected[-1]) or not counts:
-            raise ValueError("the features of held-out images are not those of this level")
+            raise ValueError("the features of the sample are not those of this level")
         self.prepare((*sizes[0, 1:].tolist(), expected[-1]))
         pieces = np.split(vectors, np.cumsum(counts)[:-1])
-        self.held_out = [piece.reshape(*size, -1) for piece, size in zip(pieces, sizes.tolist(), strict=True)]
+        self.sample = [piece.reshape(*size, -1) for piece, size in zip(pieces, sizes.tolist(), strict=True)]
         sums = [(self.sums, "")] + ([] if self.window_sums is None else [(self.window_sums, "window_")])
         for each, name in sums:
             for array, received in ((each.first, state[f"{name}first"]), (each.second, state[f"{name}second"])):
@@ -500,13 +500,10 @@ class _LevelDetector:
             residuals = np.sqrt(np.square(residuals).mean(axis=1, keepdims=True))
         return np.concatenate([encodings, residuals], axis=1)[:, None, None].astype(np.float32)
 
-    def add(self, features: np.ndarray, is_held_out: np.ndarray) -> None:
-        """Adds the features of normal images, after `prepare`."""
-        if is_held_out.any():
-            self.held_out.append(features[is_held_out])
-        if is_held_out.all():
-            return
-        features = features[~is_held_out]
+    def add(self, features: np.ndarray, sampled: int) -> None:
+        """Adds the features of normal images, after `prepare`. Keeps those of the first `sampled` ones."""
+        if sampled:
+            self.sample.append(features[:sampled])
         self.sums.add(self._by_place(features))
         if self.window_sums is not None:
             self.window_sums.add(_flat(np.asarray(self.windows(features))))
@@ -528,7 +525,7 @@ class _LevelDetector:
         self.has_places = not self.is_open and math.prod(sides) > 1 and _size(sides, features) <= LARGEST_SUMS
         self.sums = FeatureSums(math.prod(sides) if self.has_places else 1, features)
         self.shape = (*[None if self.is_open else side for side in sides], features)
-        self.most_held_out = min(MOST_HELD_OUT, max(FEWEST_IMAGES, HELD_OUT_VALUES // math.prod(shape)))
+        self.most_sampled = min(MOST_SAMPLED, max(FEWEST_IMAGES, SAMPLED_VALUES // math.prod(shape)))
         window = [min(WINDOW, side) for side in sides]
         inner = [side - size + 1 for side, size in zip(sides, window, strict=True)]
         in_window = features * math.prod(window)
@@ -541,32 +538,76 @@ class _LevelDetector:
         return _flat(features) if self.has_places else features.reshape(-1, 1, features.shape[-1])
 
     def finish(self) -> None:
-        """Fits the Gaussians to the sums, and measures the distances of the held-out images."""
-        self.is_shared, whitening = not self.has_places, self.sums.whitening()
-        if self.has_places:
-            held_out = FeatureSums(*self.sums.first.shape)
-            for features in self.held_out:
-                held_out.add(_flat(features))
-            shared = self.sums.of_all_places().whitening()
-            gain = shared.negative_log_likelihood(held_out) - whitening.negative_log_likelihood(held_out)
-            self.is_shared = gain < LEAST_GAIN
-            if self.is_shared:
-                whitening = shared
-        self._build(whitening)
-        distances = [self._distances(features) for features in self.held_out]
+        """Fits the Gaussians to the sums, and scores the sample by cross-validation."""
+        self.is_shared = not self.has_places or self._gain_of_places() < LEAST_GAIN
+        distances = self._cross_validated()
         self.scale = float(np.mean(np.concatenate([each.ravel() for each in distances]), dtype=np.float64)) or 1.0
-        self.held_out_scores = np.concatenate([self.scores(each) for each in distances])
-
-    def _build(self, whitening: Whitening) -> None:
-        """Builds the network from features to distances, and that from distances to maps."""
+        self.sample_scores = np.concatenate([self.scores(each) for each in distances])
         inputs = values = layers.Input(self.shape)
         self.margins = ((0, 0), (0, 0))
-        if self.window_sums is not None and not self.is_shared:
+        if self._has_windows:
             values = self.windows(values)
-            whitening = self.window_sums.whitening()
             self.margins = tuple(((size - 1) // 2, size // 2) for size in self.window)
-        self.scorer = keras.Model(inputs, distance_network(values.shape[1:], whitening)(values))
+        distances = distance_network(values.shape[1:], self._used_sums().whitening())(values)
+        self.scorer = keras.Model(inputs, distances)
         self._compute_distances = compiled(self.scorer)
+
+    @property
+    def _has_windows(self) -> bool:
+        return self.window_sums is not None and not self.is_shared
+
+    def _used_sums(self) -> FeatureSums:
+        """Returns the sums whose Gaussians are used."""
+        if self._has_windows:
+            return self.window_sums
+        return self.sums.of_all_places() if self.is_shared else self.sums
+
+    def _used_vectors(self, features: np.ndarray) -> np.ndarray:
+        """Returns the vectors whose sums are used, `(N, places, D)`, or `(N * places, 1, D)` if places share them."""
+        if self.is_shared:
+            return features.reshape(-1, 1, features.shape[-1])
+        return _flat(np.asarray(self.windows(features))) if self._has_windows else _flat(features)
+
+    def _gain_of_places(self) -> float:
+        """Returns by how much more likely images are with a Gaussian at each place than with one for all places.
+
+        It is cross-validated, in nats per place.
+        """
+        gains = []
+        for fold in self._folds(self.sums):
+            left_out = FeatureSums(*self.sums.first.shape)
+            for features, chosen in zip(self.sample, fold, strict=True):
+                left_out.add(_flat(features[chosen]))
+            others = self.sums.without(left_out)
+            likelihoods = [
+                each.whitening().negative_log_likelihood(left_out) for each in (others.of_all_places(), others)
+            ]
+            gains.append(likelihoods[0] - likelihoods[1])
+        return float(np.mean(gains))
+
+    def _cross_validated(self) -> list[np.ndarray]:
+        """Returns the distances of the sample `(N, places)` from Gaussians of the other images."""
+        sums = self._used_sums()
+        places = [self._used_vectors(features[:1]).size // sums.first.shape[1] for features in self.sample]
+        distances = [np.empty((len(features), count)) for features, count in zip(self.sample, places, strict=True)]
+        for fold in self._folds(sums):
+            vectors = [self._used_vectors(features[chosen]) for features, chosen in zip(self.sample, fold, strict=True)]
+            left_out = FeatureSums(*sums.first.shape)
+            for each in vectors:
+                left_out.add(each)
+            whitening = sums.without(left_out).whitening()
+            for results, each, chosen in zip(distances, vectors, fold, strict=True):
+                results[chosen] = whitening.distances(each).reshape(len(chosen), results.shape[1])
+        return distances
+
+    def _folds(self, sums: FeatureSums) -> Iterator[list[np.ndarray]]:
+        """Yields the indices of the images of a fold in each array of the sample."""
+        places, features = sums.first.shape
+        count = FOLDS if places * features**3 <= LARGEST_WORK else 2
+        firsts = np.cumsum([0, *map(len, self.sample)])
+        numbers = [np.arange(first, first + len(each)) for first, each in zip(firsts, self.sample, strict=False)]
+        for fold in range(count):
+            yield [np.flatnonzero(each % count == fold) for each in numbers]
 
     def _distances(self, features: np.ndarray) -> np.ndarray:
         return np.asarray(self._compute_distances(tf.constant(features)))
@@ -607,7 +648,8 @@ class _LevelDetector:
 
     def scores(self, distances: np.ndarray) -> np.ndarray:
         """Returns the root mean square of the distances of each image, relative to the mean distance."""
-        return np.sqrt(np.square(distances, dtype=np.float64).mean(axis=(1, 2))) / self.scale
+        places = tuple(range(1, distances.ndim))
+        return np.sqrt(np.square(distances, dtype=np.float64).mean(axis=places)) / self.scale
 
     def maps(self, encodings: np.ndarray, inputs: np.ndarray, images: np.ndarray, size: Shape) -> np.ndarray:
         """Returns the distances, relative to their mean, at each pixel of images of a size: `(N, *size)`."""

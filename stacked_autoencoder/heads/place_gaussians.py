@@ -23,6 +23,19 @@ class Whitening(NamedTuple):
     matrix: np.ndarray
     log_determinant: np.ndarray
 
+    def distances(self, vectors: np.ndarray) -> np.ndarray:
+        """Returns the squared Mahalanobis distances of vectors, divided by the number of features.
+
+        Args:
+            vectors: float32 `(N, places, features)`.
+
+        Returns:
+            float32 `(N, places)`.
+        """
+        mean, matrix = self.mean.astype(np.float32), self.matrix.astype(np.float32)
+        by_place = (vectors - mean).transpose(1, 0, 2) @ matrix
+        return np.square(by_place).mean(axis=-1).T
+
     def negative_log_likelihood(self, sums: FeatureSums) -> float:
         """Returns the mean over vectors, without its constant, for vectors of which only sums are known."""
         mean = np.broadcast_to(self.mean, sums.first.shape)
@@ -57,6 +70,13 @@ class FeatureSums:
         by_place = np.ascontiguousarray(vectors.transpose(1, 0, 2), np.float32)
         self.first += by_place.sum(axis=1, dtype=np.float64)
         self.second += by_place.transpose(0, 2, 1) @ by_place
+
+    def without(self, other: FeatureSums) -> FeatureSums:
+        """Returns the sums without those of some of the images."""
+        sums = FeatureSums(*self.first.shape)
+        sums.count = self.count - other.count
+        sums.first, sums.second = self.first - other.first, self.second - other.second
+        return sums
 
     def of_all_places(self) -> FeatureSums:
         """Returns the sums over all places, as one place."""

@@ -72,7 +72,7 @@ def test_normal_images_have_a_score_of_about_1_and_others_more(fitted):
     images = source(200, 2)
     scores = detector.score(images)
     assert (scores.shape, scores.dtype) == ((200,), np.float64)
-    assert 0.5 < np.median(scores) < 1.6
+    assert 0.4 < np.median(scores) < 1.6
     noisy = images + np.random.default_rng(0).normal(size=images.shape).astype(np.float32) * 0.5 * images.std()
     noisy = np.clip(noisy, -1, 1) if images.ndim == 4 else noisy
     anomalies = detector.score(noisy)
@@ -252,17 +252,33 @@ def test_large_encodings_share_a_gaussian_instead_of_taking_much_memory(monkeypa
     assert part.sums.second.size == 9 * 9
 
 
-def test_held_out_images_are_limited(monkeypatch):
-    monkeypatch.setattr(anomaly_detector, "MOST_HELD_OUT", 7)
-    monkeypatch.setattr(anomaly_detector, "FEWEST_IMAGES", 7)
+@pytest.mark.parametrize("folds", [2, 5])
+def test_scores_of_the_sample_are_those_of_a_detector_of_the_other_images(folds, monkeypatch):
+    monkeypatch.setattr(anomaly_detector, "LARGEST_WORK", 0 if folds == 2 else 1 << 40)
+    keras.utils.set_random_seed(0)
+    sae, images = stack(), blobs(150)
+    sae.train(images, epochs=0, verbose=0)
+    whole = AnomalyDetector(sae).fit(images)
+    (part,) = whole._parts
+    is_left_out = np.arange(150) % folds == 1
+    (others,) = AnomalyDetector(sae).fit(images[~is_left_out])._parts
+    assert others.is_shared == part.is_shared
+    scores = AnomalyDetector(sae).fit(images[~is_left_out]).score(images[is_left_out])
+    np.testing.assert_allclose(part.sample_scores[is_left_out] * part.scale, scores * others.scale, rtol=1e-3)
+    assert np.mean(part.sample_scores > whole.threshold) == pytest.approx(0.01, abs=0.01)
+    assert whole.score(blobs(300, seed=9)).mean() == pytest.approx(part.sample_scores.mean(), rel=0.15)
+
+
+def test_the_sample_is_limited(monkeypatch):
+    monkeypatch.setattr(anomaly_detector, "MOST_SAMPLED", 37)
     sae, images = stack(), blobs(200)
     sae.train(images, epochs=0, verbose=0)
     (part,) = AnomalyDetector(sae).fit(images)._parts
-    assert sum(map(len, part.held_out)) == 7
-    assert part.sums.count + sum(map(len, part.held_out)) == 200
+    assert sum(map(len, part.sample)) == len(part.sample_scores) == 37
+    assert part.sums.count == 200
 
 
-@pytest.mark.parametrize("count", [257, 259, 266])  # the last batch has no held-out image, or several
+@pytest.mark.parametrize("count", [256, 257, 266])
 def test_any_number_of_images(count, trained):
     images = blobs(count)
     scores = AnomalyDetector(trained).fit(images).score(images[:3])
@@ -272,13 +288,13 @@ def test_any_number_of_images(count, trained):
     np.testing.assert_allclose(detector.score(images[:3]), scores, rtol=1e-4)
 
 
-def test_all_levels_hold_out_the_same_images(monkeypatch):
-    monkeypatch.setattr(anomaly_detector, "HELD_OUT_VALUES", 25 * 4 * 4 * 9)
+def test_all_levels_have_the_same_sample(monkeypatch):
+    monkeypatch.setattr(anomaly_detector, "SAMPLED_VALUES", 25 * 4 * 4 * 9)
     keras.utils.set_random_seed(0)
     sae, images = stack(n_levels=2), blobs(400)
     sae.train(images, epochs=0, verbose=0)
     detector = AnomalyDetector(sae).fit(images)
-    assert [sum(map(len, part.held_out)) for part in detector._parts] == [25, 25]
+    assert [sum(map(len, part.sample)) for part in detector._parts] == [25, 25]
 
 
 @pytest.mark.parametrize("shape", [(8, 32, 1), (4, 16, 3), (32, 6, 3)])
@@ -383,7 +399,7 @@ def test_the_threshold_does_not_make_a_detector(trained):
 
 
 @pytest.mark.parametrize(
-    "change", ["threshold", "first0", "held_out0", "levels", "count0", "count", "contamination", "sizes0"]
+    "change", ["threshold", "first0", "sample0", "levels", "count0", "count", "contamination", "sizes0"]
 )
 def test_a_damaged_file_raises_an_error(change, trained, tmp_path):
     AnomalyDetector(trained).fit(blobs(40)).save(tmp_path / "detector")
