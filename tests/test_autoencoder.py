@@ -351,6 +351,8 @@ def test_only_documented_names_are_public():
             "train",
             "fine_tune",
             "evaluate",
+            "errors",
+            "error_maps",
             "encode",
             "encode_to",
             "truncated",

@@ -96,7 +96,7 @@ def test_a_budget_below_the_rounding_of_float32_raises_an_error(sae, tmp_path):
     with pytest.raises(ValueError, match=r"No step adds at most.*larger `loss_budget`"):
         sae.encode_to(tmp_path / "store", images, loss_budget=1e-12, verbose=0)
     store = sae.encode_to(tmp_path / "store", images, loss_budget=1e-9, verbose=0)
-    np.testing.assert_allclose(store[:], sae.encode(images), atol=1e-5)
+    np.testing.assert_allclose(store[:], sae.encode(images), atol=1e-3)
 
 
 @pytest.mark.parametrize("budget", [0, -0.1, float("nan"), float("inf"), 1e39, "1%", True])
