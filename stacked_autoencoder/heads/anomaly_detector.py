@@ -82,7 +82,7 @@ class AnomalyDetector:
         ValueError: the stack has not been trained, or a level index is out of range.
 
     Example:
-        >>> sae = Autoencoder(shape=(64, 64, 3), n_out=16)
+        >>> sae = Autoencoder(shape=(64, 64, 3), n_out=12, n_scalings=1)
         >>> sae.train(normal, epochs=0)                     # (N, 64, 64, 3), without anomalies
         >>> detector = heads.AnomalyDetector(sae).fit(normal, contamination=0.01)
         >>> detector.score(images)                          # (M,), about 1 for normal images
