@@ -3,13 +3,15 @@ import json
 import keras
 import numpy as np
 import pytest
-import safetensors
-import webdataset
-import zarr
-from safetensors.numpy import load_file
 
 from stacked_autoencoder import heads
 from tests.conftest import blobs
+
+# They are not installed with the oldest supported versions.
+safetensors = pytest.importorskip("safetensors")
+webdataset = pytest.importorskip("webdataset")
+zarr = pytest.importorskip("zarr")
+load_file = pytest.importorskip("safetensors.numpy").load_file
 
 # WebDataset leaves closing its files to Python.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
