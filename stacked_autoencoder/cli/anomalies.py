@@ -32,7 +32,7 @@ def anomalies(arguments: Namespace, say: Say) -> Result:
 
 def fit(arguments: Namespace, say: Say) -> Result:
     sae = Autoencoder.load(arguments.model)
-    images = pictures_of(arguments.folder, arguments, sae.stack)
+    images = pictures_of(arguments.folder, arguments, sae)
     detector = AnomalyDetector(sae).fit(images, arguments.contamination)
     path = detector.save(arguments.detector)
     say(f"Fitted a detector to {len(images):,} pictures. A score above {detector.threshold:.3g} is an anomaly: {path}")
@@ -49,17 +49,22 @@ def score(arguments: Namespace, say: Say) -> Result:
         for name, picture, value, heat in _scored(detector, images):
             rows.append({"name": name, "score": float(value), "is_anomaly": bool(value > threshold)})
             if heat is not None:
-                shown = as_bytes(picture, detector.stack.value_range)
-                write_png(files[name], heat_map(shown, heat, threshold))
+                pixels = as_bytes(picture, detector.stack.value_range)
+                write_png(files[name], heat_map(pixels, heat, threshold))
             progress.add(1)
     _write_scores(out / SCORES, rows)
-    found = sorted((row for row in rows if row["is_anomaly"]), key=lambda row: -row["score"])
-    say(f"{len(found):,} of {len(rows):,} pictures have a score above {threshold:.3g}: {out / SCORES}")
-    for row in found[:LISTED]:
+    anomalous = sorted((row for row in rows if row["is_anomaly"]), key=lambda row: -row["score"])
+    say(f"{len(anomalous):,} of {len(rows):,} pictures have a score above {threshold:.3g}: {out / SCORES}")
+    for row in anomalous[:LISTED]:
         say(f"  {row['score']:8.3g}  {printable(row['name'])}")
-    if len(found) > LISTED:
-        say(f"  and {len(found) - LISTED:,} more")
-    return {**written(out, len(rows), lambda _: None), "threshold": threshold, "anomalies": len(found), "scores": rows}
+    if len(anomalous) > LISTED:
+        say(f"  and {len(anomalous) - LISTED:,} more")
+    return {
+        **written(out, len(rows), lambda _: None),
+        "threshold": threshold,
+        "anomalies": len(anomalous),
+        "scores": rows,
+    }
 
 
 def _scored(

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 from stacked_autoencoder.data.adapters import Images, as_source
-from stacked_autoencoder.heads.anomaly_features import (
-    distance_network,
-    feature_network,
-    map_network,
-    strides_of,
-    window_network,
-)
-from stacked_autoencoder.heads.place_gaussians import FeatureSums
-from stacked_autoencoder.levels.base import EXACT
-from stacked_autoencoder.levels.inference import compiled
+from stacked_autoencoder.heads.level_detector import FEWEST_IMAGES, LevelDetector
 from stacked_autoencoder.levels.stack import BATCH, Stack
 from stacked_autoencoder.saving.arrays import read_arrays
 from stacked_autoencoder.saving.load import load_stack
@@ -39,18 +27,9 @@ from stacked_autoencoder.utils.images import Shape, fitting, gather, padded_shap
 if TYPE_CHECKING:
     from stacked_autoencoder.autoencoder import Autoencoder
 
-FOLDS = 5  # of the cross-validation
-LARGEST_WORK = 1 << 31  # places * features**3, above which there are only two folds
-SAMPLED_VALUES = 1 << 25  # features that are kept for the cross-validation: 128 MB
-MOST_SAMPLED = 2048  # images
-FEWEST_IMAGES = 20
 LEAST_SIDE = 2  # of encodings; windows reach two places beyond the border
 FEWEST_ABOVE = 5  # scores above a quantile that is used as the threshold
-LEAST_GAIN = 1.0  # nats per place by which a Gaussian at each place must be more likely than one for all
-WINDOW = 3  # side of the windows of a Gaussian at each place
-LARGEST_SUMS = 1 << 25  # numbers in the sums of products: 256 MB
 STACK, STATISTICS, MODEL = "autoencoder", "statistics.npz", "model.keras"  # in a saved folder
-MOST_RESIDUALS = 1024  # errors of a decoded vector that are features of their own
 
 
 class AnomalyDetector:
@@ -113,9 +92,8 @@ class AnomalyDetector:
         self._clear(contamination=0.01)
 
     def _clear(self, contamination: float) -> None:
-        self._parts = [_LevelDetector(self.stack, index) for index in self.levels]
+        self._parts = [LevelDetector(self.stack, index) for index in self.levels]
         self._count = 0
-        self._sampled = 0
         self._contamination = contamination
         self._fingerprint = self.stack.fingerprint(self.levels[-1])
         self._is_fitted = False
@@ -158,11 +136,11 @@ class AnomalyDetector:
             features = [part.features(*values) for part, values in zip(self._parts, inputs, strict=True)]
             for part, values in zip(self._parts, features, strict=True):
                 part.prepare(values.shape[1:])
-            left = max(0, min(part.most_sampled for part in self._parts) - self._sampled)
+            sampled = sum(map(len, self._parts[0].sample))  # the same images at all levels
+            left = max(0, min(part.most_sampled for part in self._parts) - sampled)
             for part, values in zip(self._parts, features, strict=True):
                 part.add(values, left)
             self._count += len(features[0])
-            self._sampled += min(left, len(features[0]))
         if self._count < FEWEST_IMAGES:
             raise ValueError(
                 f"At least {FEWEST_IMAGES} normal images are needed. Add more with `update`. Received: {self._count}"
@@ -196,11 +174,10 @@ class AnomalyDetector:
         Raises:
             ValueError: the detector has not been fitted, or the images don't fit the stack.
         """
-        parts, scores = self._chosen(level), []
+        positions, scores = self._chosen(level), []
         for _, inputs in self._batches(images):
-            scores.append(
-                np.mean([self._parts[index].scores(self._parts[index].distances(*inputs[index])) for index in parts], 0)
-            )
+            of_levels = [(self._parts[position], inputs[position]) for position in positions]
+            scores.append(np.mean([part.scores(part.distances(*values)) for part, values in of_levels], axis=0))
         return np.concatenate(scores) if scores else np.zeros(0)
 
     def score_map(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
@@ -218,8 +195,8 @@ class AnomalyDetector:
             ValueError: the detector has not been fitted, the images don't fit the stack, or the encodings are vectors,
                 which have no places.
         """
-        parts = [index for index in self._chosen(level) if not self._parts[index].is_vector]
-        if not parts:
+        positions = [position for position in self._chosen(level) if self._parts[position].level.is_image]
+        if not positions:
             raise ValueError(
                 "`score_map` needs a level whose encodings have places, such as image-shaped ones. Use `score`, or "
                 "`sae.error_maps(images)`. Received: levels whose encodings are vectors"
@@ -228,8 +205,8 @@ class AnomalyDetector:
         def maps() -> Iterator[np.ndarray]:
             for shape, inputs in self._batches(images):
                 size = padded_shape(shape, self.stack.factor)[:-1]
-                found = [self._parts[index].maps(*inputs[index], size) for index in parts]
-                yield np.mean(found, axis=0)[(..., *(slice(side) for side in shape[:-1]))]
+                of_levels = [self._parts[position].maps(*inputs[position], size) for position in positions]
+                yield np.mean(of_levels, axis=0)[(..., *(slice(side) for side in shape[:-1]))]
 
         return gather(maps())
 
@@ -250,7 +227,7 @@ class AnomalyDetector:
     @property
     def has_maps(self) -> bool:
         """Whether `score_map` is available: whether a level has image-shaped encodings."""
-        return not all(part.is_vector for part in self._parts)
+        return any(part.level.is_image for part in self._parts)
 
     @property
     def model(self) -> keras.Model:
@@ -274,7 +251,7 @@ class AnomalyDetector:
             below = inputs if index == 0 else self.stack.encoder_to(index - 1)(inputs)
             distances = part.connected(below, inputs)
             scores.append(ops.sqrt(ops.mean(ops.square(distances), axis=(1, 2))) / part.scale)
-            if not part.is_vector and None not in inputs.shape[1:]:
+            if part.level.is_image and None not in inputs.shape[1:]:
                 maps.append(part.connected_map(distances, inputs.shape[1:-1]))
         outputs = {"score": _mean(scores)} | ({"map": _mean(maps)} if maps else {})
         return keras.Model(inputs, outputs)
@@ -323,7 +300,6 @@ class AnomalyDetector:
             raise ValueError("`count` or `contamination` is out of range")
         for index, part in enumerate(self._parts):
             part.restore({name: arrays[f"{name}{index}"] for name in part.STATE})
-        self._sampled = sum(map(len, self._parts[0].sample))
         self._finish()
         self.threshold = float(arrays["threshold"])
 
@@ -396,11 +372,11 @@ class AnomalyDetector:
         source = as_source(images, **stack.source_options, finite="images")
         for batch in source.in_order(fitting(BATCH, source.shape), scale=False):
             values = stack.pad(source.values.to_level(batch).numpy())
-            images, found = stack.levels[0].filled(values), {}
+            images, of_levels = stack.levels[0].filled(values), {}
             for index, level in enumerate(stack.levels[: self.levels[-1] + 1]):
                 inputs = level.filled(level.encoder_inputs(values))
                 values = level.encode(inputs)
-                found[index] = values, inputs, images
+                of_levels[index] = values, inputs, images
                 if values.ndim == 4 and min(values.shape[1:3]) < LEAST_SIDE:
                     raise ValueError(
                         f"Images must have at least {LEAST_SIDE} encodings in height and width, which is "
@@ -408,265 +384,8 @@ class AnomalyDetector:
                         "out this level, for example with `AnomalyDetector(sae, levels=[0])`. "
                         f"Received: an image of shape {batch.shape[1:]}"
                     )
-            yield batch.shape[1:], [found[index] for index in self.levels]
-
-
-class _LevelDetector:
-    """The distances of the encodings of one level from Gaussians of normal ones.
-
-    Args:
-        stack: the stack.
-        index: index of the level.
-
-    Attributes:
-        sums: sums of the features of normal images.
-        window_sums: sums of the features of windows, `None` if windows have one place or take too much memory.
-        sample: features of the first images, for the cross-validation.
-        sample_scores: their cross-validated scores.
-        scale: mean of their cross-validated distances.
-        is_shared: whether all places have the same Gaussian.
-    """
-
-    def __init__(self, stack: Stack, index: int) -> None:
-        self.level, self.factor = stack.levels[index], stack.factor_at(index)
-        self.image_shape = stack.levels[0].input_shape
-        self.is_vector = len(self.level.encoding_shape) == 1
-        self.sums: FeatureSums | None = None
-        self.window_sums: FeatureSums | None = None
-        self.sample: list[np.ndarray] = []
-        self.sample_scores = np.empty(0)
-        self.scale = 1.0
-        self.is_shared = False
-
-    STATE = ("count", "first", "second", "window_first", "window_second", "sample", "sizes")
-
-    @cached_property
-    def network(self) -> keras.Model:
-        scale = float(np.mean(self.level.std))
-        return feature_network(self.level.encoding_shape, self.image_shape, self.level.linear_code, self.factor, scale)
-
-    @cached_property
-    def _compute_features(self) -> Callable[..., tf.Tensor]:
-        return compiled(self.network)
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Returns what is known of normal images as arrays; empty arrays without windows."""
-        windows = self.window_sums
-        return {
-            "count": np.array(self.sums.count),
-            "first": self.sums.first,
-            "second": self.sums.second,
-            "window_first": np.empty(0) if windows is None else windows.first,
-            "window_second": np.empty(0) if windows is None else windows.second,
-            "sample": np.concatenate([each.reshape(-1, each.shape[-1]) for each in self.sample]),
-            "sizes": np.array([each.shape[:3] for each in self.sample]),
-        }
-
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Sets what `state` returned. Raises `ValueError` if it does not belong to this level."""
-        vectors, sizes = state["sample"], state["sizes"]
-        expected = self.feature_shape
-        fits = sizes.ndim == 2 and sizes.shape[1:] == (3,) and sizes.dtype == np.int64 and len(sizes) > 0
-        fits = fits and sizes.min() >= 1 and sizes.max() <= len(vectors)
-        fits = fits and all(side is None or set(sizes[:, axis]) == {side} for axis, side in enumerate(expected[:2], 1))
-        counts = [math.prod(size) for size in sizes.tolist()] if fits else []
-        if vectors.dtype != np.float32 or vectors.shape != (sum(counts), expected[-1]) or not counts:
-            raise ValueError("the features of the sample are not those of this level")
-        self.prepare((*sizes[0, 1:].tolist(), expected[-1]))
-        pieces = np.split(vectors, np.cumsum(counts)[:-1])
-        self.sample = [piece.reshape(*size, -1) for piece, size in zip(pieces, sizes.tolist(), strict=True)]
-        sums = [(self.sums, "")] + ([] if self.window_sums is None else [(self.window_sums, "window_")])
-        for each, name in sums:
-            for array, received in ((each.first, state[f"{name}first"]), (each.second, state[f"{name}second"])):
-                if received.shape != array.shape or received.dtype != np.float64:
-                    raise ValueError("the sums have other shapes than those of this level")
-                array[...] = received
-            each.count = int(state["count"])
-            if each.count < 1:
-                raise ValueError("the sums have no images")
-
-    def features(self, encodings: np.ndarray, inputs: np.ndarray, images: np.ndarray) -> np.ndarray:
-        """Returns feature vectors, float32 `(N, h, w, D)`.
-
-        Args:
-            encodings: encodings of this level.
-            inputs: what they encode.
-            images: the input of level 0.
-        """
-        if not self.is_vector:
-            return np.asarray(self._compute_features(tf.constant(encodings), tf.constant(images)))
-        residuals = (self.level.decode(encodings) - inputs).reshape(len(inputs), -1)
-        if residuals.shape[1] > MOST_RESIDUALS:
-            residuals = np.sqrt(np.square(residuals).mean(axis=1, keepdims=True))
-        return np.concatenate([encodings, residuals], axis=1)[:, None, None].astype(np.float32)
-
-    def add(self, features: np.ndarray, sampled: int) -> None:
-        """Adds the features of normal images, after `prepare`. Keeps those of the first `sampled` ones."""
-        if sampled:
-            self.sample.append(features[:sampled])
-        self.sums.add(self._by_place(features))
-        if self.window_sums is not None:
-            self.window_sums.add(_flat(np.asarray(self.windows(features))))
-
-    @property
-    def feature_shape(self) -> Shape:
-        """Shape of the features of an image, `(h, w, D)`, with `None` for open sides."""
-        if not self.is_vector:
-            return self.network.output_shape[1:]
-        residuals = math.prod(self.level.input_shape)
-        return (1, 1, self.level.encoding_shape[0] + (residuals if residuals <= MOST_RESIDUALS else 1))
-
-    def prepare(self, shape: Shape) -> None:
-        """Creates empty sums for features of a shape `(h, w, D)`, in the first call."""
-        if self.sums is not None:
-            return
-        *sides, features = shape
-        self.is_open = None in self.level.encoding_shape
-        self.has_places = not self.is_open and math.prod(sides) > 1 and _size(sides, features) <= LARGEST_SUMS
-        self.sums = FeatureSums(math.prod(sides) if self.has_places else 1, features)
-        self.shape = (*[None if self.is_open else side for side in sides], features)
-        self.most_sampled = min(MOST_SAMPLED, max(FEWEST_IMAGES, SAMPLED_VALUES // math.prod(shape)))
-        window = [min(WINDOW, side) for side in sides]
-        inner = [side - size + 1 for side, size in zip(sides, window, strict=True)]
-        in_window = features * math.prod(window)
-        if self.has_places and in_window > features and _size(inner, in_window) <= LARGEST_SUMS:
-            self.window = window
-            self.windows = window_network(self.shape, window)
-            self.window_sums = FeatureSums(math.prod(inner), in_window)
-
-    def _by_place(self, features: np.ndarray) -> np.ndarray:
-        return _flat(features) if self.has_places else features.reshape(-1, 1, features.shape[-1])
-
-    def finish(self) -> None:
-        """Fits the Gaussians to the sums, and scores the sample by cross-validation."""
-        self.is_shared = not self.has_places or self._gain_of_places() < LEAST_GAIN
-        distances = self._cross_validated()
-        self.scale = float(np.mean(np.concatenate([each.ravel() for each in distances]), dtype=np.float64)) or 1.0
-        self.sample_scores = np.concatenate([self.scores(each) for each in distances])
-        inputs = values = layers.Input(self.shape)
-        self.margins = ((0, 0), (0, 0))
-        if self._has_windows:
-            values = self.windows(values)
-            self.margins = tuple(((size - 1) // 2, size // 2) for size in self.window)
-        distances = distance_network(values.shape[1:], self._used_sums().whitening())(values)
-        self.scorer = keras.Model(inputs, distances)
-        self._compute_distances = compiled(self.scorer)
-
-    @property
-    def _has_windows(self) -> bool:
-        return self.window_sums is not None and not self.is_shared
-
-    def _used_sums(self) -> FeatureSums:
-        """Returns the sums whose Gaussians are used."""
-        if self._has_windows:
-            return self.window_sums
-        return self.sums.of_all_places() if self.is_shared else self.sums
-
-    def _used_vectors(self, features: np.ndarray) -> np.ndarray:
-        """Returns the vectors whose sums are used, `(N, places, D)`, or `(N * places, 1, D)` if places share them."""
-        if self.is_shared:
-            return features.reshape(-1, 1, features.shape[-1])
-        return _flat(np.asarray(self.windows(features))) if self._has_windows else _flat(features)
-
-    def _gain_of_places(self) -> float:
-        """Returns by how much more likely images are with a Gaussian at each place than with one for all places.
-
-        It is cross-validated, in nats per place.
-        """
-        gains = []
-        for fold in self._folds(self.sums):
-            left_out = FeatureSums(*self.sums.first.shape)
-            for features, chosen in zip(self.sample, fold, strict=True):
-                left_out.add(_flat(features[chosen]))
-            others = self.sums.without(left_out)
-            likelihoods = [
-                each.whitening().negative_log_likelihood(left_out) for each in (others.of_all_places(), others)
-            ]
-            gains.append(likelihoods[0] - likelihoods[1])
-        return float(np.mean(gains))
-
-    def _cross_validated(self) -> list[np.ndarray]:
-        """Returns the distances of the sample `(N, places)` from Gaussians of the other images."""
-        sums = self._used_sums()
-        places = [self._used_vectors(features[:1]).size // sums.first.shape[1] for features in self.sample]
-        distances = [np.empty((len(features), count)) for features, count in zip(self.sample, places, strict=True)]
-        for fold in self._folds(sums):
-            vectors = [self._used_vectors(features[chosen]) for features, chosen in zip(self.sample, fold, strict=True)]
-            left_out = FeatureSums(*sums.first.shape)
-            for each in vectors:
-                left_out.add(each)
-            whitening = sums.without(left_out).whitening()
-            for results, each, chosen in zip(distances, vectors, fold, strict=True):
-                results[chosen] = whitening.distances(each).reshape(len(chosen), results.shape[1])
-        return distances
-
-    def _folds(self, sums: FeatureSums) -> Iterator[list[np.ndarray]]:
-        """Yields the indices of the images of a fold in each array of the sample."""
-        places, features = sums.first.shape
-        count = FOLDS if places * features**3 <= LARGEST_WORK else 2
-        firsts = np.cumsum([0, *map(len, self.sample)])
-        numbers = [np.arange(first, first + len(each)) for first, each in zip(firsts, self.sample, strict=False)]
-        for fold in range(count):
-            yield [np.flatnonzero(each % count == fold) for each in numbers]
-
-    def _distances(self, features: np.ndarray) -> np.ndarray:
-        return np.asarray(self._compute_distances(tf.constant(features)))
-
-    def distances(self, encodings: np.ndarray, inputs: np.ndarray, images: np.ndarray) -> np.ndarray:
-        """Returns the distances of the places of each image, `(N, h, w)`; the arguments are those of `features`."""
-        return self._distances(self.features(encodings, inputs, images))
-
-    def connected(self, inputs: keras.KerasTensor, images: keras.KerasTensor) -> keras.KerasTensor:
-        """Returns the distances as a function of the inputs of the level and of the images, in a Keras model."""
-        encodings = self.level.encoder(inputs)
-        if not self.is_vector:
-            return self.scorer(self.network([encodings, images]))
-        residuals = ops.subtract(self.level.decoder(encodings), inputs)
-        residuals = layers.Reshape((math.prod(inputs.shape[1:]),), dtype=EXACT)(residuals)
-        if residuals.shape[1] > MOST_RESIDUALS:
-            residuals = ops.sqrt(ops.mean(ops.square(residuals), axis=1, keepdims=True))
-        values = layers.Concatenate(dtype=EXACT)([encodings, residuals])
-        return self.scorer(layers.Reshape((1, 1, values.shape[1]), dtype=EXACT)(values))
-
-    def connected_map(self, distances: keras.KerasTensor, size: Shape) -> keras.KerasTensor:
-        """Returns a map as a function of distances, in a Keras model for images of a size."""
-        network = map_network(distances.shape[1:], self.margins, self._step(self.level.encoding_shape[:-1], size))
-        values = network(distances) / self.scale
-        return values[:, : size[0], : size[1]]
-
-    def _step(self, sides: Shape, size: Shape) -> tuple[int, int]:
-        """Returns the pixels between neighbouring feature vectors of encodings of images of a size."""
-        factors = [
-            self.factor if None in (pixels, side) else -(-pixels // side)
-            for pixels, side in zip(size, sides, strict=True)
-        ]
-        rows, columns = (
-            factor * stride
-            for factor, stride in zip((*factors, 1)[:2], strides_of(self.level.encoding_shape), strict=True)
-        )
-        return rows, columns
-
-    def scores(self, distances: np.ndarray) -> np.ndarray:
-        """Returns the root mean square of the distances of each image, relative to the mean distance."""
-        places = tuple(range(1, distances.ndim))
-        return np.sqrt(np.square(distances, dtype=np.float64).mean(axis=places)) / self.scale
-
-    def maps(self, encodings: np.ndarray, inputs: np.ndarray, images: np.ndarray, size: Shape) -> np.ndarray:
-        """Returns the distances, relative to their mean, at each pixel of images of a size: `(N, *size)`."""
-        distances = self.distances(encodings, inputs, images)
-        network = map_network(distances.shape[1:], self.margins, self._step(encodings.shape[1:-1], size))
-        return np.asarray(network(distances, training=False))[:, : size[0], : size[1]] / np.float32(self.scale)
+            yield batch.shape[1:], [of_levels[index] for index in self.levels]
 
 
 def _mean(values: list[keras.KerasTensor]) -> keras.KerasTensor:
     return sum(values[1:], values[0]) / len(values)
-
-
-def _flat(features: np.ndarray) -> np.ndarray:
-    """Returns features `(N, h, w, D)` as `(N, h * w, D)`."""
-    return features.reshape(len(features), math.prod(features.shape[1:3]), features.shape[-1])
-
-
-def _size(sides: Sequence[int], features: int) -> int:
-    """Returns how many numbers the sums of products of features at these places have."""
-    return math.prod(sides) * features**2

@@ -10,7 +10,7 @@ Reference:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import lru_cache
 
 import keras
 import numpy as np
@@ -51,7 +51,7 @@ def feature_network(
     parts.set_weights([np.concatenate([np.eye(channels), -np.eye(channels)], axis=1)])
     errors = _squared_errors(images, code, factor)
     pool, strides = _pools(encoding_shape)
-    # Windows at the border have as many values as others, so that their means vary as little.
+    # Images are extended by reflection. Otherwise, windows at the border would average fewer values than other windows.
     margins = [((size - 1) // 2, size // 2) for size in pool]
     means = [
         layers.AveragePooling2D(pool, strides, "valid", dtype=EXACT)(
@@ -126,7 +126,8 @@ def distance_network(shape: Shape, whitening: Whitening) -> keras.Model:
     return keras.Model(inputs, ops.mean(ops.square(values), axis=-1))
 
 
-def map_network(shape: Shape, margins: Sequence[tuple[int, int]], step: tuple[int, int]) -> keras.Model:
+@lru_cache(maxsize=16)  # building it takes longer than applying it to one image
+def map_network(shape: Shape, margins: tuple[tuple[int, int], ...], step: tuple[int, int]) -> keras.Model:
     """Returns a network from distances `(N, h, w)` to smooth maps on the pixels, `(N, H, W)`.
 
     Args:

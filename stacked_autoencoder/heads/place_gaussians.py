@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -63,6 +64,14 @@ class FeatureSums:
         self.count = 0
         self.first = np.zeros((places, features))
         self.second = np.zeros((places, features, features))
+
+    @classmethod
+    def of(cls, arrays: Sequence[np.ndarray]) -> FeatureSums:
+        """Returns the sums of arrays of vectors, each float32 `(N, places, features)`."""
+        sums = cls(*arrays[0].shape[1:])
+        for vectors in arrays:
+            sums.add(vectors)
+        return sums
 
     def add(self, vectors: np.ndarray) -> None:
         """Adds the vectors of images, float32 `(N, places, features)`."""

@@ -54,8 +54,8 @@ def errors(stack: Stack, images: Images, targets: Images | None = None) -> np.nd
 def error_maps(stack: Stack, images: Images, targets: Images | None = None) -> np.ndarray | list[np.ndarray]:
     """Returns the mean squared error at each place; `Autoencoder.error_maps` documents it."""
     is_vector = len(stack.shape) == 1
-    found = _squared_errors(stack, images, targets)
-    return gather(values if is_vector else _means(values, (-1,)) for values in found)
+    batches = _squared_errors(stack, images, targets)
+    return gather(errors if is_vector else _means(errors, (-1,)) for errors in batches)
 
 
 def _squared_errors(stack: Stack, images: Images, targets: Images | None) -> Iterator[np.ndarray]:

@@ -83,7 +83,8 @@ def test_a_detector_without_maps_writes_scores_only(folders):
     ],
 )
 def test_mistakes_are_reported_in_one_line(words, message, folders, capsys):
-    assert run("anomalies", *(word.format(folders) for word in words)) == 1
+    arguments = [word.format(folders) for word in words]  # {} is the folder of all files
+    assert run("anomalies", *arguments) == 1
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, ImageFolder, LoadError, SequenceLevel
-from stacked_autoencoder.heads import AnomalyDetector, anomaly_detector
+from stacked_autoencoder.heads import AnomalyDetector, level_detector
 from stacked_autoencoder.heads.place_gaussians import FeatureSums
 from tests.conftest import blobs, bow, waves
 
@@ -89,7 +89,7 @@ def test_the_model_gives_the_same_scores(fitted, tmp_path):
     model = keras.models.load_model(tmp_path / "detector" / "model.keras")
     result = model.predict(detector.stack.pad(images), verbose=0)
     np.testing.assert_allclose(result["score"], detector.score(images), rtol=2e-3)
-    has_map = None not in detector.stack.shape and not all(part.is_vector for part in detector._parts)
+    has_map = None not in detector.stack.shape and detector.has_maps
     assert ("map" in result) == has_map
     if "map" in result:
         maps = detector.score_map(images)
@@ -244,7 +244,7 @@ def test_sums_have_the_mean_and_the_covariance():
 
 def test_large_encodings_share_a_gaussian_instead_of_taking_much_memory(monkeypatch):
     keras.utils.set_random_seed(0)
-    monkeypatch.setattr(anomaly_detector, "LARGEST_SUMS", 500)
+    monkeypatch.setattr(level_detector, "LARGEST_SUMS", 500)
     sae, images = stack(), blobs(60)
     sae.train(images, epochs=0, verbose=0)
     (part,) = AnomalyDetector(sae).fit(images)._parts
@@ -254,7 +254,7 @@ def test_large_encodings_share_a_gaussian_instead_of_taking_much_memory(monkeypa
 
 @pytest.mark.parametrize("folds", [2, 5])
 def test_scores_of_the_sample_are_those_of_a_detector_of_the_other_images(folds, monkeypatch):
-    monkeypatch.setattr(anomaly_detector, "LARGEST_WORK", 0 if folds == 2 else 1 << 40)
+    monkeypatch.setattr(level_detector, "LARGEST_WORK", 0 if folds == 2 else 1 << 40)
     keras.utils.set_random_seed(0)
     sae, images = stack(), blobs(150)
     sae.train(images, epochs=0, verbose=0)
@@ -270,7 +270,7 @@ def test_scores_of_the_sample_are_those_of_a_detector_of_the_other_images(folds,
 
 
 def test_the_sample_is_limited(monkeypatch):
-    monkeypatch.setattr(anomaly_detector, "MOST_SAMPLED", 37)
+    monkeypatch.setattr(level_detector, "MOST_SAMPLED", 37)
     sae, images = stack(), blobs(200)
     sae.train(images, epochs=0, verbose=0)
     (part,) = AnomalyDetector(sae).fit(images)._parts
@@ -289,7 +289,7 @@ def test_any_number_of_images(count, trained):
 
 
 def test_all_levels_have_the_same_sample(monkeypatch):
-    monkeypatch.setattr(anomaly_detector, "SAMPLED_VALUES", 25 * 4 * 4 * 9)
+    monkeypatch.setattr(level_detector, "SAMPLED_VALUES", 25 * 4 * 4 * 9)
     keras.utils.set_random_seed(0)
     sae, images = stack(n_levels=2), blobs(400)
     sae.train(images, epochs=0, verbose=0)

@@ -84,7 +84,7 @@ def test_a_loss_of_zero_has_no_share():
 def test_a_loss_of_rounding_errors_has_no_share(tmp_path):
     keras.utils.set_random_seed(0)
     images = blobs(40, channels=1)
-    sae = Autoencoder(shape=(16, 16, 1), n_scalings=1, size=8, n_out=4)  # as many values as pixels
+    sae = Autoencoder(shape=(16, 16, 1), n_scalings=1, size=8, n_out=4)  # nothing is lost: as many values as the images
     sae.train(images, epochs=0, verbose=0)
     with pytest.raises(ValueError, match="is 0, apart from rounding"):
         sae.encode_to(tmp_path / "store", images, loss_budget=0.01, verbose=0)
