@@ -1,6 +1,5 @@
 import copy
 import hashlib
-import multiprocessing
 import pickle
 
 import keras
@@ -370,11 +369,6 @@ def test_only_documented_names_are_public():
 # === Copies ===
 
 
-def encoded(sae, store, images):
-    """Runs in another process."""
-    return sae.encode(images), store[3]
-
-
 def test_a_stack_of_several_levels_can_be_copied_and_pickled(trained, held_out):
     sae, _ = trained
     encodings, budget = sae.encode(held_out), sae.evaluate(held_out, return_dict=True)
@@ -385,14 +379,3 @@ def test_a_stack_of_several_levels_can_be_copied_and_pickled(trained, held_out):
         assert (again.save_path, again.value_range, again.shape) == (sae.save_path, sae.value_range, sae.shape)
         again.add(DenseLevel(3))
         assert len(sae.levels) == 2
-
-
-@pytest.mark.slow
-def test_a_stack_and_a_store_can_be_sent_to_spawned_processes(trained, held_out, tmp_path):
-    sae, _ = trained
-    store = sae.encode_to(tmp_path / "store", held_out, dtype="float32", verbose=0)
-    expected, fourth = sae.encode(held_out), store[3]
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        encodings, read = pool.apply(encoded, (sae, store, held_out))
-    np.testing.assert_allclose(encodings, expected, atol=1e-6)
-    np.testing.assert_array_equal(read, fourth)

@@ -33,7 +33,7 @@ def anomalies(arguments: Namespace, say: Say) -> Result:
 def fit(arguments: Namespace, say: Say) -> Result:
     sae = Autoencoder.load(arguments.model)
     images = pictures_of(arguments.folder, arguments, sae)
-    detector = AnomalyDetector(sae).fit(images, arguments.contamination)
+    detector = AnomalyDetector(sae).fit(images, arguments.contamination, verbose=int(shows_progress(arguments)))
     path = detector.save(arguments.detector)
     say(f"Fitted a detector to {len(images):,} pictures. A score above {detector.threshold:.3g} is an anomaly: {path}")
     return {"detector": str(path), "pictures": len(images), "threshold": detector.threshold}
@@ -74,8 +74,10 @@ def _scored(
     for block in as_source(images, **detector.stack.source_options, finite="images").blocks(BATCH):
         results = []  # `block.names` leaves out unreadable pictures after they have been read
         for batch in block.batches(BATCH):
-            maps = detector.score_map(batch) if detector.has_maps else [None] * len(batch)
-            results += zip(batch, detector.score(batch), maps, strict=True)
+            if detector.has_maps:
+                results += zip(batch, *detector.score_and_map(batch), strict=True)
+            else:
+                results += zip(batch, detector.score(batch), [None] * len(batch), strict=True)
         for name, result in zip(block.names, results, strict=True):
             yield (name, *result)
 

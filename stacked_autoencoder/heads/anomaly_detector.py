@@ -10,24 +10,33 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-from keras import ops
 
-from stacked_autoencoder.data.adapters import Images, as_source
-from stacked_autoencoder.heads.level_detector import FEWEST_IMAGES, LevelDetector
-from stacked_autoencoder.levels.stack import BATCH, Stack
+from stacked_autoencoder.data.adapters import Images
+from stacked_autoencoder.data.source import Source
+from stacked_autoencoder.heads.detector_inputs import (
+    FeaturesByLevel,
+    encoder_inputs,
+    features_of,
+    level_of_store,
+    source_of,
+    store_of,
+)
+from stacked_autoencoder.heads.gaussian_detector import FEWEST_IMAGES
+from stacked_autoencoder.heads.level_detector import LevelDetector, places_of
+from stacked_autoencoder.levels.stack import Stack
 from stacked_autoencoder.saving.arrays import read_arrays
 from stacked_autoencoder.saving.load import load_stack
 from stacked_autoencoder.saving.save import save_stack
 from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.checks import is_number
+from stacked_autoencoder.utils.console import Progress
 from stacked_autoencoder.utils.errors import LoadError, printable
 from stacked_autoencoder.utils.files import expanded, is_regular, write_folder
-from stacked_autoencoder.utils.images import Shape, fitting, gather, padded_shape
+from stacked_autoencoder.utils.images import Shape, gather, padded_shape
 
 if TYPE_CHECKING:
     from stacked_autoencoder.autoencoder import Autoencoder
 
-LEAST_SIDE = 2  # of encodings; windows reach two places beyond the border
 FEWEST_ABOVE = 5  # scores above a quantile that is used as the threshold
 STACK, STATISTICS, MODEL = "autoencoder", "statistics.npz", "model.keras"  # in a saved folder
 
@@ -39,14 +48,16 @@ class AnomalyDetector:
     image-shaped encodings, it averages the magnitudes of the features over small windows, and measures their squared
     Mahalanobis distance from the Gaussian of normal images at the same place. If places are interchangeable, as in
     textures, all places share one Gaussian. The detector chooses between both by cross-validated likelihood. For
-    encodings that are vectors, it uses one Gaussian of the encodings and of the errors of the decoder.
+    encodings that are vectors, it uses one Gaussian of the encodings and of the errors of the decoder. For encodings
+    that are sequences, it does so at each step.
 
     All of this has a closed form, so `fit` needs one pass over the images and no training. The first 2,048 normal
     images (fewer if they are large) are also scored by cross-validation, that is, by Gaussians of the other images.
     Scores are relative to the mean of these scores, and the threshold is a quantile of them. If only a few of them are
     above this quantile, the threshold is the larger one of it and that of a log-normal distribution.
 
-    If you train the stack further, fit the detector again.
+    If you train the stack further, fit the detector again. If the sides of the stack are open, large images are
+    processed tile by tile, with the same results.
 
     Args:
         sae: the trained Autoencoder. `train(normal, epochs=0)`, which is PCA, is often sufficient.
@@ -78,33 +89,42 @@ class AnomalyDetector:
     def _set_up(self, stack: Stack, levels: list[int]) -> None:
         self.stack, self.levels = stack, levels
         for index in self.levels:
-            level = self.stack.levels[index]
-            if level.mean is None:
+            if self.stack.levels[index].mean is None:
                 raise ValueError(
                     "`sae` must be trained first. `sae.train(normal, epochs=0)` takes seconds. Received: level "
                     f"{index}, which has not been trained"
                 )
-            if level.linear_code is None and level.is_image:
-                raise ValueError(
-                    "The detector uses PCA of the images, which is not known for a level that was trained on a store. "
-                    f"Choose other `levels`, such as `levels=[0]`, or train on images. Received: level {index}"
-                )
         self._clear(contamination=0.01)
 
     def _clear(self, contamination: float) -> None:
-        self._parts = [LevelDetector(self.stack, index) for index in self.levels]
+        self._parts: dict[int, LevelDetector] = {}  # by level index, once it is known whether images or a store follow
         self._count = 0
         self._contamination = contamination
         self._fingerprint = self.stack.fingerprint(self.levels[-1])
         self._is_fitted = False
         self.threshold: float | None = None
 
-    def fit(self, normal: Images, contamination: float = 0.01) -> AnomalyDetector:
+    def _start(self, uses_errors: bool) -> None:
+        """Creates the detectors of the levels, without normal images."""
+        for index in self.levels:
+            level = self.stack.levels[index]
+            if uses_errors and level.is_image and level.linear_code is None:
+                raise ValueError(
+                    "The detector compares images with their PCA, which is not known for a level that was trained on a "
+                    "store. Pass a store of encodings of this level, `sae.encode_to(path, normal)`, choose other "
+                    f"`levels`, such as `levels=[0]`, or train on images. Received: level {index}"
+                )
+        self._uses_errors = uses_errors
+        self._parts = {index: LevelDetector(self.stack, index, uses_errors) for index in self.levels}
+
+    def fit(self, normal: Images, contamination: float = 0.01, verbose: int = 0) -> AnomalyDetector:
         """Fits the Gaussians to normal images, and sets the threshold.
 
         Args:
-            normal: normal images, in any form that `train` accepts, at least 20.
+            normal: normal images, in any form that `train` accepts, at least 10. An `EncodingStore` of this stack is
+                accepted, too: the detector then compares encodings only, and no errors of the reconstruction.
             contamination: share of normal images with a score above the threshold, above 0 and below 1.
+            verbose: 0 prints nothing, 1 shows a progress bar.
 
         Returns:
             The detector.
@@ -117,30 +137,35 @@ class AnomalyDetector:
                 f"`contamination` must be a number between 0 and 1, such as 0.01. Received: {contamination!r}"
             )
         self._clear(float(contamination))
-        return self.update(normal)
+        return self.update(normal, verbose)
 
-    def update(self, normal: Images) -> AnomalyDetector:
+    def update(self, normal: Images, verbose: int = 0) -> AnomalyDetector:
         """Adds more normal images and sets the threshold again, as `fit` with all images in this order does.
 
         Args:
-            normal: normal images, in any form that `train` accepts.
+            normal: normal images, as in `fit`.
+            verbose: as in `fit`.
 
         Returns:
             The detector.
 
         Raises:
-            ValueError: the images don't fit the stack, or there are fewer than 20 together with those of earlier calls.
+            ValueError: the images don't fit the stack, or there are fewer than 10 together with those of earlier calls.
         """
         self._check_stack()
-        for _, inputs in self._batches(normal):
-            features = [part.features(*values) for part, values in zip(self._parts, inputs, strict=True)]
-            for part, values in zip(self._parts, features, strict=True):
-                part.prepare(values.shape[1:])
-            sampled = sum(map(len, self._parts[0].sample))  # the same images at all levels
-            left = max(0, min(part.most_sampled for part in self._parts) - sampled)
-            for part, values in zip(self._parts, features, strict=True):
-                part.add(values, left)
-            self._count += len(features[0])
+        if not self._parts:
+            self._start(uses_errors=store_of(normal) is None)
+        source = self._source(normal)
+        with Progress(source.count(), verbose) as progress:
+            for _, by_level in features_of(self.stack, self._parts, source):
+                pairs = [(self._parts[index], features) for index, features in by_level.items()]
+                count = len(pairs[0][1].features)
+                most = min(part.most_sampled(features) for part, features in pairs)
+                left = max(0, most - self._parts[self.levels[0]].sampled)  # the same images at all levels
+                for part, features in pairs:
+                    part.add(features, left)
+                self._count += count
+                progress.add(count)
         if self._count < FEWEST_IMAGES:
             raise ValueError(
                 f"At least {FEWEST_IMAGES} normal images are needed. Add more with `update`. Received: {self._count}"
@@ -150,9 +175,9 @@ class AnomalyDetector:
 
     def _finish(self) -> None:
         """Fits the Gaussians to the sums, and sets the threshold."""
-        for part in self._parts:
+        for part in self._parts.values():
             part.finish()
-        scores = np.mean([part.sample_scores for part in self._parts], axis=0)
+        scores = np.mean([part.gaussians.sample_scores for part in self._parts.values()], axis=0)
         threshold = float(np.quantile(scores, 1 - self._contamination))
         if len(scores) * self._contamination < FEWEST_ABOVE:  # the quantile is uncertain
             logarithms = np.log(np.maximum(scores, np.finfo(np.float32).tiny))
@@ -165,7 +190,7 @@ class AnomalyDetector:
         """Returns how unlike normal images each image is.
 
         Args:
-            images: images, in any form that `train` accepts.
+            images: images, in any form that `train` accepts. If the detector was fitted to a store, also a store.
             level: index of a level to use alone; by default the mean over all `levels` of the detector.
 
         Returns:
@@ -174,41 +199,66 @@ class AnomalyDetector:
         Raises:
             ValueError: the detector has not been fitted, or the images don't fit the stack.
         """
-        positions, scores = self._chosen(level), []
-        for _, inputs in self._batches(images):
-            of_levels = [(self._parts[position], inputs[position]) for position in positions]
-            scores.append(np.mean([part.scores(part.distances(*values)) for part, values in of_levels], axis=0))
+        parts = self._chosen(level)
+        scores = [
+            np.mean([part.scores(by_level[index]) for index, part in parts.items()], axis=0)
+            for _, by_level in self._features(images, parts)
+        ]
         return np.concatenate(scores) if scores else np.zeros(0)
 
     def score_map(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
-        """Returns how unlike normal images each image is at each pixel.
+        """Returns how unlike normal images each image is at each pixel, each step or each column.
+
+        Encodings with height and width are compared at each place. For a stack whose encodings are all vectors, the
+        map compares the errors of the reconstruction instead.
 
         Args:
-            images: images, in any form that `train` accepts.
-            level: index of a level to use alone; by default the mean over all `levels` of the detector that have
-                image-shaped encodings.
+            images: images, as in `score`.
+            level: index of a level to use alone; by default the mean over all `levels` of the detector that have maps.
 
         Returns:
-            `(N, H, W)` float32, about 1 where an image is normal. A list of arrays if the sizes of the images differ.
+            float32, about 1 where an image is normal: `(N, H, W)` for images, `(N, timesteps)` for sequences, and
+            `(N, features)` for vectors. A list of arrays if the sizes of the images differ. Maps of a store have the
+            size of the padded images if the sides of the stack are open.
 
         Raises:
-            ValueError: the detector has not been fitted, the images don't fit the stack, or the encodings are vectors,
-                which have no places.
+            ValueError: the detector has not been fitted, the images don't fit the stack, or there is no map.
         """
-        positions = [position for position in self._chosen(level) if self._parts[position].level.is_image]
-        if not positions:
+        parts = self._with_maps(self._chosen(level))
+        return gather(self._maps(shape, by_level, parts) for shape, by_level in self._features(images, parts))
+
+    def score_and_map(self, images: Images) -> tuple[np.ndarray, np.ndarray | list[np.ndarray]]:
+        """Returns what `score` and `score_map` return, and encodes the images only once.
+
+        Args:
+            images: images, as in `score`.
+
+        Raises:
+            ValueError: as in `score_map`.
+        """
+        parts = self._chosen(None)
+        with_maps, scores, maps = self._with_maps(parts), [], []
+        for shape, by_level in self._features(images, parts):
+            scores.append(np.mean([part.scores(by_level[index]) for index, part in parts.items()], axis=0))
+            maps.append(self._maps(shape, by_level, with_maps))
+        return (np.concatenate(scores) if scores else np.zeros(0)), gather(iter(maps))
+
+    def _with_maps(self, parts: dict[int, LevelDetector]) -> dict[int, LevelDetector]:
+        """Returns those of the levels that have maps."""
+        with_maps = {index: part for index, part in parts.items() if part.has_map}
+        if not with_maps:
             raise ValueError(
                 "`score_map` needs a level whose encodings have places, such as image-shaped ones. Use `score`, or "
-                "`sae.error_maps(images)`. Received: levels whose encodings are vectors"
+                f"`sae.error_maps(images)`. Received: level {', '.join(map(str, parts))}, whose encodings are vectors"
             )
+        return with_maps
 
-        def maps() -> Iterator[np.ndarray]:
-            for shape, inputs in self._batches(images):
-                size = padded_shape(shape, self.stack.factor)[:-1]
-                of_levels = [self._parts[position].maps(*inputs[position], size) for position in positions]
-                yield np.mean(of_levels, axis=0)[(..., *(slice(side) for side in shape[:-1]))]
-
-        return gather(maps())
+    def _maps(self, shape: Shape, by_level: FeaturesByLevel, parts: dict[int, LevelDetector]) -> np.ndarray:
+        """Returns the mean of the maps of several levels for images of a shape."""
+        places = places_of(shape)
+        size = places_of(padded_shape(shape, self.stack.factor)) if len(shape) == 3 else places
+        maps = np.mean([part.maps(by_level[index], size) for index, part in parts.items()], axis=0)
+        return maps[(..., *map(slice, places))]
 
     def predict(self, images: Images) -> np.ndarray:
         """Returns which images are anomalies.
@@ -226,16 +276,19 @@ class AnomalyDetector:
 
     @property
     def has_maps(self) -> bool:
-        """Whether `score_map` is available: whether a level has image-shaped encodings."""
-        return any(part.level.is_image for part in self._parts)
+        """Whether `score_map` is available after `fit`.
+
+        It is not available for images if only the levels with vectors above image-shaped encodings are used.
+        """
+        return any(part.has_map for part in self._parts.values())
 
     @property
     def model(self) -> keras.Model:
         """The detector as a Keras model of built-in layers, for programs without this package.
 
         The input is a batch of images, scaled like the input of `encoder0`, whose height and width are multiples of
-        the factor of the stack. The output is a dict with `"score"` `(N,)` and, for image-shaped encodings of images of
-        one known size, `"map"` `(N, H, W)`, as `score` and `score_map` return them.
+        the factor of the stack. The output is a dict with `"score"` `(N,)` and, if there are maps and images have one
+        known size, `"map"`, as `score` and `score_map` return them.
 
         Raises:
             ValueError: the detector has not been fitted.
@@ -244,17 +297,18 @@ class AnomalyDetector:
             >>> detector.model.save("detector.keras")
             >>> keras.models.load_model("detector.keras").predict(images)["score"]
         """
-        self._chosen(None)
-        inputs = layers.Input(self.stack.levels[0].input_shape)
+        parts = self._chosen(None)
+        images = inputs = layers.Input(self.stack.levels[0].input_shape)
         scores, maps = [], []
-        for index, part in zip(self.levels, self._parts, strict=True):
-            below = inputs if index == 0 else self.stack.encoder_to(index - 1)(inputs)
-            distances = part.connected(below, inputs)
-            scores.append(ops.sqrt(ops.mean(ops.square(distances), axis=(1, 2))) / part.scale)
-            if part.level.is_image and None not in inputs.shape[1:]:
-                maps.append(part.connected_map(distances, inputs.shape[1:-1]))
+        for index, level in enumerate(self.stack.levels[: max(parts) + 1]):
+            encodings = level.encoder(encoder_inputs(parts, level, inputs))
+            if index in parts:
+                score, heat_map = parts[index].connected(encodings, inputs, images)
+                scores.append(score)
+                maps += [] if heat_map is None else [heat_map]
+            inputs = encodings
         outputs = {"score": _mean(scores)} | ({"map": _mean(maps)} if maps else {})
-        return keras.Model(inputs, outputs)
+        return keras.Model(images, outputs)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Saves the detector to a new folder.
@@ -285,7 +339,8 @@ class AnomalyDetector:
         """Returns everything but the stack as arrays."""
         arrays: dict[str, Any] = {"levels": np.array(self.levels), "count": np.array(self._count)}
         arrays |= {"contamination": np.array(self._contamination), "threshold": np.array(self.threshold)}
-        for index, part in enumerate(self._parts):
+        arrays["uses_errors"] = np.array(int(self._uses_errors))
+        for index, part in self._parts.items():
             arrays |= {f"{name}{index}": array for name, array in part.state().items()}
         return arrays
 
@@ -298,8 +353,11 @@ class AnomalyDetector:
         self._count = int(arrays["count"])
         if self._count < FEWEST_IMAGES or not 0 < self._contamination < 1:
             raise ValueError("`count` or `contamination` is out of range")
-        for index, part in enumerate(self._parts):
-            part.restore({name: arrays[f"{name}{index}"] for name in part.STATE})
+        if int(arrays["uses_errors"]) not in (0, 1):
+            raise ValueError("`uses_errors` must be 0 or 1")
+        self._start(uses_errors=bool(arrays["uses_errors"]))
+        for index, part in self._parts.items():
+            part.restore(arrays, index)
         self._finish()
         self.threshold = float(arrays["threshold"])
 
@@ -354,37 +412,39 @@ class AnomalyDetector:
                 "other weights"
             )
 
-    def _chosen(self, level: int | None) -> list[int]:
-        """Returns the positions of the levels to use, after checking that the detector is fitted."""
+    def _chosen(self, level: int | None) -> dict[int, LevelDetector]:
+        """Returns the detectors of the levels to use, after checking that the detector is fitted."""
         if not self._is_fitted:
             raise ValueError("The detector has not been fitted: call `fit(normal)` first.")
         self._check_stack()
         if level is None:
-            return [*range(len(self.levels))]
+            return self._parts
         index = self.stack.index_of(level)
-        if index not in self.levels:
+        if index not in self._parts:
             raise ValueError(f"`level` must be one of the levels of the detector, {self.levels}. Received: {level!r}")
-        return [self.levels.index(index)]
+        return {index: self._parts[index]}
 
-    def _batches(self, images: Images) -> Iterator[tuple[Shape, list[tuple[np.ndarray, ...]]]]:
-        """Yields the shape of the images of each batch and, for each level, the arguments of `features`."""
-        stack = self.stack
-        source = as_source(images, **stack.source_options, finite="images")
-        for batch in source.in_order(fitting(BATCH, source.shape), scale=False):
-            values = stack.pad(source.values.to_level(batch).numpy())
-            images, of_levels = stack.levels[0].filled(values), {}
-            for index, level in enumerate(stack.levels[: self.levels[-1] + 1]):
-                inputs = level.filled(level.encoder_inputs(values))
-                values = level.encode(inputs)
-                of_levels[index] = values, inputs, images
-                if values.ndim == 4 and min(values.shape[1:3]) < LEAST_SIDE:
-                    raise ValueError(
-                        f"Images must have at least {LEAST_SIDE} encodings in height and width, which is "
-                        f"{LEAST_SIDE * stack.factor_at(index)} pixels at level {index}. Use larger images, or leave "
-                        "out this level, for example with `AnomalyDetector(sae, levels=[0])`. "
-                        f"Received: an image of shape {batch.shape[1:]}"
-                    )
-            yield batch.shape[1:], [of_levels[index] for index in self.levels]
+    def _source(self, images: Images) -> Source:
+        """Returns the source of images or of a store, after checking that the detector can use them."""
+        store = store_of(images)
+        if store is not None:
+            if self._uses_errors:
+                raise ValueError(
+                    "The detector was fitted to images, and compares errors of their reconstruction, which are not "
+                    "known for encodings in a store. Pass images, or fit another detector to a store. Received: "
+                    f"{str(store.path)!r}"
+                )
+            level = level_of_store(self.stack, store)
+            if level > self.levels[0]:
+                raise ValueError(
+                    f"The encodings of level {level} do not contain those of level {self.levels[0]}. Use a store of "
+                    f"level {self.levels[0]}, or leave out the lower levels: `AnomalyDetector(sae, levels="
+                    f"{[*range(level, len(self.stack.levels))]})`. Received: {str(store.path)!r}"
+                )
+        return source_of(self.stack, images)
+
+    def _features(self, images: Images, parts: dict[int, LevelDetector]) -> Iterator[tuple[Shape, FeaturesByLevel]]:
+        return features_of(self.stack, parts, self._source(images))
 
 
 def _mean(values: list[keras.KerasTensor]) -> keras.KerasTensor:

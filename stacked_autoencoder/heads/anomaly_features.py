@@ -10,6 +10,7 @@ Reference:
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import keras
@@ -17,7 +18,7 @@ import numpy as np
 from keras import ops
 
 from stacked_autoencoder.heads.place_gaussians import Whitening
-from stacked_autoencoder.levels.base import EXACT
+from stacked_autoencoder.levels.base import EXACT, Level
 from stacked_autoencoder.pca import LinearCode
 from stacked_autoencoder.utils import keras_layers as layers
 from stacked_autoencoder.utils.images import Shape
@@ -25,13 +26,16 @@ from stacked_autoencoder.utils.images import Shape
 POOL = 5  # side of the window in which magnitudes are averaged, at most half of the encoding
 STRIDE = 2
 OFFSET = 1e-3  # share of the scale of the encodings that is added to magnitudes: the root is steep at 0
+MOST_ERRORS = 1024  # of a decoded vector that are features of their own
 ROUNDING = 1e-5  # squared errors below this share of the squared values are 0, as they can be rounding errors
 
 
 def feature_network(
-    encoding_shape: Shape, image_shape: Shape, code: LinearCode, factor: int, scale: float
+    encoding_shape: Shape, image_shape: Shape, code: LinearCode | None, factor: int, scale: float
 ) -> keras.Model:
     """Returns a network from encodings `(N, H, W, C)` and images to feature vectors `(N, h, w, 2 * C + 1)`.
+
+    Without `code`, the encodings are the only input, and the feature vectors have `2 * C` values.
 
     The positive and the negative parts of each channel are averaged over small windows, and so is the squared error of
     PCA, which shows details that the encodings don't have. The fourth root of these magnitudes is nearly Gaussian,
@@ -40,27 +44,28 @@ def feature_network(
     Args:
         encoding_shape: shape of an encoding.
         image_shape: shape of an image, padded.
-        code: PCA of the images with the same number of values as the encodings.
+        code: PCA of the images with the same number of values as the encodings; `None` if the images are not known.
         factor: side of the patches of `code`.
         scale: mean standard deviation of the encodings.
     """
     channels = encoding_shape[-1]
     inputs, images = layers.Input(encoding_shape), layers.Input(image_shape)
     parts = layers.Dense(2 * channels, "relu", use_bias=False, dtype=EXACT, name="parts")
-    halves = parts(inputs)
+    values = _window_means(parts(inputs), encoding_shape)
     parts.set_weights([np.concatenate([np.eye(channels), -np.eye(channels)], axis=1)])
-    errors = _squared_errors(images, code, factor)
+    if code is not None:
+        errors = _window_means(_squared_errors(images, code, factor), encoding_shape)
+        values = layers.Concatenate(dtype=EXACT)([values, ops.sqrt(errors)])
+    return keras.Model(inputs if code is None else [inputs, images], ops.sqrt(ops.sqrt(values + OFFSET * scale)))
+
+
+def _window_means(values: keras.KerasTensor, encoding_shape: Shape) -> keras.KerasTensor:
+    """Returns means over windows of the places of an encoding."""
     pool, strides = _pools(encoding_shape)
     # Images are extended by reflection. Otherwise, windows at the border would average fewer values than other windows.
     margins = [((size - 1) // 2, size // 2) for size in pool]
-    means = [
-        layers.AveragePooling2D(pool, strides, "valid", dtype=EXACT)(
-            ops.pad(values, [(0, 0), *margins, (0, 0)], mode="symmetric")
-        )
-        for values in (halves, errors)
-    ]
-    values = layers.Concatenate(dtype=EXACT)([means[0], ops.sqrt(means[1])])
-    return keras.Model([inputs, images], ops.sqrt(ops.sqrt(values + OFFSET * scale)))
+    extended = ops.pad(values, [(0, 0), *margins, (0, 0)], mode="symmetric")
+    return layers.AveragePooling2D(pool, strides, "valid", dtype=EXACT)(extended)
 
 
 def _squared_errors(images: keras.KerasTensor, code: LinearCode, factor: int) -> keras.KerasTensor:
@@ -78,6 +83,56 @@ def _squared_errors(images: keras.KerasTensor, code: LinearCode, factor: int) ->
     cross.set_weights([2 * code.mean.reshape(*kernel_shape, 1)])
     errors = (1 - ROUNDING) * powers - products - ops.sum(ops.square(encoded), axis=-1, keepdims=True)
     return ops.relu(errors) / len(code.mean)
+
+
+def vector_feature_network(level: Level, error_unit: float | None) -> keras.Model:
+    """Returns a network from encodings without height and width to features `(N, h, w, D)`.
+
+    With an `error_unit`, the network has three inputs: the encodings, what the decoder makes of them, and what was
+    encoded. Sequences `(N, T, C)` have features `(N, T, 1, D)`, at each step the encoding and the errors of the
+    decoder. Vectors have features `(N, 1, 1, D)`. If a vector has many errors, their root mean square is one feature.
+
+    Args:
+        level: the level.
+        error_unit: number by which errors of the decoder are divided; `None` if they are not features.
+    """
+    encodings = layers.Input(level.encoding_shape)
+    inputs, joined = [encodings], encodings
+    if error_unit is not None:
+        decoded, expected = layers.Input(level.input_shape), layers.Input(level.input_shape)
+        inputs += [decoded, expected]
+        errors = _errors(level, decoded, expected) / error_unit
+        if len(level.encoding_shape) == 1:
+            errors = layers.Reshape((math.prod(level.input_shape),), dtype=EXACT)(errors)
+            if errors.shape[1] > MOST_ERRORS:
+                errors = ops.sqrt(ops.mean(ops.square(errors), axis=1, keepdims=True))
+        joined = layers.Concatenate(dtype=EXACT)([encodings, errors])
+    *steps, features = joined.shape[1:]
+    return keras.Model(inputs, layers.Reshape((*steps, *[1] * (2 - len(steps)), features), dtype=EXACT)(joined))
+
+
+def error_network(first: Level) -> keras.Model:
+    """Returns a network from reconstructions and images to their differences at each place, `(N, h, w, C)`.
+
+    Sequences `(N, T, C)` have places `(T, 1)`, and vectors have one place per column.
+
+    Args:
+        first: level 0.
+    """
+    decoded, images = layers.Input(first.input_shape), layers.Input(first.input_shape)
+    *places, channels = first.input_shape if len(first.input_shape) > 1 else (*first.input_shape, 1)
+    outputs = layers.Reshape((*places, *[1] * (2 - len(places)), channels), dtype=EXACT)
+    return keras.Model([decoded, images], outputs(_errors(first, decoded, images)))
+
+
+def _errors(level: Level, decoded: keras.KerasTensor, expected: keras.KerasTensor) -> keras.KerasTensor:
+    """Returns the errors of values that count in the loss of a level, and 0 for other values."""
+    errors, counts = ops.subtract(decoded, expected), level.loss_mask(expected)
+    if counts is None:
+        return errors
+    if len(counts.shape) < len(errors.shape):
+        counts = ops.expand_dims(counts, -1)
+    return ops.where(counts, errors, 0.0)
 
 
 def strides_of(encoding_shape: Shape) -> list[int]:
@@ -141,7 +196,8 @@ def map_network(shape: Shape, margins: tuple[tuple[int, int], ...], step: tuple[
         values = ops.pad(values, [(0, 0), *margins, (0, 0)], mode="symmetric")
     if step != (1, 1):
         values = layers.UpSampling2D(step, interpolation="nearest", dtype=EXACT)(values)
-        smooth = [2 * (side // 2) + 1 for side in step]
-        for _ in range(2):  # two box filters are nearly a Gaussian
-            values = layers.AveragePooling2D(smooth, 1, "same", dtype=EXACT)(values)
+        height, width = (2 * (side // 2) + 1 for side in step)
+        # Two box filters are nearly a Gaussian. Each is applied along one axis at a time, since windows can be large.
+        for window in ((height, 1), (1, width)) * 2:
+            values = layers.AveragePooling2D(window, 1, "same", dtype=EXACT)(values)
     return keras.Model(inputs, ops.squeeze(values, -1))

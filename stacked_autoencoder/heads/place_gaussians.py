@@ -55,7 +55,7 @@ class FeatureSums:
         features: length of the vectors.
 
     Attributes:
-        count: number of images.
+        count: number of images, a float if they are weighted.
         first: float64 `(places, features)`, sums of the vectors.
         second: float64 `(places, features, features)`, sums of their products.
     """
@@ -66,19 +66,19 @@ class FeatureSums:
         self.second = np.zeros((places, features, features))
 
     @classmethod
-    def of(cls, arrays: Sequence[np.ndarray]) -> FeatureSums:
-        """Returns the sums of arrays of vectors, each float32 `(N, places, features)`."""
+    def of(cls, arrays: Sequence[np.ndarray], weights: Sequence[float]) -> FeatureSums:
+        """Returns the weighted sums of arrays of vectors, each float32 `(N, places, features)`."""
         sums = cls(*arrays[0].shape[1:])
-        for vectors in arrays:
-            sums.add(vectors)
+        for vectors, weight in zip(arrays, weights, strict=True):
+            sums.add(vectors, weight)
         return sums
 
-    def add(self, vectors: np.ndarray) -> None:
-        """Adds the vectors of images, float32 `(N, places, features)`."""
-        self.count += len(vectors)
+    def add(self, vectors: np.ndarray, weight: float = 1) -> None:
+        """Adds the vectors of images, float32 `(N, places, features)`, as if each occurred `weight` times."""
+        self.count += weight * len(vectors)
         by_place = np.ascontiguousarray(vectors.transpose(1, 0, 2), np.float32)
-        self.first += by_place.sum(axis=1, dtype=np.float64)
-        self.second += by_place.transpose(0, 2, 1) @ by_place
+        self.first += weight * by_place.sum(axis=1, dtype=np.float64)
+        self.second += weight * (by_place.transpose(0, 2, 1) @ by_place)
 
     def without(self, other: FeatureSums) -> FeatureSums:
         """Returns the sums without those of some of the images."""

@@ -179,7 +179,7 @@ def encode_tiles(
     height, width, _ = (length // tiler.factor for length in padded_shape(image.shape, multiple))
     encodings = None
     for window, with_halo, within in tiler.tiles((height, width), side):
-        tile = tiler(scale(_reflected(image, *_times(with_halo, tiler.factor))))[within]
+        tile = tiler(scale(reflected(image, *_times(with_halo, tiler.factor))))[within]
         if encodings is None:
             encodings = np.empty((height, width, tile.shape[-1]), np.float32)
         encodings[window] = tile
@@ -202,7 +202,7 @@ def _times(window: Window, factor: int) -> Window:
     return tuple(slice(span.start * factor, span.stop * factor) for span in window)
 
 
-def _reflected(image: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+def reflected(image: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
     """Returns a part of an image. Beyond its end, the image is reflected, as in `pad_by_reflection`."""
     if rows.stop <= image.shape[0] and columns.stop <= image.shape[1]:
         return image[rows, columns]

@@ -232,7 +232,7 @@ class SequenceLevel(Level):
     def _is_not_padding(self, inputs: Any) -> Any:
         """Returns a boolean mask `(N, timesteps)` of the steps that are not padding."""
         if self.mask_value is None:
-            return ops.ones(ops.shape(inputs)[:2], "bool")
+            return ops.ones_like(inputs[..., 0], "bool")
         return ops.any(ops.not_equal(inputs, self.mask_value), axis=-1)
 
     # === Closed-form initialisation ===

@@ -8,7 +8,7 @@ Matplotlib is an extra: `pip install "stacked_autoencoder[examples]"`.
 
 from __future__ import annotations
 
-from stacked_autoencoder.plots.anomalies import heat_maps, score_histogram
+from stacked_autoencoder.plots.anomalies import heat_maps, most_and_least_typical, score_histogram
 from stacked_autoencoder.plots.curves import error_budget, loss_curves, rate_distortion
 from stacked_autoencoder.plots.encodings import channels, latent_plane
 from stacked_autoencoder.plots.features import features, filters
@@ -24,6 +24,7 @@ __all__ = [
     "interpolations",
     "latent_plane",
     "loss_curves",
+    "most_and_least_typical",
     "rate_distortion",
     "reconstructions",
     "score_histogram",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import tensorflow as tf
 
+from stacked_autoencoder.data.folder import FolderSource, reason_of
+from stacked_autoencoder.data.image_folder import ImageFolder, holds_pictures
 from stacked_autoencoder.plots.drawing import BLUE, GREY, ORANGE, axes_of, bare, new_figure, show
+from stacked_autoencoder.utils.checks import positive_int
+from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.images import as_shown
 from stacked_autoencoder.utils.value_range import Range, ValueRange
 
@@ -17,6 +23,8 @@ if TYPE_CHECKING:
 
 COLOURS = (BLUE, ORANGE, GREY)
 QUANTILE = 0.995  # of all maps; larger values have the colour of this one
+FLATTEST, TALLEST = 0.6, 2.0  # height / width of the space for a picture, if pictures have different sizes
+LONGEST_NAME = 22  # characters below a picture
 
 
 def heat_maps(
@@ -120,3 +128,102 @@ def score_histogram(
     if any(named) or threshold is not None:
         ax.legend(fontsize=7, frameon=False)
     return ax.figure
+
+
+def most_and_least_typical(
+    images: np.ndarray | Sequence[np.ndarray] | ImageFolder | str | os.PathLike[str],
+    scores: np.ndarray,
+    count: int = 8,
+    value_range: Range = (-1.0, 1.0),
+    names: Sequence[str] | None = None,
+    figure: Figure | SubFigure | None = None,
+) -> Figure | SubFigure:
+    """Plots the images with the lowest scores above those with the highest scores, with the score of each.
+
+    The lowest and the highest score are on the left.
+
+    Args:
+        images: `(N, H, W, C)`, uint8 or float; a list of images `(H, W, C)` of any sizes; or an `ImageFolder` or the
+            path of a folder. Of a folder, only the pictures in the figure are read.
+        scores: `(N,)`, such as `detector.score(images)` or `sae.errors(images)`.
+        count: maximum number of images in each row. A row has at most half of all images.
+        value_range: `(low, high)`, value range of float images.
+        names: `N` names of the images, which are drawn below the scores; by default those of a folder, and none for
+            arrays. Only the end of a long name is drawn.
+        figure: matplotlib figure or sub-figure to draw into; by default a new figure.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: there are fewer than two images, the numbers of images, scores and names differ, a score is not
+            finite, or a picture of the folder cannot be read.
+
+    Example:
+        >>> folder = ImageFolder("photos", side=64)
+        >>> plots.most_and_least_typical(folder, detector.score(folder)).savefig("typical.png")
+    """
+    count, values = positive_int("count", count), ValueRange.given(value_range, missing="ignore")
+    if holds_pictures(images):
+        images = ImageFolder(images)
+    scores = np.asarray(scores, np.float64)
+    is_finite = np.isfinite(scores)
+    if len(images) < 2 or scores.shape != (len(images),) or not is_finite.all():
+        raise ValueError(
+            "`scores` must have one finite number for each image, such as `detector.score(images)`, and there must be "
+            "at least two images. For a folder, pass the `ImageFolder` that was scored: it leaves out unreadable "
+            f"pictures. Received: scores of shape {scores.shape}, of which {int((~is_finite).sum())} are not finite, "
+            f"for {len(images)} images"
+        )
+    if names is None and isinstance(images, ImageFolder):
+        names = images.names
+    if names is not None and len(names) != len(images):
+        raise ValueError(
+            f"`names` must have one name for each image. Received: {len(names)} names, {len(images)} images"
+        )
+    columns = min(count, len(images) // 2)
+    order = np.argsort(scores, kind="stable")
+    rows = {"most typical": order[:columns], "least typical": order[: -columns - 1 : -1]}
+    drawn = [index for indices in rows.values() for index in indices.tolist()]
+    chosen = _read(images, drawn, values) if isinstance(images, ImageFolder) else [images[index] for index in drawn]
+    pictures = [as_shown(np.asarray(image)[None], values.ends)[0] for image in chosen]
+    tallest = max(len(picture) / picture.shape[1] for picture in pictures)
+    height = 1.25 * min(max(tallest, FLATTEST), TALLEST) + (0.2 if names is None else 0.35)
+    figure = figure or new_figure(1.3 * columns + 0.4, 2 * height)
+    axes = figure.subplots(2, columns, squeeze=False)
+    for ax, index, picture in zip(axes.flat, drawn, pictures, strict=True):
+        show(ax, picture)
+        ax.set_anchor("S")  # scores of pictures of different sizes are on one line
+        label = _as_text(scores[index]) + ("" if names is None else f"\n{_shortened(names[index])}")
+        ax.set_xlabel(label, fontsize=7, labelpad=1, parse_math=False)
+    for (first, *_), title in zip(axes, rows, strict=True):
+        first.set_ylabel(title, fontsize=8)
+    return figure
+
+
+def _read(folder: ImageFolder, indices: Sequence[int], values: ValueRange) -> list[np.ndarray]:
+    """Reads pictures `(H, W, 3)` of a folder, by their indices in `folder.names`."""
+    source = FolderSource(folder, (None, None, 3), 1, values)
+    rows, pictures = source.readable(range(len(folder.files))), []
+    for row in (rows[index] for index in indices):
+        try:
+            picture = source.picture(tf.constant(row), tf.constant([folder.seed, row], tf.int64))
+        except tf.errors.OpError as error:
+            raise ValueError(
+                "A picture in the figure cannot be read. Repair or remove it, and score the folder again. Received: "
+                f"{printable(folder.path / folder.files[row])} ({printable(reason_of(error))})"
+            ) from None
+        pictures.append(picture.numpy())
+    return pictures
+
+
+def _as_text(score: float) -> str:
+    """Returns a score with three digits, or as a whole number if it has more."""
+    return f"{score:,.0f}" if 1e3 <= abs(score) < 1e6 else f"{score:.3g}"
+
+
+def _shortened(name: str) -> str:
+    """Returns a name in one line, with the end of a long one."""
+    name = printable(name)
+    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"

@@ -137,7 +137,7 @@ def _compressed_planes(codes: np.ndarray, width: int) -> bytes:
 
 
 def decompressed(content: bytes, frame: Frame, values: int, channels: int) -> np.ndarray:
-    """Returns the numbers of a frame, int16 or int32 `(values // channels, channels)`.
+    """Returns the numbers of a frame, `(values // channels, channels)` int8, int16 or int32.
 
     Raises:
         DamagedFrame: the content is not a frame of so many values.
@@ -153,12 +153,14 @@ def decompressed(content: bytes, frame: Frame, values: int, channels: int) -> np
     if len(planes) != size:
         raise DamagedFrame
     plane = np.frombuffer(planes, np.uint8).reshape(frame.width, channels, values // channels)
-    codes = plane[0].astype(np.uint16 if frame.width <= 2 else np.uint32)
+    signed = np.dtype(f"i{1 << (frame.width - 1).bit_length()}")
+    unsigned = np.dtype(f"u{signed.itemsize}")
+    codes = plane[0].astype(unsigned)
     for byte in range(1, frame.width):
-        codes |= plane[byte].astype(codes.dtype) << (8 * byte)
-    is_negative = (codes & 1).view(np.int16 if frame.width <= 2 else np.int32)
+        codes |= plane[byte].astype(unsigned) << (8 * byte)
+    is_negative = (codes & 1).view(signed)
     codes >>= 1
-    numbers = codes.view(is_negative.dtype)
+    numbers = codes.view(signed)
     numbers ^= -is_negative
     return np.ascontiguousarray(numbers.T)
 

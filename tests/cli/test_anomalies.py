@@ -9,6 +9,7 @@ from PIL import Image
 from stacked_autoencoder import Autoencoder, DenseLevel
 from stacked_autoencoder.cli.anomalies import heat_map
 from stacked_autoencoder.cli.main import main
+from stacked_autoencoder.heads import AnomalyDetector
 from tests.conftest import blobs
 
 
@@ -58,15 +59,22 @@ def test_scores_and_heat_maps_of_a_folder(folders, capsys):
     assert {row["name"]: row["score"] for row in result["scores"]} == pytest.approx(rows)
 
 
-def test_a_detector_without_maps_writes_scores_only(folders):
+def test_a_dense_level_has_heat_maps_of_its_errors(folders):
     keras.utils.set_random_seed(0)
     sae = Autoencoder(shape=(16, 16, 3), levels=[DenseLevel(8, None)])
     sae.train(blobs(40), epochs=0, verbose=0)
     sae.save(folders / "dense")
-    fitted = run(
-        "anomalies", "fit", folders / "dense", folders / "normal", folders / "detector", "--contamination", 0.1
-    )
-    assert fitted == 0
+    words = "anomalies", "fit", folders / "dense", folders / "normal", folders / "detector", "--contamination", 0.1
+    assert run(*words) == 0
+    assert run("anomalies", "score", folders / "detector", folders / "new", folders / "out", "--quiet") == 0
+    assert len([*(folders / "out").rglob("*.png")]) == 10
+
+
+def test_a_detector_without_maps_writes_scores_only(folders):
+    keras.utils.set_random_seed(0)
+    sae = Autoencoder(shape=(16, 16, 3), size=8, n_out=4, n_scalings=1, n_levels=2, latent_dim=6)
+    sae.train(blobs(40), epochs=0, verbose=0)
+    AnomalyDetector(sae, levels=[1]).fit(blobs(40)).save(folders / "detector")
     assert run("anomalies", "score", folders / "detector", folders / "new", folders / "out", "--quiet") == 0
     assert [path.name for path in (folders / "out").iterdir()] == ["scores.csv"]
 
@@ -76,7 +84,7 @@ def test_a_detector_without_maps_writes_scores_only(folders):
     [
         (["fit", "{}/model", "{}/normal", "{}/new"], "is not empty"),
         (["fit", "{}/model", "{}/missing", "{}/detector"], "does not exist"),
-        (["fit", "{}/model", "{}/new", "{}/detector"], "At least 20 normal images"),
+        (["fit", "{}/model", "{}/new/nested", "{}/detector"], "At least 10 normal images"),
         (["score", "{}/missing", "{}/new", "{}/out"], "does not exist"),
         (["score", "{}/model", "{}/new", "{}/out"], "no saved detector"),
         (["score", "{}/model", "{}/new", "{}/normal"], "is not empty"),

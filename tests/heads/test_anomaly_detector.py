@@ -7,10 +7,13 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from stacked_autoencoder import Autoencoder, ConvLevel, DenseLevel, ImageFolder, LoadError, SequenceLevel
-from stacked_autoencoder.heads import AnomalyDetector, level_detector
+from stacked_autoencoder.heads import AnomalyDetector, detector_inputs, gaussian_detector
+from stacked_autoencoder.heads.anomaly_features import map_network
 from stacked_autoencoder.heads.place_gaussians import FeatureSums
+from stacked_autoencoder.levels.sequence import delayed
 from tests.conftest import blobs, bow, waves
 
 
@@ -32,6 +35,10 @@ def auroc(scores, is_positive):
     return (order[is_positive].sum() - positives * (positives + 1) / 2) / (positives * (len(scores) - positives))
 
 
+def gaussians_of(detector, level=0):
+    return detector._parts[level].gaussians
+
+
 def stack(shape=(16, 16, 3), **options):
     return Autoencoder(shape=shape, size=8, n_out=4, n_scalings=1, **options)
 
@@ -43,16 +50,23 @@ def sequence_stack(**options):
 KINDS = {
     "one level": (stack, lambda n, seed: blobs(n, seed=seed)),
     "two levels": (lambda: stack(n_levels=2), lambda n, seed: blobs(n, seed=seed)),
-    "a vector above": (lambda: stack(n_levels=2, latent_dim=6), lambda n, seed: blobs(n, seed=seed)),
+    "a vector above": (
+        lambda: stack((12, 12, 3), n_levels=2, latent_dim=6),
+        lambda n, seed: blobs(n, side=12, seed=seed),
+    ),
     "any size": (lambda: stack((None, None, 3)), lambda n, seed: blobs(n, seed=seed)),
     "sides that are padded": (lambda: stack((15, 13, 3), n_levels=2), lambda n, seed: blobs(n, seed=seed)[:, :15, :13]),
     "dense": (
-        lambda: Autoencoder(shape=(16, 16, 3), levels=[DenseLevel(12, None)]),
-        lambda n, seed: blobs(n, seed=seed),
+        lambda: Autoencoder(shape=(8, 8, 3), levels=[DenseLevel(12, None)]),
+        lambda n, seed: blobs(n, side=8, seed=seed),
     ),
     "vectors": (
         lambda: Autoencoder(shape=(4,), levels=[DenseLevel([16, 2])]),
         lambda n, seed: bow(n, seed=seed),
+    ),
+    "sequences of sequences": (
+        lambda: Autoencoder(shape=(10, 2), levels=[SequenceLevel(4), SequenceLevel(3)]),
+        lambda n, seed: waves(n, seed=seed),
     ),
     "sequences": (sequence_stack, lambda n, seed: waves(n, seed=seed)),
 }
@@ -89,8 +103,7 @@ def test_the_model_gives_the_same_scores(fitted, tmp_path):
     model = keras.models.load_model(tmp_path / "detector" / "model.keras")
     result = model.predict(detector.stack.pad(images), verbose=0)
     np.testing.assert_allclose(result["score"], detector.score(images), rtol=2e-3)
-    has_map = None not in detector.stack.shape and detector.has_maps
-    assert ("map" in result) == has_map
+    assert ("map" in result) == (None not in detector.stack.shape)
     if "map" in result:
         maps = detector.score_map(images)
         shown = result["map"][(slice(None), *map(slice, maps.shape[1:]))]
@@ -170,6 +183,15 @@ def test_the_map_shows_where_an_image_is_not_normal(make):
         np.testing.assert_allclose(detector.score(images), np.mean(scores, axis=0))
 
 
+def test_maps_are_smoothed_by_two_box_filters():
+    distances = np.random.default_rng(0).random((2, 5, 4), np.float32)
+    values = np.repeat(np.repeat(distances, 4, axis=1), 6, axis=2)[..., None]
+    for _ in range(2):
+        values = tf.nn.avg_pool2d(values, (5, 7), 1, "SAME")
+    smooth = map_network((5, 4), ((0, 0), (0, 0)), (4, 6))(distances)
+    np.testing.assert_allclose(smooth, values[..., 0], rtol=1e-5)
+
+
 def test_places_share_a_gaussian_if_images_are_shifted():
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
@@ -179,9 +201,9 @@ def test_places_share_a_gaussian_if_images_are_shifted():
     crops = np.stack([texture[y : y + 32, x : x + 32] for y, x in corners])
     sae = stack((32, 32, 1))
     sae.train(crops, epochs=0, verbose=0)
-    assert AnomalyDetector(sae).fit(crops)._parts[0].is_shared
+    assert AnomalyDetector(sae).fit(crops)._parts[0].gaussians.is_shared
     fixed = crops * np.linspace(0.05, 1, 32, dtype=np.float32)[:, None, None]  # fades towards the top
-    assert not AnomalyDetector(sae).fit(fixed)._parts[0].is_shared
+    assert not AnomalyDetector(sae).fit(fixed)._parts[0].gaussians.is_shared
 
 
 def test_images_of_several_sizes():
@@ -244,24 +266,24 @@ def test_sums_have_the_mean_and_the_covariance():
 
 def test_large_encodings_share_a_gaussian_instead_of_taking_much_memory(monkeypatch):
     keras.utils.set_random_seed(0)
-    monkeypatch.setattr(level_detector, "LARGEST_SUMS", 500)
+    monkeypatch.setattr(gaussian_detector, "LARGEST_SUMS", 500)
     sae, images = stack(), blobs(60)
     sae.train(images, epochs=0, verbose=0)
-    (part,) = AnomalyDetector(sae).fit(images)._parts
+    part = gaussians_of(AnomalyDetector(sae).fit(images))
     assert part.is_shared
     assert part.sums.second.size == 9 * 9
 
 
 @pytest.mark.parametrize("folds", [2, 5])
 def test_scores_of_the_sample_are_those_of_a_detector_of_the_other_images(folds, monkeypatch):
-    monkeypatch.setattr(level_detector, "LARGEST_WORK", 0 if folds == 2 else 1 << 40)
+    monkeypatch.setattr(gaussian_detector, "LARGEST_WORK", 0 if folds == 2 else 1 << 40)
     keras.utils.set_random_seed(0)
     sae, images = stack(), blobs(150)
     sae.train(images, epochs=0, verbose=0)
     whole = AnomalyDetector(sae).fit(images)
-    (part,) = whole._parts
+    part = gaussians_of(whole)
     is_left_out = np.arange(150) % folds == 1
-    (others,) = AnomalyDetector(sae).fit(images[~is_left_out])._parts
+    others = gaussians_of(AnomalyDetector(sae).fit(images[~is_left_out]))
     assert others.is_shared == part.is_shared
     scores = AnomalyDetector(sae).fit(images[~is_left_out]).score(images[is_left_out])
     np.testing.assert_allclose(part.sample_scores[is_left_out] * part.scale, scores * others.scale, rtol=1e-3)
@@ -270,10 +292,10 @@ def test_scores_of_the_sample_are_those_of_a_detector_of_the_other_images(folds,
 
 
 def test_the_sample_is_limited(monkeypatch):
-    monkeypatch.setattr(level_detector, "MOST_SAMPLED", 37)
+    monkeypatch.setattr(gaussian_detector, "MOST_SAMPLED", 37)
     sae, images = stack(), blobs(200)
     sae.train(images, epochs=0, verbose=0)
-    (part,) = AnomalyDetector(sae).fit(images)._parts
+    part = gaussians_of(AnomalyDetector(sae).fit(images))
     assert sum(map(len, part.sample)) == len(part.sample_scores) == 37
     assert part.sums.count == 200
 
@@ -289,12 +311,12 @@ def test_any_number_of_images(count, trained):
 
 
 def test_all_levels_have_the_same_sample(monkeypatch):
-    monkeypatch.setattr(level_detector, "SAMPLED_VALUES", 25 * 4 * 4 * 9)
+    monkeypatch.setattr(gaussian_detector, "SAMPLED_VALUES", 25 * 4 * 4 * 9)
     keras.utils.set_random_seed(0)
     sae, images = stack(n_levels=2), blobs(400)
     sae.train(images, epochs=0, verbose=0)
     detector = AnomalyDetector(sae).fit(images)
-    assert [sum(map(len, part.sample)) for part in detector._parts] == [25, 25]
+    assert [part.sampled for part in detector._parts.values()] == [25, 25]
 
 
 @pytest.mark.parametrize("shape", [(8, 32, 1), (4, 16, 3), (32, 6, 3)])
@@ -325,7 +347,7 @@ def test_a_level_that_was_trained_on_a_store(tmp_path):
     sae.train(images, epochs=0, levels=[0], verbose=0)
     sae.train(sae.encode_to(tmp_path / "store", images, level=0, verbose=0), epochs=0, levels=[1], verbose=0)
     with pytest.raises(ValueError, match=r"such as `levels=\[0\]`.*Received: level 1"):
-        AnomalyDetector(sae)
+        AnomalyDetector(sae).fit(images)
     assert AnomalyDetector(sae, levels=[0]).fit(images).score(images).shape == (60,)
 
 
@@ -356,7 +378,7 @@ def trained():
     [
         (lambda sae: AnomalyDetector(stack()), r"must be trained first.*`sae.train\(normal, epochs=0\)`"),
         (lambda sae: AnomalyDetector(sae, levels=3), r"`levels` must be an index"),
-        (lambda sae: AnomalyDetector(sae).fit(blobs(19)), r"At least 20 normal images.*Received: 19"),
+        (lambda sae: AnomalyDetector(sae).fit(blobs(9)), r"At least 10 normal images.*Received: 9"),
         (lambda sae: AnomalyDetector(sae).fit(blobs(40), contamination=1), "between 0 and 1.*Received: 1"),
         (lambda sae: AnomalyDetector(sae).fit(blobs(40), contamination=float("nan")), "between 0 and 1"),
         (lambda sae: AnomalyDetector(sae).fit(blobs(40), contamination="1%"), "between 0 and 1"),
@@ -373,12 +395,195 @@ def test_errors(call, message, trained):
         call(trained)
 
 
-def test_vectors_have_no_map():
+def test_a_vector_above_images_has_no_map():
     keras.utils.set_random_seed(0)
-    sae, points = Autoencoder(shape=(4,), levels=[DenseLevel(2, None)]), bow(60)
+    sae, images = stack(n_levels=2, latent_dim=6), blobs(60)
+    sae.train(images, epochs=0, verbose=0)
+    detector = AnomalyDetector(sae, levels=[1]).fit(images)
+    assert not detector.has_maps
+    for call in (detector.score_map, detector.score_and_map):
+        with pytest.raises(ValueError, match=r"Use `score`, or `sae.error_maps\(images\)`.*Received: level 1"):
+            call(images)
+    assert AnomalyDetector(sae).fit(images).score_map(images).shape == (60, 16, 16)
+
+
+def test_maps_of_sequences_vectors_and_images_with_dense_levels_show_the_place():
+    rng = np.random.default_rng(0)
+    for sae, normal in (
+        (sequence_stack(), waves(300, seed=1)),
+        (Autoencoder(shape=(10, 2), levels=[SequenceLevel(4), SequenceLevel(3)]), waves(300, seed=1)),
+        (Autoencoder(shape=(4,), levels=[DenseLevel([16, 2])]), bow(300, seed=1)),
+        (Autoencoder(shape=(8, 8, 3), levels=[DenseLevel(12, None)]), blobs(300, side=8, seed=1)),
+    ):
+        keras.utils.set_random_seed(0)
+        sae.train(normal, epochs=0, verbose=0)
+        detector = AnomalyDetector(sae).fit(normal)
+        images = normal[:20].copy()
+        places = images.shape[1:-1] if images.ndim > 2 else images.shape[1:]
+        which = tuple(rng.integers(0, side, 20) for side in places)
+        images[(np.arange(20), *which)] += 2 * normal.std() * (1 if images.ndim < 4 else -np.sign(images[0, 0, 0, 0]))
+        images = np.clip(images, -1, 1) if images.ndim == 4 else images
+        maps = detector.score_map(images)
+        assert (maps.shape, maps.dtype) == ((20, *places), np.float32)
+        is_there = np.zeros(maps.shape, bool)
+        is_there[(np.arange(20), *which)] = True
+        assert auroc(maps.ravel(), is_there.ravel()) > 0.9
+        assert 0.02 < np.median(detector.score_map(normal[20:])) < 1.5
+
+
+def test_padded_steps_and_missing_values_do_not_matter():
+    keras.utils.set_random_seed(0)
+    series = waves(300, seed=1)
+    series[::2, 7:] = -9.0
+    sae = sequence_stack(mask_value=-9.0)
+    sae.train(series, epochs=0, verbose=0)
+    detector = AnomalyDetector(sae).fit(series)
+    assert np.abs(detector._parts[0].features(*_level_0(sae, series[:2])).features[0, 0, 0, 4 + 14 :]).max() == 0
+    points = bow(300, seed=1)
+    points[::3, 1] = np.nan
+    sae = Autoencoder(shape=(4,), levels=[DenseLevel(2, None)], missing="ignore")
     sae.train(points, epochs=0, verbose=0)
-    with pytest.raises(ValueError, match=r"Use `score`, or `sae.error_maps\(images\)`"):
-        AnomalyDetector(sae).fit(points).score_map(points)
+    detector = AnomalyDetector(sae).fit(points)
+    assert np.isfinite(detector.score(points)).all()
+    errors = detector._parts[0].features(*_level_0(sae, points[:3])).features[:, 0, 0, 2:]
+    assert (errors == 0).tolist() == np.isnan(points[:3]).tolist()
+
+
+def _level_0(sae, images):
+    return sae.levels[0].encode(images), images, images
+
+
+@pytest.mark.parametrize("kind", ["vectors", "sequences"])
+def test_scores_do_not_depend_on_the_unit(kind):
+    make, source = KINDS[kind]
+    scores = []
+    for unit in (1, 1000):
+        keras.utils.set_random_seed(0)
+        sae, normal = make(), source(300, 1) * np.float32(unit)
+        sae.train(normal, epochs=0, verbose=0)
+        scores.append(AnomalyDetector(sae).fit(normal).score(normal[:20] + np.float32(unit)))
+    np.testing.assert_allclose(*scores, rtol=2e-2)
+
+
+def test_predicting_levels_compare_predictions_with_the_sequence(tmp_path):
+    keras.utils.set_random_seed(0)
+    series = waves(300, seed=1)
+    sae = sequence_stack(target="next")
+    sae.train(series, epochs=0, verbose=0)
+    detector = AnomalyDetector(sae).fit(series)
+    errors = detector._parts[0].features(sae.levels[0].encode(delayed(series)), series, series).errors[:, :, 0]
+    expected = sae.reconstruct(series) - series
+    expected[:, 0] = 0  # the first step cannot be predicted
+    np.testing.assert_allclose(errors, expected, atol=1e-5)
+    result = detector.model.predict(series, verbose=0)
+    np.testing.assert_allclose(result["score"], detector.score(series), rtol=1e-3)
+    np.testing.assert_allclose(result["map"], detector.score_map(series), rtol=1e-2, atol=1e-3)
+
+
+def test_scores_and_maps_in_one_pass(fitted):
+    detector, source = fitted
+    images = source(8, 3)
+    assert detector.has_maps
+    scores, maps = detector.score_and_map(images)
+    np.testing.assert_array_equal(scores, detector.score(images))
+    np.testing.assert_array_equal(maps, detector.score_map(images))
+
+
+# === Stores ===
+
+
+@pytest.mark.parametrize("kind", ["one level", "a vector above", "any size", "vectors", "sequences"])
+def test_a_store_gives_the_same_detector_as_encodings_of_images(kind, tmp_path):
+    make, source = KINDS[kind]
+    keras.utils.set_random_seed(0)
+    sae, normal, images = make(), source(300, 1), source(20, 2)
+    sae.train(normal, epochs=0, verbose=0)
+    store = sae.encode_to(tmp_path / "normal", normal, level=0, dtype="float32", verbose=0)
+    detector = AnomalyDetector(sae).fit(store)
+    of_store = detector.score(sae.encode_to(tmp_path / "new", images, level=0, dtype="float32", verbose=0))
+    np.testing.assert_allclose(detector.score(images), of_store, rtol=1e-3)
+    detector.save(tmp_path / "detector")
+    loaded = AnomalyDetector.load(tmp_path / "detector")
+    np.testing.assert_allclose(loaded.score(images), of_store, rtol=1e-3)
+    result = loaded.model.predict(sae.stack.pad(images), verbose=0)
+    np.testing.assert_allclose(result["score"], of_store, rtol=2e-3)
+    extreme = normal.mean(axis=0) + 3 * (images - normal.mean(axis=0))
+    extreme = np.clip(extreme, -1, 1) if images.ndim == 4 else extreme
+    assert detector.score(extreme).mean() > 1.2 * of_store.mean()
+    if detector.has_maps:
+        assert detector.score_map(store).shape == detector.score_map(normal).shape
+
+
+def test_a_level_that_was_trained_on_a_store_is_fitted_to_a_store(tmp_path):
+    keras.utils.set_random_seed(0)
+    sae, images = stack(n_levels=2), blobs(60)
+    sae.train(images, epochs=0, levels=[0], verbose=0)
+    store = sae.encode_to(tmp_path / "store", images, level=0, verbose=0)
+    sae.train(store, epochs=0, levels=[1], verbose=0)
+    assert AnomalyDetector(sae).fit((store, np.arange(60))).score(images).shape == (60,)
+
+
+def test_stores_that_do_not_fit(tmp_path, trained):
+    keras.utils.set_random_seed(0)
+    sae, images = stack(n_levels=2), blobs(40)
+    sae.train(images, epochs=0, verbose=0)
+    deep = sae.encode_to(tmp_path / "deep", images, verbose=0)
+    with pytest.raises(ValueError, match=r"leave out the lower levels: `AnomalyDetector\(sae, levels=\[1\]\)`"):
+        AnomalyDetector(sae).fit(deep)
+    assert AnomalyDetector(sae, levels=[1]).fit(deep).score(images).shape == (40,)
+    with pytest.raises(ValueError, match="encodings of another stack"):
+        AnomalyDetector(trained).fit(deep)
+    detector = AnomalyDetector(trained).fit(images)
+    for call in (detector.score, detector.update, detector.score_map):
+        with pytest.raises(ValueError, match="Pass images, or fit another detector to a store"):
+            call(trained.encode_to(tmp_path / call.__name__, images, verbose=0))
+
+
+# === Large images ===
+
+
+@pytest.mark.parametrize(("size", "n_levels"), [((64, 64), 1), ((70, 101), 2), ((33, 90), 2)])
+def test_tiles_give_the_same_features_as_whole_images(size, n_levels, monkeypatch):
+    keras.utils.set_random_seed(0)
+    sae = Autoencoder(shape=(None, None, 3), size=8, n_out=4, n_scalings=1, n_levels=n_levels)
+    normal = blobs(20, side=32)
+    sae.train(normal, epochs=1, batch_size=8, verbose=0)
+    images = blobs(10, side=104)[:, : size[0], : size[1]]
+    whole = AnomalyDetector(sae).fit(images)
+    scores, maps = whole.score_and_map(images)
+    sides = []
+    monkeypatch.setattr(detector_inputs, "default_side", lambda size: sides.append(size) or 32)
+    np.testing.assert_allclose(whole.score(images), scores, rtol=1e-4)
+    np.testing.assert_allclose(whole.score_map(images), maps, rtol=1e-3, atol=1e-3)
+    assert set(sides) == {size}
+    tiled = AnomalyDetector(sae).fit(images)
+    np.testing.assert_allclose(tiled.score(images), scores, rtol=1e-3)
+    assert tiled.threshold == pytest.approx(whole.threshold, rel=1e-3)
+
+
+def test_of_large_images_only_some_places_are_kept(tmp_path, monkeypatch):
+    keras.utils.set_random_seed(0)
+    sae = Autoencoder(shape=(None, None, 3), size=8, n_out=4, n_scalings=1)
+    images = [blobs(1, side=side, seed=seed)[0] for seed in range(20) for side in (60, 68)]
+    sae.train(images, epochs=0, verbose=0)
+    whole = AnomalyDetector(sae).fit(images, contamination=0.1)
+    monkeypatch.setattr(gaussian_detector, "SAMPLED_VALUES", 10 * 9 * 64)
+    detector = AnomalyDetector(sae).fit(images, contamination=0.1)
+    gaussians = gaussians_of(detector)
+    assert [each.shape for each in gaussians.sample[:2]] == [(1, 8, 8, 9), (1, 6, 6, 9)]
+    assert len(gaussians.sample_scores) == 10
+    np.testing.assert_allclose(detector.score(images), whole.score(images), rtol=0.2)
+    assert detector.threshold == pytest.approx(whole.threshold, rel=0.3)
+    detector.save(tmp_path / "detector")
+    loaded = AnomalyDetector.load(tmp_path / "detector")
+    np.testing.assert_allclose(loaded.update(images[:3]).score(images), detector.update(images[:3]).score(images))
+
+
+def test_a_progress_bar(trained, capsys):
+    AnomalyDetector(trained).fit(blobs(40), verbose=1)
+    assert "40/40 images" in capsys.readouterr().out
+    AnomalyDetector(trained).fit(blobs(40))
+    assert not capsys.readouterr().out
 
 
 def test_a_level_that_the_detector_does_not_use():
@@ -399,7 +604,8 @@ def test_the_threshold_does_not_make_a_detector(trained):
 
 
 @pytest.mark.parametrize(
-    "change", ["threshold", "first0", "sample0", "levels", "count0", "count", "contamination", "sizes0"]
+    "change",
+    ["threshold", "first0", "sample0", "levels", "count0", "count", "contamination", "sizes0", "uses_errors"],
 )
 def test_a_damaged_file_raises_an_error(change, trained, tmp_path):
     AnomalyDetector(trained).fit(blobs(40)).save(tmp_path / "detector")

@@ -1,43 +1,30 @@
-"""Estimators for scikit-learn.
-
-Scikit-learn is an extra: `pip install "stacked_autoencoder[sklearn]"`. `import stacked_autoencoder` doesn't import this
-module. Import its names with `from stacked_autoencoder.sklearn import StackedAutoencoder`.
-"""
+"""`StackedAutoencoder`: an autoencoder as a transformer of scikit-learn, in place of `PCA`."""
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
-try:
-    from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.utils import check_array, check_random_state
-    from sklearn.utils.validation import check_is_fitted, validate_data
-except ImportError as error:
-    raise ImportError(
-        'The estimators need scikit-learn 1.6 or later: `pip install "stacked_autoencoder[sklearn]"`.'
-    ) from error
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from stacked_autoencoder.autoencoder import Autoencoder
 from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.levels.defaults import default_levels
-from stacked_autoencoder.levels.dense import DenseLevel
-from stacked_autoencoder.levels.stack import BATCH
-from stacked_autoencoder.utils.checks import SMALLEST, non_negative, positive_int, positive_ints
+from stacked_autoencoder.sklearn.networks import (
+    WIDTH,
+    check_no_hidden_layers,
+    checked_components,
+    dense_level,
+    trained_or_pca,
+)
+from stacked_autoencoder.sklearn.samples import DTYPES, as_samples, by_sample, checked_image_shape
+from stacked_autoencoder.utils.checks import SMALLEST, non_negative, positive_int
 from stacked_autoencoder.utils.seeds import seeded
 
-__all__ = ["StackedAutoencoder"]
-
-DTYPES = (np.float64, np.float32)
-LEAST_HIDDEN = 128  # units; on data of scikit-learn, more units or layers have a higher loss on held-out rows
-CHANNELS, WIDTH = 32, 64  # of encodings and of convolutions, the defaults of `Autoencoder`
-ROUNDING = 1e-5  # relative difference of losses that float32 can cause
+CHANNELS = 32  # of encodings, the default of `Autoencoder`
 MEASURED_ROWS = 10_000  # for `explained_variance_ratio_`, which decodes them once per component
 
 
@@ -154,11 +141,21 @@ class StackedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         """
         X = validate_data(self, X, dtype=DTYPES, ensure_min_samples=2)
         shape, levels = self._design(X.shape[1])
-        samples = _as_samples(X, shape)
+        samples = as_samples(X, shape).astype(np.float32)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         with seeded(seed):
             order = np.random.default_rng(seed).permutation(len(samples))
-            self.autoencoder_ = self._fitted(shape, levels, samples, order)
+            self.autoencoder_ = trained_or_pca(
+                shape,
+                levels,
+                samples,
+                order,
+                n_components=self.n_components,
+                epochs=self.epochs,
+                batch_size=self.batch_size,
+                validation_fraction=self.validation_fraction,
+                verbose=self.verbose,
+            )
         self.n_components_ = self.autoencoder_.encoding_shape[0]
         self.explained_variance_ratio_ = _explained_variance_ratio(self.autoencoder_, samples[order[:MEASURED_ROWS]])
         return self
@@ -178,7 +175,7 @@ class StackedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             ValueError: `X` has other features than in `fit`.
         """
         X = self._checked(X)
-        return _by_sample(self.autoencoder_.encode, self._as_samples(X)).astype(X.dtype)
+        return by_sample(self.autoencoder_.encode, self._as_samples(X)).astype(X.dtype)
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """Decodes encodings.
@@ -200,7 +197,7 @@ class StackedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 f"`X` must be encodings as `transform` returns them, with {self.n_components_} columns. "
                 f"Received: shape={X.shape}"
             )
-        return _by_sample(self.autoencoder_.decode, X.astype(np.float32)).reshape(len(X), -1).astype(X.dtype)
+        return by_sample(self.autoencoder_.decode, X.astype(np.float32)).reshape(len(X), -1).astype(X.dtype)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Returns the negative mean squared error of the reconstructions, so that larger is better.
@@ -233,16 +230,11 @@ class StackedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return validate_data(self, X, dtype=DTYPES, reset=False)
 
     def _as_samples(self, X: np.ndarray) -> np.ndarray:
-        return _as_samples(X, self.autoencoder_.shape)
+        return as_samples(X, self.autoencoder_.shape).astype(np.float32)
 
     def _design(self, n_features: int) -> tuple[tuple[int, ...], list[Level]]:
         """Checks the arguments. Returns the shape of one sample, and the levels of the network."""
-        n_components = positive_int("n_components", self.n_components)
-        if n_components > n_features:
-            raise ValueError(
-                f"`n_components` must be at most the number of features. Received: n_components={n_components} and "
-                f"`X` with n_features={n_features}"
-            )
+        n_components = checked_components(self.n_components, n_features)
         n_levels = positive_int("n_levels", self.n_levels)
         positive_int("epochs", self.epochs, least=0)
         positive_int("batch_size", self.batch_size)
@@ -257,21 +249,9 @@ class StackedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                     "Several levels need images. Pass `image_shape=(height, width, channels)`, or use more hidden "
                     f"layers, such as `hidden_layer_sizes=(128, 64)`. Received: n_levels={n_levels}"
                 )
-            sizes = self.hidden_layer_sizes
-            hidden = [max(LEAST_HIDDEN, 2 * n_components)] if sizes is None else _hidden_units(sizes)
-            activations = [*("relu" for _ in hidden), None]
-            return (n_features,), [DenseLevel([*hidden, n_components], activations, nested=self.nested)]
-        if self.hidden_layer_sizes is not None:
-            raise ValueError(
-                "`hidden_layer_sizes` can't be combined with `image_shape`, whose network is convolutional. Remove one "
-                f"of them. Received: hidden_layer_sizes={self.hidden_layer_sizes!r}, image_shape={self.image_shape!r}"
-            )
-        shape = tuple(positive_ints("image_shape", self.image_shape))
-        if len(shape) != 3 or math.prod(shape) != n_features:
-            raise ValueError(
-                "`image_shape` must be (height, width, channels), and each row of `X` must contain height * width * "
-                f"channels values. Received: image_shape={self.image_shape!r} and `X` with n_features={n_features}"
-            )
+            return (n_features,), [dense_level(n_components, self.hidden_layer_sizes, self.nested)]
+        check_no_hidden_layers(self.hidden_layer_sizes, self.image_shape)
+        shape = checked_image_shape(self.image_shape, n_features)
         levels = default_levels(
             shape,
             n_out=CHANNELS,
@@ -282,76 +262,6 @@ class StackedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             nested=self.nested,
         )
         return shape, levels
-
-    def _fitted(
-        self, shape: tuple[int, ...], levels: list[Level], samples: np.ndarray, order: np.ndarray
-    ) -> Autoencoder:
-        """Returns the trained network, or PCA if that is asked for or has a lower loss.
-
-        Args:
-            shape: shape of one sample.
-            levels: the levels of the network.
-            samples: `(n_samples, *shape)` float32.
-            order: `(n_samples,)`, a random order of the samples. The first ones are for validation.
-        """
-        if self.epochs == 0:
-            return self._pca(shape, samples)
-        n_valid = int(self.validation_fraction * len(samples))
-        valid, training = samples[order[:n_valid]], samples[np.sort(order[n_valid:])]
-        options = {"validation_data": valid} if n_valid else {}
-        sae = Autoencoder(shape=shape, levels=levels, check_range=False)
-        with _without_advice():
-            sae.train(training, self.epochs, batch_size=self.batch_size, verbose=self.verbose, **options)
-        compared = valid if n_valid else training
-        # Not `pca_loss` of the error budget, which is that of padded images.
-        loss, pca_loss = sae.evaluate(compared), self._pca(shape, training).evaluate(compared)
-        if loss <= (1 + ROUNDING) * pca_loss:
-            return sae
-        warnings.warn(
-            f"The loss of the trained network, {loss:.3g}, is higher than the PCA loss, {pca_loss:.3g}, so the "
-            "estimator uses PCA. Pass more `epochs` or another network, or `epochs=0` for PCA without training.",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
-        return self._pca(shape, samples)
-
-    def _pca(self, shape: tuple[int, ...], samples: np.ndarray) -> Autoencoder:
-        pca = Autoencoder(shape=shape, levels=[DenseLevel(self.n_components, activation=None)], check_range=False)
-        with _without_advice():
-            pca.train(samples, epochs=0, verbose=0)
-        return pca
-
-
-@contextmanager
-def _without_advice() -> Iterator[None]:
-    """Hides a warning about features of small variance, which `PCA` doesn't raise, and whose advice is for Keras."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Some columns of `images` vary less", UserWarning)
-        yield
-
-
-def _hidden_units(sizes: Sequence[int]) -> list[int]:
-    return positive_ints("hidden_layer_sizes", sizes) if np.size(sizes) else []
-
-
-def _as_samples(X: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Converts rows to float32 samples of a shape."""
-    largest = np.finfo(np.float32).max
-    if np.abs(X).max() > largest:
-        raise ValueError(
-            f"`X` contains values that are too large for float32, whose largest value is {largest:.3g}. Scale `X`, for "
-            f"example with `StandardScaler`. Received: values up to {np.abs(X).max():.3g}"
-        )
-    return X.astype(np.float32).reshape(len(X), *shape)
-
-
-def _by_sample(function: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> np.ndarray:
-    """Applies `encode` or `decode`, so that the result for a sample doesn't depend on the number of samples.
-
-    For a batch of one sample, TensorFlow sums products in another order, which changes the rounding.
-    """
-    is_single = len(values) % BATCH == 1
-    return function(np.concatenate([values, values[-1:]]))[:-1] if is_single else function(values)
 
 
 def _explained_variance_ratio(sae: Autoencoder, samples: np.ndarray) -> np.ndarray:
