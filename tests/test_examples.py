@@ -220,6 +220,58 @@ def test_sequences_are_cut_by_person(example):
     np.testing.assert_allclose(whole.std(axis=(0, 1)), 1, rtol=1e-4)
 
 
+@pytest.mark.slow
+def test_defects_in_textures(example, tmp_path, capsys):
+    defects = example("defects_in_textures")
+    defects.STRIDE = 64  # 21 normal crops
+    rows = defects.main(["--textures", "brick", "--count", "4", "--out", str(tmp_path)])["brick"]
+    assert rows.keys() == {"detector", "PCA error", "PyOD ECOD"}
+    assert rows["detector"]["image AUROC"] > 0.75
+    assert rows["detector"]["pixel AUROC"] > max(0.85, rows["PCA error"]["pixel AUROC"])
+    assert {file.name for file in tmp_path.glob("*.png")} == {"scores_brick.png", "maps_brick.png"}
+    assert "pixel AP" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_anomalies_in_series(example, tmp_path, capsys):
+    rows = example("anomalies_in_series").main(["--exercises", "ABD", "--out", str(tmp_path)])
+    assert rows.keys() == {"detector, images", "detector, sequences", "PCA error", "PyOD KNN"}
+    assert rows["detector, images"]["AUROC"] > 0.9
+    assert rows["detector, sequences"]["AUROC"] > rows["PCA error"]["AUROC"]
+    assert {file.name for file in tmp_path.glob("*.png")} == {"scores.png", "steps.png"}
+    assert "abduction" in capsys.readouterr().out
+
+
+def test_series_are_split_by_person(example):
+    series = example("anomalies_in_series")
+    recordings, channels = series.load()
+    assert (recordings.keys(), len(channels)) == (series.EXERCISES.keys(), 6)
+    for parts in recordings.values():
+        assert (len(parts["train"]), len(parts["test"])) == (16, 4)  # with either arm
+    steps = np.arange(6 * 30, dtype=np.float64).reshape(30, 6)
+    windows = series.windows_of([steps, steps])
+    assert windows.shape == (4, series.STEPS, 6)
+    np.testing.assert_array_equal(windows[1], steps[series.STRIDE : series.STRIDE + series.STEPS])
+
+
+@pytest.mark.slow
+def test_anomalies_in_tables(example, tmp_path, capsys):
+    rows = example("anomalies_in_tables").main(["--splits", "1", "--epochs", "1", "--out", str(tmp_path)])
+    assert rows.keys() == {"detector", "PCA error", "PyOD IForest"}
+    assert rows["detector"]["AUROC"] > max(0.92, rows["PCA error"]["AUROC"])
+    assert rows["detector"]["AP"] > 0.5
+    assert {file.name for file in tmp_path.glob("*.png")} == {"scores.png"}
+    assert "Columns with the largest errors" in capsys.readouterr().out
+
+
+def test_average_precision_for_a_share_of_anomalies(example):
+    measures = example("anomaly_peers").measures
+    is_anomaly = np.array([False, False, False, True])
+    scores = np.array([0.1, 0.2, 0.9, 0.8])  # the threshold of the anomaly also reports one of three normal rows
+    assert measures(is_anomaly, scores) == pytest.approx({"AUROC": 2 / 3, "AP": 1 / 2})
+    assert measures(is_anomaly, scores, 0.1) == pytest.approx({"AUROC": 2 / 3, "AP": 0.1 / (0.1 + 0.9 / 3)})
+
+
 def test_clothes_are_split_and_scaled():
     if not clothes.DEBIAN.is_dir():
         pytest.skip("needs Debian's package dataset-fashion-mnist")

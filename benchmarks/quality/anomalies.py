@@ -21,26 +21,23 @@ pixels.
 import importlib.util
 import time
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import keras
 import numpy as np
-import skimage.data
 from scipy.ndimage import gaussian_filter
-from skimage.draw import line
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmarks.harness import table
 from examples import clothes
+from examples.textures import DEFECTS, SIDE, TEXTURES, crops_of, load_halves, painted_crops
+from examples.textures import painted as painted  # for the tests
 from stacked_autoencoder import Autoencoder, heads
 from stacked_autoencoder.pca import fit_linear_code, to_patches
 
-TEXTURES = ("brick", "grass", "gravel")
-DEFECTS = ("scratch", "stain", "missing part")
-SIDE, STRIDE = 128, 16
+STRIDE = 16  # pixels, between normal crops
 PATCH = 8
 BLUR = 4.0  # pixels, of the maps of errors
-HAS_PYOD = importlib.util.find_spec("pyod") is not None
+HAS_PYOD = all(map(importlib.util.find_spec, ("pyod", "torch")))  # its AutoEncoder needs PyTorch
 
 
 def new_detector(images: np.ndarray) -> heads.AnomalyDetector:
@@ -100,11 +97,11 @@ IMAGE_SCORES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 def compare_textures(names: Sequence[str], count: int) -> list[dict]:
     rows = []
     for name in names:
-        texture = getattr(skimage.data, name)()
-        images, masks, kinds = painted_crops(texture[:, texture.shape[1] // 2 :], count)
+        normal, other = load_halves(name)
+        images, masks, kinds = painted_crops(other, count)
         for design, score in MAP_SCORES.items():
             began = time.perf_counter()
-            maps = score(crops_of(texture[:, : texture.shape[1] // 2]), images)
+            maps = score(crops_of(normal, STRIDE), images)
             row = {"data": name, "design": design, "seconds": time.perf_counter() - began}
             row["auroc"] = float(roc_auc_score(masks.ravel(), maps.ravel()))
             row["precision"] = float(average_precision_score(masks.ravel(), maps.ravel()))
@@ -115,67 +112,6 @@ def compare_textures(names: Sequence[str], count: int) -> list[dict]:
             shown = "  ".join(f"{kind} {row[kind]:.3f}" for kind in DEFECTS)
             print(f"{name:8}{design:18}AUROC {row['auroc']:.3f}  {shown}  {row['seconds']:.0f} s", flush=True)
     return rows
-
-
-def crops_of(texture: np.ndarray) -> np.ndarray:
-    """Overlapping crops `(N, 128, 128, 1)`."""
-    rows, columns = (range(0, side - SIDE + 1, STRIDE) for side in texture.shape)
-    return np.stack([texture[row : row + SIDE, column : column + SIDE] for row in rows for column in columns])[
-        ..., None
-    ]
-
-
-def painted_crops(texture: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`count` crops with each kind of defect and as many without one, the masks of the defects, and their kinds."""
-    rng = np.random.default_rng(0)
-    images, masks, kinds = [], [], []
-    for kind in (*DEFECTS, "none"):
-        for _ in range(count):
-            row, column = (rng.integers(0, side - SIDE + 1) for side in texture.shape)
-            crop = texture[row : row + SIDE, column : column + SIDE].astype(np.float64)
-            image, mask = painted(crop, kind, rng) if kind != "none" else (crop, np.zeros(crop.shape, bool))
-            images.append(np.clip(np.rint(image), 0, 255).astype(np.uint8)[..., None])
-            masks.append(mask)
-            kinds.append(kind)
-    return np.stack(images), np.stack(masks), np.array(kinds)
-
-
-def painted(image: np.ndarray, kind: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Paints a defect; returns the image and the mask of the defect."""
-    if kind == "scratch":
-        mask = curve(rng)
-        return np.where(mask, 0.2 * image + 0.8 * rng.choice([20, 235]), image), mask
-    mask = spot(rng)
-    if kind == "stain":
-        weight, value = gaussian_filter(mask.astype(float), 1.5) * rng.uniform(0.6, 0.8), rng.choice([30.0, 225.0])
-    else:
-        weight = gaussian_filter(mask.astype(float), 0.7)
-        value = rng.uniform(20, 120) + rng.normal(0, 2, image.shape)
-    return image * (1 - weight) + weight * value, mask
-
-
-def curve(rng: np.random.Generator) -> np.ndarray:
-    """Mask of a bent line, two or three pixels wide."""
-    angle, bend, length = rng.uniform(0, 2 * np.pi), rng.uniform(-0.6, 0.6), rng.uniform(0.25, 0.6) * SIDE
-    middle = rng.uniform(0.3 * SIDE, 0.7 * SIDE, 2)
-    positions = np.linspace(-0.5, 0.5, 9)[:, None]
-    directions = angle + bend * positions
-    points = np.rint(middle + length * positions * np.hstack([np.sin(directions), np.cos(directions)])).astype(int)
-    mask = np.zeros((SIDE, SIDE), bool)
-    for start, stop in pairwise(points):
-        rows, columns = line(*start, *stop)
-        inside = (rows >= 0) & (columns >= 0) & (rows < SIDE) & (columns < SIDE)
-        mask[rows[inside], columns[inside]] = True
-    return gaussian_filter(mask.astype(float), rng.choice([0.5, 0.8])) > 0.1
-
-
-def spot(rng: np.random.Generator) -> np.ndarray:
-    """Mask of a round spot with an irregular edge."""
-    radius = rng.uniform(0.07, 0.16) * SIDE
-    noise = gaussian_filter(rng.standard_normal((SIDE, SIDE)), 6)
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    row, column = rng.uniform(radius, SIDE - radius, 2)
-    return np.hypot(rows - row, columns - column) / radius + 0.25 * noise / noise.std() < 1
 
 
 def map_by_detector(normal: np.ndarray, images: np.ndarray) -> np.ndarray:

@@ -192,10 +192,11 @@ class GaussianDetector:
         distances = [np.empty((len(features), count)) for features, count in zip(self.sample, places, strict=True)]
         weights = [math.prod(size) / math.prod(self._kept(size)) for size in self.sizes]
         for fold in self._folds(sums):
-            vectors = [self._used_vectors(features[chosen]) for features, chosen in zip(self.sample, fold, strict=True)]
-            whitening = sums.without(FeatureSums.of(vectors, weights)).whitening()
-            for results, each, chosen in zip(distances, vectors, fold, strict=True):
-                results[chosen] = whitening.distances(each).reshape(len(chosen), results.shape[1])
+            used = [index for index, chosen in enumerate(fold) if chosen.size]  # layers do not accept empty arrays
+            vectors = [self._used_vectors(self.sample[index][fold[index]]) for index in used]
+            whitening = sums.without(FeatureSums.of(vectors, [weights[index] for index in used])).whitening()
+            for index, each in zip(used, vectors, strict=True):
+                distances[index][fold[index]] = whitening.distances(each).reshape(len(fold[index]), -1)
         return distances
 
     def _folds(self, sums: FeatureSums) -> Iterator[list[np.ndarray]]:

@@ -123,7 +123,7 @@ def score_histogram(
         )
     if threshold is not None:
         ax.axvline(threshold, color="black", linestyle="--", linewidth=1, label="threshold")
-    ax.set(xscale="log", xlabel="score", ylabel="share of images")
+    ax.set(xscale="log", xlabel="score", ylabel="share")
     ax.spines[["top", "right"]].set_visible(False)
     if any(named) or threshold is not None:
         ax.legend(fontsize=7, frameon=False)

@@ -310,6 +310,18 @@ def test_any_number_of_images(count, trained):
     np.testing.assert_allclose(detector.score(images[:3]), scores, rtol=1e-4)
 
 
+def test_a_last_batch_with_fewer_images_than_folds_if_places_have_their_own_gaussians():
+    keras.utils.set_random_seed(0)
+    images = blobs(260)
+    images[:, :8] /= 8
+    sae = stack()
+    sae.train(images, epochs=0, verbose=0)
+    detector = AnomalyDetector(sae).fit(images)
+    assert not gaussians_of(detector).is_shared
+    assert len(gaussians_of(detector).sample_scores) == 260
+    assert detector.threshold == pytest.approx(AnomalyDetector(sae).fit(images[:256]).threshold, rel=0.05)
+
+
 def test_all_levels_have_the_same_sample(monkeypatch):
     monkeypatch.setattr(gaussian_detector, "SAMPLED_VALUES", 25 * 4 * 4 * 9)
     keras.utils.set_random_seed(0)
