@@ -41,6 +41,7 @@ BENCHMARKS = {
     "pretraining": ["--count=500", "--epochs=1"],
     "anomalies": ["--classes=0", "--textures=brick", "--count=500"],
     "store_heads": ["--count=200", "--epochs=1", "--seeds=1", "--samples=100"],
+    "nested_flow": ["--count=200", "--epochs=1", "--seeds=1", "--samples=100"],
     "heads": ["--only=VAE", "--minutes=0.02", "--count=1000", "--samples=100"],
     "began_step": ["--side=32", "--filters=16", "--rounds=2"],
     "classifiers": ["--side=64", "--count=20", "--epochs=2"],

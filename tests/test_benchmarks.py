@@ -17,6 +17,7 @@ from benchmarks.quality import (
     colours,
     fashion,
     kinds,
+    nested_flow,
     photographs,
     presets,
     pretraining,
@@ -470,6 +471,20 @@ def test_heads_on_stores(clothes_there, tmp_path, capsys):
     assert all(row["frechet"][0] > 0 for row in rows)
     assert json.loads(file.read_text()) == rows
     assert "loss_budget=0.01" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_nested_flows(clothes_there, tmp_path, capsys):
+    file = tmp_path / "rows.json"
+    rows = nested_flow.main(["--count=300", "--epochs=1", "--seeds=2", "--samples=100", f"--json={file}"])
+    assert [(row["design"], len(row["frechet"])) for row in rows] == [
+        ("Gaussian", 1),
+        ("default", 2),
+        ("nested=True", 2),
+    ]
+    assert rows[1]["frechet"] != rows[2]["frechet"]
+    assert json.loads(file.read_text()) == rows
+    assert "nested=True Fréchet distance" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -91,6 +91,17 @@ def store_heads() -> str:
     return markdown(header, rows) + measured("store_heads")
 
 
+def nested_flow() -> str:
+    """Flows of encodings with many features: mean and standard deviation over seeds."""
+    rows = []
+    for row in results.load("nested_flow")["rows"]:
+        frechet, design = np.array(row["frechet"]), row["design"]
+        spread = "" if len(frechet) == 1 else f" ± {frechet.std():.1f}"
+        name = f"`{design}`" if "=" in design else design
+        rows.append([name, f"{frechet.mean():.1f}{spread}"])
+    return markdown(["flow", "Fréchet distance"], rows) + measured("nested_flow")
+
+
 def anomalies() -> str:
     """Anomaly detection: means over the classes of Fashion-MNIST, and each texture."""
     rows = [row for row in results.load("anomalies")["rows"] if row["data"] != "speed"]

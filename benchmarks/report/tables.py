@@ -14,6 +14,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "rate_features": quality.rate_features,
     "rate_stores": quality.rate_stores,
     "store_heads": quality.store_heads,
+    "nested_flow": quality.nested_flow,
     "anomalies": quality.anomalies,
     "fashion": quality.fashion,
     "kinds": quality.kinds,

@@ -21,7 +21,7 @@ from stacked_autoencoder.heads.detector_inputs import (
     source_of,
     store_of,
 )
-from stacked_autoencoder.heads.gaussian_detector import FEWEST_IMAGES
+from stacked_autoencoder.heads.gaussian_detector import FEWEST_IMAGES, GaussianDetector
 from stacked_autoencoder.heads.level_detector import LevelDetector, places_of
 from stacked_autoencoder.levels.stack import Stack
 from stacked_autoencoder.saving.arrays import read_arrays
@@ -100,7 +100,6 @@ class AnomalyDetector:
         self._parts: dict[int, LevelDetector] = {}  # by level index, once it is known whether images or a store follow
         self._count = 0
         self._contamination = contamination
-        self._fingerprint = self.stack.fingerprint(self.levels[-1])
         self._is_fitted = False
         self.threshold: float | None = None
 
@@ -115,6 +114,7 @@ class AnomalyDetector:
                     f"`levels`, such as `levels=[0]`, or train on images. Received: level {index}"
                 )
         self._uses_errors = uses_errors
+        self._fingerprint = self.stack.fingerprint(self.levels[-1])
         self._parts = {index: LevelDetector(self.stack, index, uses_errors) for index in self.levels}
 
     def fit(self, normal: Images, contamination: float = 0.01, verbose: int = 0) -> AnomalyDetector:
@@ -151,27 +151,41 @@ class AnomalyDetector:
 
         Raises:
             ValueError: the images don't fit the stack, or there are fewer than 10 together with those of earlier calls.
+                If the images cannot be read to their end, none of them is added.
         """
         self._check_stack()
-        if not self._parts:
+        if not self._count:
             self._start(uses_errors=store_of(normal) is None)
-        source = self._source(normal)
-        with Progress(source.count(), verbose) as progress:
-            for _, by_level in features_of(self.stack, self._parts, source):
-                pairs = [(self._parts[index], features) for index, features in by_level.items()]
-                count = len(pairs[0][1].features)
-                most = min(part.most_sampled(features) for part, features in pairs)
-                left = max(0, most - self._parts[self.levels[0]].sampled)  # the same images at all levels
-                for part, features in pairs:
-                    part.add(features, left)
-                self._count += count
-                progress.add(count)
+        source, count = self._source(normal), self._count
+        snapshots = [(gaussians, gaussians.snapshot()) for gaussians in self._gaussians()]
+        try:
+            self._add(source, verbose)
+        except BaseException:
+            self._count = count
+            for gaussians, snapshot in snapshots:
+                gaussians.restore_snapshot(snapshot)
+            raise
         if self._count < FEWEST_IMAGES:
             raise ValueError(
                 f"At least {FEWEST_IMAGES} normal images are needed. Add more with `update`. Received: {self._count}"
             )
         self._finish()
         return self
+
+    def _gaussians(self) -> list[GaussianDetector]:
+        return [gaussians for part in self._parts.values() for gaussians in part.detectors.values()]
+
+    def _add(self, source: Source, verbose: int) -> None:
+        """Adds normal images to the sums and to the samples of all levels."""
+        with Progress(source.count(), verbose) as progress:
+            for _, by_level in features_of(self.stack, self._parts, source):
+                pairs = [(self._parts[index], features) for index, features in by_level.items()]
+                sampled = min(part.sample_room(features) for part, features in pairs)  # the same images at all levels
+                for part, features in pairs:
+                    part.add(features, sampled)
+                count = len(pairs[0][1].features)
+                self._count += count
+                progress.add(count)
 
     def _finish(self) -> None:
         """Fits the Gaussians to the sums, and sets the threshold."""
@@ -209,8 +223,8 @@ class AnomalyDetector:
     def score_map(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
         """Returns how unlike normal images each image is at each pixel, each step or each column.
 
-        Encodings with height and width are compared at each place. For a stack whose encodings are all vectors, the
-        map compares the errors of the reconstruction instead.
+        Encodings that are images or sequences are compared at each place. For vectors, the map compares the errors of
+        the reconstruction, unless the stack also has image-shaped encodings.
 
         Args:
             images: images, as in `score`.
@@ -264,7 +278,7 @@ class AnomalyDetector:
         """Returns which images are anomalies.
 
         Args:
-            images: images, in any form that `train` accepts.
+            images: images, as in `score`.
 
         Returns:
             `(N,)` bool: whether the score is above `threshold`.
@@ -278,7 +292,8 @@ class AnomalyDetector:
     def has_maps(self) -> bool:
         """Whether `score_map` is available after `fit`.
 
-        It is not available for images if only the levels with vectors above image-shaped encodings are used.
+        It is not available if the detector only uses vectors, and these are above image-shaped encodings or were read
+        from a store.
         """
         return any(part.has_map for part in self._parts.values())
 
@@ -287,8 +302,9 @@ class AnomalyDetector:
         """The detector as a Keras model of built-in layers, for programs without this package.
 
         The input is a batch of images, scaled like the input of `encoder0`, whose height and width are multiples of
-        the factor of the stack. The output is a dict with `"score"` `(N,)` and, if there are maps and images have one
-        known size, `"map"`, as `score` and `score_map` return them.
+        the factor of the stack. NaN marks missing values if the stack was created with `missing="ignore"`. The output
+        is a dict with `"score"` `(N,)` and, if there are maps and images have one known size, `"map"`, as `score` and
+        `score_map` return them.
 
         Raises:
             ValueError: the detector has not been fitted.
@@ -301,7 +317,7 @@ class AnomalyDetector:
         images = inputs = layers.Input(self.stack.levels[0].input_shape)
         scores, maps = [], []
         for index, level in enumerate(self.stack.levels[: max(parts) + 1]):
-            encodings = level.encoder(encoder_inputs(parts, level, inputs))
+            encodings = level.encoder(level.filled(encoder_inputs(parts, level, inputs)))
             if index in parts:
                 score, heat_map = parts[index].connected(encodings, inputs, images)
                 scores.append(score)
@@ -364,11 +380,12 @@ class AnomalyDetector:
     def __getstate__(self) -> dict[str, Any]:
         if not self._is_fitted:
             return {"stack": self.stack, "levels": self.levels}
-        return {"stack": self.stack, "arrays": self._arrays()}
+        return {"stack": self.stack, "arrays": self._arrays(), "fingerprint": self._fingerprint}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "arrays" in state:
             self._restore(state["stack"], state["arrays"])
+            self._fingerprint = state["fingerprint"]  # the stack may have been trained since `fit`
         else:
             self._set_up(state["stack"], state["levels"])
 

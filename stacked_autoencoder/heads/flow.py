@@ -30,6 +30,7 @@ from stacked_autoencoder.utils.seeds import rng_of
 
 LEARNING_RATE = 1e-2
 ADAM_SHARE = 0.2  # learning rate of Adam relative to that of Muon
+CUT = 0.5  # share of the encodings that are cut to their leading features, if the flow is nested
 WITHOUT_LABEL = 0.1  # share of the encodings that are trained without their label
 LEAST_TIME = 1e-4  # smallest distance of training times from 0 and 1
 STEPS = 20
@@ -60,6 +61,9 @@ class Flow(Head):
             without choosing a class.
         width: filters of the convolutions. Dense layers have eight times as many units.
         depth: number of residual blocks of the dense and of the convolutional network.
+        nested: whether half of the encodings in training are cut to a random number of leading features, so that the
+            flow learns the leading features first. Use it for encodings with many features that are ordered by their
+            importance, as those of levels with `nested=True`.
 
     Input shape:
         `(N, *encoding_shape)`, float32. Labels are whole numbers from 0, `(N,)`.
@@ -79,16 +83,24 @@ class Flow(Head):
         2024, "Scaling rectified flow transformers" (arXiv:2403.03206), section 3.1. Guidance as in Ho and Salimans
         2022, "Classifier-free diffusion guidance" (arXiv:2207.12598), equation 6. Averaged weights as in Karras et al.
         2024, "Analyzing and improving the training dynamics of diffusion models" (arXiv:2312.02696), section 3.1.
-        Heun's method as in Karras et al. 2022 (arXiv:2206.00364), algorithm 1.
+        Heun's method as in Karras et al. 2022 (arXiv:2206.00364), algorithm 1. Leading features as in Chen et al. 2025,
+        "DC-AE 1.5" (arXiv:2508.00413), "augmented diffusion training".
     """
 
     def __init__(
-        self, encoding_shape: Shape, n_classes: int | None = None, width: int = 64, depth: int = 3, **options: Any
+        self,
+        encoding_shape: Shape,
+        n_classes: int | None = None,
+        width: int = 64,
+        depth: int = 3,
+        nested: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__(encoding_shape, **options)
         self.n_classes = None if n_classes is None else positive_int("n_classes", n_classes, least=2)
         self.width = positive_int("width", width)
         self.depth = positive_int("depth", depth)
+        self.nested = bool(nested)
         classes = 1 if self.n_classes is None else self.n_classes + 1  # the last one stands for any class
         components = min(math.prod(self.encoding_shape), MOST_COMPONENTS)
         self.gaussian = gaussian_velocity(self.encoding_shape, components, classes)
@@ -104,7 +116,8 @@ class Flow(Head):
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
         names = ("n_classes", "width", "depth")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        known = {"nested": True} if self.nested else {}  # so that earlier versions can load other flows
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}, **known}
 
     def default_optimizer(self) -> keras.optimizers.Optimizer:
         """Returns `optimizers.ConvMuon` with a learning rate of 1e-2."""
@@ -170,10 +183,13 @@ class Flow(Head):
         time = self._times(count)
         noise = random.normal(ops.shape(values), dtype=layers.DTYPE, seed=self.seed_generator)
         share = ops.reshape(time, (-1, *[1] * len(self.encoding_shape)))
-        velocity = self._velocity(
-            self.network if training else self.averaged, (1 - share) * noise + share * values, time, label
-        )
-        return ops.mean(ops.square(velocity - (values - noise)))
+        interpolated = (1 - share) * noise + share * values
+        network = self.network if training else self.averaged
+        if not (training and self.nested):
+            return ops.mean(ops.square(self._velocity(network, interpolated, time, label) - (values - noise)))
+        counts = self._leading_features(count)
+        errors = self._velocity(network, interpolated * counts, time, label) - (values - noise)
+        return ops.sum(counts * ops.square(errors)) / ops.sum(counts * ops.ones_like(values))
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Runs one training step, updates the averaged weights, and returns the metrics."""
@@ -196,6 +212,14 @@ class Flow(Head):
         share = (ops.cast(ops.arange(count), first.dtype) + first) / ops.cast(count, first.dtype)
         share = random.shuffle(ops.clip(share, LEAST_TIME, 1 - LEAST_TIME), seed=self.seed_generator)
         return ops.sigmoid(math.sqrt(2) * ops.erfinv(2 * share - 1))[:, None]
+
+    def _leading_features(self, count: tf.Tensor) -> tf.Tensor:
+        """Returns `(count, …, features)`, 1 for the features to learn: all, or a random number of leading ones."""
+        features = self.encoding_shape[-1]
+        is_cut, share = ops.split(random.uniform((count, 2), dtype=layers.DTYPE, seed=self.seed_generator), 2, axis=1)
+        kept = ops.where(is_cut < CUT, 1 + ops.floor(features * share), float(features))
+        is_kept = ops.arange(features, dtype=layers.DTYPE)[None] < kept
+        return ops.cast(ops.reshape(is_kept, (-1, *[1] * (len(self.encoding_shape) - 1), features)), layers.DTYPE)
 
     def _labels(self, y: Any, count: tf.Tensor) -> tf.Tensor:
         if self.n_classes is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -23,6 +24,15 @@ FEWEST_IMAGES = 10
 LEAST_GAIN = 1.0  # nats per place by which a Gaussian at each place must be more likely than one for all
 WINDOW = 3  # side of the windows of a Gaussian at each place
 LARGEST_SUMS = 1 << 25  # numbers in the sums of products: 256 MB
+LARGEST_COUNT = 1 << 53  # vectors in a sum, above which a float64 does not have all whole numbers
+
+
+class Snapshot(NamedTuple):
+    """The sums of a `GaussianDetector`, and the number of arrays in its sample."""
+
+    sums: FeatureSums
+    window_sums: FeatureSums | None
+    sampled: int
 
 
 class GaussianDetector:
@@ -99,15 +109,27 @@ class GaussianDetector:
         pieces = np.split(vectors, np.cumsum(counts)[:-1])
         self.sample = [piece.reshape(*shape, -1) for piece, shape in zip(pieces, shapes, strict=True)]
         self.sizes = [tuple(size) for _, *size in sizes.tolist()]
+        count = int(state["count"])
+        sampled = sum(images * (1 if self.has_places else math.prod(size)) for images, *size in sizes.tolist())
+        if not sampled <= count < LARGEST_COUNT:
+            raise ValueError("the number of images is out of range")
         sums = [(self.sums, "")] + ([] if self.window_sums is None else [(self.window_sums, "window_")])
         for each, name in sums:
             for array, received in ((each.first, state[f"{name}first"]), (each.second, state[f"{name}second"])):
                 if received.shape != array.shape or received.dtype != np.float64:
                     raise ValueError("the sums have another shape")
                 array[...] = received
-            each.count = int(state["count"])
-            if each.count < 1:
-                raise ValueError("the sums have no images")
+            each.count = count
+
+    def snapshot(self) -> Snapshot:
+        """Returns copies of the sums and the length of the sample, for `restore_snapshot`."""
+        windows = self.window_sums
+        return Snapshot(self.sums.copy(), None if windows is None else windows.copy(), len(self.sample))
+
+    def restore_snapshot(self, snapshot: Snapshot) -> None:
+        """Removes all images that were added since `snapshot`."""
+        self.sums, self.window_sums, sampled = snapshot
+        del self.sample[sampled:], self.sizes[sampled:]
 
     def _stride(self, size: Sequence[int]) -> int:
         """Returns the distance of the places that are kept of the features of an image of a size `(h, w)`."""
@@ -119,10 +141,11 @@ class GaussianDetector:
         """Returns the height and width of the features that are kept of an image."""
         return tuple(-(-side // self._stride(size)) for side in size)
 
-    def most_sampled(self, size: Sequence[int]) -> int:
-        """Returns how many images are kept for the cross-validation, if the features of the first have this size."""
-        kept = self._kept(self.sizes[0] if self.sizes else size)
-        return min(MOST_SAMPLED, max(FEWEST_IMAGES, SAMPLED_VALUES // (math.prod(kept) * self.shape[-1])))
+    def sample_room(self, size: Sequence[int]) -> int:
+        """Returns how many more images with features of a size `(h, w)` can be kept for the cross-validation."""
+        images, values = sum(map(len, self.sample)), sum(each.size for each in self.sample)
+        fitting = (SAMPLED_VALUES - values) // (math.prod(self._kept(size)) * self.shape[-1])
+        return max(0, FEWEST_IMAGES - images, min(MOST_SAMPLED - images, fitting))
 
     def add(self, features: np.ndarray, sampled: int) -> None:
         """Adds the features of normal images, float32 `(N, h, w, D)`. Keeps those of the first `sampled` ones."""

@@ -128,15 +128,10 @@ class LevelDetector:
         features = np.asarray(self._compute_features(*map(tf.constant, (encodings, *others))))
         return LevelFeatures(features, errors)
 
-    @property
-    def sampled(self) -> int:
-        """Number of images that are kept for the cross-validation."""
-        return sum(map(len, self.gaussians.sample))
-
-    def most_sampled(self, features: LevelFeatures) -> int:
-        """Returns how many images are kept for the cross-validation."""
+    def sample_room(self, features: LevelFeatures) -> int:
+        """Returns how many more images of this size can be kept for the cross-validation."""
         return min(
-            gaussians.most_sampled(values.shape[1:3])
+            gaussians.sample_room(values.shape[1:3])
             for gaussians, values in zip(self.detectors.values(), features, strict=False)
         )
 
@@ -168,7 +163,7 @@ class LevelDetector:
         self, encodings: keras.KerasTensor, inputs: keras.KerasTensor, images: keras.KerasTensor
     ) -> tuple[keras.KerasTensor, keras.KerasTensor | None]:
         """Returns the scores and, if images have a known size, the maps as functions of Keras tensors."""
-        others = [images] if self.level.is_image and self.uses_errors else []
+        others = [self.first.filled(images)] if self.level.is_image and self.uses_errors else []
         decoded = None
         if not self.level.is_image and self.uses_errors:
             decoded = self.level.decoder(encodings)

@@ -80,6 +80,12 @@ class FeatureSums:
         self.first += weight * by_place.sum(axis=1, dtype=np.float64)
         self.second += weight * (by_place.transpose(0, 2, 1) @ by_place)
 
+    def copy(self) -> FeatureSums:
+        """Returns a copy that can be changed independently."""
+        sums = FeatureSums(*self.first.shape)
+        sums.count, sums.first, sums.second = self.count, self.first.copy(), self.second.copy()
+        return sums
+
     def without(self, other: FeatureSums) -> FeatureSums:
         """Returns the sums without those of some of the images."""
         sums = FeatureSums(*self.first.shape)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from stacked_autoencoder.utils.value_range import UNKNOWN, Range
 
@@ -67,10 +69,14 @@ def scaled(images: np.ndarray | tf.Tensor) -> tf.Tensor:
     return UNKNOWN.to_level(images)
 
 
-def without_missing(values: np.ndarray | tf.Tensor, replacements: np.ndarray) -> np.ndarray | tf.Tensor:
+def without_missing(
+    values: np.ndarray | tf.Tensor | keras.KerasTensor, replacements: np.ndarray
+) -> np.ndarray | tf.Tensor | keras.KerasTensor:
     """Replaces each NaN by the value of its channel or column in `replacements`, `(channels,)`."""
     if isinstance(values, tf.Tensor):
         return tf.where(tf.math.is_nan(values), tf.constant(replacements, values.dtype), values)
+    if isinstance(values, keras.KerasTensor):
+        return ops.where(ops.isnan(values), replacements.astype(values.dtype), values)
     is_missing = np.isnan(values)
     return np.where(is_missing, replacements.astype(values.dtype), values) if is_missing.any() else values
 

@@ -328,7 +328,21 @@ def test_all_levels_have_the_same_sample(monkeypatch):
     sae, images = stack(n_levels=2), blobs(400)
     sae.train(images, epochs=0, verbose=0)
     detector = AnomalyDetector(sae).fit(images)
-    assert [part.sampled for part in detector._parts.values()] == [25, 25]
+    assert [len(gaussians_of(detector, level).sample_scores) for level in (0, 1)] == [25, 25]
+
+
+def test_small_first_images_do_not_increase_the_memory_of_the_sample(monkeypatch):
+    monkeypatch.setattr(gaussian_detector, "SAMPLED_VALUES", 12 * 8 * 8 * 9)
+    keras.utils.set_random_seed(0)
+    sae, images = stack((None, None, 3)), [*blobs(3, side=8), *blobs(30, side=32)]
+    sae.train(images, epochs=0, verbose=0)
+    whole = AnomalyDetector(sae).fit(images)
+    sample = gaussians_of(whole).sample
+    assert sum(len(each) for each in sample if each.shape[1] == 2) == 3
+    assert sum(len(each) for each in sample if each.shape[1] == 8) == 11
+    assert sum(each.size for each in sample) <= gaussian_detector.SAMPLED_VALUES
+    parts = AnomalyDetector(sae).fit(images[:10]).update(images[10:])
+    np.testing.assert_allclose(gaussians_of(parts).sample_scores, gaussians_of(whole).sample_scores, rtol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(8, 32, 1), (4, 16, 3), (32, 6, 3)])
@@ -374,7 +388,44 @@ def test_a_stack_that_is_trained_again_needs_another_fit(tmp_path):
     for call in (detector.score, detector.update, detector.score_map):
         with pytest.raises(ValueError, match=r"trained after the detector was fitted: call `fit\(normal\)` again"):
             call(images)
+    for other in (pickle.loads(pickle.dumps(detector)), copy.deepcopy(detector)):
+        with pytest.raises(ValueError, match="trained after the detector was fitted"):
+            other.score(images)
     assert detector.fit(images).threshold != 9
+
+
+def test_a_stack_can_be_trained_before_the_first_update():
+    keras.utils.set_random_seed(0)
+    sae, images = stack(), blobs(60)
+    sae.train(images, epochs=0, verbose=0)
+    detector = AnomalyDetector(sae)
+    sae.levels[0].encoder.set_weights([weight + 0.01 for weight in sae.levels[0].encoder.get_weights()])
+    np.testing.assert_allclose(detector.update(images).score(images), AnomalyDetector(sae).fit(images).score(images))
+
+
+@pytest.mark.parametrize("is_fitted", [False, True])
+def test_an_error_in_the_middle_of_the_images_changes_nothing(trained, is_fitted):
+    images = blobs(60)
+    detector = AnomalyDetector(trained)
+    if is_fitted:
+        detector.fit(images)
+        scores, threshold = detector.score(images), detector.threshold
+
+    def batches():
+        yield images[:30]
+        yield np.full_like(images[:30], np.nan)
+
+    signature = tf.TensorSpec((None, 16, 16, 3), tf.float32)
+    with pytest.raises(ValueError, match="NaN"):
+        detector.update(tf.data.Dataset.from_generator(batches, output_signature=signature))
+    if is_fitted:
+        np.testing.assert_array_equal(detector.score(images), scores)
+        assert detector.threshold == threshold
+        twice = AnomalyDetector(trained).fit(np.concatenate([images, images]))
+        assert detector.update(images).threshold == pytest.approx(twice.threshold, rel=1e-4)
+    else:
+        once = AnomalyDetector(trained).fit(images)
+        assert detector.update(images).threshold == pytest.approx(once.threshold, rel=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -461,6 +512,27 @@ def test_padded_steps_and_missing_values_do_not_matter():
     assert (errors == 0).tolist() == np.isnan(points[:3]).tolist()
 
 
+@pytest.mark.parametrize(
+    ("make", "images"),
+    [
+        (lambda: stack(n_levels=2, missing="ignore"), blobs(60)),
+        (lambda: Autoencoder(shape=(4,), levels=[DenseLevel(2, None)], missing="ignore"), bow(60)),
+        (lambda: Autoencoder(shape=(10, 2), levels=[SequenceLevel(4, target="next")], missing="ignore"), waves(60)),
+    ],
+    ids=["images", "vectors", "sequences"],
+)
+def test_the_model_accepts_missing_values(make, images, tmp_path):
+    keras.utils.set_random_seed(0)
+    images = np.where(np.random.default_rng(0).random(images.shape) < 0.1, np.nan, images).astype(np.float32)
+    sae = make()
+    sae.train(images, epochs=0, verbose=0)
+    detector = AnomalyDetector(sae).fit(images)
+    detector.model.save(tmp_path / "model.keras")
+    result = keras.models.load_model(tmp_path / "model.keras").predict(images, verbose=0)
+    np.testing.assert_allclose(result["score"], detector.score(images), rtol=1e-4)
+    np.testing.assert_allclose(result["map"], detector.score_map(images), rtol=1e-3, atol=1e-4)
+
+
 def _level_0(sae, images):
     return sae.levels[0].encode(images), images, images
 
@@ -545,6 +617,10 @@ def test_stores_that_do_not_fit(tmp_path, trained):
     assert AnomalyDetector(sae, levels=[1]).fit(deep).score(images).shape == (40,)
     with pytest.raises(ValueError, match="encodings of another stack"):
         AnomalyDetector(trained).fit(deep)
+    detector = AnomalyDetector(sae)
+    with pytest.raises(ValueError, match="do not contain those of level 0"):
+        detector.fit(deep)
+    np.testing.assert_array_equal(detector.update(images).score(images), AnomalyDetector(sae).fit(images).score(images))
     detector = AnomalyDetector(trained).fit(images)
     for call in (detector.score, detector.update, detector.score_map):
         with pytest.raises(ValueError, match="Pass images, or fit another detector to a store"):
@@ -583,7 +659,7 @@ def test_of_large_images_only_some_places_are_kept(tmp_path, monkeypatch):
     detector = AnomalyDetector(sae).fit(images, contamination=0.1)
     gaussians = gaussians_of(detector)
     assert [each.shape for each in gaussians.sample[:2]] == [(1, 8, 8, 9), (1, 6, 6, 9)]
-    assert len(gaussians.sample_scores) == 10
+    assert len(gaussians.sample_scores) == 13
     np.testing.assert_allclose(detector.score(images), whole.score(images), rtol=0.2)
     assert detector.threshold == pytest.approx(whole.threshold, rel=0.3)
     detector.save(tmp_path / "detector")
@@ -631,6 +707,11 @@ def test_a_damaged_file_raises_an_error(change, trained, tmp_path):
         np.savez(file, **changed | ({} if damaged is None else {change: damaged}))
         with pytest.raises(LoadError):
             AnomalyDetector.load(tmp_path / "detector")
+    if change == "count0":
+        for count in (39, 1e308):  # fewer images than in the sample, and too many
+            np.savez(file, **arrays | {change: np.array(count)})
+            with pytest.raises(LoadError, match="the number of images is out of range"):
+                AnomalyDetector.load(tmp_path / "detector")
     np.savez(tmp_path / "elsewhere.npz", **arrays)
     file.unlink()
     file.symlink_to(tmp_path / "elsewhere.npz")

@@ -196,6 +196,42 @@ def test_one_seed_one_training():
     np.testing.assert_array_equal(*drawn)
 
 
+@pytest.mark.parametrize("shape", [(6,), (5, 6), (2, 3, 6)])
+def test_a_nested_flow_learns_random_numbers_of_leading_features(shape):
+    keras.utils.set_random_seed(0)
+    flow = heads.Flow(shape, width=4, depth=1, nested=True)
+    kept = np.asarray(flow._leading_features(2000))
+    assert kept.shape == (2000, *(1 for _ in shape[1:]), 6)
+    counts = kept.reshape(2000, 6).sum(axis=1)
+    np.testing.assert_array_equal(kept.reshape(2000, 6), np.arange(6) < counts[:, None])
+    shares = np.bincount(counts.astype(int), minlength=7) / 2000
+    np.testing.assert_allclose(shares, [0, *[1 / 12] * 5, 7 / 12], atol=0.03)
+    encodings = np.random.default_rng(0).normal(3, 2, size=(64, *shape)).astype(np.float32)
+    flow.fit(encodings, batch_size=16, verbose=0)
+    assert flow.generate(4, seed=0, steps=2).shape == (4, *shape)
+    assert heads.Flow.from_config(flow.get_config()).nested
+    assert "nested" not in heads.Flow(shape).get_config()  # earlier versions load other flows
+
+
+def test_the_loss_of_a_nested_flow_leaves_out_features_that_are_cut(monkeypatch):
+    keras.utils.set_random_seed(0)
+    encodings = np.random.default_rng(0).normal(size=(512, 4)).astype(np.float32)
+    encodings[:, 2:] *= 0.01  # their velocity is nearly that of the noise, so the loss depends on them
+    flow = heads.Flow((4,), width=4, depth=1, nested=True)
+    flow.fit(encodings, epochs=1, verbose=0)
+    whole = float(flow.compute_loss(tf.constant(encodings), training=False))
+    monkeypatch.setattr(flow, "_leading_features", lambda count: tf.constant([[1.0, 1.0, 0.0, 0.0]]))
+    leading = float(flow.compute_loss(tf.constant(encodings), training=True))
+    changed = encodings.copy()
+    changed[:, 2:] = 100.0
+    keras.utils.set_random_seed(0)
+    flow.seed_generator.state.assign([0, 0])
+    first = float(flow.compute_loss(tf.constant(encodings), training=True))
+    flow.seed_generator.state.assign([0, 0])
+    assert float(flow.compute_loss(tf.constant(changed), training=True)) == pytest.approx(first, rel=1e-5)
+    assert abs(leading - whole) > 0.05
+
+
 def test_saved_and_loaded_it_goes_on(trained, tmp_path):
     flow, _ = trained
     flow.save(tmp_path / "flow.keras")
