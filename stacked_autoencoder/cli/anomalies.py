@@ -19,7 +19,7 @@ from stacked_autoencoder.utils.console import Progress
 from stacked_autoencoder.utils.errors import printable
 from stacked_autoencoder.utils.images import as_bytes
 
-BATCH = 64
+BATCH, OPEN_BATCH = 64, 8  # pictures that are in memory with their maps; fewer of any size, since they can be large
 SCORES = "scores.csv"
 LISTED = 5  # anomalies that are printed
 RED = np.array([255, 0, 0], np.float32)
@@ -71,9 +71,10 @@ def _scored(
     detector: AnomalyDetector, images: ImageFolder
 ) -> Iterator[tuple[str, np.ndarray, float, np.ndarray | None]]:
     """Yields the name, the pixels, the score and the map of each picture; `None` if the detector has no maps."""
-    for block in as_source(images, **detector.stack.source_options, finite="images").blocks(BATCH):
+    size = OPEN_BATCH if None in detector.stack.shape else BATCH
+    for block in as_source(images, **detector.stack.source_options, finite="images").blocks(size):
         results = []  # `block.names` leaves out unreadable pictures after they have been read
-        for batch in block.batches(BATCH):
+        for batch in block.batches(size):
             if detector.has_maps:
                 results += zip(batch, *detector.score_and_map(batch), strict=True)
             else:

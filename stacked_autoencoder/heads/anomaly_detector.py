@@ -54,7 +54,7 @@ class AnomalyDetector:
     All of this has a closed form, so `fit` needs one pass over the images and no training. The first 2,048 normal
     images (fewer if they are large) are also scored by cross-validation, that is, by Gaussians of the other images.
     Scores are relative to the mean of these scores, and the threshold is a quantile of them. If only a few of them are
-    above this quantile, the threshold is the larger one of it and that of a log-normal distribution.
+    above this quantile, the threshold is the larger one of it and that of a distribution whose cube root is normal.
 
     If you train the stack further, fit the detector again. If the sides of the stack are open, large images are
     processed tile by tile, with the same results.
@@ -157,7 +157,7 @@ class AnomalyDetector:
         if not self._count:
             self._start(uses_errors=store_of(normal) is None)
         source, count = self._source(normal), self._count
-        snapshots = [(gaussians, gaussians.snapshot()) for gaussians in self._gaussians()]
+        snapshots = [(gaussians, gaussians.snapshot()) for gaussians in self._gaussians()] if count else []
         try:
             self._add(source, verbose)
         except BaseException:
@@ -194,9 +194,9 @@ class AnomalyDetector:
         scores = np.mean([part.gaussians.sample_scores for part in self._parts.values()], axis=0)
         threshold = float(np.quantile(scores, 1 - self._contamination))
         if len(scores) * self._contamination < FEWEST_ABOVE:  # the quantile is uncertain
-            logarithms = np.log(np.maximum(scores, np.finfo(np.float32).tiny))
+            roots = np.cbrt(scores)  # of squared distances, these are nearly normal (Wilson and Hilferty 1931)
             deviations = -NormalDist().inv_cdf(self._contamination)
-            threshold = max(threshold, float(np.exp(logarithms.mean() + deviations * logarithms.std())))
+            threshold = max(threshold, float(roots.mean() + deviations * roots.std()) ** 3)
         self.threshold = threshold
         self._is_fitted = True
 
