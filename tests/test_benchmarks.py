@@ -503,17 +503,6 @@ def test_anomalies(clothes_there, tmp_path, monkeypatch, capsys):
     assert "missing part" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("kind", anomalies.DEFECTS)
-def test_a_defect_changes_the_pixels_of_its_mask(kind):
-    rng = np.random.default_rng(0)
-    image = rng.uniform(100, 150, (anomalies.SIDE, anomalies.SIDE))
-    for _ in range(10):
-        painted, mask = anomalies.painted(image, kind, rng)
-        changes = np.abs(painted - image)
-        assert 20 < mask.sum() < mask.size / 4
-        assert changes[mask].mean() > 10 * changes[~mask].mean()
-
-
 def test_when_a_curve_is_as_low_as_another_one_in_the_end():
     curve = [{"seconds": 10.0, "frechet": 40.0}, {"seconds": 20.0, "frechet": 20.0}, {"seconds": 40.0, "frechet": 30.0}]
     assert clocks.reached_after(curve, 50.0, "frechet") == 10.0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from examples import clothes
+from examples import clothes, textures
 from stacked_autoencoder import Autoencoder
 from stacked_autoencoder.datasets import photograph, random_crops, tiles
 
@@ -230,6 +230,17 @@ def test_defects_in_textures(example, tmp_path, capsys):
     assert rows["detector"]["pixel AUROC"] > max(0.85, rows["PCA error"]["pixel AUROC"])
     assert {file.name for file in tmp_path.glob("*.png")} == {"scores_brick.png", "maps_brick.png"}
     assert "pixel AP" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", textures.DEFECTS)
+def test_a_defect_changes_the_pixels_of_its_mask(kind):
+    rng = np.random.default_rng(0)
+    image = rng.uniform(100, 150, (textures.SIDE, textures.SIDE))
+    for _ in range(10):
+        painted, mask = textures.painted(image, kind, rng)
+        changes = np.abs(painted - image)
+        assert 20 < mask.sum() < mask.size / 4
+        assert changes[mask].mean() > 10 * changes[~mask].mean()
 
 
 @pytest.mark.slow

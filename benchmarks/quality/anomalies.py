@@ -30,7 +30,6 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from benchmarks.harness import table
 from examples import clothes
 from examples.textures import DEFECTS, SIDE, TEXTURES, crops_of, load_halves, painted_crops
-from examples.textures import painted as painted  # for the tests
 from stacked_autoencoder import Autoencoder, heads
 from stacked_autoencoder.pca import fit_linear_code, to_patches
 

@@ -7,12 +7,13 @@ number of steps. The Fréchet distance of the images that they generate is measu
 comparison, it is also measured for a Gaussian distribution with the mean and covariance of the encodings.
 """
 
-import time
+from functools import partial
 
 import keras
 import numpy as np
 
 from benchmarks.harness import table
+from benchmarks.harness.seeds import of_seeds
 from examples import clothes
 from examples.judge import Judge, gaussian, train_judge
 from stacked_autoencoder import Autoencoder, ConvLevel, heads
@@ -33,19 +34,17 @@ def compare_flows(count: int, epochs: int, seeds: int, samples: int) -> list[dic
     def frechet(generated: np.ndarray) -> float:
         return float(judge.row(sae.decode(generated))["frechet"])
 
-    rows = [{"design": "Gaussian", "frechet": [frechet(gaussian(encodings, samples))], "seconds": 0.0}]
-    for nested in (False, True):
-        distances, began = [], time.perf_counter()
-        for seed in range(seeds):
-            keras.utils.set_random_seed(seed)
-            flow = heads.Flow(encodings.shape[1:], nested=nested)
-            flow.fit(encodings, batch_size=BATCH, epochs=epochs, verbose=0)
-            distances.append(frechet(flow.generate(samples, seed=0)))
-        seconds = (time.perf_counter() - began) / seeds
-        rows.append({"design": "nested=True" if nested else "default", "frechet": distances, "seconds": seconds})
+    def frechet_of_flow(nested: bool) -> float:
+        flow = heads.Flow(encodings.shape[1:], nested=nested)
+        flow.fit(encodings, batch_size=BATCH, epochs=epochs, verbose=0)
+        return frechet(flow.generate(samples, seed=0))
+
+    rows = [{"design": "Gaussian", "frechet": [frechet(gaussian(encodings, samples))]}]
+    for design, nested in (("default", False), ("nested=True", True)):
+        rows.append({"design": design, "frechet": of_seeds(partial(frechet_of_flow, nested), seeds)})
     for row in rows:
         mean, deviation = np.mean(row["frechet"]), np.std(row["frechet"])
-        print(f"{row['design']:12}Fréchet distance {mean:.2f} ± {deviation:.2f}, {row['seconds']:.0f} s", flush=True)
+        print(f"{row['design']:12}Fréchet distance {mean:.2f} ± {deviation:.2f}", flush=True)
     return rows
 
 

@@ -9,13 +9,13 @@ their spread shows which differences between stores are noise.
 """
 
 import tempfile
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from benchmarks.harness import table
+from benchmarks.harness.seeds import of_seeds
 from benchmarks.quality.rate import STORES
 from examples import clothes
 from examples.judge import Judge, train_autoencoder, train_judge
@@ -48,10 +48,10 @@ def compare_store_heads(count: int, epochs: int, seeds: int, samples: int) -> li
             store = sae.encode_to(Path(folder) / kind, (data.images, data.labels), verbose=0, **options)
             size = sum(shard.bytes_on_disk for shard in store.shards) / len(store)
             row = {"store": kind, "bytes": size, "added": added_loss(sae, store, data.images)}
-            rows.append(
-                row | {"accuracy": of_seeds(accuracy, store, seeds), "frechet": of_seeds(frechet, store, seeds)}
-            )
-            show(rows[-1])
+            row["accuracy"] = of_seeds(partial(accuracy, store), seeds)
+            row["frechet"] = of_seeds(partial(frechet, store), seeds)
+            rows.append(row)
+            show(row)
     return rows
 
 
@@ -59,14 +59,6 @@ def added_loss(sae: Autoencoder, store: EncodingStore, images: np.ndarray) -> fl
     """Share by which the loss of reconstructions is larger with the encodings of the store."""
     losses = [np.square(values - images).mean() for values in (sae.decode(store[:]), sae.reconstruct(images))]
     return float(losses[0] / losses[1] - 1)
-
-
-def of_seeds(measure: Callable[[EncodingStore], float], store: EncodingStore, seeds: int) -> list[float]:
-    results = []
-    for seed in range(seeds):
-        keras.utils.set_random_seed(seed)
-        results.append(measure(store))
-    return results
 
 
 def show(row: dict) -> None:

@@ -75,10 +75,9 @@ def _scored(
     for block in as_source(images, **detector.stack.source_options, finite="images").blocks(size):
         results = []  # `block.names` leaves out unreadable pictures after they have been read
         for batch in block.batches(size):
-            if detector.has_maps:
-                results += zip(batch, *detector.score_and_map(batch), strict=True)
-            else:
-                results += zip(batch, detector.score(batch), [None] * len(batch), strict=True)
+            has_maps = detector.has_maps
+            scores, maps = detector.score_and_map(batch) if has_maps else (detector.score(batch), [None] * len(batch))
+            results += zip(batch, scores, maps, strict=True)
         for name, result in zip(block.names, results, strict=True):
             yield (name, *result)
 

@@ -12,16 +12,8 @@ import keras
 import numpy as np
 
 from stacked_autoencoder.data.adapters import Images
-from stacked_autoencoder.data.source import Source
-from stacked_autoencoder.heads.detector_inputs import (
-    FeaturesByLevel,
-    encoder_inputs,
-    features_of,
-    level_of_store,
-    source_of,
-    store_of,
-)
-from stacked_autoencoder.heads.gaussian_detector import FEWEST_IMAGES, GaussianDetector
+from stacked_autoencoder.heads.detector_inputs import FeatureReader, FeaturesByLevel, store_of
+from stacked_autoencoder.heads.gaussian_detector import FEWEST_IMAGES
 from stacked_autoencoder.heads.level_detector import LevelDetector, places_of
 from stacked_autoencoder.levels.stack import Stack
 from stacked_autoencoder.saving.arrays import read_arrays
@@ -156,10 +148,12 @@ class AnomalyDetector:
         self._check_stack()
         if not self._count:
             self._start(uses_errors=store_of(normal) is None)
-        source, count = self._source(normal), self._count
-        snapshots = [(gaussians, gaussians.snapshot()) for gaussians in self._gaussians()] if count else []
+        count, snapshots = self._count, []
+        if count:
+            detectors = [each for part in self._parts.values() for each in part.detectors.values()]
+            snapshots = [(gaussians, gaussians.snapshot()) for gaussians in detectors]
         try:
-            self._add(source, verbose)
+            self._add(normal, verbose)
         except BaseException:
             self._count = count
             for gaussians, snapshot in snapshots:
@@ -172,13 +166,12 @@ class AnomalyDetector:
         self._finish()
         return self
 
-    def _gaussians(self) -> list[GaussianDetector]:
-        return [gaussians for part in self._parts.values() for gaussians in part.detectors.values()]
-
-    def _add(self, source: Source, verbose: int) -> None:
+    def _add(self, normal: Images, verbose: int) -> None:
         """Adds normal images to the sums and to the samples of all levels."""
+        reader = self._reader(self._parts)
+        source, store_level = reader.source_of(normal)
         with Progress(source.count(), verbose) as progress:
-            for _, by_level in features_of(self.stack, self._parts, source):
+            for _, by_level in reader.read(source, store_level):
                 pairs = [(self._parts[index], features) for index, features in by_level.items()]
                 sampled = min(part.sample_room(features) for part, features in pairs)  # the same images at all levels
                 for part, features in pairs:
@@ -214,11 +207,7 @@ class AnomalyDetector:
             ValueError: the detector has not been fitted, or the images don't fit the stack.
         """
         parts = self._chosen(level)
-        scores = [
-            np.mean([part.scores(by_level[index]) for index, part in parts.items()], axis=0)
-            for _, by_level in self._features(images, parts)
-        ]
-        return np.concatenate(scores) if scores else np.zeros(0)
+        return _joined([_scores(by_level, parts) for _, by_level in self._features(images, parts)])
 
     def score_map(self, images: Images, level: int | None = None) -> np.ndarray | list[np.ndarray]:
         """Returns how unlike normal images each image is at each pixel, each step or each column.
@@ -253,9 +242,9 @@ class AnomalyDetector:
         parts = self._chosen(None)
         with_maps, scores, maps = self._with_maps(parts), [], []
         for shape, by_level in self._features(images, parts):
-            scores.append(np.mean([part.scores(by_level[index]) for index, part in parts.items()], axis=0))
+            scores.append(_scores(by_level, parts))
             maps.append(self._maps(shape, by_level, with_maps))
-        return (np.concatenate(scores) if scores else np.zeros(0)), gather(iter(maps))
+        return _joined(scores), gather(iter(maps))
 
     def _with_maps(self, parts: dict[int, LevelDetector]) -> dict[int, LevelDetector]:
         """Returns those of the levels that have maps."""
@@ -315,9 +304,9 @@ class AnomalyDetector:
         """
         parts = self._chosen(None)
         images = inputs = layers.Input(self.stack.levels[0].input_shape)
-        scores, maps = [], []
+        reader, scores, maps = self._reader(parts), [], []
         for index, level in enumerate(self.stack.levels[: max(parts) + 1]):
-            encodings = level.encoder(level.filled(encoder_inputs(parts, level, inputs)))
+            encodings = level.encoder(level.filled(reader.encoder_inputs(level, inputs)))
             if index in parts:
                 score, heat_map = parts[index].connected(encodings, inputs, images)
                 scores.append(score)
@@ -356,8 +345,8 @@ class AnomalyDetector:
         arrays: dict[str, Any] = {"levels": np.array(self.levels), "count": np.array(self._count)}
         arrays |= {"contamination": np.array(self._contamination), "threshold": np.array(self.threshold)}
         arrays["uses_errors"] = np.array(int(self._uses_errors))
-        for index, part in self._parts.items():
-            arrays |= {f"{name}{index}": array for name, array in part.state().items()}
+        for part in self._parts.values():
+            arrays |= part.state()
         return arrays
 
     def _restore(self, stack: Stack, arrays: dict[str, Any]) -> None:
@@ -365,15 +354,15 @@ class AnomalyDetector:
         if arrays["levels"].ndim != 1:
             raise ValueError("`levels` must be a list")
         self._set_up(stack, stack.indices_of(arrays["levels"].tolist()))
-        self._clear(float(arrays["contamination"]))
+        self._contamination = float(arrays["contamination"])
         self._count = int(arrays["count"])
         if self._count < FEWEST_IMAGES or not 0 < self._contamination < 1:
             raise ValueError("`count` or `contamination` is out of range")
         if int(arrays["uses_errors"]) not in (0, 1):
             raise ValueError("`uses_errors` must be 0 or 1")
         self._start(uses_errors=bool(arrays["uses_errors"]))
-        for index, part in self._parts.items():
-            part.restore(arrays, index)
+        for part in self._parts.values():
+            part.restore(arrays)
         self._finish()
         self.threshold = float(arrays["threshold"])
 
@@ -422,7 +411,7 @@ class AnomalyDetector:
         return detector
 
     def _check_stack(self) -> None:
-        """Raises `ValueError` if the stack was trained after the detector had been created or fitted."""
+        """Raises `ValueError` if the stack was trained after the detector was fitted."""
         if self._count and self.stack.fingerprint(self.levels[-1]) != self._fingerprint:
             raise ValueError(
                 "The stack was trained after the detector was fitted: call `fit(normal)` again. Received: a stack with "
@@ -441,27 +430,21 @@ class AnomalyDetector:
             raise ValueError(f"`level` must be one of the levels of the detector, {self.levels}. Received: {level!r}")
         return {index: self._parts[index]}
 
-    def _source(self, images: Images) -> Source:
-        """Returns the source of images or of a store, after checking that the detector can use them."""
-        store = store_of(images)
-        if store is not None:
-            if self._uses_errors:
-                raise ValueError(
-                    "The detector was fitted to images, and compares errors of their reconstruction, which are not "
-                    "known for encodings in a store. Pass images, or fit another detector to a store. Received: "
-                    f"{str(store.path)!r}"
-                )
-            level = level_of_store(self.stack, store)
-            if level > self.levels[0]:
-                raise ValueError(
-                    f"The encodings of level {level} do not contain those of level {self.levels[0]}. Use a store of "
-                    f"level {self.levels[0]}, or leave out the lower levels: `AnomalyDetector(sae, levels="
-                    f"{[*range(level, len(self.stack.levels))]})`. Received: {str(store.path)!r}"
-                )
-        return source_of(self.stack, images)
+    def _reader(self, parts: dict[int, LevelDetector]) -> FeatureReader:
+        return FeatureReader(self.stack, parts, self._uses_errors)
 
     def _features(self, images: Images, parts: dict[int, LevelDetector]) -> Iterator[tuple[Shape, FeaturesByLevel]]:
-        return features_of(self.stack, parts, self._source(images))
+        reader = self._reader(parts)
+        return reader.read(*reader.source_of(images))
+
+
+def _scores(by_level: FeaturesByLevel, parts: dict[int, LevelDetector]) -> np.ndarray:
+    """Returns the mean of the scores of several levels for a batch, `(N,)`."""
+    return np.mean([part.scores(by_level[index]) for index, part in parts.items()], axis=0)
+
+
+def _joined(scores: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(scores) if scores else np.zeros(0)
 
 
 def _mean(values: list[keras.KerasTensor]) -> keras.KerasTensor:

@@ -56,7 +56,7 @@ def feature_network(
     if code is not None:
         errors = _window_means(_squared_errors(images, code, factor), encoding_shape)
         values = layers.Concatenate(dtype=EXACT)([values, ops.sqrt(errors)])
-    return keras.Model(inputs if code is None else [inputs, images], ops.sqrt(ops.sqrt(values + OFFSET * scale)))
+    return keras.Model([inputs] if code is None else [inputs, images], ops.sqrt(ops.sqrt(values + OFFSET * scale)))
 
 
 def _window_means(values: keras.KerasTensor, encoding_shape: Shape) -> keras.KerasTensor:

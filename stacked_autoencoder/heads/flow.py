@@ -21,6 +21,7 @@ from stacked_autoencoder.heads.velocity import (
     set_gaussian,
     velocity_network,
 )
+from stacked_autoencoder.layers.prefixes import is_leading, random_lengths
 from stacked_autoencoder.levels.inference import compiled
 from stacked_autoencoder.optimizers import ConvMuon
 from stacked_autoencoder.utils import keras_layers as layers
@@ -30,7 +31,6 @@ from stacked_autoencoder.utils.seeds import rng_of
 
 LEARNING_RATE = 1e-2
 ADAM_SHARE = 0.2  # learning rate of Adam relative to that of Muon
-CUT = 0.5  # share of the encodings that are cut to their leading features, if the flow is nested
 WITHOUT_LABEL = 0.1  # share of the encodings that are trained without their label
 LEAST_TIME = 1e-4  # smallest distance of training times from 0 and 1
 STEPS = 20
@@ -215,11 +215,8 @@ class Flow(Head):
 
     def _leading_features(self, count: tf.Tensor) -> tf.Tensor:
         """Returns `(count, …, features)`, 1 for the features to learn: all, or a random number of leading ones."""
-        features = self.encoding_shape[-1]
-        is_cut, share = ops.split(random.uniform((count, 2), dtype=layers.DTYPE, seed=self.seed_generator), 2, axis=1)
-        kept = ops.where(is_cut < CUT, 1 + ops.floor(features * share), float(features))
-        is_kept = ops.arange(features, dtype=layers.DTYPE)[None] < kept
-        return ops.cast(ops.reshape(is_kept, (-1, *[1] * (len(self.encoding_shape) - 1), features)), layers.DTYPE)
+        kept = random_lengths(count, self.encoding_shape[-1], self.seed_generator)
+        return ops.cast(is_leading(kept, (None, *self.encoding_shape)), layers.DTYPE)
 
     def _labels(self, y: Any, count: tf.Tensor) -> tf.Tensor:
         if self.n_classes is None:

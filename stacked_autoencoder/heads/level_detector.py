@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -53,8 +54,8 @@ class LevelDetector:
     """
 
     def __init__(self, stack: Stack, index: int, uses_errors: bool) -> None:
-        self.level, self.factor, self.uses_errors = stack.levels[index], stack.factor_at(index), uses_errors
-        self.below = stack.levels[:index]
+        self.level, self.index, self.factor = stack.levels[index], index, stack.factor_at(index)
+        self.uses_errors, self.below = uses_errors, stack.levels[:index]
         self.first = first = stack.levels[0]
         if self.level.is_image:
             code = self.level.linear_code if uses_errors else None
@@ -90,22 +91,43 @@ class LevelDetector:
         return {"": self.gaussians} | errors
 
     def state(self) -> dict[str, np.ndarray]:
-        """Returns the sums and the samples of all Gaussians as arrays."""
+        """Returns the sums and the samples of all Gaussians as arrays. Their names end with the index of the level."""
         return {
-            f"{prefix}{name}": array
+            f"{prefix}{name}{self.index}": array
             for prefix, gaussians in self.detectors.items()
             for name, array in gaussians.state().items()
         }
 
-    def restore(self, state: dict[str, np.ndarray], index: int) -> None:
-        """Sets what `state` returned. The names in `state` end with the index of the level.
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Sets what `state` returned.
 
         Raises:
             ValueError: the arrays do not belong to this level.
             KeyError: an array is missing.
         """
         for prefix, gaussians in self.detectors.items():
-            gaussians.restore({name: state[f"{prefix}{name}{index}"] for name in gaussians.STATE})
+            gaussians.restore({name: state[f"{prefix}{name}{self.index}"] for name in gaussians.STATE})
+
+    def _network_inputs(
+        self, encodings: Any, inputs: Any, images: Any, decode: Callable[[Level, Any], Any]
+    ) -> tuple[list[Any], list[Any]]:
+        """Returns the inputs of `network`, and those of `error_network`, which are empty without such a network.
+
+        Args:
+            encodings, inputs, images: as in `features`.
+            decode: function that decodes encodings of a level.
+        """
+        if not self.uses_errors:
+            return [encodings], []
+        if self.level.is_image:
+            return [encodings, self.first.filled(images)], []
+        decoded = decode(self.level, encodings)
+        of_network = [encodings, decoded, inputs]
+        if self.error_gaussians is None:
+            return of_network, []
+        for level in reversed(self.below):
+            decoded = decode(level, decoded)
+        return of_network, [decoded, images]
 
     def features(self, encodings: np.ndarray, inputs: np.ndarray | None, images: np.ndarray | None) -> LevelFeatures:
         """Returns the features of a batch.
@@ -113,19 +135,11 @@ class LevelDetector:
         Args:
             encodings: encodings of this level.
             inputs: what they encode; `None` for encodings of a store.
-            images: the images, as level 0 decodes them; `None` for encodings of a store.
+            images: the padded images, on the scale of level 0; `None` for encodings of a store.
         """
-        others, errors = [], None
-        if self.level.is_image:
-            others = [self.first.filled(images)] if self.uses_errors else []
-        elif self.uses_errors:
-            decoded = self.level.decode(encodings)
-            others = [decoded, inputs]
-            if self.error_gaussians is not None:
-                for level in reversed(self.below):
-                    decoded = level.decode(decoded)
-                errors = np.asarray(self._compute_errors(tf.constant(decoded), tf.constant(images)))
-        features = np.asarray(self._compute_features(*map(tf.constant, (encodings, *others))))
+        of_network, of_errors = self._network_inputs(encodings, inputs, images, lambda level, each: level.decode(each))
+        features = np.asarray(self._compute_features(*map(tf.constant, of_network)))
+        errors = np.asarray(self._compute_errors(*map(tf.constant, of_errors))) if of_errors else None
         return LevelFeatures(features, errors)
 
     def sample_room(self, features: LevelFeatures) -> int:
@@ -151,10 +165,8 @@ class LevelDetector:
 
     def maps(self, features: LevelFeatures, size: Shape) -> np.ndarray:
         """Returns the distances, relative to their mean, at each place of images of a size: float32 `(N, *size)`."""
-        values, gaussians = features.features, self.map_gaussians
-        if gaussians is self.error_gaussians:
-            values = features.errors
-        distances = gaussians.distances(values)
+        gaussians = self.map_gaussians
+        distances = gaussians.distances(features.features if features.errors is None else features.errors)
         network = map_network(distances.shape[1:], gaussians.margins, self._step(size))
         maps = np.asarray(network(distances, training=False)) / np.float32(gaussians.scale)
         return _with_size(maps, size)
@@ -163,21 +175,15 @@ class LevelDetector:
         self, encodings: keras.KerasTensor, inputs: keras.KerasTensor, images: keras.KerasTensor
     ) -> tuple[keras.KerasTensor, keras.KerasTensor | None]:
         """Returns the scores and, if images have a known size, the maps as functions of Keras tensors."""
-        others = [self.first.filled(images)] if self.level.is_image and self.uses_errors else []
-        decoded = None
-        if not self.level.is_image and self.uses_errors:
-            decoded = self.level.decoder(encodings)
-            others = [decoded, inputs]
-        distances = self.gaussians.scorer(self.network([encodings, *others] if others else encodings))
+        of_network, of_errors = self._network_inputs(encodings, inputs, images, lambda level, each: level.decoder(each))
+        distances = self.gaussians.scorer(self.network(of_network))
         scores = ops.sqrt(ops.mean(ops.square(distances), axis=(1, 2))) / self.gaussians.scale
         size = places_of(images.shape[1:])
         if not self.has_map or None in size:
             return scores, None
         gaussians = self.map_gaussians
         if gaussians is self.error_gaussians:
-            for level in reversed(self.below):
-                decoded = level.decoder(decoded)
-            distances = gaussians.scorer(self.error_network([decoded, images]))
+            distances = gaussians.scorer(self.error_network(of_errors))
         network = map_network(distances.shape[1:], gaussians.margins, self._step(size))
         return scores, _with_size(network(distances) / gaussians.scale, size)
 

@@ -146,16 +146,28 @@ class Tiler:
             size: height and width of the image, in encodings.
             side: side of a tile, in pixels; a tile has at least one encoding.
         """
-        step = max(1, side // self.factor)
-        rows, columns = ([self._span(start, step, end) for start in range(0, end, step)] for end in size)
-        for row in rows:
-            for column in columns:
-                yield tuple(zip(row, column, strict=True))
+        return windows(size, max(1, side // self.factor), self.before, self.after)
 
-    def _span(self, start: int, step: int, end: int) -> tuple[slice, slice, slice]:
+
+def windows(size: tuple[int, int], step: int, before: int, after: int) -> Iterator[tuple[Window, Window, Window]]:
+    """Yields three windows per tile: the tile, the tile with its halo, and the tile within the halo.
+
+    Args:
+        size: height and width of the whole.
+        step: side of a tile.
+        before: width of the halo before a tile, along both axes.
+        after: width of the halo after a tile.
+    """
+
+    def span(start: int, end: int) -> tuple[slice, slice, slice]:
         stop = min(start + step, end)
-        first, last = max(0, start - self.before), min(end, stop + self.after)
+        first, last = max(0, start - before), min(end, stop + after)
         return slice(start, stop), slice(first, last), slice(start - first, stop - first)
+
+    rows, columns = ([span(start, end) for start in range(0, end, step)] for end in size)
+    for row in rows:
+        for column in columns:
+            yield tuple(zip(row, column, strict=True))
 
 
 tiler = lru_cache(maxsize=4)(Tiler)  # tracing takes as long as encoding a few tiles
@@ -179,7 +191,7 @@ def encode_tiles(
     height, width, _ = (length // tiler.factor for length in padded_shape(image.shape, multiple))
     encodings = None
     for window, with_halo, within in tiler.tiles((height, width), side):
-        tile = tiler(scale(reflected(image, *_times(with_halo, tiler.factor))))[within]
+        tile = tiler(scale(reflected(image, *magnified(with_halo, tiler.factor))))[within]
         if encodings is None:
             encodings = np.empty((height, width, tile.shape[-1]), np.float32)
         encodings[window] = tile
@@ -190,15 +202,15 @@ def decode_tiles(tiler: Tiler, encodings: np.ndarray, side: int) -> np.ndarray:
     """Decodes the encodings `(h, w, features)` of one image to `(H, W, C)` float32, in tiles of `side` pixels."""
     image = None
     for window, with_halo, within in tiler.tiles(encodings.shape[:2], side):
-        values = tiler(encodings[with_halo])[_times(within, tiler.factor)]
+        values = tiler(encodings[with_halo])[magnified(within, tiler.factor)]
         if image is None:
             image = np.empty((*(length * tiler.factor for length in encodings.shape[:2]), values.shape[-1]), np.float32)
-        image[_times(window, tiler.factor)] = values
+        image[magnified(window, tiler.factor)] = values
     return image
 
 
-def _times(window: Window, factor: int) -> Window:
-    """Converts a window from encodings to pixels."""
+def magnified(window: Window, factor: int) -> Window:
+    """Returns a window in units that are `factor` times as small, such as pixels for a window in encodings."""
     return tuple(slice(span.start * factor, span.stop * factor) for span in window)
 
 

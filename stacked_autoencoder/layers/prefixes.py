@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 from keras import ops, random
@@ -25,11 +27,26 @@ def random_prefixes(encodings: tf.Tensor, seed_generator: keras.random.SeedGener
     Reference:
         Rippel et al. 2014, "Learning ordered representations with nested dropout" (arXiv:1402.0915), section 2.
     """
-    features = encodings.shape[-1]
-    draw = random.uniform((ops.shape(encodings)[0],), dtype="float32", seed=seed_generator)
-    some = 1 + ops.floor((draw - COMPLETE) / (1 - COMPLETE) * features)
-    kept = ops.cast(ops.where(draw < COMPLETE, float(features), some), "int32")
+    kept = random_lengths(ops.shape(encodings)[0], encodings.shape[-1], seed_generator)
     return prefixes(encodings, kept), kept
+
+
+def random_lengths(count: tf.Tensor | int, features: int, seed_generator: keras.random.SeedGenerator) -> tf.Tensor:
+    """Draws how many leading features to keep of each encoding, `(count,)` int32; see `random_prefixes`."""
+    draw = random.uniform((count,), dtype="float32", seed=seed_generator)
+    some = 1 + ops.floor((draw - COMPLETE) / (1 - COMPLETE) * features)
+    return ops.cast(ops.where(draw < COMPLETE, float(features), some), "int32")
+
+
+def is_leading(kept: tf.Tensor | int, shape: Sequence[int | None]) -> tf.Tensor:
+    """Returns which features are among the `kept` leading ones, bool `(N, 1, …, features)`.
+
+    Args:
+        kept: number of features to keep, one for all encodings or `(N,)`.
+        shape: shape of the encodings, `(N, …, features)`.
+    """
+    kept = ops.reshape(ops.convert_to_tensor(kept), (-1,) + (1,) * (len(shape) - 1))
+    return ops.arange(shape[-1], dtype="int32") < kept
 
 
 def prefixes(encodings: tf.Tensor, kept: tf.Tensor | int) -> tf.Tensor:
@@ -46,5 +63,4 @@ def prefixes(encodings: tf.Tensor, kept: tf.Tensor | int) -> tf.Tensor:
     others = ops.zeros_like(encodings)
     if len(encodings.shape) == 2:
         others = ops.stop_gradient(ops.mean(encodings, axis=0, keepdims=True))
-    kept = ops.reshape(ops.convert_to_tensor(kept), (-1,) + (1,) * (len(encodings.shape) - 1))
-    return ops.where(ops.arange(encodings.shape[-1], dtype="int32") < kept, encodings, others)
+    return ops.where(is_leading(kept, encodings.shape), encodings, others)

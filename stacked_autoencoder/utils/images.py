@@ -73,10 +73,9 @@ def without_missing(
     values: np.ndarray | tf.Tensor | keras.KerasTensor, replacements: np.ndarray
 ) -> np.ndarray | tf.Tensor | keras.KerasTensor:
     """Replaces each NaN by the value of its channel or column in `replacements`, `(channels,)`."""
-    if isinstance(values, tf.Tensor):
-        return tf.where(tf.math.is_nan(values), tf.constant(replacements, values.dtype), values)
-    if isinstance(values, keras.KerasTensor):
-        return ops.where(ops.isnan(values), replacements.astype(values.dtype), values)
+    if not isinstance(values, np.ndarray):
+        dtype = keras.backend.standardize_dtype(values.dtype)
+        return ops.where(ops.isnan(values), replacements.astype(dtype), values)
     is_missing = np.isnan(values)
     return np.where(is_missing, replacements.astype(values.dtype), values) if is_missing.any() else values
 
