@@ -2,6 +2,6 @@
 
 import sys
 
-from stacked_autoencoder.cli.main import main
+from stacked_autoencoder.cli.main import run
 
-sys.exit(main())
+sys.exit(run())

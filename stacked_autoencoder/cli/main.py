@@ -7,16 +7,16 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import math
 import os
 import re
 import signal
 import sys
-import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from types import FrameType
 from typing import Any
@@ -25,10 +25,9 @@ from stacked_autoencoder.cli.arguments import NAME, parser
 from stacked_autoencoder.cli.checks import check
 from stacked_autoencoder.utils.console import open_line
 from stacked_autoencoder.utils.errors import printable
+from stacked_autoencoder.utils.signals import TERMINATING, deferred_signals, signal_handler
 
 FAILED = 1  # 2, for invalid arguments, is that of argparse
-# A batch system ends a job by SIGTERM, and a closed terminal by SIGHUP. Both save trained weights, as Ctrl-C does.
-TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 LONGEST_LINE = 10_000  # characters of a message
 # Attributes of the `Namespace` that are no options of the same name.
 NOT_OPTIONS = {"command", "action", "detector", "refuse", "go_on", "folder", "model", "store", "out", "head", "n"}
@@ -43,6 +42,30 @@ class Terminated(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
+
+
+def run() -> int:
+    """Runs the command of this process as `main` does, and ends the process without TensorFlow's destructors.
+
+    These destructors take most of a second, and destroy what other threads of TensorFlow may still use. The process
+    ends after all `atexit` functions that are registered from now on.
+
+    Returns:
+        The exit code.
+    """
+    exit_codes: list[int] = []
+    atexit.register(_end_process, exit_codes)  # the first function that is registered is called last
+    exit_codes.append(main())
+    return exit_codes[0]
+
+
+def _end_process(exit_codes: list[int]) -> None:
+    if not exit_codes:  # an exception is ending the process
+        return
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(exit_codes[0])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -83,50 +106,14 @@ def _terminated_as_interrupted() -> Iterator[None]:
         signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
         raise Terminated(number)
 
-    with _signal_handler(terminate, TERMINATING):
+    with signal_handler(terminate, TERMINATING):
         yield
-
-
-@contextmanager
-def _deferred_signals() -> Iterator[None]:
-    """Handles signals that arrive in the block after it.
-
-    An exception that a signal handler raises in the middle of TensorFlow's import can crash the process. A second
-    signal ends the process at once.
-    """
-    received: list[int] = []
-
-    def defer(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    with _signal_handler(defer, [signal.SIGINT, *TERMINATING]):
-        yield
-    for number in received:
-        signal.raise_signal(number)
-
-
-@contextmanager
-def _signal_handler(handler: Callable[[int, FrameType | None], None], numbers: Sequence[int]) -> Iterator[None]:
-    """Sets the handler of signals in the block. Signals that the caller ignores, as `nohup` does, stay ignored."""
-    if threading.current_thread() is not threading.main_thread():  # signals are handled in the main thread
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in numbers}
-    before = {number: previous for number, previous in before.items() if previous is not signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, signal.SIG_DFL if previous is None else previous)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
         check(arguments)
-        with _deferred_signals(), nullcontext() if arguments.debug else _silence_stderr():
+        with deferred_signals(), nullcontext() if arguments.debug else _silence_stderr():
             from stacked_autoencoder.cli import commands
 
             commands.find_devices()
@@ -211,4 +198,4 @@ def _to_json(result: Any) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from stacked_autoencoder.data.adapters import Images, as_source
 from stacked_autoencoder.data.source import Source
@@ -109,15 +110,15 @@ class FeatureReader:
         """Returns what a level encodes: the inputs or, for errors of predictions, what they are predicted from."""
         return level.encoder_inputs(inputs) if self.uses_errors else inputs
 
-    def _scaled(self, images: np.ndarray) -> np.ndarray:
-        return self.stack.values.to_level(images).numpy()
+    def _scaled(self, images: np.ndarray) -> tf.Tensor:
+        return self.stack.values.to_level(images)
 
-    def _of_images(self, images: np.ndarray) -> FeaturesByLevel:
+    def _of_images(self, images: tf.Tensor) -> FeaturesByLevel:
         """Returns the features of padded images on the scale of level 0."""
         level = self.stack.levels[0]
         return self._of_encodings(0, level.encode(self.encoder_inputs(level, images)), images)
 
-    def _of_encodings(self, first: int, encodings: np.ndarray, images: np.ndarray | None = None) -> FeaturesByLevel:
+    def _of_encodings(self, first: int, encodings: np.ndarray, images: tf.Tensor | None = None) -> FeaturesByLevel:
         """Returns the features of encodings.
 
         Args:
@@ -174,8 +175,9 @@ class FeatureReader:
                 if index not in features:
                     sides = (-(-pixels // (unit // per_unit)) for pixels in padded)
                     features[index] = np.empty((1, *sides, tile.features.shape[-1]), np.float32)
-                features[index][:, *magnified(window, per_unit)] = tile.features[:, *magnified(within, per_unit)]
-        return {index: LevelFeatures(values, None) for index, values in features.items()}
+                inner = np.asarray(tile.features)[:, *magnified(within, per_unit)]
+                features[index][:, *magnified(window, per_unit)] = inner
+        return {index: LevelFeatures(tf.constant(values), None) for index, values in features.items()}
 
     def _reach(self) -> int:
         """Returns how many pixels around a feature vector it depends on."""

@@ -231,9 +231,9 @@ class GaussianDetector:
         for fold in range(count):
             yield [np.flatnonzero(each % count == fold) for each in numbers]
 
-    def distances(self, features: np.ndarray) -> np.ndarray:
+    def distances(self, features: tf.Tensor) -> np.ndarray:
         """Returns the distances of the places of each image, `(N, h, w)`, after `finish`."""
-        return np.asarray(self._compute_distances(tf.constant(features)))
+        return np.asarray(self._compute_distances(features))
 
     def scores(self, distances: np.ndarray) -> np.ndarray:
         """Returns the root mean square of the distances of each image, relative to the mean distance."""

@@ -23,18 +23,21 @@ from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.levels.inference import compiled
 from stacked_autoencoder.levels.stack import Stack
 from stacked_autoencoder.utils.images import Shape
+from stacked_autoencoder.utils.value_range import Values
 
 
 class LevelFeatures(NamedTuple):
     """The features of a batch of images at one level.
+
+    They are tensors, since TensorFlow copies NumPy arrays.
 
     Attributes:
         features: float32 `(N, h, w, D)`, for scores.
         errors: float32 `(N, H, W, C)`, errors of the reconstruction for maps; `None` if maps use `features`.
     """
 
-    features: np.ndarray
-    errors: np.ndarray | None
+    features: tf.Tensor
+    errors: tf.Tensor | None
 
 
 class LevelDetector:
@@ -59,6 +62,9 @@ class LevelDetector:
         self.first = first = stack.levels[0]
         if self.level.is_image:
             code = self.level.linear_code if uses_errors else None
+            if code is not None and code.components.shape[0] == code.components.shape[1]:
+                code = None  # it has no errors
+            self.uses_images = code is not None
             scale = float(np.mean(self.level.std))
             self.network = feature_network(self.level.encoding_shape, first.input_shape, code, self.factor, scale)
         else:
@@ -117,10 +123,10 @@ class LevelDetector:
             encodings, inputs, images: as in `features`.
             decode: function that decodes encodings of a level.
         """
+        if self.level.is_image:
+            return [encodings, self.first.filled(images)] if self.uses_images else [encodings], []
         if not self.uses_errors:
             return [encodings], []
-        if self.level.is_image:
-            return [encodings, self.first.filled(images)], []
         decoded = decode(self.level, encodings)
         of_network = [encodings, decoded, inputs]
         if self.error_gaussians is None:
@@ -129,7 +135,7 @@ class LevelDetector:
             decoded = decode(level, decoded)
         return of_network, [decoded, images]
 
-    def features(self, encodings: np.ndarray, inputs: np.ndarray | None, images: np.ndarray | None) -> LevelFeatures:
+    def features(self, encodings: Values, inputs: Values | None, images: Values | None) -> LevelFeatures:
         """Returns the features of a batch.
 
         Args:
@@ -138,21 +144,21 @@ class LevelDetector:
             images: the padded images, on the scale of level 0; `None` for encodings of a store.
         """
         of_network, of_errors = self._network_inputs(encodings, inputs, images, lambda level, each: level.decode(each))
-        features = np.asarray(self._compute_features(*map(tf.constant, of_network)))
-        errors = np.asarray(self._compute_errors(*map(tf.constant, of_errors))) if of_errors else None
+        features = self._compute_features(*map(tf.convert_to_tensor, of_network))
+        errors = self._compute_errors(*map(tf.convert_to_tensor, of_errors)) if of_errors else None
         return LevelFeatures(features, errors)
 
     def sample_room(self, features: LevelFeatures) -> int:
         """Returns how many more images of this size can be kept for the cross-validation."""
         return min(
-            gaussians.sample_room(values.shape[1:3])
+            gaussians.sample_room(tuple(values.shape[1:3]))
             for gaussians, values in zip(self.detectors.values(), features, strict=False)
         )
 
     def add(self, features: LevelFeatures, sampled: int) -> None:
         """Adds the features of normal images. Keeps those of the first `sampled` ones."""
         for gaussians, values in zip(self.detectors.values(), features, strict=False):
-            gaussians.add(values, sampled)
+            gaussians.add(np.asarray(values), sampled)
 
     def finish(self) -> None:
         """Fits the Gaussians."""

@@ -22,7 +22,7 @@ from stacked_autoencoder.utils.checks import AXES, MISSING, check_size, did_you_
 from stacked_autoencoder.utils.console import aligned, shape_text
 from stacked_autoencoder.utils.forks import check_not_forked
 from stacked_autoencoder.utils.images import Shape, pad_by_reflection, padded_shape
-from stacked_autoencoder.utils.value_range import Range, ValueRange
+from stacked_autoencoder.utils.value_range import Range, ValueRange, Values
 
 BATCH = 256  # batch size without training. With 64 instead, 64x64x3 images take 20 % longer.
 
@@ -265,11 +265,12 @@ class Stack:
             )
         return indices
 
-    def pad(self, images: np.ndarray) -> np.ndarray:
-        """Pads height and width by reflection to multiples of the stack's factor."""
+    def pad(self, images: Values) -> Values:
+        """Pads height and width of an array or a tensor by reflection to multiples of the stack's factor."""
         if not any(side % self.factor for side in images.shape[1:3]):
             return images
-        return pad_by_reflection(tf.constant(images), self.factor).numpy()
+        padded = pad_by_reflection(tf.convert_to_tensor(images), self.factor)
+        return padded.numpy() if isinstance(images, np.ndarray) else padded
 
     def _input_shape_for(self, level: Level) -> Shape:
         """Returns the input shape of a level on top of the stack.

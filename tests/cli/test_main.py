@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 
 from stacked_autoencoder import Autoencoder, EncodingStore, heads
-from stacked_autoencoder.cli.main import Terminated, _deferred_signals, _terminated_as_interrupted, main
+from stacked_autoencoder.cli.main import Terminated, _terminated_as_interrupted, main
 from stacked_autoencoder.utils.files import only_writer
 from stacked_autoencoder.utils.images import as_bytes
+from stacked_autoencoder.utils.signals import deferred_signals
 from tests.conftest import blobs
 
 COMMAND = [sys.executable, "-m", "stacked_autoencoder"]
@@ -256,6 +257,30 @@ def test_encodings_of_another_stack_are_refused(folder, model, tmp_path, run):
     assert "computed by another stack" in told
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "code"), [(["info", "{model}"], 0), (["info", "missing"], 1), (["--help"], 0)])
+def test_the_process_ends_before_the_destructors_and_after_all_exit_functions(model, words, code, tmp_path):
+    """An object whose destructor prints stands for those of TensorFlow."""
+    script = f"""
+import atexit, os, sys
+class Destroyed:
+    def __init__(self): self.write = os.write
+    def __del__(self): self.write(2, b"destroyed")
+kept = Destroyed()
+from stacked_autoencoder.cli.main import run
+def note(event, arguments):
+    if event == "import" and arguments[0] == "tensorflow":
+        atexit.register(print, "exit function")
+sys.addaudithook(note)
+sys.argv = ["stacked-autoencoder", *{[word.format(model=model) for word in words]!r}]
+sys.exit(run())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=QUIETER, cwd=tmp_path)
+    assert done.returncode == code
+    assert done.stdout.endswith("exit function\n") == (code == 0 and words != ["--help"])  # TensorFlow was imported
+    assert ("destroyed" in done.stderr) == (words == ["--help"])
+
+
 def test_names_that_a_terminal_would_obey_are_told_without_that(tmp_path, run):
     code, _, told = run("info", tmp_path / "\x1b[2Jcleared")
     assert code == 1
@@ -294,7 +319,7 @@ def test_a_signal_during_the_import_of_tensorflow_waits_until_it_is_over(number,
     signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     before, steps = signal.getsignal(number), []
     with pytest.raises(raised), _terminated_as_interrupted():  # noqa: PT012  the order of the steps is what is tested
-        with _deferred_signals():
+        with deferred_signals():
             os.kill(os.getpid(), number)
             time.sleep(0.01)
             steps.append("imported")

@@ -509,7 +509,7 @@ def test_padded_steps_and_missing_values_do_not_matter():
     detector = AnomalyDetector(sae).fit(points)
     assert np.isfinite(detector.score(points)).all()
     errors = detector._parts[0].features(*_level_0(sae, points[:3])).features[:, 0, 0, 2:]
-    assert (errors == 0).tolist() == np.isnan(points[:3]).tolist()
+    np.testing.assert_array_equal(errors == 0, np.isnan(points[:3]))
 
 
 @pytest.mark.parametrize(
