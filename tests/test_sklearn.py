@@ -404,6 +404,9 @@ def test_huge_values_and_constant_features(of_rows):
     huge[:, 0] = [1e12, 1e25, 3e38]
     assert np.isfinite(of_rows.decision_function(huge)).all()
     np.testing.assert_array_equal(of_rows.predict(huge), -1)
+    maps = of_rows.score_map(huge)
+    assert np.isfinite(maps).all()
+    assert (maps[:, 0] >= maps[:, 1:].max(axis=1)).all()
     constant = AnomalyDetector().fit(np.full((20, 3), 7.0))
     np.testing.assert_array_equal(constant.predict([[7, 7, 7], [7, 7, 8]]), [1, -1])
 

@@ -157,8 +157,8 @@ def most_and_least_typical(
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: there are fewer than two images, the numbers of images, scores and names differ, a score is not
-            finite, or a picture of the folder cannot be read.
+        ValueError: `images` is a dataset, there are fewer than two images, the numbers of images, scores and names
+            differ, a score is not finite, or a picture of the folder cannot be read.
 
     Example:
         >>> folder = ImageFolder("photos", side=64)
@@ -167,6 +167,12 @@ def most_and_least_typical(
     count, values = positive_int("count", count), ValueRange.given(value_range, missing="ignore")
     if holds_pictures(images):
         images = ImageFolder(images)
+    elif not isinstance(images, ImageFolder) and not hasattr(images, "__getitem__"):
+        raise ValueError(
+            "`images` must be an array, a list of images, an `ImageFolder` or the path of a folder, since only the "
+            "images in the figure are read. Convert a batched dataset to a list: "
+            f"`[*dataset.unbatch().as_numpy_iterator()]`. Received: {type(images).__name__}"
+        )
     scores = np.asarray(scores, np.float64)
     is_finite = np.isfinite(scores)
     if len(images) < 2 or scores.shape != (len(images),) or not is_finite.all():

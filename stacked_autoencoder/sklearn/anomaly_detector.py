@@ -210,19 +210,17 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
         Returns:
             `(n_samples, n_features)` float32, or `(n_samples, height, width)` with `image_shape`. It is about 1 where a
-            sample is normal, and larger where it is not.
+            sample is normal, and larger where it is not. All values are finite.
 
         Raises:
             sklearn.exceptions.NotFittedError: `fit` was not called.
             ValueError: `X` has other features than in `fit`.
         """
-        samples = self._samples(X)
-        return by_sample(self.detector_.score_map, samples)
+        return _finite(by_sample(self.detector_.score_map, self._samples(X)))
 
     def _scores(self, samples: np.ndarray) -> np.ndarray:
-        """Returns the scores of the head, `(n_samples,)` float64. They are finite also for huge values."""
-        largest = np.finfo(np.float64).max
-        return np.nan_to_num(by_sample(self.detector_.score, samples), nan=largest, posinf=largest)
+        """Returns the scores of the head, `(n_samples,)` float64."""
+        return _finite(by_sample(self.detector_.score, samples))
 
     def _samples(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
@@ -256,3 +254,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
                 f"rows of `X` are not treated as images. Received: image_shape={self.image_shape!r}"
             )
         return shape, [ConvLevel(4 * shape[-1], n_scalings=1, size=WIDTH)]  # encodings with all values of the image
+
+
+def _finite(scores: np.ndarray) -> np.ndarray:
+    """Returns scores with the largest finite number in place of those that are too large, as for huge values."""
+    largest = np.finfo(scores.dtype).max
+    return np.nan_to_num(scores, nan=largest, posinf=largest)

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -100,6 +101,15 @@ def test_images_of_several_sizes_and_names_of_any_characters(tmp_path):
     assert [picture.shape for picture in drawn(figure)] == [(8, 8, 3), (16, 3, 3)]
     figure.savefig(tmp_path / "typical.png")
     assert labels_of(plots.most_and_least_typical(images, [3, 1, 2], names=names))[0] == "1\nline break"
+
+
+def test_a_dataset_is_refused_with_the_way_out():
+    images = blobs(5)
+    dataset = tf.data.Dataset.from_tensor_slices(images).batch(2)
+    with pytest.raises(ValueError, match=r"`\[\*dataset\.unbatch\(\)\.as_numpy_iterator\(\)\]`"):
+        plots.most_and_least_typical(dataset, np.arange(5))
+    figure = plots.most_and_least_typical([*dataset.unbatch().as_numpy_iterator()], np.arange(5))
+    np.testing.assert_allclose(drawn(figure), as_shown(images[[0, 1, 4, 3]], (-1, 1)))
 
 
 def test_values_of_every_range_are_drawn_alike():
