@@ -21,10 +21,10 @@ from stacked_autoencoder.metrics import Mean, squared_error
 from stacked_autoencoder.store.compression import LARGEST_NUMBER
 from stacked_autoencoder.utils.images import cropped
 
-MOST_IMAGES = 1024
+MOST_IMAGES = 512
 MOST_VALUES = 1 << 26  # of these images
 BLOCKS = 32  # neighbouring images; the blocks are spread over the source
-ROUNDED = 1 / 4  # share of the images on which the added error is measured
+ROUNDED = 1 / 2  # share of the images on which the added error is measured
 LEAST_SHARE = 0.9  # of the budget that the step has to use
 ATTEMPTS = 20
 EXACT = 1e-12  # share of the mean square of the images; a loss below it is a rounding error of float32
@@ -53,10 +53,15 @@ def find_rounding(stack: Stack, level: int, source: Source, loss_budget: float) 
     for images in _sampled(source):
         scaled = source.values.to_level(images).numpy()
         encodings = encode_batch(stack, stack.levels[0].encoder_inputs(scaled), level)
-        loss.add(*decoder.squared_error(scaled, encodings))
         power.add(float(np.nansum(np.square(scaled, dtype=np.float64))), scaled.size)
         some = math.ceil(ROUNDED * len(scaled))
-        rounded.append((scaled[:some], encodings[:some]))
+        for rows in (slice(some), slice(some, None)):
+            images, encoded = scaled[rows], encodings[rows]
+            if len(images):
+                error = decoder.squared_error(images, encoded)
+                loss.add(*error)
+                if not rows.start:
+                    rounded.append(Sample(images, encoded, *error))
     if not rounded:  # the store will be empty
         return Rounding(1.0, 0.0)
     if loss.value <= EXACT * power.value:
@@ -66,17 +71,16 @@ def find_rounding(stack: Stack, level: int, source: Source, loss_budget: float) 
         )
     # Every second block, so both halves are spread over the source. A single block serves as both.
     chosen, held_out = rounded[::2], rounded[1::2] or rounded
-    allowed, exact = loss_budget * loss.value, decoder.mean_squared_error(chosen)
+    allowed = loss_budget * loss.value
     step = _step_of_error(allowed, chosen)
     for _ in range(ATTEMPTS):
-        added = decoder.mean_squared_error(chosen, step) - exact
+        added = decoder.added_error(chosen, step)
         if LEAST_SHARE * allowed <= added <= allowed:
             break
         step *= _factor(allowed, added)
-    exact = decoder.mean_squared_error(held_out)
-    least = max(np.abs(encodings).max() for _, encodings in rounded) / LARGEST_NUMBER
+    least = max(np.abs(sample.encodings).max() for sample in rounded) / LARGEST_NUMBER
     for _ in range(ATTEMPTS):
-        added = decoder.mean_squared_error(held_out, step) - exact
+        added = decoder.added_error(held_out, step)
         if step < least:
             break
         if added <= allowed:
@@ -89,13 +93,19 @@ def find_rounding(stack: Stack, level: int, source: Source, loss_budget: float) 
     )
 
 
-Batch = tuple[np.ndarray, np.ndarray]  # scaled images and their encodings
+class Sample(NamedTuple):
+    """Scaled images, their encodings, the sum of squared errors without rounding, and the number of values."""
+
+    images: np.ndarray
+    encodings: np.ndarray
+    squared_error: float
+    count: int
 
 
-def _step_of_error(allowed: float, batches: list[Batch]) -> float:
+def _step_of_error(allowed: float, samples: list[Sample]) -> float:
     """Returns the step for which rounding would add an error to the images if the decoder kept distances."""
-    values, encoded = (sum(batch[index].size for batch in batches) for index in (0, 1))
-    return math.sqrt(12 * allowed * values / encoded)
+    values = sum(sample.images.size for sample in samples)
+    return math.sqrt(12 * allowed * values / sum(sample.encodings.size for sample in samples))
 
 
 def _factor(allowed: float, added: float) -> float:
@@ -114,18 +124,17 @@ class _Decoder:
         decoded = cropped(decode_batch(self.stack, encodings, self.level), images.shape[1:])
         return squared_error(*without_masked(self.stack.levels[0], images, decoded))
 
-    def mean_squared_error(self, batches: list[Batch], step: float | None = None) -> float:
-        """Returns the mean squared error of images, with encodings that are rounded to multiples of a step if given."""
+    def added_error(self, samples: list[Sample], step: float) -> float:
+        """Returns by how much the mean squared error of images grows if encodings are multiples of a step."""
         mean = Mean()
-        for images, encodings in batches:
-            if step is not None:
-                encodings = (np.rint(encodings.astype(np.float64) / step) * step).astype(np.float32)
-            mean.add(*self.squared_error(images, encodings))
+        for images, encodings, error, count in samples:
+            multiples = (np.rint(encodings.astype(np.float64) / step) * step).astype(np.float32)
+            mean.add(self.squared_error(images, multiples)[0] - error, count)
         return mean.value
 
 
 def _sampled(source: Source) -> Iterator[np.ndarray]:
-    """Yields batches of up to 1,024 images from all parts of a source; the first ones if its length is not known."""
+    """Yields batches of up to 512 images from all parts of a source; the first ones if its length is not known."""
     count = source.count()
     of_image = 0 if None in source.shape else int(np.prod(source.shape))
     most = MOST_IMAGES if not of_image else int(np.clip(MOST_VALUES // of_image, 2, MOST_IMAGES))

@@ -11,6 +11,7 @@ Reference:
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections import OrderedDict
@@ -22,9 +23,10 @@ import numpy as np
 
 FRAME_VALUES = 1 << 17  # values of several encodings in a frame; a frame is decompressed as a whole
 MOST_VALUES = 1 << 28  # values of one encoding
-BLOCK_VALUES = 1 << 12  # values of neighbouring channels that share a table
+BLOCK_VALUES = 1 << 14  # values of neighbouring channels that share a table
 WIDTHS = range(1, 5)  # bytes per number
 LARGEST_NUMBER = 1 << 23  # float32 has 24 bits, so multiples of the step beyond it would be rounded again
+FLOAT32_NUMBER = 1 << 15
 LEVEL = 1  # of Zstandard; level 9 saves another percent
 CACHE_BYTES = 1 << 29
 
@@ -67,23 +69,50 @@ def quantised(values: np.ndarray, center: np.ndarray, step: float) -> np.ndarray
     Raises:
         ValueError: a value is too many steps away.
     """
-    numbers = values.astype(np.float64)
-    numbers -= center
-    numbers /= step
-    np.rint(numbers, out=numbers)
-    farthest = np.abs(numbers).max(initial=0)
-    if farthest > LARGEST_NUMBER:
-        raise ValueError(
-            f"An encoding is {farthest:,.0f} steps away from the mean, and {LARGEST_NUMBER:,} are possible. Choose "
-            'another path, and a larger `loss_budget`, or `dtype="float32"` without it. '
-            f"Received: a step of {step:g}"
-        )
-    return numbers.astype(np.int32)
+    largest = max(_largest(values), _largest(center))
+    # In float32, which is faster, such numbers are off by at most a hundredth before they are rounded.
+    dtype = np.float32 if largest <= FLOAT32_NUMBER * step else np.float64
+    center, step, farthest = center.astype(dtype), dtype(step), 0.0
+    result = np.empty(values.shape, np.int32)
+    for rows in _blocks(math.prod(values.shape[1:]), len(values)):
+        numbers = values[rows].astype(dtype)
+        numbers -= center
+        numbers /= step
+        np.rint(numbers, out=numbers)
+        farthest = max(farthest, _largest(numbers))
+        if farthest > LARGEST_NUMBER:
+            raise ValueError(
+                f"An encoding is {farthest:,.0f} steps away from the mean, and {LARGEST_NUMBER:,} are possible. Choose "
+                'another path, and a larger `loss_budget`, or `dtype="float32"` without it. '
+                f"Received: a step of {step:g}"
+            )
+        result[rows] = numbers
+    return result
+
+
+def _largest(values: np.ndarray) -> float:
+    return max(float(values.max(initial=0)), -float(values.min(initial=0)))
+
+
+def _blocks(values: int, count: int) -> Iterator[slice]:
+    """Yields slices of `count` rows of so many values each.
+
+    The memory of larger arrays would be returned to the operating system each time, which takes longer than the
+    computation.
+    """
+    at_once = max(1, BLOCK_VALUES // max(1, values))
+    for first in range(0, count, at_once):
+        yield slice(first, min(first + at_once, count))
 
 
 def restored(numbers: np.ndarray, center: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Returns numbers `(…, channels)` as float32 values; `center` and `step` are broadcast to their shape."""
-    values = numbers.astype(np.float32)
+    """Returns int32 numbers `(…, channels)` as float32 values, in the same memory.
+
+    `center` and `step` are broadcast to their shape.
+    """
+    values = numbers.view(np.float32)
+    for rows in _blocks(math.prod(numbers.shape[1:]), len(numbers)):
+        values[rows] = numbers[rows]
     values *= step.astype(np.float32)
     values += center.astype(np.float32)
     return values
@@ -95,9 +124,9 @@ def compressed(pieces: Sequence[np.ndarray]) -> tuple[list[bytes], list[Frame]]:
     contents, frames = [], []
     for group in _grouped(rows):
         numbers = np.concatenate(group)
-        codes = ((numbers << 1) ^ (numbers >> 31)).view(np.uint32)  # 2 * n, or -2 * n - 1 for negative numbers
-        width = max(1, (int(codes.max(initial=0)).bit_length() + 7) // 8)
-        contents.append(_compressed_planes(np.ascontiguousarray(codes.T), width))
+        largest_code = max(2 * int(numbers.max(initial=0)), -2 * int(numbers.min(initial=0)) - 1)
+        width = max(1, (largest_code.bit_length() + 7) // 8)
+        contents.append(_compressed_planes(numbers, width))
         frames.append(Frame(len(group), width, len(contents[-1])))
     return contents, frames
 
@@ -120,20 +149,33 @@ def largest_size(values: int, width: int) -> int:
     return values * width + values * width // 64 + 4096
 
 
-def _compressed_planes(codes: np.ndarray, width: int) -> bytes:
-    """Compresses codes `(channels, places)`: their lowest bytes, then the next ones, up to `width`."""
-    channels, places = codes.shape
-    at_once = max(1, BLOCK_VALUES // max(1, places))  # channels
-    module = zstandard()
-    compressor = module.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj(size=codes.size * width)
-    parts = []
+def _compressed_planes(numbers: np.ndarray, width: int) -> bytes:
+    """Compresses numbers `(places, channels)`: the lowest bytes of their codes, then the next ones, up to `width`."""
+    module, (places, channels) = zstandard(), numbers.shape
+    compressor = module.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj(size=numbers.size * width)
+    parts, plane = [], np.empty(numbers.shape, np.uint8)
     for byte in range(width):
-        plane = (codes >> (8 * byte)).astype(np.uint8)
-        for first in range(0, channels, at_once):
-            parts.append(compressor.compress(plane[first : first + at_once].data))
+        for rows in _blocks(channels, places):
+            block = numbers[rows]
+            plane[rows] = ((block << 1) ^ (block >> 31)) >> (8 * byte)  # 2 * n, or -2 * n - 1 for negative numbers
+        for columns in _blocks(places, channels):
+            block = np.empty((columns.stop - columns.start, places), np.uint8)
+            _copy_transposed(plane[:, columns], block)
+            parts.append(compressor.compress(block.data))
             parts.append(compressor.flush(module.COMPRESSOBJ_FLUSH_BLOCK))
     parts.append(compressor.flush())
     return b"".join(parts)
+
+
+def _copy_transposed(matrix: np.ndarray, result: np.ndarray) -> None:
+    """Copies `matrix.T` into `result`. For bytes, NumPy's assignment takes three times as long."""
+    rows, columns = matrix.shape
+    if columns <= rows:
+        for column in range(columns):
+            result[column] = matrix[:, column]
+    else:
+        for row in range(rows):
+            result[:, row] = matrix[row]
 
 
 def decompressed(content: bytes, frame: Frame, values: int, channels: int) -> np.ndarray:
@@ -152,17 +194,21 @@ def decompressed(content: bytes, frame: Frame, values: int, channels: int) -> np
         raise DamagedFrame from None
     if len(planes) != size:
         raise DamagedFrame
-    plane = np.frombuffer(planes, np.uint8).reshape(frame.width, channels, values // channels)
+    places = values // channels
+    plane = np.frombuffer(planes, np.uint8).reshape(frame.width, channels, places)
     signed = np.dtype(f"i{1 << (frame.width - 1).bit_length()}")
     unsigned = np.dtype(f"u{signed.itemsize}")
-    codes = plane[0].astype(unsigned)
-    for byte in range(1, frame.width):
-        codes |= plane[byte].astype(unsigned) << (8 * byte)
-    is_negative = (codes & 1).view(signed)
-    codes >>= 1
-    numbers = codes.view(signed)
-    numbers ^= -is_negative
-    return np.ascontiguousarray(numbers.T)
+    result = np.empty((places, channels), signed)
+    for block in _blocks(places, channels):
+        codes = plane[0, block].astype(unsigned)
+        for byte in range(1, frame.width):
+            codes |= plane[byte, block].astype(unsigned) << (8 * byte)
+        is_negative = (codes & 1).view(signed)
+        codes >>= 1
+        numbers = codes.view(signed)
+        numbers ^= -is_negative
+        _copy_transposed(numbers, result[:, block])
+    return result
 
 
 class FrameCache:
