@@ -565,7 +565,7 @@ def test_training_stops_when_the_time_is_over_and_says_how_much_was(monkeypatch)
 @pytest.mark.slow
 def test_encoding_to_disk(capsys):
     ratios = encoding.main(["--images", "400", "--rounds", "1"])
-    assert len(ratios) == 9
+    assert len(ratios) == 12
     assert all(0 < ratio < 100 for ratio in ratios.values())
     assert capsys.readouterr().out.count("\n") >= 7
 

@@ -23,6 +23,7 @@ from benchmarks.harness.designs import CODES, as_if_trained, level_for
 from stacked_autoencoder import Autoencoder, ConvLevel, ImageFolder
 from stacked_autoencoder.data.adapters import as_source
 from stacked_autoencoder.levels.stack import BATCH
+from stacked_autoencoder.store.compression import FRAMES
 from stacked_autoencoder.utils.images import scaled
 
 
@@ -44,6 +45,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         ratios |= from_folder(sae, arguments.images // 2, data.SIDE, folder, arguments.rounds)
         ratios |= reading(sae, some, folder, arguments.rounds)
         ratios |= flatness(sae, crops, folder)
+        ratios |= compressed(sae, crops, folder, arguments.rounds)
     finally:
         shutil.rmtree(folder)
     return table.figures(ratios, arguments.json)
@@ -111,12 +113,42 @@ def flatness(sae: Autoencoder, images: np.ndarray, folder: Path) -> dict[str, fl
     return {name: per_image[0] / per_image[1]}
 
 
-def storing(sae: Autoencoder, images: np.ndarray | Path, folder: Path) -> Callable[[], None]:
+def compressed(sae: Autoencoder, images: np.ndarray, folder: Path, rounds: int) -> dict[str, float]:
+    """A store with `loss_budget` against one in float16."""
+    small = {"loss_budget": 0.01}
+    times = best_times(
+        {"float16": storing(sae, images, folder), "small": storing(sae, images, folder, **small)}, rounds
+    )
+    plain = sae.encode_to(folder / "plain", images, level=0, verbose=0)
+    store = sae.encode_to(folder / "small", images, level=0, verbose=0, **small)
+
+    def read_plain() -> None:
+        for _ in plain.dataset(BATCH, shuffle=True):
+            pass
+
+    def read() -> None:
+        for _ in store.dataset(BATCH, shuffle=True):
+            pass
+
+    def read_first() -> None:
+        FRAMES.clear()
+        read()
+
+    reads = best_times({"float16": read_plain, "first": read_first, "later": read}, rounds)
+    what = "a store with `loss_budget=0.01`: speed / speed of float16"
+    return {
+        f"writing {what}": times["float16"] / times["small"],
+        f"reading {what}, first epoch": reads["float16"] / reads["first"],
+        f"reading {what}, later epochs": reads["float16"] / reads["later"],
+    }
+
+
+def storing(sae: Autoencoder, images: np.ndarray | Path, folder: Path, **options: float) -> Callable[[], None]:
     numbers = itertools.count()
 
     def store() -> None:
         path = folder / f"store{next(numbers)}"
-        sae.encode_to(path, images, level=0, verbose=0)
+        sae.encode_to(path, images, level=0, verbose=0, **options)
         shutil.rmtree(path)
 
     return store

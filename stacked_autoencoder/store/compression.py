@@ -236,6 +236,12 @@ class FrameCache:
             while self.size > self.most:
                 self.size -= self.frames.popitem(last=False)[1].nbytes
 
+    def clear(self) -> None:
+        """Removes all frames."""
+        with self.lock:
+            self.frames.clear()
+            self.size = 0
+
     def unlock(self) -> None:
         """Replaces the lock in a forked process, where the thread that held it does not exist."""
         self.lock = threading.Lock()

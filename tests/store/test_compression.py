@@ -26,7 +26,7 @@ from stacked_autoencoder.store.manifest import MANIFEST
 from tests.conftest import blobs, waves
 
 
-@pytest.mark.parametrize("shape", [(3, 2, 5), (1, 7), (4,), (90, 90, 2)])
+@pytest.mark.parametrize("shape", [(3, 2, 5), (1, 7), (4,), (90, 90, 2), (2, 5000)])
 @pytest.mark.parametrize("largest", [0, 1, 127, 128, 255, 256, 32_767, 32_768, 65_536, LARGEST_NUMBER])
 def test_numbers_are_restored_exactly(shape, largest):
     rng = np.random.default_rng(0)
@@ -61,9 +61,10 @@ def test_channels_of_small_variance_need_few_bytes():
 
 
 @pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
-def test_rounding_is_at_most_half_a_step(unit):
+@pytest.mark.parametrize("share", [0.01, 1e-5])  # the numbers are computed in float32 or in float64
+def test_rounding_is_at_most_half_a_step(unit, share):
     values = (unit * np.random.default_rng(0).normal(3, [1, 10], size=(100, 4, 2))).astype(np.float32)
-    center, step = values.mean(axis=(0, 1), dtype=np.float64), 0.01 * unit
+    center, step = values.mean(axis=(0, 1), dtype=np.float64), share * unit
     result = restored(quantised(values, center, step), center, np.array(step))
     assert result.dtype == np.float32
     assert np.abs(result - values).max() <= 0.5001 * step + 4e-7 * np.abs(values).max()
@@ -104,6 +105,9 @@ def test_the_cache_keeps_the_most_recent_frames():
     assert [cache.get(index) is not None for index in range(4)] == [True, False, True, True]
     assert cache.get(3) is frames[3]
     assert cache.size == 30
+    cache.clear()
+    assert cache.size == 0
+    assert cache.get(3) is None
 
 
 SOURCES = {
