@@ -24,9 +24,10 @@ from stacked_autoencoder.utils.images import cropped
 MOST_IMAGES = 512
 MOST_VALUES = 1 << 26  # of these images
 BLOCKS = 32  # neighbouring images; the blocks are spread over the source
-ROUNDED = 1 / 2  # share of the images on which the added error is measured
+ROUNDED = 1 / 4  # share of the images on which the added error is measured
 LEAST_SHARE = 0.9  # of the budget that the step has to use
 ATTEMPTS = 20
+LEAST_BUDGET = 1e-10  # an added loss below this share is lost in the rounding errors of float32
 EXACT = 1e-12  # share of the mean square of the images; a loss below it is a rounding error of float32
 
 
@@ -69,6 +70,8 @@ def find_rounding(stack: Stack, level: int, source: Source, loss_budget: float) 
             "`loss_budget` is a share of the loss of reconstructions, but the loss of these images is 0, apart from "
             f'rounding. Use `dtype="float32"` instead. Received: images with a loss of {loss.value:g}'
         )
+    if loss_budget < LEAST_BUDGET:
+        raise _too_small(loss_budget, loss.value)
     # Every second block, so both halves are spread over the source. A single block serves as both.
     chosen, held_out = rounded[::2], rounded[1::2] or rounded
     allowed = loss_budget * loss.value
@@ -86,9 +89,13 @@ def find_rounding(stack: Stack, level: int, source: Source, loss_budget: float) 
         if added <= allowed:
             return Rounding(step, added / loss.value)
         step *= min(_factor(allowed, added), 0.95)
-    raise ValueError(
-        f"No step adds at most {allowed:g} to the loss, which is {loss.value:g}, since float32 rounds as much. Use a "
-        'larger `loss_budget`, or `dtype="float32"` without it. '
+    raise _too_small(loss_budget, loss.value)
+
+
+def _too_small(loss_budget: float, loss: float) -> ValueError:
+    return ValueError(
+        f"No step adds at most {loss_budget * loss:g} to the loss, which is {loss:g}, since float32 rounds as much. "
+        'Use a larger `loss_budget`, or `dtype="float32"` without it. '
         f"Received: loss_budget={loss_budget!r}"
     )
 
@@ -125,11 +132,16 @@ class _Decoder:
         return squared_error(*without_masked(self.stack.levels[0], images, decoded))
 
     def added_error(self, samples: list[Sample], step: float) -> float:
-        """Returns by how much the mean squared error of images grows if encodings are multiples of a step."""
+        """Returns by how much the mean squared error of images grows if encodings are multiples of a step.
+
+        It is the mean for the rounding errors and for their opposites, which are as likely. Otherwise, a small growth
+        would be lost in its correlation with the errors without rounding, which is 0 over many images.
+        """
         mean = Mean()
         for images, encodings, error, count in samples:
-            multiples = (np.rint(encodings.astype(np.float64) / step) * step).astype(np.float32)
-            mean.add(self.squared_error(images, multiples)[0] - error, count)
+            rounding = np.rint(encodings.astype(np.float64) / step) * step - encodings
+            for each in (rounding, -rounding):
+                mean.add(self.squared_error(images, (encodings + each).astype(np.float32))[0] - error, count)
         return mean.value
 
 
