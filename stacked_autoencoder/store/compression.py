@@ -23,7 +23,9 @@ import numpy as np
 
 FRAME_VALUES = 1 << 17  # values of several encodings in a frame; a frame is decompressed as a whole
 MOST_VALUES = 1 << 28  # values of one encoding
-BLOCK_VALUES = 1 << 14  # values of neighbouring channels that share a table
+TABLE_VALUES = 1 << 12  # at least so many values of neighbouring channels share a table,
+TABLE_CHANNELS = 4  # and at least so many channels: each table takes space and time
+BLOCK_VALUES = 1 << 14  # values that are processed at once
 WIDTHS = range(1, 5)  # bytes per number
 LARGEST_NUMBER = 1 << 23  # float32 has 24 bits, so multiples of the step beyond it would be rounded again
 FLOAT32_NUMBER = 1 << 15
@@ -95,14 +97,17 @@ def _largest(values: np.ndarray) -> float:
 
 
 def _blocks(values: int, count: int) -> Iterator[slice]:
-    """Yields slices of `count` rows of so many values each.
+    """Yields slices of `count` rows of so many values each, to be processed one after the other.
 
     The memory of larger arrays would be returned to the operating system each time, which takes longer than the
     computation.
     """
-    at_once = max(1, BLOCK_VALUES // max(1, values))
-    for first in range(0, count, at_once):
-        yield slice(first, min(first + at_once, count))
+    yield from _slices(max(1, BLOCK_VALUES // max(1, values)), count)
+
+
+def _slices(size: int, count: int) -> Iterator[slice]:
+    for first in range(0, count, size):
+        yield slice(first, min(first + size, count))
 
 
 def restored(numbers: np.ndarray, center: np.ndarray, step: np.ndarray) -> np.ndarray:
@@ -158,7 +163,7 @@ def _compressed_planes(numbers: np.ndarray, width: int) -> bytes:
         for rows in _blocks(channels, places):
             block = numbers[rows]
             plane[rows] = ((block << 1) ^ (block >> 31)) >> (8 * byte)  # 2 * n, or -2 * n - 1 for negative numbers
-        for columns in _blocks(places, channels):
+        for columns in _slices(max(TABLE_CHANNELS, TABLE_VALUES // max(1, places)), channels):
             block = np.empty((columns.stop - columns.start, places), np.uint8)
             _copy_transposed(plane[:, columns], block)
             parts.append(compressor.compress(block.data))
