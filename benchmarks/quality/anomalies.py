@@ -20,9 +20,9 @@ pixels.
 
 import importlib.util
 import itertools
-import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import keras
 import numpy as np
@@ -30,6 +30,7 @@ from scipy.ndimage import gaussian_filter
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmarks.harness import table
+from benchmarks.harness.clocks import best_times
 from examples import clothes
 from examples.textures import DEFECTS, SIDE, TEXTURES, crops_of, load_halves, painted_crops
 from stacked_autoencoder import Autoencoder, heads
@@ -143,7 +144,7 @@ MAP_SCORES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 def compare_speed(count: int) -> list[dict]:
-    """Seconds to fit a detector, and the rate of scoring as a share of the rate of encoding. Medians of five calls."""
+    """Seconds to fit a detector, and the rate of scoring as a share of the rate of encoding."""
     clothing = np.resize(clothes.load().images, (count, 28, 28, 1))
     crops = np.resize(crops_of(load_halves("brick")[0], STRIDE), (max(count // 10, 1), SIDE, SIDE, 1))
     rows = []
@@ -151,21 +152,13 @@ def compare_speed(count: int) -> list[dict]:
         keras.utils.set_random_seed(0)
         sae = Autoencoder(shape=images.shape[1:], n_out=4, n_scalings=1)
         sae.train(images, epochs=epochs, verbose=0)
-        detector, side = heads.AnomalyDetector(sae), images.shape[1]
-        row = {"data": "speed", "design": name, "side": side, "images": len(images)}
-        for call in (detector.fit, sae.encode, detector.score):
-            call(images)  # traces the networks
-            row[call.__name__] = statistics.median(seconds_of(call, images) for _ in range(5))
-        rows.append(row)
-        told = f"{side}x{side}, {name}: fit of {len(images):,} images {row['fit']:.1f} s"
-        print(f"{told}, scores at {row['encode'] / row['score']:.2f} of the rate of `encode`", flush=True)
+        calls = heads.AnomalyDetector(sae).fit, sae.encode, heads.AnomalyDetector(sae).fit(images).score
+        times = best_times({call.__name__: partial(call, images) for call in calls}, 5)
+        side = images.shape[1]
+        rows.append({"data": "speed", "design": name, "side": side, "images": len(images)} | times)
+        told = f"{side}x{side}, {name}: fit of {len(images):,} images {times['fit']:.1f} s"
+        print(f"{told}, scores at {times['encode'] / times['score']:.2f} of the rate of `encode`", flush=True)
     return rows
-
-
-def seconds_of(call: Callable[[np.ndarray], object], images: np.ndarray) -> float:
-    began = time.perf_counter()
-    call(images)
-    return time.perf_counter() - began
 
 
 def main(argv: list[str] | None = None) -> list[dict]:

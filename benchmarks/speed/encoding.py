@@ -20,7 +20,7 @@ import tensorflow as tf
 from benchmarks.harness import data, table
 from benchmarks.harness.clocks import best_times
 from benchmarks.harness.designs import CODES, as_if_trained, level_for
-from stacked_autoencoder import Autoencoder, ConvLevel, ImageFolder
+from stacked_autoencoder import Autoencoder, ConvLevel, EncodingStore, ImageFolder
 from stacked_autoencoder.data.adapters import as_source
 from stacked_autoencoder.levels.stack import BATCH
 from stacked_autoencoder.store.compression import FRAMES
@@ -92,15 +92,11 @@ def reading(sae: Autoencoder, images: np.ndarray, folder: Path, rounds: int) -> 
     step = tf.function(model.train_step)
     batch = tf.constant(store[:BATCH].astype(np.float32))
 
-    def read() -> None:
-        for _ in store.dataset(BATCH, shuffle=True):
-            pass
-
     def consume() -> None:
         for _ in range(-(-len(store) // BATCH)):
             step((batch, batch))
 
-    times = best_times({"read": read, "consume": consume}, rounds)
+    times = best_times({"read": passing(store), "consume": consume}, rounds)
     return {"shuffled reading of a store: speed / speed of training level 1": times["consume"] / times["read"]}
 
 
@@ -116,31 +112,32 @@ def flatness(sae: Autoencoder, images: np.ndarray, folder: Path) -> dict[str, fl
 def compressed(sae: Autoencoder, images: np.ndarray, folder: Path, rounds: int) -> dict[str, float]:
     """A store with `loss_budget` against one in float16."""
     small = {"loss_budget": 0.01}
-    times = best_times(
-        {"float16": storing(sae, images, folder), "small": storing(sae, images, folder, **small)}, rounds
-    )
-    plain = sae.encode_to(folder / "plain", images, level=0, verbose=0)
-    store = sae.encode_to(folder / "small", images, level=0, verbose=0, **small)
-
-    def read_plain() -> None:
-        for _ in plain.dataset(BATCH, shuffle=True):
-            pass
-
-    def read() -> None:
-        for _ in store.dataset(BATCH, shuffle=True):
-            pass
+    jobs = {"float16": storing(sae, images, folder), "small": storing(sae, images, folder, **small)}
+    times = best_times(jobs, rounds)
+    read_float16 = passing(sae.encode_to(folder / "float16", images, level=0, verbose=0))
+    read = passing(sae.encode_to(folder / "small", images, level=0, verbose=0, **small))
 
     def read_first() -> None:
         FRAMES.clear()
         read()
 
-    reads = best_times({"float16": read_plain, "first": read_first, "later": read}, rounds)
+    reads = best_times({"float16": read_float16, "first": read_first, "later": read}, rounds)
     what = "a store with `loss_budget=0.01`: speed / speed of float16"
     return {
         f"writing {what}": times["float16"] / times["small"],
         f"reading {what}, first epoch": reads["float16"] / reads["first"],
         f"reading {what}, later epochs": reads["float16"] / reads["later"],
     }
+
+
+def passing(store: EncodingStore) -> Callable[[], None]:
+    """Returns a job that reads a whole store in random order."""
+
+    def read() -> None:
+        for _ in store.dataset(BATCH, shuffle=True):
+            pass
+
+    return read
 
 
 def storing(sae: Autoencoder, images: np.ndarray | Path, folder: Path, **options: float) -> Callable[[], None]:

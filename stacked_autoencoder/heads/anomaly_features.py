@@ -133,7 +133,7 @@ def vector_feature_network(level: Level, error_unit: float | None) -> keras.Mode
             errors = layers.Reshape((math.prod(level.input_shape),), dtype=EXACT)(errors)
             if errors.shape[1] > MOST_ERRORS:
                 errors = ops.sqrt(ops.mean(ops.square(errors), axis=1, keepdims=True))
-        joined = layers.Concatenate(dtype=EXACT)([encodings, errors])
+        joined = _joined(encodings, errors)
     *steps, features = joined.shape[1:]
     return keras.Model(inputs, layers.Reshape((*steps, *[1] * (2 - len(steps)), features), dtype=EXACT)(joined))
 

@@ -23,7 +23,6 @@ from stacked_autoencoder.levels.base import Level
 from stacked_autoencoder.levels.inference import compiled
 from stacked_autoencoder.levels.stack import Stack
 from stacked_autoencoder.utils.images import Shape
-from stacked_autoencoder.utils.value_range import Values
 
 
 class LevelFeatures(NamedTuple):
@@ -52,6 +51,7 @@ class LevelDetector:
         uses_errors: whether errors of the reconstruction are features. They are not known for encodings of a store.
 
     Attributes:
+        uses_images: whether the features of an image-shaped level include errors of PCA.
         gaussians: `GaussianDetector` of the features.
         error_gaussians: `GaussianDetector` of the errors, for maps; `None` if maps use the features, or there are none.
     """
@@ -135,7 +135,9 @@ class LevelDetector:
             decoded = decode(level, decoded)
         return of_network, [decoded, images]
 
-    def features(self, encodings: Values, inputs: Values | None, images: Values | None) -> LevelFeatures:
+    def features(
+        self, encodings: np.ndarray, inputs: np.ndarray | None, images: np.ndarray | tf.Tensor | None
+    ) -> LevelFeatures:
         """Returns the features of a batch.
 
         Args:

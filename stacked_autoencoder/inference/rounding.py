@@ -56,13 +56,10 @@ def find_rounding(stack: Stack, level: int, source: Source, loss_budget: float) 
         encodings = encode_batch(stack, stack.levels[0].encoder_inputs(scaled), level)
         power.add(float(np.nansum(np.square(scaled, dtype=np.float64))), scaled.size)
         some = math.ceil(ROUNDED * len(scaled))
-        for rows in (slice(some), slice(some, None)):
-            images, encoded = scaled[rows], encodings[rows]
-            if len(images):
-                error = decoder.squared_error(images, encoded)
-                loss.add(*error)
-                if not rows.start:
-                    rounded.append(Sample(images, encoded, *error))
+        rounded.append(Sample(scaled[:some], encodings[:some], *decoder.squared_error(scaled[:some], encodings[:some])))
+        loss.add(rounded[-1].squared_error, rounded[-1].count)
+        if some < len(scaled):
+            loss.add(*decoder.squared_error(scaled[some:], encodings[some:]))
     if not rounded:  # the store will be empty
         return Rounding(1.0, 0.0)
     if loss.value <= EXACT * power.value:

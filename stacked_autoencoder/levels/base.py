@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from stacked_autoencoder.distribution import BatchFunction, Stream
@@ -21,7 +22,6 @@ from stacked_autoencoder.pca import LinearCode
 from stacked_autoencoder.utils.checks import features_to_keep
 from stacked_autoencoder.utils.forks import check_not_forked
 from stacked_autoencoder.utils.images import Shape, without_missing
-from stacked_autoencoder.utils.value_range import Values
 
 LOG_VARIANCE = "log_variance"  # name of a layer that exists only in the posterior
 TRAINING, CORRUPTION = "training", "corruption"  # keys of `Level.get_weights` in addition to the names of the models
@@ -255,7 +255,7 @@ class Level(ABC):
         """Whether encodings have the shape `(height, width, channels)`, so that they can be cut into tiles."""
         return len(self.encoding_shape) == 3
 
-    def encode(self, inputs: Values) -> np.ndarray:
+    def encode(self, inputs: np.ndarray | tf.Tensor) -> np.ndarray:
         """Encodes one batch: `(N, *input_shape)` → `(N, *encoding_shape)`. Compiled once for all batch sizes."""
         return self._encode(self.filled(inputs))
 

@@ -28,7 +28,7 @@ TABLE_CHANNELS = 4  # and at least so many channels: each table takes space and 
 BLOCK_VALUES = 1 << 14  # values that are processed at once
 WIDTHS = range(1, 5)  # bytes per number
 LARGEST_NUMBER = 1 << 23  # float32 has 24 bits, so multiples of the step beyond it would be rounded again
-FLOAT32_NUMBER = 1 << 15
+FLOAT32_NUMBER = 1 << 15  # up to here, float32 is exact to a hundredth before numbers are rounded
 LEVEL = 1  # of Zstandard; level 9 saves another percent
 CACHE_BYTES = 1 << 29
 
@@ -72,16 +72,15 @@ def quantised(values: np.ndarray, center: np.ndarray, step: float) -> np.ndarray
         ValueError: a value is too many steps away.
     """
     largest = max(_largest(values), _largest(center))
-    # In float32, which is faster, such numbers are off by at most a hundredth before they are rounded.
-    dtype = np.float32 if largest <= FLOAT32_NUMBER * step else np.float64
-    center, step, farthest = center.astype(dtype), dtype(step), 0.0
+    dtype = np.float32 if largest <= FLOAT32_NUMBER * step else np.float64  # float32 is faster
+    center, step = center.astype(dtype), dtype(step)
     result = np.empty(values.shape, np.int32)
     for rows in _blocks(math.prod(values.shape[1:]), len(values)):
         numbers = values[rows].astype(dtype)
         numbers -= center
         numbers /= step
         np.rint(numbers, out=numbers)
-        farthest = max(farthest, _largest(numbers))
+        farthest = _largest(numbers)
         if farthest > LARGEST_NUMBER:
             raise ValueError(
                 f"An encoding is {farthest:,.0f} steps away from the mean, and {LARGEST_NUMBER:,} are possible. Choose "
@@ -97,12 +96,12 @@ def _largest(values: np.ndarray) -> float:
 
 
 def _blocks(values: int, count: int) -> Iterator[slice]:
-    """Yields slices of `count` rows of so many values each, to be processed one after the other.
+    """Returns slices of `count` rows of so many values each, to be processed one after the other.
 
     The memory of larger arrays would be returned to the operating system each time, which takes longer than the
     computation.
     """
-    yield from _slices(max(1, BLOCK_VALUES // max(1, values)), count)
+    return _slices(max(1, BLOCK_VALUES // max(1, values)), count)
 
 
 def _slices(size: int, count: int) -> Iterator[slice]:
@@ -158,11 +157,13 @@ def _compressed_planes(numbers: np.ndarray, width: int) -> bytes:
     """Compresses numbers `(places, channels)`: the lowest bytes of their codes, then the next ones, up to `width`."""
     module, (places, channels) = zstandard(), numbers.shape
     compressor = module.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj(size=numbers.size * width)
-    parts, plane = [], np.empty(numbers.shape, np.uint8)
-    for byte in range(width):
-        for rows in _blocks(channels, places):
-            block = numbers[rows]
-            plane[rows] = ((block << 1) ^ (block >> 31)) >> (8 * byte)  # 2 * n, or -2 * n - 1 for negative numbers
+    planes = np.empty((width, places, channels), np.uint8)
+    for rows in _blocks(channels, places):
+        codes = (numbers[rows] << 1) ^ (numbers[rows] >> 31)  # 2 * n, or -2 * n - 1 for negative numbers
+        for byte in range(width):
+            planes[byte, rows] = codes >> (8 * byte)
+    parts = []
+    for plane in planes:
         for columns in _slices(max(TABLE_CHANNELS, TABLE_VALUES // max(1, places)), channels):
             block = np.empty((columns.stop - columns.start, places), np.uint8)
             _copy_transposed(plane[:, columns], block)

@@ -29,6 +29,7 @@ from stacked_autoencoder.training.units import check_units, scales_and_units
 from stacked_autoencoder.training.validation import LossEvaluator
 from stacked_autoencoder.utils.checks import SMALLEST, positive_int, positive_number
 from stacked_autoencoder.utils.generators import releasing_frames
+from stacked_autoencoder.utils.signals import deferred_signals
 
 # Without validation data, a sample of the training data selects the weights: a quarter of an epoch's batches, within
 # these limits. Each costs a third of a training step, so that an epoch takes about a tenth longer.
@@ -174,7 +175,8 @@ def fit(
     if validation is not None:
         all_callbacks.insert(0, Validate(measure, callbacks))
     try:
-        with data.own_errors(), releasing_frames():
+        with data.own_errors(), releasing_frames(), deferred_signals() as handle_signals:
+            between_steps = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: handle_signals())
             batches = data.from_step(batch_size, first_epoch * steps + first_step)
             run_epochs(
                 model,
@@ -183,7 +185,7 @@ def fit(
                 steps=steps,
                 first_epoch=first_epoch,
                 first_step=first_step,
-                callbacks=all_callbacks,
+                callbacks=[between_steps, *all_callbacks],
                 verbose=options.verbose if is_chief() else 0,
             )
     except BaseException as error:

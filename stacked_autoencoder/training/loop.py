@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from stacked_autoencoder.utils.signals import deferred_signals
 from stacked_autoencoder.utils.tracing import graph_function
 
 
@@ -26,8 +25,7 @@ def run_epochs(
     """Trains a compiled model, `steps_per_execution` steps at a time.
 
     It replaces Keras's `fit`, which always executes that many steps, even beyond the end of an epoch (32 steps instead
-    of 20). Keras's `fit` also fails with several workers, and can't start within an epoch. Ctrl-C takes effect between
-    steps, and the second one at once.
+    of 20). Keras's `fit` also fails with several workers, and can't start within an epoch.
 
     Args:
         model: its weights, and those of its optimizer, must be built.
@@ -43,31 +41,29 @@ def run_epochs(
     at_once = model.steps_per_execution
     all_callbacks = keras.callbacks.CallbackList(callbacks, model=model, verbose=verbose, epochs=epochs, steps=steps)
     take_steps = _several_steps(model)
-    with deferred_signals() as handle_signals:
-        iterator = iter(data)
-        try:
-            model.stop_training = False
-            logs = None
-            all_callbacks.on_train_begin()
-            for epoch in range(first_epoch, epochs):
-                model.reset_metrics()
-                all_callbacks.on_epoch_begin(epoch)
-                for begin in range(0, steps, at_once):
-                    handle_signals()
-                    end = min(begin + at_once, steps)
-                    all_callbacks.on_train_batch_begin(begin)
-                    if epoch > first_epoch or end > first_step:
-                        take_steps(iterator, tf.constant(end - begin))
-                    all_callbacks.on_train_batch_end(end - 1, model.get_metrics_result())
-                    if model.stop_training:
-                        break
-                logs = dict(model.get_metrics_result())
-                all_callbacks.on_epoch_end(epoch, logs)
+    iterator = iter(data)
+    try:
+        model.stop_training = False
+        logs = None
+        all_callbacks.on_train_begin()
+        for epoch in range(first_epoch, epochs):
+            model.reset_metrics()
+            all_callbacks.on_epoch_begin(epoch)
+            for begin in range(0, steps, at_once):
+                end = min(begin + at_once, steps)
+                all_callbacks.on_train_batch_begin(begin)
+                if epoch > first_epoch or end > first_step:
+                    take_steps(iterator, tf.constant(end - begin))
+                all_callbacks.on_train_batch_end(end - 1, model.get_metrics_result())
                 if model.stop_training:
                     break
-            all_callbacks.on_train_end(logs)
-        finally:
-            del iterator  # an error's traceback must not keep it until the interpreter shuts down
+            logs = dict(model.get_metrics_result())
+            all_callbacks.on_epoch_end(epoch, logs)
+            if model.stop_training:
+                break
+        all_callbacks.on_train_end(logs)
+    finally:
+        del iterator  # an error's traceback must not keep it until the interpreter shuts down
 
 
 def _several_steps(model: keras.Model) -> Callable[[Any, tf.Tensor], None]:

@@ -35,13 +35,16 @@ def signal_handler(handler: Callable[[int, FrameType | None], None], numbers: Se
 
 @contextmanager
 def deferred_signals() -> Iterator[Callable[[], None]]:
-    """Handles Ctrl-C and the signals that end a process after the block, or when the block calls what it receives.
+    """Defers Ctrl-C, SIGTERM and SIGHUP until the end of the block.
 
     Python runs the handler of a signal between any two instructions. An exception that the handler raises within
-    TensorFlow can crash the process, or is lost in a destructor, and then the process goes on.
+    TensorFlow can crash the process, or is lost in a destructor, and then the process continues.
 
     A second signal of the same kind is handled at once, so that a block that does not end can be interrupted. Signals
     without a handler in Python are not deferred.
+
+    Yields:
+        A function that handles the signals that have arrived so far.
     """
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *TERMINATING)}
     received: list[int] = []

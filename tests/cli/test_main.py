@@ -261,6 +261,7 @@ def test_encodings_of_another_stack_are_refused(folder, model, tmp_path, run):
 @pytest.mark.parametrize(("words", "code"), [(["info", "{model}"], 0), (["info", "missing"], 1), (["--help"], 0)])
 def test_the_process_ends_before_the_destructors_and_after_all_exit_functions(model, words, code, tmp_path):
     """An object whose destructor prints stands for those of TensorFlow."""
+    argv = ["stacked-autoencoder", *(word.format(model=model) for word in words)]
     script = f"""
 import atexit, os, sys
 class Destroyed:
@@ -272,7 +273,7 @@ def note(event, arguments):
     if event == "import" and arguments[0] == "tensorflow":
         atexit.register(print, "exit function")
 sys.addaudithook(note)
-sys.argv = ["stacked-autoencoder", *{[word.format(model=model) for word in words]!r}]
+sys.argv = {argv!r}
 sys.exit(run())
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=QUIETER, cwd=tmp_path)

@@ -1,4 +1,6 @@
+import signal
 import time
+from functools import partial
 
 import keras
 import numpy as np
@@ -199,3 +201,24 @@ def test_a_trained_level_keeps_its_decoder():
     sae.train(images, epochs=0, validation_data=noise(40), verbose=0)
     for weight, old in zip(sae.levels[0].decoder.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, old)
+
+
+def test_an_interrupt_takes_effect_between_steps(images, request):
+    """It arrives in a destructor, where its exception would be lost."""
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    class Destroyed:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    ended = []
+    callback = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: Destroyed() if epoch == 1 else None,
+        on_train_batch_end=lambda batch, logs: ended.append(batch),
+    )
+    sae = Autoencoder(shape=(16, 16, 3), size=4, n_out=4)
+    with pytest.raises(KeyboardInterrupt, match=r"was interrupted\. Its best weights so far were restored"):
+        sae.train(images[:32], epochs=5, batch_size=32, callbacks=[callback], verbose=0)
+    assert ended == [0]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

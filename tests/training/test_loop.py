@@ -1,8 +1,5 @@
 """Epochs have the steps that they should, whatever runs at once."""
 
-import signal
-from functools import partial
-
 import keras
 import numpy as np
 import pytest
@@ -106,27 +103,3 @@ def test_the_rate_reaches_zero_in_the_last_step(capsys):
     assert rates.steps == 40
     assert rates.rate == pytest.approx(0, abs=1e-7)
     assert "20/20" in capsys.readouterr().out
-
-
-def test_an_interrupt_takes_effect_between_steps(request):
-    """It arrives in a destructor, where its exception would be lost."""
-    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    class Destroyed:
-        def __del__(self):
-            signal.raise_signal(signal.SIGINT)
-
-    def interrupt(batch, logs):
-        if batch == 1:
-            Destroyed()
-
-    model, ended = Counting(1), []
-    callback = keras.callbacks.LambdaCallback(
-        on_train_batch_begin=interrupt, on_train_batch_end=lambda batch, logs: ended.append(batch)
-    )
-    data = tf.data.Dataset.from_tensors(np.zeros((2, 3), np.float32)).repeat()
-    with pytest.raises(KeyboardInterrupt):
-        run(model, data, 2, 4, callback)
-    assert ended == [0, 1]
-    assert float(model.count.value) == 2
